@@ -1,0 +1,175 @@
+package schemas
+
+import (
+	"fmt"
+	"time"
+)
+
+// Formats of the JSON records. A reader refuses a format that it does not know.
+const (
+	CommitFormat   = 1
+	ManifestFormat = 1
+	ChannelFormat  = 1
+)
+
+// Object points at an immutable object of the store.
+type Object struct {
+	Key    string `json:"key"`
+	Size   int64  `json:"size"`   // bytes
+	SHA256 string `json:"sha256"` // lower-case hex of the whole object
+}
+
+// Commit says what became of the offsets [Start, End) of one partition. Its key in the store is its own start offset,
+// created if absent, so a partition's commits form a chain without gaps or overlaps whoever writes them.
+type Commit struct {
+	Format      int            `json:"format"`
+	Partition   int            `json:"partition"`
+	Start       int64          `json:"start"`
+	End         int64          `json:"end"`
+	Segment     *Object        `json:"segment,omitempty"`    // upserts of the range, absent when there were none
+	Tombstones  *Object        `json:"tombstones,omitempty"` // deletes of the range, absent when there were none
+	Quarantine  *Object        `json:"quarantine,omitempty"` // what was refused, absent when nothing was
+	Rows        int            `json:"rows"`                 // upserts in Segment
+	Deletes     int            `json:"deletes"`              // rows in Tombstones
+	Quarantined map[string]int `json:"quarantined,omitempty"`
+	Model       string         `json:"model,omitempty"` // model that assigned and encoded Segment, absent when there was none yet
+	Gap         bool           `json:"gap,omitempty"`   // the range was lost to retention and an operator accepted that
+	Watermark   int64          `json:"watermark"`       // largest record timestamp of the chain up to End, ms since the epoch
+	Produced    int64          `json:"produced"`        // largest record timestamp of this range alone, ms since the epoch
+	Writer      string         `json:"writer"`          // unique for each attempt to write this record
+	Created     time.Time      `json:"created"`
+}
+
+// Manifest is one generation: everything that a query node needs to serve it, and a builder to go on from it.
+type Manifest struct {
+	Format     int              `json:"format"`
+	Generation int64            `json:"generation"` // 1, 2, 3, ...
+	Parent     int64            `json:"parent"`     // 0 for the first
+	Builder    string           `json:"builder"`    // unique for each builder process
+	Created    time.Time        `json:"created"`
+	Model      *ModelRef        `json:"model,omitempty"` // absent until there are enough rows to train one
+	Chunks     []Chunk          `json:"chunks,omitempty"`
+	Segments   []Segment        `json:"segments,omitempty"`
+	Tombstones []Object         `json:"tombstones,omitempty"`
+	Dead       *Object          `json:"dead,omitempty"` // rows of Chunks and Segments that a later version replaced or deleted
+	Checkpoint map[string]int64 `json:"checkpoint"`     // partition -> next offset to fold
+	Watermark  int64            `json:"watermark"`      // smallest watermark of the partitions that have data, ms since the epoch
+	Produced   int64            `json:"produced"`       // largest record timestamp that is searchable, ms since the epoch
+	LiveRows   int64            `json:"live_rows"`
+	DeadRows   int64            `json:"dead_rows"`
+	Moved      int64            `json:"moved,omitempty"` // rows whose id was seen in another partition before: a producer broke the rule
+	Lists      *ListStats       `json:"lists,omitempty"`
+	Plans      []PlanPoint      `json:"plans,omitempty"` // measured, in order of cost; absent without a model
+	Quality    *Quality         `json:"quality,omitempty"`
+}
+
+// ModelRef names a model by its content.
+type ModelRef struct {
+	ID string `json:"id"`
+	Object
+	TrainedRows int64 `json:"trained_rows"` // live rows when it was trained
+	NList       int   `json:"nlist"`
+}
+
+// Chunk is a run of rows of the lists [FirstList, EndList), merged by the builder.
+type Chunk struct {
+	ID        string `json:"id"` // sha256 of Rows
+	FirstList int    `json:"first_list"`
+	EndList   int    `json:"end_list"`
+	NumRows   int    `json:"num_rows"`
+	Rows      Object `json:"rows"`
+	Codes     Object `json:"codes"`
+	Vectors   Object `json:"vectors"` // originals; query nodes need not fetch them
+}
+
+// Segment is a delta: one commit's upserts as the ingestor wrote them.
+type Segment struct {
+	ID string `json:"id"` // sha256 of the object
+	Object
+	NumRows int    `json:"num_rows"`
+	Model   string `json:"model,omitempty"` // when it is not the generation's model, the segment is searched whole
+}
+
+// ListStats describes the inverted lists of a generation.
+type ListStats struct {
+	NList    int     `json:"nlist"`
+	Longest  int     `json:"longest"` // rows
+	Mean     float64 `json:"mean"`    // rows
+	Balance  float64 `json:"balance"` // nlist * sum of squared shares: 1 is perfectly even, and the factor by which a scan is dearer than that
+	NonEmpty int     `json:"non_empty"`
+}
+
+// PlanPoint is a measured plan.
+type PlanPoint struct {
+	NProbe   int     `json:"nprobe"`
+	ScanDims int     `json:"scan_dims"` // prefix that the codes are scanned on
+	Refine   int     `json:"refine"`    // candidates that are scored on their int8 rows
+	Recall   float64 `json:"recall"`    // recall@10 against exact search
+	Low      float64 `json:"low"`       // lower bound of its 95 % confidence interval
+	Scanned  float64 `json:"scanned"`   // codes scanned per query, mean
+	Micros   float64 `json:"micros"`    // microseconds per query on the builder, mean, one thread
+}
+
+// Quality is the verdict of the gate over a generation.
+type Quality struct {
+	Recall    float64 `json:"recall"` // recall@10 of the default plan
+	Low       float64 `json:"low"`    // 95 % confidence interval
+	High      float64 `json:"high"`
+	Queries   int     `json:"queries"`
+	Objective float64 `json:"objective"`
+	Measured  int64   `json:"measured"` // generation on which it was measured; an earlier one when only deltas came since
+	Promoted  bool    `json:"promoted"`
+	Reason    string  `json:"reason,omitempty"` // why not
+}
+
+// Channel says which generation queries follow from now on.
+type Channel struct {
+	Format     int       `json:"format"`
+	Sequence   int64     `json:"sequence"` // 1, 2, 3, ...
+	Generation int64     `json:"generation"`
+	Reason     string    `json:"reason"`
+	By         string    `json:"by"`
+	Created    time.Time `json:"created"`
+}
+
+// ParseCommit reads a commit record strictly.
+func ParseCommit(data []byte) (*Commit, error) {
+	var c Commit
+	if err := decodeStrict(data, &c); err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	if c.Format != CommitFormat {
+		return nil, fmt.Errorf("commit: format %d is not known here, allowed: %d", c.Format, CommitFormat)
+	}
+	if c.Start < 0 || c.End <= c.Start || c.Writer == "" {
+		return nil, fmt.Errorf("commit: range [%d, %d) of writer %q is not one", c.Start, c.End, c.Writer)
+	}
+	return &c, nil
+}
+
+// ParseManifest reads a manifest strictly.
+func ParseManifest(data []byte) (*Manifest, error) {
+	var m Manifest
+	if err := decodeStrict(data, &m); err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	if m.Format != ManifestFormat {
+		return nil, fmt.Errorf("manifest: format %d is not known here, allowed: %d", m.Format, ManifestFormat)
+	}
+	if m.Generation < 1 || m.Builder == "" {
+		return nil, fmt.Errorf("manifest: generation %d of builder %q is not one", m.Generation, m.Builder)
+	}
+	return &m, nil
+}
+
+// ParseChannel reads a channel record strictly.
+func ParseChannel(data []byte) (*Channel, error) {
+	var c Channel
+	if err := decodeStrict(data, &c); err != nil {
+		return nil, fmt.Errorf("channel: %w", err)
+	}
+	if c.Format != ChannelFormat || c.Generation < 1 {
+		return nil, fmt.Errorf("channel: format %d with generation %d is not known here", c.Format, c.Generation)
+	}
+	return &c, nil
+}

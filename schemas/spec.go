@@ -1,0 +1,207 @@
+package schemas
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+)
+
+// Metric is how two vectors are compared. A larger score is always better.
+type Metric string
+
+const (
+	Cosine       Metric = "cosine" // inner product of the unit vectors (default)
+	InnerProduct Metric = "ip"     // inner product of the vectors as given
+)
+
+// VectorType is how an index stores the vectors that it was given.
+type VectorType string
+
+const (
+	Float16 VectorType = "float16"
+	Float32 VectorType = "float32"
+)
+
+// AttributeType is the stored type of an attribute. Messages may carry narrower types: dictionaries of utf8 become
+// utf8, all integers int64, all floats float64, and timestamps of any unit int64 milliseconds since the epoch in UTC.
+type AttributeType string
+
+const (
+	AttributeString    AttributeType = "utf8"
+	AttributeBool      AttributeType = "bool"
+	AttributeInt       AttributeType = "int64"
+	AttributeFloat     AttributeType = "float64"
+	AttributeTimestamp AttributeType = "timestamp"
+)
+
+// Limits of a spec.
+const (
+	SpecFormat    = 1
+	MaxDim        = 8192
+	MaxLevels     = 16
+	MaxAttributes = 64
+	MaxPartitions = 100_000
+	MaxNameBytes  = 128
+	MaxIDBytes    = 1024
+)
+
+// Spec describes an index. It is written once, when the index is made, and never changes.
+type Spec struct {
+	Format     int         `json:"format"`
+	Name       string      `json:"name"`
+	Metric     Metric      `json:"metric"`
+	Ladder     []int       `json:"ladder"`  // trained prefix widths, ascending; the last one is the full width D
+	Encoder    string      `json:"encoder"` // name and version of the model that made the vectors; others are refused
+	Vectors    VectorType  `json:"vectors"` // how originals are stored
+	Attributes []Attribute `json:"attributes,omitempty"`
+	Topic      Topic       `json:"topic"`
+	Shards     int         `json:"shards"`
+	Defaults   Defaults    `json:"defaults"`
+}
+
+// Attribute is a column that is stored with each row and can be asked for in an answer. Any value may be null.
+type Attribute struct {
+	Name string        `json:"name"`
+	Type AttributeType `json:"type"`
+}
+
+// Topic is the identity of the log that feeds the index. Cluster and ID are empty when the broker does not tell;
+// what is set must match, so that a topic that was deleted and made again is noticed.
+type Topic struct {
+	Name       string `json:"name"`
+	Cluster    string `json:"cluster,omitempty"`
+	ID         string `json:"id,omitempty"`
+	Partitions int    `json:"partitions"`
+}
+
+// Defaults holds what a query gets when it does not say.
+type Defaults struct {
+	TargetRecall float64 `json:"target_recall"` // recall@10 that the default plan is measured to reach; also the quality gate's objective
+}
+
+// Dim is the full width D of a vector.
+func (s *Spec) Dim() int { return s.Ladder[len(s.Ladder)-1] }
+
+// WithDefaults fills what the zero value leaves open.
+func (s Spec) WithDefaults() Spec {
+	if s.Format == 0 {
+		s.Format = SpecFormat
+	}
+	if s.Metric == "" {
+		s.Metric = Cosine
+	}
+	if s.Vectors == "" {
+		s.Vectors = Float32
+	}
+	if s.Shards == 0 {
+		s.Shards = 1
+	}
+	if s.Defaults.TargetRecall == 0 {
+		s.Defaults.TargetRecall = 0.95
+	}
+	return s
+}
+
+var (
+	nameRE   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	columnRE = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
+)
+
+// ReservedColumns are the names that an attribute cannot have.
+var reservedColumns = map[string]bool{ColumnID: true, ColumnVector: true, ColumnOp: true, ColumnVersion: true}
+
+// Validate reports every fault of the spec, each naming the field, the value and what is allowed.
+func (s *Spec) Validate() error {
+	var faults []error
+	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if s.Format != SpecFormat {
+		bad("format: %d is not known here, allowed: %d", s.Format, SpecFormat)
+	}
+	if len(s.Name) > MaxNameBytes || !nameRE.MatchString(s.Name) {
+		bad("name: %q, allowed: 1 to %d letters, digits, '.', '_', '-', starting with a letter or digit", s.Name, MaxNameBytes)
+	}
+	if s.Metric != Cosine && s.Metric != InnerProduct {
+		bad("metric: %q, allowed: %s, %s", s.Metric, Cosine, InnerProduct)
+	}
+	if s.Vectors != Float16 && s.Vectors != Float32 {
+		bad("vectors: %q, allowed: %s, %s", s.Vectors, Float16, Float32)
+	}
+	if n := len(s.Ladder); n == 0 || n > MaxLevels {
+		bad("ladder: %d levels, allowed: 1 to %d ascending widths such as [64,128,256]", n, MaxLevels)
+	}
+	for i, d := range s.Ladder {
+		if d < 4 || d > MaxDim || d%4 != 0 || (i > 0 && d <= s.Ladder[i-1]) {
+			bad("ladder: %v, allowed: ascending multiples of 4 from 4 to %d", s.Ladder, MaxDim)
+			break
+		}
+	}
+	if s.Encoder == "" || len(s.Encoder) > MaxNameBytes {
+		bad("encoder: %q, allowed: 1 to %d characters that name the model and its version", s.Encoder, MaxNameBytes)
+	}
+	if len(s.Attributes) > MaxAttributes {
+		bad("attributes: %d, allowed: at most %d", len(s.Attributes), MaxAttributes)
+	}
+	seen := map[string]bool{}
+	for _, a := range s.Attributes {
+		switch {
+		case len(a.Name) > MaxNameBytes || !columnRE.MatchString(a.Name):
+			bad("attributes: name %q, allowed: letters, digits, '_', '.', '-', starting with a letter or '_'", a.Name)
+		case reservedColumns[a.Name]:
+			bad("attributes: name %q is a column of every message, choose another", a.Name)
+		case seen[a.Name]:
+			bad("attributes: name %q is there twice", a.Name)
+		}
+		seen[a.Name] = true
+		switch a.Type {
+		case AttributeString, AttributeBool, AttributeInt, AttributeFloat, AttributeTimestamp:
+		default:
+			bad("attributes: type %q of %q, allowed: utf8, bool, int64, float64, timestamp", a.Type, a.Name)
+		}
+	}
+	if s.Topic.Name == "" {
+		bad("topic.name: empty, allowed: the name of the Kafka topic that feeds the index")
+	}
+	if s.Topic.Partitions < 1 || s.Topic.Partitions > MaxPartitions {
+		bad("topic.partitions: %d, allowed: 1 to %d", s.Topic.Partitions, MaxPartitions)
+	}
+	if s.Shards != 1 {
+		bad("shards: %d, allowed: 1 (more than one shard is not built yet)", s.Shards)
+	}
+	if r := s.Defaults.TargetRecall; !(r > 0 && r < 1) {
+		bad("defaults.target_recall: %v, allowed: more than 0 and less than 1", r)
+	}
+	return errors.Join(faults...)
+}
+
+// ParseSpec reads a spec strictly: unknown fields, trailing bytes and invalid values are errors.
+func ParseSpec(data []byte) (*Spec, error) {
+	var s Spec
+	if err := decodeStrict(data, &s); err != nil {
+		return nil, fmt.Errorf("index spec: %w", err)
+	}
+	if err := s.Validate(); err != nil {
+		return nil, fmt.Errorf("index spec: %w", err)
+	}
+	return &s, nil
+}
+
+func decodeStrict(data []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("bytes after the document")
+	}
+	return nil
+}
+
+// String names the index for logs.
+func (s *Spec) String() string {
+	return fmt.Sprintf("%s (%s, ladder %s, encoder %s)", s.Name, s.Metric, strings.Trim(fmt.Sprint(s.Ladder), "[]"), s.Encoder)
+}
