@@ -1,0 +1,178 @@
+package avx
+
+import (
+	"math"
+	"math/bits"
+)
+
+// BlockRows is the number of rows in a block of 4-bit codes.
+const BlockRows = 64
+
+// maxScanBlocks keeps a row index in the lower 16 bits of a hit, maxScanSubs keeps a sum of
+// bytes in the upper 16.
+const (
+	maxScanBlocks = 1 << 16 / BlockRows
+	maxScanSubs   = 256
+)
+
+// Dot returns the inner product of a and b, which have the same length.
+func Dot(l Level, a, b []float32) float32 {
+	b = b[:len(a):len(b)]
+	switch l {
+	case AVX2:
+		return dotAVX2(a, b)
+	default:
+		return dotGeneric(a, b)
+	}
+}
+
+// SumSquares returns the inner product of a with itself.
+func SumSquares(l Level, a []float32) float32 { return Dot(l, a, a) }
+
+// DotRows sets out[i] to the inner product of q and rows[i*stride : i*stride+len(q)], for
+// each i < len(out). The result for a row does not depend on its place among the others.
+func DotRows(l Level, q, rows []float32, stride int, out []float32) {
+	rows = window(rows, len(out), stride, len(q))
+	switch l {
+	case AVX2:
+		dotRowsAVX2(q, rows, stride, out)
+	default:
+		dotRowsGeneric(q, rows, stride, out)
+	}
+}
+
+// Assign finds for each of n rows, row i being rows[i*stride : i*stride+p.Dim()], the centroid
+// j with the largest score <row, centroid j> + bias j, and writes j to best[i] and its score
+// to score[i]. Of equal scores the lowest j wins. NaN never wins: a row that no centroid
+// scores above -Inf gets best 0 and score -Inf. The result for a row does not depend on its
+// place among the others, and its score is bit for bit that of [Scores].
+func Assign(l Level, p *Panels, rows []float32, n, stride int, best []int32, score []float32) {
+	rows = window(rows, n, stride, p.dim)
+	best, score = best[:n:len(best)], score[:n:len(score)]
+	switch l {
+	case AVX2:
+		assignAVX2(p, rows, n, stride, best, score)
+	default:
+		assignGeneric(p, rows, n, stride, best, score)
+	}
+}
+
+// Scores sets out[j] to <row, centroid j> + bias j for each j < p.N(). Row has at least
+// p.Dim() floats and out at least p.N().
+func Scores(l Level, p *Panels, row []float32, out []float32) {
+	row, out = row[:p.dim:len(row)], out[:p.n:len(out)]
+	switch l {
+	case AVX2:
+		scoresAVX2(p, row, out)
+	default:
+		scoresGeneric(p, row, out)
+	}
+}
+
+// ScanPQ4 scans rows of 4-bit product quantiser codes and appends those that score at least
+// threshold, in row order, to the front of out. It returns their number.
+//
+// A block holds 64 rows. Its sub-quantiser s < m occupies the 32 bytes from
+// codes[block*blockStride + 32*s]; byte i holds the code of row i in the low nibble and that
+// of row i+32 in the high one: FAISS "fast scan" with a block twice as tall, after André et
+// al., Cache locality is not enough, VLDB 2015. m may be smaller than blockStride/32: a query
+// may scan the shorter prefix of a ladder.
+//
+// lut holds m tables of 16 bytes, larger is better. The score of a row is the sum of
+// lut[16*s + code s], exact in 16 bits since m <= 256. A hit is score<<16 | row index. Only
+// rows below count <= nblocks*64 <= 65536 are reported. len(out) must be at least nblocks*64.
+func ScanPQ4(l Level, codes []byte, nblocks, blockStride, m int, lut []byte, count int, threshold uint16, out []uint32) int {
+	if uint(nblocks) > maxScanBlocks || uint(m) > maxScanSubs || uint(count) > uint(nblocks*BlockRows) {
+		panic("avx: ScanPQ4: nblocks, m or count out of range")
+	}
+	codes = window(codes, nblocks, blockStride, 32*m)
+	lut, out = lut[:16*m:len(lut)], out[:nblocks*BlockRows:len(out)]
+	switch l {
+	case AVX2:
+		return scanPQ4AVX2(codes, blockStride, m, lut, count, threshold, out)
+	default:
+		return scanPQ4Generic(codes, blockStride, m, lut, count, threshold, out)
+	}
+}
+
+// DotI8 sets out[i] to the inner product of q and rows[i*stride : i*stride+len(q)], for each
+// i < len(out). It is exact if it fits an int32 and wraps around, alike at all levels, if not.
+func DotI8(l Level, q []int16, rows []int8, stride int, out []int32) {
+	rows = window(rows, len(out), stride, len(q))
+	switch l {
+	case AVX2:
+		dotI8AVX2(q, rows, stride, out)
+	default:
+		dotI8Generic(q, rows, stride, out)
+	}
+}
+
+// DotI8At is [DotI8] for the rows at[i], for each i < len(at). Levels above Generic prefetch
+// the rows that are next in at. len(out) must be at least len(at).
+func DotI8At(l Level, q []int16, rows []int8, stride int, at []uint32, out []int32) {
+	var highest uint32
+	for _, r := range at {
+		highest = max(highest, r)
+	}
+	if len(at) > 0 {
+		rows = window(rows, int(highest)+1, stride, len(q))
+	}
+	out = out[:len(at):len(out)]
+	switch l {
+	case AVX2:
+		dotI8AtAVX2(q, rows, stride, at, out)
+	default:
+		dotI8AtGeneric(q, rows, stride, at, out)
+	}
+}
+
+// HalfToFloat widens IEEE 754 binary16 numbers, one per element of src. It is exact; a
+// signalling NaN becomes quiet. len(dst) must be at least len(src).
+func HalfToFloat(l Level, dst []float32, src []uint16) {
+	dst = dst[:len(src):len(dst)]
+	switch l {
+	case AVX2:
+		halfToFloatAVX2(dst, src)
+	default:
+		halfToFloatGeneric(dst, src)
+	}
+}
+
+// FloatToHalf narrows to IEEE 754 binary16, one per element of src: to nearest, ties to even,
+// to infinity from 65520 on. A NaN becomes quiet and keeps its sign and the upper nine bits
+// of its payload. len(dst) must be at least len(src).
+func FloatToHalf(l Level, dst []uint16, src []float32) {
+	dst = dst[:len(src):len(dst)]
+	switch l {
+	case AVX2:
+		floatToHalfAVX2(dst, src)
+	default:
+		floatToHalfGeneric(dst, src)
+	}
+}
+
+// QuantizeI8 sets dst[i] to src[i]*inv rounded to nearest, ties to even, and clamped to
+// [-127, 127]. NaN becomes 0. len(dst) must be at least len(src).
+func QuantizeI8(l Level, dst []int8, src []float32, inv float32) {
+	dst = dst[:len(src):len(dst)]
+	switch l {
+	case AVX2:
+		quantizeI8AVX2(dst, src, inv)
+	default:
+		quantizeI8Generic(dst, src, inv)
+	}
+}
+
+// window returns the part of rows that n rows of dim elements, stride apart, span. Like an
+// index expression it panics if they do not lie within len(rows): kernels check no more.
+func window[T any](rows []T, n, stride, dim int) []T {
+	if n == 0 {
+		return rows[:0]
+	}
+	hi, lo := bits.Mul64(uint64(n-1), uint64(stride)) // a negative n or stride overflows
+	if hi != 0 || lo > math.MaxInt-uint64(dim) {
+		panic("avx: rows out of range")
+	}
+	end := int(lo) + dim
+	return rows[:end:len(rows)]
+}

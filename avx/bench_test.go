@@ -1,0 +1,208 @@
+package avx
+
+import (
+	"fmt"
+	"testing"
+)
+
+// eachLevel runs a benchmark at each supported level.
+func eachLevel(b *testing.B, run func(b *testing.B, l Level)) {
+	for _, l := range Levels() {
+		b.Run(l.String(), func(b *testing.B) { run(b, l) })
+	}
+}
+
+func reportGFLOPS(b *testing.B, flops int) {
+	b.ReportMetric(float64(flops)*float64(b.N)/b.Elapsed().Seconds()*1e-9, "GFLOP/s")
+}
+
+// reportRows reports nanoseconds per row of a call that reads n rows.
+func reportRows(b *testing.B, n int) {
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/row")
+}
+
+func BenchmarkDot(b *testing.B) {
+	r := newRand()
+	for _, dim := range []int{64, 100, 256, 768} {
+		x, y := normals(r, dim), normals(r, dim)
+		var sum float32
+		b.Run(fmt.Sprintf("d=%d", dim), func(b *testing.B) {
+			eachLevel(b, func(b *testing.B, l Level) {
+				b.SetBytes(int64(8 * dim))
+				for b.Loop() {
+					sum += Dot(l, x, y)
+				}
+			})
+		})
+	}
+}
+
+func BenchmarkDotRows(b *testing.B) {
+	r := newRand()
+	const n = 256
+	for _, dim := range []int{32, 64, 128, 256, 768} {
+		q, rows, out := normals(r, dim), normals(r, n*dim), make([]float32, n)
+		b.Run(fmt.Sprintf("d=%d", dim), func(b *testing.B) {
+			eachLevel(b, func(b *testing.B, l Level) {
+				b.SetBytes(4 * n * int64(dim))
+				for b.Loop() {
+					DotRows(l, q, rows, dim, out)
+				}
+				reportRows(b, n)
+			})
+		})
+	}
+}
+
+func BenchmarkAssign(b *testing.B) {
+	r := newRand()
+	for _, dim := range []int{8, 32, 64, 128, 256} {
+		for _, k := range []int{256, 1024, 4096, 16384} {
+			n := 480
+			rows, p := normals(r, n*dim), Pack(normals(r, k*dim), k, dim, nil)
+			best, score := make([]int32, n), make([]float32, n)
+			b.Run(fmt.Sprintf("d=%d/K=%d", dim, k), func(b *testing.B) {
+				eachLevel(b, func(b *testing.B, l Level) {
+					if l == Generic && k > 1024 {
+						b.Skip("takes seconds and tells nothing new")
+					}
+					b.SetBytes(4 * int64(n*dim+k*dim))
+					for b.Loop() {
+						Assign(l, p, rows, n, dim, best, score)
+					}
+					reportGFLOPS(b, 2*n*k*dim)
+				})
+			})
+		}
+	}
+}
+
+// BenchmarkAssignOne is the remainder of a tile, and a query among few.
+func BenchmarkAssignOne(b *testing.B) {
+	r := newRand()
+	for _, c := range []struct{ dim, k int }{{64, 1024}, {256, 1024}, {64, 16384}} {
+		row, p := normals(r, c.dim), Pack(normals(r, c.k*c.dim), c.k, c.dim, nil)
+		best, score := make([]int32, 1), make([]float32, 1)
+		b.Run(fmt.Sprintf("d=%d/K=%d", c.dim, c.k), func(b *testing.B) {
+			eachLevel(b, func(b *testing.B, l Level) {
+				b.SetBytes(4 * int64(c.k*c.dim))
+				for b.Loop() {
+					Assign(l, p, row, 1, c.dim, best, score)
+				}
+			})
+		})
+	}
+}
+
+func BenchmarkScores(b *testing.B) {
+	r := newRand()
+	for _, c := range []struct{ dim, k int }{{32, 256}, {64, 1024}, {64, 4096}, {256, 4096}} {
+		row, p := normals(r, c.dim), Pack(normals(r, c.k*c.dim), c.k, c.dim, nil)
+		out := make([]float32, c.k)
+		b.Run(fmt.Sprintf("d=%d/K=%d", c.dim, c.k), func(b *testing.B) {
+			eachLevel(b, func(b *testing.B, l Level) {
+				b.SetBytes(4 * int64(c.k*c.dim))
+				for b.Loop() {
+					Scores(l, p, row, out)
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkScanPQ4 scans 4096 rows of which none, some 1 % and all are hits.
+func BenchmarkScanPQ4(b *testing.B) {
+	r := newRand()
+	const nblocks = 64
+	for _, m := range []int{16, 32, 64} {
+		codes, lut := randomBytes[byte](r, nblocks*32*m), randomBytes[byte](r, 16*m)
+		out := make([]uint32, nblocks*BlockRows)
+		all := ScanPQ4(Generic, codes, nblocks, 32*m, m, lut, len(out), 0, out)
+		few := uint16(0)
+		for n := all; n > all/100; few += 8 {
+			n = ScanPQ4(Generic, codes, nblocks, 32*m, m, lut, all, few, out)
+		}
+		for _, c := range []struct {
+			name      string
+			threshold uint16
+		}{{"none", 65535}, {"few", few}, {"all", 0}} {
+			b.Run(fmt.Sprintf("m=%d/hits=%s", m, c.name), func(b *testing.B) {
+				eachLevel(b, func(b *testing.B, l Level) {
+					b.SetBytes(int64(len(codes)))
+					for b.Loop() {
+						ScanPQ4(l, codes, nblocks, 32*m, m, lut, all, c.threshold, out)
+					}
+					reportRows(b, all)
+				})
+			})
+		}
+	}
+}
+
+func BenchmarkDotI8(b *testing.B) {
+	r := newRand()
+	const n = 256
+	for _, dim := range []int{64, 128, 256, 768} {
+		q, rows, out := randomWords(r, dim), randomBytes[int8](r, n*dim), make([]int32, n)
+		b.Run(fmt.Sprintf("d=%d", dim), func(b *testing.B) {
+			eachLevel(b, func(b *testing.B, l Level) {
+				b.SetBytes(n * int64(dim))
+				for b.Loop() {
+					DotI8(l, q, rows, dim, out)
+				}
+				reportRows(b, n)
+			})
+		})
+	}
+}
+
+// BenchmarkDotI8At reads 128 random rows out of 256 MiB per call, other ones each time, so
+// that they come from memory.
+func BenchmarkDotI8At(b *testing.B) {
+	r := newRand()
+	const n, stride, total = 128, 768, 1 << 28 / 768
+	rows := make([]int8, total*stride)
+	for i := 0; i < len(rows); i += 4096 {
+		rows[i] = 1
+	}
+	at, out := make([]uint32, 64*n), make([]int32, n)
+	for i := range at {
+		at[i] = r.Uint32N(total)
+	}
+	for _, dim := range []int{64, 256, 768} {
+		q := randomWords(r, dim)
+		b.Run(fmt.Sprintf("d=%d", dim), func(b *testing.B) {
+			eachLevel(b, func(b *testing.B, l Level) {
+				b.SetBytes(n * int64(dim))
+				for i := 0; b.Loop(); i++ {
+					DotI8At(l, q, rows, stride, at[i%64*n:][:n], out)
+				}
+				reportRows(b, n)
+			})
+		})
+	}
+}
+
+func BenchmarkConvert(b *testing.B) {
+	r := newRand()
+	const n = 4096
+	floats, halves, bytes := normals(r, n), make([]uint16, n), make([]int8, n)
+	FloatToHalf(Generic, halves, floats)
+	for _, c := range []struct {
+		name string
+		run  func(l Level)
+	}{
+		{"HalfToFloat", func(l Level) { HalfToFloat(l, floats, halves) }},
+		{"FloatToHalf", func(l Level) { FloatToHalf(l, halves, floats) }},
+		{"QuantizeI8", func(l Level) { QuantizeI8(l, bytes, floats, 40) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			eachLevel(b, func(b *testing.B, l Level) {
+				b.SetBytes(4 * n)
+				for b.Loop() {
+					c.run(l)
+				}
+			})
+		})
+	}
+}

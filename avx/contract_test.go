@@ -1,0 +1,93 @@
+package avx
+
+import (
+	"fmt"
+	"math"
+	"testing"
+)
+
+// Lengths that do not fit must panic before memory is touched, at all levels alike. Slices
+// have capacity to spare, which does not count.
+func TestShortSlicesPanic(t *testing.T) {
+	floats := make([]float32, 100, 1000)
+	words := make([]int16, 100, 1000)
+	halves := make([]uint16, 100, 1000)
+	bytes := make([]int8, 100, 1000)
+	codes := make([]byte, 100, 1000)
+	int32s := make([]int32, 100, 1000)
+	uint32s := make([]uint32, 100, 1000)
+	p := Pack(floats, 10, 10, nil)
+	cases := map[string]func(l Level){
+		"Dot":                   func(l Level) { Dot(l, floats[:100], floats[:99]) },
+		"DotRows rows":          func(l Level) { DotRows(l, floats[:20], floats[:99], 20, floats[:5]) },
+		"DotRows stride < 0":    func(l Level) { DotRows(l, floats[:20], floats, -1, floats[:5]) },
+		"DotRows huge stride":   func(l Level) { DotRows(l, floats[:20], floats, math.MaxInt, floats[:5]) },
+		"DotRows wraps to zero": func(l Level) { DotRows(l, floats[:20], floats, 1<<62, floats[:5]) },
+		"Assign rows":           func(l Level) { Assign(l, p, floats[:99], 10, 10, int32s, floats) },
+		"Assign best":           func(l Level) { Assign(l, p, floats, 10, 10, int32s[:9], floats) },
+		"Assign score":          func(l Level) { Assign(l, p, floats, 10, 10, int32s, floats[:9]) },
+		"Assign n < 0":          func(l Level) { Assign(l, p, floats, -1, 0, int32s, floats) },
+		"Scores row":            func(l Level) { Scores(l, p, floats[:9], floats) },
+		"Scores out":            func(l Level) { Scores(l, p, floats, floats[:9]) },
+		"ScanPQ4 codes":         func(l Level) { ScanPQ4(l, codes[:95], 1, 96, 3, codes, 64, 0, uint32s) },
+		"ScanPQ4 lut":           func(l Level) { ScanPQ4(l, codes, 1, 96, 3, codes[:47], 64, 0, uint32s) },
+		"ScanPQ4 out":           func(l Level) { ScanPQ4(l, codes, 1, 96, 3, codes, 1, 0, uint32s[:63]) },
+		"ScanPQ4 count":         func(l Level) { ScanPQ4(l, codes, 1, 96, 3, codes, 65, 0, uint32s) },
+		"ScanPQ4 count < 0":     func(l Level) { ScanPQ4(l, codes, 1, 96, 3, codes, -1, 0, uint32s) },
+		"ScanPQ4 nblocks":       func(l Level) { ScanPQ4(l, codes, 1025, 0, 1, codes, 64, 0, make([]uint32, 1025*64)) },
+		"ScanPQ4 m":             func(l Level) { ScanPQ4(l, make([]byte, 32*257), 1, 0, 257, make([]byte, 16*257), 64, 0, uint32s) },
+		"DotI8 rows":            func(l Level) { DotI8(l, words[:20], bytes[:99], 20, int32s[:5]) },
+		"DotI8At rows":          func(l Level) { DotI8At(l, words[:20], bytes[:99], 20, []uint32{0, 4}, int32s) },
+		"DotI8At out":           func(l Level) { DotI8At(l, words[:20], bytes, 20, uint32s[:5], int32s[:4]) },
+		"DotI8At last index":    func(l Level) { DotI8At(l, words[:20], bytes, 20, []uint32{math.MaxUint32}, int32s) },
+		"HalfToFloat":           func(l Level) { HalfToFloat(l, floats[:99], halves) },
+		"FloatToHalf":           func(l Level) { FloatToHalf(l, halves[:99], floats) },
+		"QuantizeI8":            func(l Level) { QuantizeI8(l, bytes[:99], floats, 1) },
+		"Pack centroids":        func(Level) { Pack(floats, 11, 10, nil) },
+		"Pack bias":             func(Level) { Pack(floats, 10, 10, floats[:9]) },
+	}
+	for name, call := range cases {
+		for _, l := range Levels() {
+			t.Run(fmt.Sprintf("%s/%v", name, l), func(t *testing.T) {
+				defer func() {
+					if recover() == nil {
+						t.Error("no panic")
+					}
+				}()
+				call(l)
+			})
+		}
+	}
+}
+
+func TestKernelsAllocateNothing(t *testing.T) {
+	r := newRand()
+	const n, dim, k = 101, 70, 50
+	rows, q := normals(r, n*dim), normals(r, dim)
+	floats, int32s := make([]float32, n*dim), make([]int32, n)
+	p := Pack(rows, k, dim, nil)
+	codes, lut, hits := randomBytes[byte](r, 2*32*8), randomBytes[byte](r, 16*8), make([]uint32, 128)
+	words, bytes, at := randomWords(r, dim), randomBytes[int8](r, n*dim), []uint32{7, 100, 3, 3, 9}
+	halves := make([]uint16, n*dim)
+	var sink float32
+	cases := map[string]func(l Level){
+		"Dot":         func(l Level) { sink += Dot(l, rows, rows) },
+		"SumSquares":  func(l Level) { sink += SumSquares(l, rows) },
+		"DotRows":     func(l Level) { DotRows(l, q, rows, dim, floats[:n]) },
+		"Assign":      func(l Level) { Assign(l, p, rows, n, dim, int32s, floats) },
+		"Scores":      func(l Level) { Scores(l, p, q, floats) },
+		"ScanPQ4":     func(l Level) { ScanPQ4(l, codes, 2, 32*8, 8, lut, 100, 1000, hits) },
+		"DotI8":       func(l Level) { DotI8(l, words, bytes, dim, int32s) },
+		"DotI8At":     func(l Level) { DotI8At(l, words, bytes, dim, at, int32s) },
+		"HalfToFloat": func(l Level) { HalfToFloat(l, floats, halves) },
+		"FloatToHalf": func(l Level) { FloatToHalf(l, halves, rows) },
+		"QuantizeI8":  func(l Level) { QuantizeI8(l, bytes, rows, 10) },
+	}
+	for name, call := range cases {
+		for _, l := range Levels() {
+			if allocs := testing.AllocsPerRun(10, func() { call(l) }); allocs != 0 {
+				t.Errorf("%s at %v allocates %v times", name, l, allocs)
+			}
+		}
+	}
+}

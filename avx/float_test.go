@@ -1,0 +1,322 @@
+package avx
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+)
+
+// exactDot returns a·b + bias in float64 and the error that the package comment allows a
+// float32 kernel.
+func exactDot(a, b []float32, bias float32) (sum, bound float64) {
+	sum, absolute := float64(bias), math.Abs(float64(bias))
+	for i, x := range a {
+		product := float64(x) * float64(b[i])
+		sum += product
+		absolute += math.Abs(product)
+	}
+	u := float64(len(a)+1) * 0x1p-24
+	return sum, u / (1 - u) * absolute
+}
+
+func checkDot(t *testing.T, what string, got float32, a, b []float32, bias float32) {
+	t.Helper()
+	if want, bound := exactDot(a, b, bias); math.Abs(float64(got)-want) > bound {
+		t.Fatalf("%s: got %v, want %v ± %v", what, got, want, bound)
+	}
+}
+
+// sameFloats compares bits, with all NaN equal.
+func sameFloats(a, b []float32) bool {
+	return slices.EqualFunc(a, b, func(x, y float32) bool {
+		return math.Float32bits(x) == math.Float32bits(y) || x != x && y != y
+	})
+}
+
+func TestDotIsWithinTheBound(t *testing.T) {
+	r := newRand()
+	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
+		for n := range 140 {
+			a, b := put(m, 0, normals(r, n)), put(m, 1, normals(r, n))
+			checkDot(t, fmt.Sprintf("Dot n=%d", n), Dot(l, a, b), a, b, 0)
+			checkDot(t, fmt.Sprintf("SumSquares n=%d", n), SumSquares(l, a), a, a, 0)
+		}
+	})
+}
+
+func TestDotOfSmallIntegersIsExact(t *testing.T) {
+	r := newRand()
+	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
+		for _, n := range []int{1, 7, 8, 31, 32, 33, 63, 100, 768, 1537, 4095} {
+			a, b := put(m, 0, smallInts(r, n)), put(m, 1, smallInts(r, n))
+			if want, _ := exactDot(a, b, 0); float64(Dot(l, a, b)) != want {
+				t.Fatalf("n=%d: got %v, want %v", n, Dot(l, a, b), want)
+			}
+		}
+	})
+}
+
+// Each element must count, wherever it lies, so NaN and Inf must show.
+func TestDotLetsNaNAndInfThrough(t *testing.T) {
+	inf := float32(math.Inf(1))
+	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
+		for n := 1; n < 80; n++ {
+			for i := range n {
+				a, b := space[float32](m, 0, n), space[float32](m, 1, n)
+				for k := range a {
+					a[k], b[k] = 1, 1
+				}
+				a[i] = inf
+				if got := Dot(l, a, b); got != inf {
+					t.Fatalf("n=%d, Inf at %d: got %v", n, i, got)
+				}
+				b[i] = 0 // Inf*0 is NaN
+				if got := Dot(l, a, b); got == got {
+					t.Fatalf("n=%d, NaN at %d: got %v", n, i, got)
+				}
+			}
+		}
+	})
+}
+
+func TestDotRowsIsWithinTheBoundWhereverARowLies(t *testing.T) {
+	r := newRand()
+	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
+		for dim := range 70 {
+			for n := range 10 {
+				for _, gap := range []int{0, 1, 5} {
+					stride := dim + gap
+					q, rows := put(m, 0, normals(r, dim)), put(m, 1, normals(r, max(0, n-1)*stride+dim))
+					out := space[float32](m, 2, n)
+					DotRows(l, q, rows, stride, out)
+					for i, got := range out {
+						what := fmt.Sprintf("dim=%d n=%d stride=%d row %d", dim, n, stride, i)
+						row := rows[i*stride:][:dim]
+						checkDot(t, what, got, q, row, 0)
+						alone := space[float32](m, 3, 1)
+						if DotRows(l, q, row, 0, alone); alone[0] != got {
+							t.Fatalf("%s: got %v among others, %v alone", what, got, alone[0])
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// More elements than one call of a kernel takes.
+func TestDotRowsInSeveralCalls(t *testing.T) {
+	r := newRand()
+	const dim, stride, n = 100, 101, 3001
+	q, rows := smallInts(r, dim), smallInts(r, n*stride)
+	for _, l := range Levels() {
+		out := make([]float32, n)
+		DotRows(l, q, rows, stride, out)
+		for i, got := range out {
+			if want, _ := exactDot(q, rows[i*stride:][:dim], 0); float64(got) != want {
+				t.Fatalf("%v row %d: got %v, want %v", l, i, got, want)
+			}
+		}
+	}
+}
+
+// assignCase is an input of Assign.
+type assignCase struct{ n, k, dim, gap int }
+
+func assignCases() []assignCase {
+	var cases []assignCase
+	for n := range 14 {
+		for _, k := range []int{1, 2, 7, 8, 9, 15, 16, 17, 63, 64, 65, 100, 200} {
+			for _, dim := range []int{1, 2, 3, 4, 5, 8, 13, 32} {
+				cases = append(cases, assignCase{n, k, dim, (n + k + dim) % 3})
+			}
+		}
+	}
+	return append(cases,
+		assignCase{103, 300, 512, 1}, // several bands of rows and groups of panels
+		assignCase{3, 2000, 256, 0},
+		assignCase{5, 40, 0, 2},
+		assignCase{8, 33, 4097, 0}, // a panel larger than a group
+	)
+}
+
+func TestAssignOfSmallIntegersIsExact(t *testing.T) {
+	r := newRand()
+	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
+		for _, c := range assignCases() {
+			rows := put(m, 0, smallInts(r, rowsLen(c)))
+			centroids, bias := smallInts(r, c.k*c.dim), smallInts(r, c.k)
+			p := Pack(centroids, c.k, c.dim, bias)
+			best, score := space[int32](m, 1, c.n), space[float32](m, 2, c.n)
+			Assign(l, p, rows, c.n, c.dim+c.gap, best, score)
+			out := space[float32](m, 3, c.k)
+			for i := range c.n {
+				row := put(m, 4, rows[i*(c.dim+c.gap):][:c.dim])
+				Scores(l, p, row, out)
+				top, at := math.Inf(-1), 0
+				for j, got := range out {
+					want, _ := exactDot(row, centroids[j*c.dim:][:c.dim], bias[j])
+					if float64(got) != want {
+						t.Fatalf("%+v row %d centroid %d: score %v, want %v", c, i, j, got, want)
+					}
+					if want > top {
+						top, at = want, j
+					}
+				}
+				if int(best[i]) != at || float64(score[i]) != top {
+					t.Fatalf("%+v row %d: got centroid %d score %v, want %d %v", c, i, best[i], score[i], at, top)
+				}
+			}
+		}
+	})
+}
+
+func rowsLen(c assignCase) int {
+	if c.n == 0 {
+		return 0
+	}
+	return (c.n-1)*(c.dim+c.gap) + c.dim
+}
+
+func TestAssignIsWithinTheBoundAndAgreesWithScores(t *testing.T) {
+	r := newRand()
+	for _, l := range Levels() {
+		for _, c := range []assignCase{{20, 1000, 64, 0}, {13, 333, 129, 5}, {101, 700, 300, 0}} {
+			stride := c.dim + c.gap
+			rows, centroids, bias := normals(r, c.n*stride), normals(r, c.k*c.dim), normals(r, c.k)
+			p := Pack(centroids, c.k, c.dim, bias)
+			best, score, out := make([]int32, c.n), make([]float32, c.n), make([]float32, c.k)
+			Assign(l, p, rows, c.n, stride, best, score)
+			for i := range c.n {
+				row := rows[i*stride:][:c.dim]
+				Scores(l, p, row, out)
+				for j, got := range out {
+					checkDot(t, fmt.Sprintf("%v %+v row %d centroid %d", l, c, i, j), got, row, centroids[j*c.dim:][:c.dim], bias[j])
+				}
+				if top := slices.Max(out); score[i] != top || int(best[i]) != slices.Index(out, top) {
+					t.Fatalf("%v %+v row %d: got centroid %d score %v, want %d %v", l, c, i, best[i], score[i], slices.Index(out, top), top)
+				}
+			}
+		}
+	}
+}
+
+func TestAssignOfEqualScoresTakesTheLowest(t *testing.T) {
+	const dim, k, n = 3, 130, 7
+	centroids, rows := make([]float32, k*dim), make([]float32, n*dim)
+	for i := range rows {
+		rows[i] = 1
+	}
+	best, score, bias := make([]int32, n), make([]float32, n), make([]float32, k)
+	for _, l := range Levels() {
+		for first := range k {
+			for second := first; second < k; second++ {
+				clear(bias)
+				bias[first], bias[second] = 1, 1
+				Assign(l, Pack(centroids, k, dim, bias), rows, n, dim, best, score)
+				for i, j := range best {
+					if int(j) != first {
+						t.Fatalf("%v row %d: got %d, want the first of %d and %d", l, i, j, first, second)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestAssignNeverTakesNaN(t *testing.T) {
+	nan, inf := float32(math.NaN()), float32(math.Inf(1))
+	const k, n = 50, 8
+	for _, l := range Levels() {
+		best, score := make([]int32, n), make([]float32, n)
+		assign := func(bias []float32, x float32) {
+			rows := make([]float32, n)
+			for i := range rows {
+				rows[i] = x
+			}
+			Assign(l, Pack(make([]float32, k), k, 1, bias), rows, n, 1, best, score)
+		}
+		expect := func(what string, j int, s float32) {
+			t.Helper()
+			for i := range n {
+				if int(best[i]) != j || score[i] != s {
+					t.Fatalf("%v %s row %d: got centroid %d score %v, want %d %v", l, what, i, best[i], score[i], j, s)
+				}
+			}
+		}
+		for winner := range k {
+			bias := make([]float32, k)
+			for j := range bias {
+				bias[j] = nan
+			}
+			bias[winner] = -7
+			assign(bias, 1)
+			expect("all but one NaN", winner, -7)
+			for j := range bias {
+				bias[j] = -inf
+			}
+			bias[winner] = -math.MaxFloat32
+			assign(bias, 1)
+			expect("all but one -Inf", winner, -math.MaxFloat32)
+			bias[winner] = inf
+			assign(bias, 1)
+			expect("one Inf", winner, inf)
+		}
+		assign(nil, nan)
+		expect("NaN row", 0, -inf)
+		assign(nil, inf) // Inf*0, also in the padding
+		expect("Inf row", 0, -inf)
+		assign(nil, 1)
+		expect("no bias", 0, 0)
+	}
+}
+
+func TestAssignWithoutCentroids(t *testing.T) {
+	for _, l := range Levels() {
+		best, score := []int32{5}, []float32{5}
+		Assign(l, Pack(nil, 0, 4, nil), make([]float32, 4), 1, 4, best, score)
+		if best[0] != 0 || !math.IsInf(float64(score[0]), -1) {
+			t.Errorf("%v: got %d %v, want 0 -Inf", l, best[0], score[0])
+		}
+		Scores(l, Pack(nil, 0, 4, nil), make([]float32, 4), nil)
+	}
+}
+
+func TestPackCopies(t *testing.T) {
+	centroids, bias := []float32{1, 2, 3, 4}, []float32{5, 6}
+	p := Pack(centroids, 2, 2, bias)
+	clear(centroids)
+	clear(bias)
+	if p.N() != 2 || p.Dim() != 2 {
+		t.Errorf("got %d centroids of %d floats", p.N(), p.Dim())
+	}
+	out := make([]float32, 2)
+	Scores(Generic, p, []float32{10, 100}, out)
+	if want := []float32{215, 436}; !slices.Equal(out, want) {
+		t.Errorf("got scores %v, want %v", out, want)
+	}
+}
+
+func TestFloatKernelsAgreeOnSpecialRows(t *testing.T) {
+	values := []float32{0, float32(math.Copysign(0, -1)), 1, -1, math.MaxFloat32, -math.MaxFloat32,
+		math.SmallestNonzeroFloat32, float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN())}
+	// With one non-zero factor per row there is but one product, and so one rounding.
+	for _, l := range Levels() {
+		for dim := 1; dim < 40; dim++ {
+			for at := range dim {
+				q, rows := make([]float32, dim), make([]float32, dim*len(values))
+				q[at] = 0.75
+				for i, v := range values {
+					rows[i*dim+at] = v
+				}
+				got, want := make([]float32, len(values)), make([]float32, len(values))
+				DotRows(l, q, rows, dim, got)
+				DotRows(Generic, q, rows, dim, want)
+				if !sameFloats(got, want) {
+					t.Fatalf("%v dim=%d at %d: got %v, want %v", l, dim, at, got, want)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,108 @@
+// Package emit holds the kernels as programs that emit instructions, one function of Go per
+// function of assembly.
+//
+// Kernels check nothing and handle no case that their callers in avx2_amd64.go can: the
+// comment of each says what it expects. All end with VZEROUPPER, or the SSE code of the Go
+// compiler that runs next would pay for the dirty upper halves.
+package emit
+
+import (
+	"github.com/mmcloughlin/avo/attr"
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// AVX2 emits the kernels of that level. They use AVX2, FMA3 and F16C and no other extension:
+// BMI, say, has a CPU bit of its own.
+func AVX2() {
+	c := newConstants()
+	dot(c)
+	dotRows(c)
+	assign6(c)
+	assign1(c)
+	scores()
+	scanPQ4(c)
+	dotI8(c)
+	dotI8At(c)
+	halfToFloat()
+	floatToHalf()
+	quantizeI8(c)
+}
+
+// constants are the read-only tables that kernels share.
+type constants struct {
+	floatTail Mem // 8 x -1, 8 x 0 in dwords: loaded r short of the zeros it selects the first r
+	wordTail  Mem // 16 x 0, 16 x -1 in words: loaded r after the start it selects the last r
+	ones      Mem // 8 dwords of 1
+	lanes     Mem // dwords 0..7
+	nibbles   Mem // 32 bytes of 0x0f
+	evenBytes Mem // 16 words of 0x00ff
+	maxI8     Mem // 8 floats of 127
+	minI8     Mem // 8 floats of -127
+	unpack    Mem // dword order that undoes the lane-wise interleaving of two packs
+}
+
+func newConstants() constants {
+	return constants{
+		floatTail: dwords("floatTail", 16, func(i int) uint32 { return -uint32(b2i(i < 8)) }),
+		wordTail:  dwords("wordTail", 16, func(i int) uint32 { return -uint32(b2i(i >= 8)) }),
+		ones:      dwords("ones", 8, func(int) uint32 { return 1 }),
+		lanes:     dwords("lanes", 8, func(i int) uint32 { return uint32(i) }),
+		nibbles:   dwords("nibbles", 8, func(int) uint32 { return 0x0f0f0f0f }),
+		evenBytes: dwords("evenBytes", 8, func(int) uint32 { return 0x00ff00ff }),
+		maxI8:     dwords("maxI8", 8, func(int) uint32 { return 0x42fe0000 }),
+		minI8:     dwords("minI8", 8, func(int) uint32 { return 0xc2fe0000 }),
+		unpack:    dwords("unpack", 8, func(i int) uint32 { return uint32(i/2 + i%2*4) }),
+	}
+}
+
+// dwords defines a table of n 32-bit words.
+func dwords(name string, n int, value func(i int) uint32) Mem {
+	table := GLOBL(name, attr.RODATA|attr.NOPTR)
+	for i := range n {
+		DATA(4*i, U32(value(i)))
+	}
+	return table
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// kernel begins a function that keeps its pointers to itself.
+func kernel(name, signature string, doc ...string) {
+	TEXT(name, NOSPLIT, signature)
+	Pragma("noescape")
+	Doc(doc...)
+}
+
+// loadGP loads an argument that fits a general purpose register.
+func loadGP(name string) GPVirtual {
+	return Load(Param(name), GP64()).(GPVirtual)
+}
+
+// paramAddr is the place of an argument in the frame.
+func paramAddr(name string) Mem {
+	p, err := Param(name).Resolve()
+	if err != nil {
+		panic(err) // a misspelt name
+	}
+	return p.Addr
+}
+
+// zero clears registers.
+func zero(vs ...VecVirtual) {
+	for _, v := range vs {
+		VXORPS(v, v, v)
+	}
+}
+
+// done ends a function without results.
+func done() {
+	VZEROUPPER()
+	RET()
+}
