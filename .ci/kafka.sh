@@ -1,0 +1,119 @@
+#!/bin/bash
+# kafka.sh [port] [datadir]: starts one real Apache Kafka broker (KRaft, no ZooKeeper) on 127.0.0.1:port; its controller
+# listens on port+1. Prints READY once it serves. The pid is left in datadir/pid; stop it with: kill "$(cat datadir/pid)".
+# Started again on the same datadir, it serves the same log.
+#
+#   KAFKA_VERSION    broker version                            (4.1.1)
+#   KAFKA_HEAP       fixed heap of the broker                  (512m)
+#   KAFKA_FULL_JIT   non-empty: full JIT and G1 for benchmarks (fast start otherwise)
+#   KAFKA_PROPS      further lines of server.properties        (none)
+#   ADASTREAM_CACHE  where the jars are kept                   (~/.cache/adastream)
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+port=${1:-19092}
+dir=${2:-/tmp/kafka-$port}
+version=${KAFKA_VERSION:-4.1.1}
+heap=${KAFKA_HEAP:-512m}
+lib=${ADASTREAM_CACHE:-$HOME/.cache/adastream}/kafka-$version
+
+fail() { echo "kafka.sh: $*" >&2; exit 1; }
+
+# The port tells, not the pid: where nobody reaps orphans, a killed broker stays as a zombie that kill -0 finds alive.
+if (: < "/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+  fail "something already listens on 127.0.0.1:$port"
+fi
+
+install_tools() {
+  command -v java >/dev/null && command -v mvn >/dev/null && return
+  command -v apt-get >/dev/null || fail "java 17 and mvn are needed and there is no apt-get to install them with"
+  local sudo=
+  [ "$(id -u)" = 0 ] || sudo=sudo
+  $sudo apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends openjdk-17-jre-headless maven >&2
+}
+
+# The folder appears under its final name only when complete, so an interrupted download is never used.
+fetch_jars() {
+  [ -d "$lib" ] && return
+  mkdir -p "$(dirname "$lib")"
+  local tmp
+  tmp=$(mktemp -d "$lib.XXXXXX")
+  mvn -B -q -f "$here/kafka/pom.xml" -Dkafka.version="$version" \
+    dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$tmp" >&2
+  mv -T "$tmp" "$lib" 2>/dev/null || rm -rf "$tmp" # another run was faster
+}
+
+# Topics are created by the product with their own limits; the broker's limits leave room for a large Arrow message
+# (the default, 1 MiB, would refuse a batch of 1,000 vectors of 256 floats plus framing).
+write_config() {
+  local controller=$((port + 1))
+  cat > "$dir/server.properties" <<P
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$controller
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+log.dirs=$dir/logs
+num.partitions=1
+auto.create.topics.enable=false
+message.max.bytes=16777216
+replica.fetch.max.bytes=16777216
+# a single broker replicates nothing
+default.replication.factor=1
+min.insync.replicas=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+# tests wait for these: joins, retention, compaction, return after kill -9
+group.initial.rebalance.delay.ms=0
+log.retention.check.interval.ms=1000
+log.cleaner.backoff.ms=500
+log.initial.task.delay.ms=500
+log.segment.delete.delay.ms=1000
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+num.network.threads=2
+num.io.threads=4
+${KAFKA_PROPS:-}
+P
+}
+
+java_cmd=(java -cp "$lib/*" "-Dlog4j2.configurationFile=file:$here/kafka/log4j2.properties")
+if [ -n "${KAFKA_FULL_JIT:-}" ]; then
+  java_cmd+=(-XX:+UseG1GC)
+else
+  java_cmd+=(-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto)
+fi
+
+format_log() {
+  [ -f "$dir/logs/meta.properties" ] && return
+  local id
+  id=$("${java_cmd[@]}" -Xmx128m kafka.tools.StorageTool random-uuid)
+  "${java_cmd[@]}" -Xmx128m kafka.tools.StorageTool format -t "$id" -c "$dir/server.properties" \
+    > "$dir/format.out" 2>&1 || { cat "$dir/format.out" >&2; fail "format failed"; }
+}
+
+install_tools
+fetch_jars
+mkdir -p "$dir"
+write_config
+format_log
+
+: > "$dir/broker.out"
+setsid "${java_cmd[@]}" "-Xms$heap" "-Xmx$heap" kafka.Kafka "$dir/server.properties" > "$dir/broker.out" 2>&1 < /dev/null &
+echo $! > "$dir/pid"
+for _ in $(seq 600); do
+  grep -q 'Kafka Server started' "$dir/broker.out" && { echo READY; exit 0; }
+  kill -0 "$(cat "$dir/pid")" 2>/dev/null || { cat "$dir/broker.out" >&2; fail "the broker ended"; }
+  sleep 0.1
+done
+fail "not ready in 60 s, see $dir/broker.out"

@@ -1,0 +1,474 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/edsrzf/mmap-go"
+	"golang.org/x/sync/singleflight"
+)
+
+// downloadTries and downloadPause govern the repetition of a download whose stream broke off; see retry.
+const (
+	downloadTries = 5
+	downloadPause = 200 * time.Millisecond
+)
+
+// ErrCacheFull: the objects in use fill the cache's limit.
+var ErrCacheFull = errors.New("cache full")
+
+// Ref names an object and says what must be in it.
+type Ref struct {
+	Key    string
+	Size   int64  // bytes
+	SHA256 string // 64 lower-case hex digits
+}
+
+func (r Ref) check() error {
+	sum, err := hex.DecodeString(r.SHA256)
+	if err != nil || len(sum) != sha256.Size || hex.EncodeToString(sum) != r.SHA256 {
+		return fmt.Errorf("object %q: sha256 %q: must be 64 lower-case hex digits", r.Key, r.SHA256)
+	}
+	if r.Size < 0 {
+		return fmt.Errorf("object %q: size %d: must not be negative", r.Key, r.Size)
+	}
+	return nil
+}
+
+// CacheOptions tune NewCache. The zero value works.
+type CacheOptions struct {
+	// MaxBytes bounds the sum of the files. To stay within it, files that nobody uses are removed, longest unused first; what is
+	// in use is never removed. 0 is no bound.
+	MaxBytes int64
+}
+
+// CacheStats counts since NewCache.
+type CacheStats struct {
+	Hits            int64 // fetches served without a download
+	Downloads       int64 // objects downloaded and found intact
+	BytesDownloaded int64 // bytes of those
+	Corrupt         int64 // files and downloads whose content was not what the Ref says
+	Bytes           int64 // present size of all files
+}
+
+// Cache keeps immutable objects of a bucket as files and maps them into memory.
+//
+// A file is named by the SHA-256 of its content, so two keys with the same content share it, and it is served only after
+// this process has checked that sum: while downloading, or at its first use if it was there before. Several processes
+// may share a directory. All methods may be called concurrently.
+type Cache struct {
+	dir      string
+	bucket   Bucket
+	maxBytes int64
+	flights  singleflight.Group
+
+	mu    sync.Mutex
+	files map[string]*cacheFile // by SHA256; an entry outlives its file while someone uses it
+	clock int64                 // counts uses
+	bytes int64                 // sum of present sizes
+	stats CacheStats
+}
+
+// cacheFile is what is known of one file. Guarded by Cache.mu.
+type cacheFile struct {
+	size     int64 // bytes on disk; 0 while there is no file
+	verified bool
+	users    int // fetches under way and unreleased mappings; >0 protects the file
+	mapped   int // unreleased mappings
+	data     mmap.MMap
+	lastUse  int64
+}
+
+// NewCache opens the cache in dir, which is created if it is missing.
+func NewCache(dir string, b Bucket, o CacheOptions) (*Cache, error) {
+	if o.MaxBytes < 0 {
+		return nil, fmt.Errorf("cache size %d: must be positive, or 0 for no bound", o.MaxBytes)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("cache directory: %w", classifyOS(err))
+	}
+	sweepTemp(dir)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cache directory: %w", classifyOS(err))
+	}
+	c := &Cache{dir: dir, bucket: b, maxBytes: o.MaxBytes, files: map[string]*cacheFile{}}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil || !info.Mode().IsRegular() || (Ref{SHA256: entry.Name()}).check() != nil {
+			continue
+		}
+		c.files[entry.Name()] = &cacheFile{size: info.Size()}
+		c.bytes += info.Size()
+	}
+	return c, nil
+}
+
+// Mapped is an object in memory. The mapping is shared by all who fetched the object and lasts until the last Release.
+type Mapped struct {
+	once    sync.Once
+	release func()
+	data    []byte
+}
+
+// Bytes is the object, read-only: writing to it crashes the process. It must not be used after Release.
+func (m *Mapped) Bytes() []byte { return m.data }
+
+// Release ends the use of the bytes. Calling it again does nothing.
+func (m *Mapped) Release() { m.once.Do(m.release) }
+
+// Fetch returns the object, from the cache if it is there, else downloaded. Concurrent fetches of one object download it
+// once. Content that is not what ref says is ErrCorrupt, and leaves no file; the bucket's errors are passed on.
+func (c *Cache) Fetch(ctx context.Context, ref Ref) (*Mapped, error) {
+	if err := ref.check(); err != nil {
+		return nil, err
+	}
+	f := c.enter(ref.SHA256)
+	defer c.leave(ref.SHA256, f)
+	for {
+		result, err, _ := c.flights.Do(ref.SHA256, func() (any, error) {
+			downloaded, err := c.ensure(ctx, ref, f)
+			if err != nil && ctx.Err() != nil {
+				return flight{abandoned: true}, nil
+			}
+			return flight{downloaded: downloaded}, err
+		})
+		if err == nil && ctx.Err() != nil {
+			err = fmt.Errorf("cache object %q: %w", ref.Key, context.Cause(ctx))
+		}
+		if err != nil {
+			return nil, err
+		}
+		outcome := result.(flight)
+		if outcome.abandoned {
+			continue // by the caller we waited for; we still want it
+		}
+		m, err := c.mapFile(ref, f, !outcome.downloaded)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // another process that shares the directory removed it
+		}
+		return m, err
+	}
+}
+
+// flight is the outcome of one download that several callers wait for.
+type flight struct {
+	downloaded bool // false: the file was there
+	abandoned  bool // the context of the caller who ran it ended
+}
+
+// Put stores the content of an object that the caller has just written to the bucket, which spares its download. A full
+// cache is ErrCacheFull, which does no harm.
+func (c *Cache) Put(ctx context.Context, ref Ref, body []byte) error {
+	if err := ref.check(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if sum := sha256.Sum256(body); int64(len(body)) != ref.Size || hex.EncodeToString(sum[:]) != ref.SHA256 {
+		return fmt.Errorf("cache object %q: %w: body has %d bytes and sha256 %x, the reference says %d and %s",
+			ref.Key, ErrCorrupt, len(body), sum, ref.Size, ref.SHA256)
+	}
+	f := c.enter(ref.SHA256)
+	defer c.leave(ref.SHA256, f)
+	if c.present(ref, f) {
+		return nil
+	}
+	return c.write(ref, f, func(w io.Writer) error {
+		_, err := w.Write(body)
+		return err
+	})
+}
+
+// Sweep removes the files that are not in use and for which keep is false. It asks with the SHA256 of the Ref: a file knows
+// nothing else. It returns the bytes it freed.
+func (c *Cache) Sweep(keep func(sha256 string) bool) (freed int64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var faults []error
+	for name, f := range c.files {
+		if f.users > 0 || keep(name) {
+			continue
+		}
+		size := f.size
+		if err := c.remove(name, f); err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		freed += size
+	}
+	return freed, errors.Join(faults...)
+}
+
+// Stats returns the counters.
+func (c *Cache) Stats() CacheStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stats := c.stats
+	stats.Bytes = c.bytes
+	return stats
+}
+
+// enter protects a file from removal until leave.
+func (c *Cache) enter(name string) *cacheFile {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.files[name]
+	if f == nil {
+		f = &cacheFile{}
+		c.files[name] = f
+	}
+	c.clock++
+	f.lastUse = c.clock
+	f.users++
+	return f
+}
+
+func (c *Cache) leave(name string, f *cacheFile) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f.users--
+	if f.users == 0 && f.size == 0 && !f.verified {
+		delete(c.files, name) // nothing came of it
+	}
+}
+
+// ensure makes the verified file be there, and says whether it had to download it.
+func (c *Cache) ensure(ctx context.Context, ref Ref, f *cacheFile) (downloaded bool, err error) {
+	if c.present(ref, f) {
+		return false, nil
+	}
+	// The stream may break off midway, which Open, having tried again itself, cannot repair.
+	failedOpen, err := retry(ctx, downloadTries, downloadPause, func() (failedOpen, err error) {
+		r, size, err := c.bucket.Open(ctx, ref.Key)
+		if err != nil {
+			return err, nil
+		}
+		defer r.Close()
+		return nil, c.download(ref, f, r, size)
+	})
+	if err = cmp.Or(failedOpen, err); err != nil {
+		return false, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stats.Downloads++
+	c.stats.BytesDownloaded += ref.Size
+	return true, nil
+}
+
+// download writes the file of ref from r, which announces size bytes.
+func (c *Cache) download(ref Ref, f *cacheFile, r io.Reader, size int64) error {
+	if size != ref.Size {
+		return c.corrupt(ref, fmt.Sprintf("has %d bytes, not %d", size, ref.Size))
+	}
+	return c.write(ref, f, func(w io.Writer) error {
+		sum := sha256.New()
+		n, err := io.Copy(io.MultiWriter(w, sum), r)
+		if err != nil {
+			return fmt.Errorf("download: %w", err)
+		}
+		if got := hex.EncodeToString(sum.Sum(nil)); n != ref.Size || got != ref.SHA256 {
+			return c.corrupt(ref, fmt.Sprintf("has %d bytes and sha256 %s, not %d and %s", n, got, ref.Size, ref.SHA256))
+		}
+		return nil
+	})
+}
+
+func (c *Cache) corrupt(ref Ref, what string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stats.Corrupt++
+	return fmt.Errorf("object %q of %s: %w: %s", ref.Key, c.bucket, ErrCorrupt, what)
+}
+
+// present says whether the file is there and intact, reading it through at its first use in this process. A damaged one
+// is removed: the bucket has better.
+func (c *Cache) present(ref Ref, f *cacheFile) bool {
+	c.mu.Lock()
+	verified := f.verified
+	c.mu.Unlock()
+	if verified {
+		return true
+	}
+	err := c.verify(ref)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		c.setSize(f, ref.Size)
+		f.verified = true
+		return true
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		c.stats.Corrupt++
+	}
+	// Best effort: a file that cannot be removed is replaced by the download's rename.
+	_ = c.remove(ref.SHA256, f)
+	return false
+}
+
+func (c *Cache) verify(ref Ref) error {
+	r, info, err := openRegular(c.path(ref.SHA256))
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	sum := sha256.New()
+	if info.Size() != ref.Size {
+		return ErrCorrupt
+	}
+	if _, err := io.Copy(sum, r); err != nil {
+		return err
+	}
+	if hex.EncodeToString(sum.Sum(nil)) != ref.SHA256 {
+		return ErrCorrupt
+	}
+	return nil
+}
+
+// write creates the file of ref from what fill writes, under its name only when complete and flushed.
+func (c *Cache) write(ref Ref, f *cacheFile, fill func(io.Writer) error) error {
+	if err := c.reserve(ref, f); err != nil {
+		return err
+	}
+	err := c.writeFile(c.path(ref.SHA256), fill)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		f.verified = true
+		return nil
+	}
+	if !f.verified { // nobody else wrote it meanwhile
+		c.setSize(f, 0)
+	}
+	return fmt.Errorf("cache object %q: %w", ref.Key, classifyOS(err))
+}
+
+func (c *Cache) writeFile(path string, fill func(io.Writer) error) error {
+	temp, err := createTemp(c.dir)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name()) // fails after the rename, as it should
+	err = fill(temp)
+	if err == nil {
+		err = temp.Sync()
+	}
+	if err = errors.Join(err, temp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temp.Name(), path)
+}
+
+// reserve counts the bytes of ref as present before they are, so that concurrent writers cannot exceed the bound together.
+// It removes unused files, longest unused first, until ref fits.
+func (c *Cache) reserve(ref Ref, f *cacheFile) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.setSize(f, ref.Size)
+	if c.maxBytes == 0 || c.bytes <= c.maxBytes {
+		return nil
+	}
+	var idle []string
+	for name, f := range c.files {
+		if f.users == 0 {
+			idle = append(idle, name)
+		}
+	}
+	slices.SortFunc(idle, func(a, b string) int { return cmp.Compare(c.files[a].lastUse, c.files[b].lastUse) })
+	for _, name := range idle {
+		if err := c.remove(name, c.files[name]); err != nil {
+			c.setSize(f, 0)
+			return err
+		}
+		if c.bytes <= c.maxBytes {
+			return nil
+		}
+	}
+	c.setSize(f, 0)
+	return fmt.Errorf("cache object %q of %d bytes: %w: %d of %d bytes are in use: raise the cache size",
+		ref.Key, ref.Size, ErrCacheFull, c.bytes, c.maxBytes)
+}
+
+// mapFile maps the file, or shares the mapping that exists.
+func (c *Cache) mapFile(ref Ref, f *cacheFile, hit bool) (*Mapped, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f.mapped == 0 {
+		data, err := mapReadOnly(c.path(ref.SHA256))
+		if errors.Is(err, fs.ErrNotExist) {
+			c.setSize(f, 0)
+			f.verified = false
+			return nil, err
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cache object %q: map: %w", ref.Key, classifyOS(err))
+		}
+		f.data = data
+	}
+	f.mapped++
+	f.users++
+	if hit {
+		c.stats.Hits++
+	}
+	return &Mapped{data: f.data, release: func() { c.unmap(ref.SHA256, f) }}, nil
+}
+
+func mapReadOnly(path string) (mmap.MMap, error) {
+	file, info, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if info.Size() == 0 { // cannot be mapped
+		return mmap.MMap{}, nil
+	}
+	return mmap.Map(file, mmap.RDONLY, 0)
+}
+
+func (c *Cache) unmap(name string, f *cacheFile) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f.users--
+	f.mapped--
+	if f.mapped > 0 {
+		return
+	}
+	if len(f.data) > 0 {
+		_ = f.data.Unmap() // fails only for an address that was never mapped
+	}
+	f.data = nil
+}
+
+// remove deletes a file, if it is there, and forgets it unless someone is about to write it. mu is held.
+func (c *Cache) remove(name string, f *cacheFile) error {
+	if err := os.Remove(c.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cache: %w", classifyOS(err))
+	}
+	c.setSize(f, 0)
+	f.verified = false
+	if f.users == 0 {
+		delete(c.files, name)
+	}
+	return nil
+}
+
+// setSize keeps the sum right. mu is held.
+func (c *Cache) setSize(f *cacheFile, size int64) {
+	c.bytes += size - f.size
+	f.size = size
+}
+
+func (c *Cache) path(name string) string { return filepath.Join(c.dir, name) }

@@ -1,0 +1,36 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+const maxPause = 5 * time.Second
+
+// retry runs op until it returns nil or an error that is not ErrTransient, at most tries times. It returns op's last
+// error; if ctx ended the waiting, with the context's error beside it.
+func retry[T any](ctx context.Context, tries int, pause time.Duration, op func() (T, error)) (T, error) {
+	pauses := backoff.NewExponentialBackOff()
+	pauses.InitialInterval = pause
+	pauses.MaxInterval = maxPause
+	var last error
+	v, err := backoff.Retry(ctx, func() (T, error) {
+		var v T
+		v, last = op()
+		if last != nil && !errors.Is(last, ErrTransient) {
+			return v, backoff.Permanent(last)
+		}
+		return v, last
+	}, backoff.WithBackOff(pauses), backoff.WithMaxTries(uint(tries)), backoff.WithMaxElapsedTime(0))
+	if err == nil {
+		return v, nil
+	}
+	if cause := ctx.Err(); cause != nil && !errors.Is(last, cause) {
+		last = fmt.Errorf("%w (no further try: %w)", last, cause)
+	}
+	return v, last
+}
