@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+type doctorCommand struct {
+	cli.Store
+	cli.Kafka
+}
+
+// clockSlack is how far this machine's clock and the store's may be apart: lags and ages are shown in seconds.
+const clockSlack = 2 * time.Second
+
+// Run makes each check, goes on after a failed one as far as it can, and fails if any did.
+func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
+	failed := 0
+	check := func(what string, err error, good string) bool {
+		if err != nil {
+			failed++
+			fmt.Printf("BAD  %-34s %v\n", what, err)
+			return false
+		}
+		fmt.Printf("ok   %-34s %s\n", what, good)
+		return true
+	}
+	b, err := store.Open(ctx, c.Store.Store, store.Options{})
+	if err != nil {
+		return cli.Usage(fmt.Errorf("--store: %w", err))
+	}
+	if check("store honours put-if-absent", store.Probe(ctx, b), b.String()) {
+		skew, err := clockSkew(ctx, b)
+		if err == nil && skew.Abs() > clockSlack {
+			err = fmt.Errorf("this machine's clock is %v off the store's, allowed: %v; set up time synchronisation", skew.Round(time.Millisecond), clockSlack)
+		}
+		check("clock agrees with the store's", err, fmt.Sprintf("within %v", skew.Abs().Round(time.Millisecond)))
+	}
+	index, err := commit.Open(ctx, b)
+	if !check("index", err, "spec is valid") {
+		return fmt.Errorf("%d checks failed", failed)
+	}
+	spec := index.Spec()
+	options, err := c.Kafka.Options(spec.Topic.Name, l.Logger())
+	if err != nil {
+		return err
+	}
+	client, err := source.New(options)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	defer client.Close()
+	if check("topic is the index's", c.topic(ctx, client, spec), fmt.Sprintf("%s, %d partitions", spec.Topic.Name, spec.Topic.Partitions)) {
+		lag, err := chainLag(ctx, client, index)
+		check("log holds what is not committed", err, fmt.Sprintf("%d offsets wait for ingestors", lag))
+	}
+	m, err := index.Latest(ctx, 0)
+	good := "none yet: is a builder running?"
+	if m != nil {
+		good = fmt.Sprintf("%d, %d live rows, %v old", m.Generation, m.LiveRows, time.Since(m.Created).Round(time.Second))
+	}
+	check("newest generation", err, good)
+	if m != nil && m.Quality != nil && !m.Quality.Promoted {
+		check("quality gate", errors.New(m.Quality.Reason), "")
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d checks failed", failed)
+	}
+	return nil
+}
+
+// clockSkew is this machine's time less the store's, as seen when an object is made.
+func clockSkew(ctx context.Context, b store.Bucket) (time.Duration, error) {
+	key := fmt.Sprintf("probe/clock-%d", time.Now().UnixNano())
+	before := time.Now()
+	if err := b.PutIfAbsent(ctx, key, []byte(key)); err != nil {
+		return 0, err
+	}
+	defer func() { _ = b.Delete(ctx, key) }() // a leftover does no harm
+	after := time.Now()
+	info, err := b.Stat(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	// Stores tell whole seconds; anything within the second that the put took place in is no skew.
+	if first := before.Truncate(time.Second); !info.Modified.Before(first) && !info.Modified.After(after) {
+		return 0, nil
+	}
+	return after.Sub(info.Modified), nil
+}
+
+func (c *doctorCommand) topic(ctx context.Context, client *source.Client, spec *schemas.Spec) error {
+	partitions, err := client.Partitions(ctx)
+	if err != nil {
+		return err
+	}
+	identity, err := client.Topic(ctx)
+	if err != nil {
+		return err
+	}
+	var faults []string
+	differ := func(what string, is, want any) {
+		faults = append(faults, fmt.Sprintf("%s is %v, the index says %v", what, is, want))
+	}
+	if len(partitions) != spec.Topic.Partitions {
+		differ("number of partitions", len(partitions), spec.Topic.Partitions)
+	}
+	if spec.Topic.Cluster != "" && identity.Cluster != spec.Topic.Cluster {
+		differ("cluster", identity.Cluster, spec.Topic.Cluster)
+	}
+	if spec.Topic.ID != "" && identity.TopicID != spec.Topic.ID {
+		differ("topic id", identity.TopicID, spec.Topic.ID)
+	}
+	if len(faults) > 0 {
+		return errors.New(strings.Join(faults, "; "))
+	}
+	return nil
+}
+
+// chainLag sums the offsets that are in the log and not committed, and fails if some of them are gone.
+func chainLag(ctx context.Context, client *source.Client, index *commit.Log) (lag int64, err error) {
+	for p := range index.Spec().Topic.Partitions {
+		head, err := index.Head(ctx, p, 0)
+		if err != nil {
+			return 0, err
+		}
+		bounds, err := client.Bounds(ctx, p)
+		if err != nil {
+			return 0, err
+		}
+		switch {
+		case head.Last != nil && head.Next < bounds.Start:
+			return 0, fmt.Errorf("partition %d: retention removed offsets [%d, %d) before they were committed: start the ingestor with --accept-gap to go on without them", p, head.Next, bounds.Start)
+		case head.Next > bounds.End:
+			return 0, fmt.Errorf("partition %d: %d offsets are committed, the log ends at %d: was the topic deleted and made again?", p, head.Next, bounds.End)
+		}
+		lag += bounds.End - max(head.Next, bounds.Start)
+	}
+	return lag, nil
+}

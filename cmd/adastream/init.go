@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/produce"
+	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+// specFlags describe an index.
+type specFlags struct {
+	Name         string            `help:"Name of the index." default:"vectors"`
+	From         string            `help:"Arrow file to take encoder, width, vector type and attributes from." type:"existingfile" placeholder:"FILE"`
+	Ladder       []int             `help:"Trained prefix widths, ascending; the last is the full width." placeholder:"64,128,256"`
+	Metric       string            `help:"cosine or ip." enum:"cosine,ip" default:"cosine"`
+	Encoder      string            `help:"Name and version of the model that makes the vectors; messages of another are refused."`
+	Vectors      string            `help:"How originals are stored: float16 or float32; default: as in --from, else float32." placeholder:"TYPE"`
+	Attribute    map[string]string `help:"Attributes kept with each row: name=type; types: utf8, bool, int64, float64, timestamp." placeholder:"NAME=TYPE"`
+	Topic        string            `help:"Kafka topic; default: the name of the index."`
+	Partitions   int               `help:"Partitions of the topic if it has to be made." default:"6"`
+	Replication  int               `help:"Replication of the topic if it has to be made." default:"1"`
+	TargetRecall float64           `help:"Recall@10 that queries get when they do not say, and that the quality gate asks for." default:"0.95"`
+}
+
+func (f *specFlags) topic() string {
+	if f.Topic != "" {
+		return f.Topic
+	}
+	return f.Name
+}
+
+// spec makes the index spec; the topic's identity is filled in by create.
+func (f *specFlags) spec() (*schemas.Spec, error) {
+	s := schemas.Spec{
+		Name: f.Name, Metric: schemas.Metric(f.Metric), Ladder: f.Ladder, Encoder: f.Encoder, Vectors: schemas.VectorType(f.Vectors),
+		Topic:    schemas.Topic{Name: f.topic(), Partitions: f.Partitions},
+		Defaults: schemas.Defaults{TargetRecall: f.TargetRecall},
+	}
+	if f.From != "" {
+		if err := f.fill(&s); err != nil {
+			return nil, fmt.Errorf("--from %s: %w", f.From, err)
+		}
+	}
+	for name, t := range f.Attribute {
+		s.Attributes = slices.DeleteFunc(s.Attributes, func(a schemas.Attribute) bool { return a.Name == name })
+		s.Attributes = append(s.Attributes, schemas.Attribute{Name: name, Type: schemas.AttributeType(t)})
+	}
+	slices.SortFunc(s.Attributes, func(a, b schemas.Attribute) int { return strings.Compare(a.Name, b.Name) })
+	s = s.WithDefaults()
+	return &s, s.Validate()
+}
+
+// fill takes from an Arrow file what the flags leave open.
+func (f *specFlags) fill(s *schemas.Spec) error {
+	file, err := os.Open(f.From)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	r, err := produce.Open(file)
+	if err != nil {
+		return err
+	}
+	return fillFrom(s, r.Schema())
+}
+
+func fillFrom(s *schemas.Spec, schema *arrow.Schema) error {
+	if encoder, ok := schema.Metadata().GetValue(schemas.MetaEncoder); ok && s.Encoder == "" {
+		s.Encoder = encoder
+	}
+	for _, field := range schema.Fields() {
+		switch field.Name {
+		case schemas.ColumnVector:
+			list, ok := field.Type.(*arrow.FixedSizeListType)
+			if !ok {
+				return fmt.Errorf("column %q: type %s, allowed here: fixed_size_list<float16|float32>", field.Name, field.Type)
+			}
+			if len(s.Ladder) == 0 {
+				s.Ladder = []int{int(list.Len())}
+			}
+			if s.Vectors == "" && list.Elem().ID() == arrow.FLOAT16 {
+				s.Vectors = schemas.Float16
+			}
+		case schemas.ColumnID, schemas.ColumnOp, schemas.ColumnVersion:
+		default:
+			if t, ok := attributeType(field.Type); ok {
+				s.Attributes = append(s.Attributes, schemas.Attribute{Name: field.Name, Type: t})
+			}
+		}
+	}
+	return nil
+}
+
+// attributeType is the stored type that a message's column widens to.
+func attributeType(t arrow.DataType) (schemas.AttributeType, bool) {
+	switch t.ID() {
+	case arrow.STRING, arrow.LARGE_STRING:
+		return schemas.AttributeString, true
+	case arrow.DICTIONARY:
+		return attributeType(t.(*arrow.DictionaryType).ValueType)
+	case arrow.BOOL:
+		return schemas.AttributeBool, true
+	case arrow.INT8, arrow.INT16, arrow.INT32, arrow.INT64, arrow.UINT8, arrow.UINT16, arrow.UINT32, arrow.UINT64:
+		return schemas.AttributeInt, true
+	case arrow.FLOAT16, arrow.FLOAT32, arrow.FLOAT64:
+		return schemas.AttributeFloat, true
+	case arrow.TIMESTAMP:
+		return schemas.AttributeTimestamp, true
+	default:
+		return "", false
+	}
+}
+
+// create makes the topic, if it is missing, and the index.
+func (f *specFlags) create(ctx context.Context, b store.Bucket, client *source.Client, log *slog.Logger) (*schemas.Spec, error) {
+	spec, err := f.spec()
+	if err != nil {
+		return nil, cli.Usage(err)
+	}
+	err = client.CreateTopic(ctx, f.Partitions, f.Replication, map[string]string{"max.message.bytes": "67108864"})
+	if err != nil {
+		return nil, fmt.Errorf("make topic %s: %w", spec.Topic.Name, err)
+	}
+	partitions, err := client.Partitions(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("topic %s: %w", spec.Topic.Name, err)
+	}
+	identity, err := client.Topic(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("topic %s: %w", spec.Topic.Name, err)
+	}
+	spec.Topic = schemas.Topic{Name: identity.Topic, Cluster: identity.Cluster, ID: identity.TopicID, Partitions: len(partitions)}
+	if err := commit.Create(ctx, b, spec); err != nil {
+		return nil, err
+	}
+	log.Info("index made", "index", spec, "store", b, "topic", spec.Topic.Name, "partitions", spec.Topic.Partitions)
+	return spec, nil
+}
+
+type initCommand struct {
+	cli.Store
+	cli.Kafka
+	specFlags
+}
+
+func (c *initCommand) Run(ctx context.Context, l *cli.Logging) error {
+	log := l.Logger()
+	if _, err := c.spec(); err != nil {
+		return cli.Usage(err)
+	}
+	b, err := c.Store.Open(ctx, log)
+	if err != nil {
+		return err
+	}
+	options, err := c.Kafka.Options(c.topic(), log)
+	if err != nil {
+		return err
+	}
+	client, err := source.New(options)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	defer client.Close()
+	_, err = c.create(ctx, b, client, log)
+	if errors.Is(err, store.ErrExists) {
+		return cli.Usage(fmt.Errorf("--store %s: there is an index already, and a spec never changes: choose another prefix: %w", b, err))
+	}
+	return err
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/ingest"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+type snapshotCommand struct {
+	Ls   snapshotLsCommand   `cmd:"" help:"List generations, newest last."`
+	Show snapshotShowCommand `cmd:"" help:"Print the manifest of a generation."`
+}
+
+type snapshotLsCommand struct {
+	cli.Store
+	Last int `help:"How many of the newest." default:"20"`
+}
+
+func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
+	index, err := c.ReadIndex(ctx, l.Logger())
+	if err != nil {
+		return err
+	}
+	var generations []int64
+	for g, err := range index.Manifests(ctx) {
+		if err != nil {
+			return err
+		}
+		generations = append(generations, g)
+	}
+	channel, err := index.Channel(ctx, 0)
+	if err != nil {
+		return err
+	}
+	if n := len(generations) - c.Last; n > 0 {
+		generations = generations[n:]
+	}
+	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "generation\tcreated\tlive rows\tdead rows\tchunks\tsegments\tmodel\trecall@10\tserved\t")
+	for _, g := range generations {
+		m, err := index.Manifest(ctx, g)
+		if err != nil {
+			return err
+		}
+		model, recall, served := "-", "exact", ""
+		if m.Model != nil {
+			model, recall = m.Model.ID[:8], "?"
+		}
+		if m.Quality != nil {
+			recall = fmt.Sprintf("%.3f", m.Quality.Recall)
+			if !m.Quality.Promoted {
+				served = "held back"
+			}
+		}
+		if channel != nil && channel.Generation == g {
+			served = "stable"
+		}
+		fmt.Fprintf(t, "%d\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t\n", g, m.Created.Format(time.RFC3339), m.LiveRows, m.DeadRows, len(m.Chunks), len(m.Segments), model, recall, served)
+	}
+	return t.Flush()
+}
+
+type snapshotShowCommand struct {
+	cli.Store
+	Generation int64 `arg:"" help:"Generation; 0 is the newest."`
+}
+
+func (c *snapshotShowCommand) Run(ctx context.Context, l *cli.Logging) error {
+	index, err := c.ReadIndex(ctx, l.Logger())
+	if err != nil {
+		return err
+	}
+	var m *schemas.Manifest
+	if c.Generation == 0 {
+		m, err = index.Latest(ctx, 0)
+	} else {
+		m, err = index.Manifest(ctx, c.Generation)
+	}
+	if errors.Is(err, store.ErrNotFound) || err == nil && m == nil {
+		return cli.Usage(fmt.Errorf("generation %d: there is none: see `adastream snapshot ls`", c.Generation))
+	}
+	if err != nil {
+		return err
+	}
+	e := json.NewEncoder(os.Stdout)
+	e.SetIndent("", "  ")
+	return e.Encode(m)
+}
+
+type quarantineCommand struct {
+	Ls quarantineLsCommand `cmd:"" help:"List refused messages and rows: topic, partition, offset, row, reason."`
+}
+
+type quarantineLsCommand struct {
+	cli.Store
+	Partition int  `help:"Only this partition; -1 is all." default:"-1"`
+	JSON      bool `help:"One JSON object a line."`
+}
+
+func (c *quarantineLsCommand) Run(ctx context.Context, l *cli.Logging) error {
+	index, err := c.ReadIndex(ctx, l.Logger())
+	if err != nil {
+		return err
+	}
+	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	defer t.Flush()
+	print := func(q ingest.Quarantined) error {
+		if c.JSON {
+			return json.NewEncoder(os.Stdout).Encode(q)
+		}
+		row := "message"
+		if q.Row >= 0 {
+			row = fmt.Sprintf("row %d", q.Row)
+		}
+		_, err := fmt.Fprintf(t, "%s\tpartition %d\toffset %d\t%s\t%s\t%s\n", q.Topic, q.Partition, q.Offset, row, q.Reason, q.Detail)
+		return err
+	}
+	for p := range index.Spec().Topic.Partitions {
+		if c.Partition >= 0 && c.Partition != p {
+			continue
+		}
+		if err := eachQuarantined(ctx, index, p, print); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eachQuarantined walks what the commits of a partition refused, in order of offsets. Objects that no commit names are
+// leftovers of a writer that lost, and do not count.
+func eachQuarantined(ctx context.Context, index *commit.Log, partition int, yield func(ingest.Quarantined) error) error {
+	const page = 1000
+	next := int64(0)
+	for {
+		commits, err := index.Since(ctx, partition, next, page)
+		if err != nil {
+			return err
+		}
+		for _, c := range commits {
+			next = c.End
+			if c.Quarantine == nil {
+				continue
+			}
+			body, err := index.Bucket().Get(ctx, c.Quarantine.Key)
+			if err != nil {
+				return err
+			}
+			all, err := ingest.ReadQuarantine(c.Quarantine.Key, body)
+			if err != nil {
+				return err
+			}
+			for _, q := range all {
+				if err := yield(q); err != nil {
+					return err
+				}
+			}
+		}
+		if len(commits) < page {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,24 @@
+// Command adastream is the operator's tool: it makes an index, feeds it, asks it, looks into it, and can run all of it in
+// one process.
+package main
+
+import (
+	"github.com/adastream/adastream/cmd/internal/cli"
+)
+
+type command struct {
+	Demo       demoCommand       `cmd:"" help:"See it work: streams 20,000 real embeddings through everything, searches all along, checks the result."`
+	Standalone standaloneCommand `cmd:"" help:"Run ingestor, builder and query node in one process, over an embedded broker and a directory or over yours."`
+	Init       initCommand       `cmd:"" help:"Make an index: write its spec to the store, and the topic if it is missing."`
+	Produce    produceCommand    `cmd:"" help:"Send Arrow IPC files or streams to the index's topic, each row to the partition of its id."`
+	Search     searchCommand     `cmd:"" help:"Ask a query node."`
+	Snapshot   snapshotCommand   `cmd:"" help:"Look at generations."`
+	Quarantine quarantineCommand `cmd:"" help:"Look at what was refused."`
+	Doctor     doctorCommand     `cmd:"" help:"Check the store, the topic and the clock."`
+	cli.Logging
+}
+
+func main() {
+	c := &command{}
+	cli.Main("adastream", "Live nearest-neighbour search over Matryoshka embeddings: a Kafka topic in, immutable snapshots out.", c, &c.Logging)
+}

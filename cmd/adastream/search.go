@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+)
+
+type searchCommand struct {
+	URL          string   `help:"A query node." default:"http://127.0.0.1:8080"`
+	Like         string   `help:"Id of a row whose neighbours are wanted." xor:"query" required:"" placeholder:"ID"`
+	Vector       string   `help:"File with the query, a JSON array of numbers; - is standard input." xor:"query" required:"" placeholder:"FILE"`
+	K            int      `help:"How many neighbours." short:"k" default:"10"`
+	TargetRecall *float64 `help:"Recall@10 to aim at; default: the index's." xor:"how"`
+	Exact        bool     `help:"Compare with every row." xor:"how"`
+	JSON         bool     `help:"Print the answer as it came."`
+}
+
+// searchAnswer is what the tool shows of an answer; schemas/openapi.yaml has all of it.
+type searchAnswer struct {
+	Hits []struct {
+		ID         string         `json:"id"`
+		Score      float64        `json:"score"`
+		Attributes map[string]any `json:"attributes"`
+	} `json:"hits"`
+	Snapshot struct {
+		Generation int64     `json:"generation"`
+		AsOf       time.Time `json:"as_of"`
+		LiveRows   int64     `json:"live_rows"`
+	} `json:"snapshot"`
+	Usage struct {
+		Exact        bool  `json:"exact"`
+		Lists        int   `json:"lists_probed"`
+		Codes        int   `json:"codes_scanned"`
+		Refined      int   `json:"refined"`
+		Microseconds int64 `json:"microseconds"`
+	} `json:"usage"`
+	ExpectedRecall *float64 `json:"expected_recall"`
+}
+
+func (c *searchCommand) Run(ctx context.Context) error {
+	body := map[string]any{"k": c.K}
+	if c.Like != "" {
+		body["like"] = c.Like
+	} else {
+		vector, err := readVector(c.Vector)
+		if err != nil {
+			return cli.Usage(fmt.Errorf("--vector %s: %w", c.Vector, err))
+		}
+		body["vector"] = vector
+	}
+	if c.TargetRecall != nil {
+		body["target_recall"] = *c.TargetRecall
+	}
+	if c.Exact {
+		body["exact"] = true
+	}
+	raw, err := postSearch(ctx, http.DefaultClient, c.URL, body)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		_, err := os.Stdout.Write(raw)
+		return err
+	}
+	var a searchAnswer
+	if err := json.Unmarshal(raw, &a); err != nil {
+		return fmt.Errorf("answer of %s: %w", c.URL, err)
+	}
+	a.print(os.Stdout)
+	return nil
+}
+
+func readVector(name string) (v []float32, err error) {
+	in := os.Stdin
+	if name != "-" {
+		if in, err = os.Open(name); err != nil {
+			return nil, err
+		}
+		defer in.Close()
+	}
+	return v, json.NewDecoder(in).Decode(&v)
+}
+
+// postSearch returns the body of a 200 answer; anything else is an error with the problem's text.
+func postSearch(ctx context.Context, client *http.Client, url string, request any) ([]byte, error) {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(url, "/")+"/v1/search", bytes.NewReader(body))
+	if err != nil {
+		return nil, cli.Usage(fmt.Errorf("--url: %w", err))
+	}
+	r.Header.Set("Content-Type", "application/json")
+	response, err := client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	raw, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		var p struct{ Detail, Allowed string }
+		if json.Unmarshal(raw, &p) == nil && p.Detail != "" {
+			if p.Allowed != "" {
+				return nil, fmt.Errorf("%s: %s (allowed: %s)", response.Status, p.Detail, p.Allowed)
+			}
+			return nil, fmt.Errorf("%s: %s", response.Status, p.Detail)
+		}
+		return nil, fmt.Errorf("%s: %s", response.Status, raw)
+	}
+	return raw, nil
+}
+
+func (a *searchAnswer) print(w io.Writer) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, h := range a.Hits {
+		fmt.Fprintf(t, "  %.3f\t%s", h.Score, h.ID)
+		names := make([]string, 0, len(h.Attributes))
+		for name := range h.Attributes {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			fmt.Fprintf(t, "\t%s: %v", name, h.Attributes[name])
+		}
+		fmt.Fprintln(t)
+	}
+	t.Flush()
+	how := fmt.Sprintf("%d lists, %d codes, %d rows refined", a.Usage.Lists, a.Usage.Codes, a.Usage.Refined)
+	if a.Usage.Exact {
+		how = fmt.Sprintf("exact over %d rows", a.Usage.Refined)
+	}
+	if a.ExpectedRecall != nil {
+		how += fmt.Sprintf(", recall@10 to expect %.3f", *a.ExpectedRecall)
+	}
+	fmt.Fprintf(w, "generation %d of %d rows; %s; %d µs\n", a.Snapshot.Generation, a.Snapshot.LiveRows, how, a.Usage.Microseconds)
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/build"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/ingest"
+	"github.com/adastream/adastream/pipeline/serve"
+	"github.com/adastream/adastream/pipeline/source"
+)
+
+// stack is all roles in one process.
+type stack struct {
+	ingestor *ingest.Ingestor
+	builder  *build.Builder
+	node     *serve.Node
+	api, ops net.Listener
+}
+
+type stackOptions struct {
+	log         *commit.Log
+	client      *source.Client
+	cache       cli.Cache
+	listen, ops string
+	acceptGap   bool
+	logger      *slog.Logger
+	registry    *prometheus.Registry
+}
+
+func newStack(ctx context.Context, o stackOptions) (*stack, error) {
+	level, err := cli.Level(o.logger)
+	if err != nil {
+		return nil, err
+	}
+	s := &stack{}
+	s.ingestor, err = ingest.New(ingest.Options{
+		Log: o.log, Source: o.client, Group: "adastream-" + o.log.Spec().Name, Level: level, AcceptGap: o.acceptGap,
+		Logger: o.logger.With("role", "ingestor"), Registry: o.registry,
+	})
+	if err != nil {
+		return nil, cli.Usage(err)
+	}
+	cache, err := o.cache.Open("builder", o.log.Bucket())
+	if err != nil {
+		return nil, err
+	}
+	s.builder, err = build.New(build.Options{Log: o.log, Cache: cache, Level: level, Logger: o.logger.With("role", "builder"), Registry: o.registry})
+	if err != nil {
+		return nil, cli.Usage(err)
+	}
+	if cache, err = o.cache.Open("query", o.log.Bucket()); err != nil {
+		return nil, err
+	}
+	s.node, err = serve.New(serve.Options{Log: o.log, Cache: cache, Level: level, Logger: o.logger.With("role", "query"), Registry: o.registry})
+	if err != nil {
+		return nil, cli.Usage(err)
+	}
+	if s.api, err = cli.Listen(ctx, o.listen); err != nil {
+		return nil, err
+	}
+	if s.ops, err = cli.Listen(ctx, o.ops); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// run runs all roles until ctx ends or one of them fails.
+func (s *stack) run(ctx context.Context) error {
+	defer s.node.Close()
+	g, ctx := errgroup.WithContext(ctx)
+	role := func(name string, run func(context.Context) error) {
+		g.Go(func() error {
+			if err := run(ctx); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	role("ingestor", s.ingestor.Run)
+	role("builder", s.builder.Run)
+	role("query", s.node.Run)
+	role("api", func(ctx context.Context) error { return cli.ServeOn(ctx, s.api, s.node.API(), 5*time.Second) })
+	role("ops", func(ctx context.Context) error { return cli.ServeOn(ctx, s.ops, s.node.Ops(), time.Second) })
+	return g.Wait()
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/pipeline/source/embedded"
+	"github.com/adastream/adastream/pipeline/store"
+)
+
+// standaloneCommand repeats the flags of Store and Kafka because here they are optional.
+type standaloneCommand struct {
+	Dir       string   `help:"Directory for everything that is not elsewhere: broker, store and cache." type:"path" default:"adastream-data"`
+	Store     string   `help:"Object store, as for the daemons; default: a directory under --dir." placeholder:"URL"`
+	Brokers   []string `help:"Bootstrap addresses of Kafka; default: a broker embedded here, on --kafka-port." placeholder:"HOST:PORT"`
+	KafkaPort int      `help:"Port of the embedded broker, on 127.0.0.1." default:"9094"`
+	Listen    string   `help:"Address of the query API." default:"127.0.0.1:8080"`
+	OpsListen string   `help:"Address of /livez, /readyz, /metrics and the status page." default:"127.0.0.1:9093"`
+	AcceptGap bool     `help:"Go on after data that retention removed before it was read, and record the gap."`
+	specFlags `group:"New index (used when the store holds none):"`
+}
+
+func (c *standaloneCommand) Run(ctx context.Context, l *cli.Logging) error {
+	log := l.Logger()
+	brokers := c.Brokers
+	if len(brokers) == 0 {
+		broker, err := embedded.Start(embedded.Options{Dir: filepath.Join(c.Dir, "broker"), Port: c.KafkaPort})
+		if err != nil {
+			return cli.Usage(fmt.Errorf("--kafka-port %d: %w", c.KafkaPort, err))
+		}
+		defer broker.Close()
+		brokers = []string{broker.Addr()}
+	}
+	if c.Store == "" {
+		c.Store = filepath.Join(c.Dir, "store")
+	}
+	bucket, err := cli.Store{Store: c.Store}.Open(ctx, log)
+	if err != nil {
+		return err
+	}
+	index, err := commit.Open(ctx, bucket)
+	topic := c.topic()
+	if err == nil {
+		topic = index.Spec().Topic.Name
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	options, err := cli.Kafka{Brokers: brokers}.Options(topic, log)
+	if err != nil {
+		return err
+	}
+	client, err := source.New(options)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	defer client.Close()
+	if index == nil {
+		if _, err := c.create(ctx, bucket, client, log); err != nil {
+			return fmt.Errorf("%s holds no index, and the flags do not describe one: %w", bucket, err)
+		}
+		if index, err = commit.Open(ctx, bucket); err != nil {
+			return err
+		}
+	}
+	s, err := newStack(ctx, stackOptions{
+		log: index, client: client, cache: cli.Cache{CacheDir: filepath.Join(c.Dir, "cache")},
+		listen: c.Listen, ops: c.OpsListen, acceptGap: c.AcceptGap, logger: log, registry: cli.NewRegistry(),
+	})
+	if err != nil {
+		return err
+	}
+	log.Info("standalone", "index", index.Spec(), "brokers", brokers, "store", bucket, "api", s.api.Addr(), "ops", s.ops.Addr())
+	return s.run(ctx)
+}

@@ -1,0 +1,59 @@
+// Command builder turns commits into generations: it folds, merges, trains, measures, publishes and promotes.
+package main
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/build"
+)
+
+type command struct {
+	cli.Store
+	cli.Cache
+	PublishEvery time.Duration `help:"Shortest time between two generations." default:"250ms"`
+	MinTrainRows int           `help:"Live rows before a first model is trained; until then search is exact." default:"8192"`
+	Threads      int           `help:"Threads of training, merging and measuring; 0 is half of the CPUs." default:"0"`
+	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9092"`
+	cli.Logging
+}
+
+func (c *command) Run(ctx context.Context) error {
+	log := c.Logger()
+	level, err := cli.Level(log)
+	if err != nil {
+		return err
+	}
+	index, err := c.OpenIndex(ctx, log)
+	if err != nil {
+		return err
+	}
+	cache, err := c.Cache.Open("builder", index.Bucket())
+	if err != nil {
+		return err
+	}
+	registry := cli.NewRegistry()
+	builder, err := build.New(build.Options{
+		Log: index, Cache: cache, Level: level, PublishEvery: c.PublishEvery, MinTrainRows: c.MinTrainRows, Threads: c.Threads,
+		Logger: log, Registry: registry,
+	})
+	if err != nil {
+		return cli.Usage(err)
+	}
+	ops, err := cli.Listen(ctx, c.OpsListen)
+	if err != nil {
+		return err
+	}
+	log.Info("builder", "index", index.Spec(), "store", index.Bucket(), "ops", ops.Addr())
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return cli.ServeOn(ctx, ops, cli.OpsHandler(registry, builder.Ready), time.Second) })
+	g.Go(func() error { return builder.Run(ctx) })
+	return g.Wait()
+}
+
+func main() {
+	cli.Main("builder", "Folds commits into generations: merges, trains, measures recall, publishes and promotes snapshots.", &command{})
+}

@@ -1,0 +1,71 @@
+// Command ingestor turns messages of a Kafka topic into committed segments, each offset exactly once.
+package main
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/ingest"
+	"github.com/adastream/adastream/pipeline/source"
+)
+
+type command struct {
+	cli.Kafka
+	cli.Store
+	Group      string        `help:"Consumer group that shares out the partitions; default: adastream-<index>." placeholder:"NAME"`
+	FlushAge   time.Duration `help:"Longest time that a row waits for its segment to be cut." default:"300ms"`
+	FlushRows  int           `help:"Most rows of a segment." default:"65536"`
+	FlushBytes int64         `help:"Most bytes of messages of a segment." default:"33554432"`
+	AcceptGap  bool          `help:"Go on after data that retention removed before it was read, and record the gap."`
+	OpsListen  string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9091"`
+	cli.Logging
+}
+
+func (c *command) Run(ctx context.Context) error {
+	log := c.Logger()
+	level, err := cli.Level(log)
+	if err != nil {
+		return err
+	}
+	index, err := c.OpenIndex(ctx, log)
+	if err != nil {
+		return err
+	}
+	options, err := c.Kafka.Options(index.Spec().Topic.Name, log)
+	if err != nil {
+		return err
+	}
+	client, err := source.New(options)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	defer client.Close()
+	if c.Group == "" {
+		c.Group = "adastream-" + index.Spec().Name
+	}
+	registry := cli.NewRegistry()
+	ingestor, err := ingest.New(ingest.Options{
+		Log: index, Source: client, Group: c.Group, Level: level,
+		FlushAge: c.FlushAge, FlushRows: c.FlushRows, FlushBytes: c.FlushBytes, AcceptGap: c.AcceptGap,
+		Logger: log, Registry: registry,
+	})
+	if err != nil {
+		return cli.Usage(err)
+	}
+	ops, err := cli.Listen(ctx, c.OpsListen)
+	if err != nil {
+		return err
+	}
+	log.Info("ingestor", "index", index.Spec(), "store", index.Bucket(), "brokers", c.Brokers, "group", c.Group, "ops", ops.Addr())
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return cli.ServeOn(ctx, ops, cli.OpsHandler(registry, ingestor.Ready), time.Second) })
+	g.Go(func() error { return ingestor.Run(ctx) })
+	return g.Wait()
+}
+
+func main() {
+	cli.Main("ingestor", "Turns the Arrow messages of a Kafka topic into committed segments, each offset exactly once.", &command{})
+}

@@ -1,0 +1,124 @@
+// Package cli is what the commands have in common: flags > environment > file, logging, signals and exit codes.
+//
+// Every flag --some-flag can be set as ADASTREAM_SOME_FLAG and as some-flag in a YAML file given by --config. Exit codes:
+// 0 for success, 1 when the work failed, 2 when the call or the configuration is wrong.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"go.yaml.in/yaml/v3"
+)
+
+// usageError is a fault of the call, not of the world.
+type usageError struct{ error }
+
+func (u usageError) Unwrap() error { return u.error }
+
+// Usage marks err as a fault of the call: exit code 2.
+func Usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return usageError{err}
+}
+
+// Main parses the command line into command, a pointer to a struct of flags, and runs it until it ends or a SIGINT or
+// SIGTERM comes; then the context of Run ends. The methods may take the bindings as arguments. It does not return.
+func Main(name, description string, command any, bindings ...any) {
+	parser, err := kong.New(command, kong.Name(name), kong.Description(description), kong.DefaultEnvars("ADASTREAM"),
+		kong.Configuration(loadYAML), kong.Vars{"cache_dir": cacheDir()}, kong.Bind(bindings...), kong.ConfigureHelp(kong.HelpOptions{Compact: true, Summary: true}))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, name+":", err)
+		os.Exit(2)
+	}
+	parsed, err := parser.Parse(os.Args[1:])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\nsee %s --help\n", name, err, name)
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	err = parsed.Run()
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, name+":", err)
+		if errors.As(err, new(usageError)) {
+			os.Exit(2)
+		}
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// loadYAML reads a file of flags. Unlike the library's own order, the environment goes before the file.
+func loadYAML(r io.Reader) (kong.Resolver, error) {
+	values := map[string]any{}
+	if err := yaml.NewDecoder(r).Decode(&values); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return &fileResolver{values}, nil
+}
+
+type fileResolver struct{ values map[string]any }
+
+func (f *fileResolver) Validate(app *kong.Application) error {
+	known := map[string]bool{}
+	_ = kong.Visit(app, func(node kong.Visitable, next kong.Next) error {
+		if flag, ok := node.(*kong.Flag); ok {
+			known[flag.Name] = true
+		}
+		return next(nil)
+	})
+	for name := range f.values {
+		if !known[name] {
+			return fmt.Errorf("config file: %q is not a flag of this command", name)
+		}
+	}
+	return nil
+}
+
+func (f *fileResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	for _, name := range flag.Envs {
+		if _, set := os.LookupEnv(name); set {
+			return nil, nil
+		}
+	}
+	value, ok := f.values[flag.Name]
+	if !ok {
+		return nil, nil
+	}
+	if list, ok := value.([]any); ok {
+		parts := make([]string, len(list))
+		for i, v := range list {
+			parts[i] = fmt.Sprint(v)
+		}
+		return strings.Join(parts, ","), nil
+	}
+	return fmt.Sprint(value), nil
+}
+
+// Logging are the flags of the log.
+type Logging struct {
+	Config    kong.ConfigFlag `help:"YAML file with flags by name; flags and environment go before it." type:"path" env:"-"`
+	LogLevel  slog.Level      `help:"Least level that is logged: debug, info, warn, error." default:"info"`
+	LogFormat string          `help:"Format of the log, on stderr: text or json." enum:"text,json" default:"text"`
+}
+
+// Logger writes to stderr.
+func (l Logging) Logger() *slog.Logger {
+	o := &slog.HandlerOptions{Level: l.LogLevel}
+	if l.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, o))
+}

@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/store"
+)
+
+// Store are the flags of the object store.
+type Store struct {
+	Store string `help:"Object store: s3://bucket/prefix?endpoint=http://host:port, file:///dir or a path. S3 credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the shared credentials file or the machine's role." required:"" placeholder:"URL"`
+}
+
+// Open opens the bucket and makes sure that it honours put-if-absent, which takes the right to put and delete. A store that
+// is away is waited for; one that lies, or refuses us, is an error at once.
+func (s Store) Open(ctx context.Context, log *slog.Logger) (store.Bucket, error) {
+	b, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return b, wait(ctx, log, "store is not there, will try again", func() error { return store.Probe(ctx, b) })
+}
+
+func (s Store) open(ctx context.Context) (store.Bucket, error) {
+	b, err := store.Open(ctx, s.Store, store.Options{})
+	if err != nil {
+		return nil, Usage(fmt.Errorf("--store: %w", err))
+	}
+	return b, nil
+}
+
+// OpenIndex opens the index that is in the store, to write to it.
+func (s Store) OpenIndex(ctx context.Context, log *slog.Logger) (*commit.Log, error) {
+	b, err := s.Open(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	return s.index(ctx, b, log)
+}
+
+// ReadIndex opens the index that is in the store, with no more than the right to read.
+func (s Store) ReadIndex(ctx context.Context, log *slog.Logger) (*commit.Log, error) {
+	b, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.index(ctx, b, log)
+}
+
+func (s Store) index(ctx context.Context, b store.Bucket, log *slog.Logger) (l *commit.Log, err error) {
+	err = wait(ctx, log, "index cannot be read, will try again", func() (err error) {
+		l, err = commit.Open(ctx, b)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, Usage(fmt.Errorf("--store %s: there is no index yet: make one with `adastream init`: %w", b, err))
+	}
+	return l, err
+}
+
+// wait repeats do until it succeeds or fails for a reason that time does not mend.
+func wait(ctx context.Context, log *slog.Logger, message string, do func() error) error {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := do()
+		if err != nil && !errors.Is(err, store.ErrTransient) {
+			return struct{}{}, backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, in time.Duration) {
+		log.Warn(message, "in", in.Round(time.Millisecond), "error", err)
+	}))
+	return err
+}
+
+// Cache are the flags of the local cache of objects.
+type Cache struct {
+	CacheDir   string `help:"Directory for local copies of objects; may be lost at any time." type:"path" default:"${cache_dir}" placeholder:"DIR"`
+	CacheBytes int64  `help:"Most bytes of the cache, 0 for no limit; a builder holds all objects of a generation, a query node all but the originals." default:"0"`
+}
+
+// Open makes the cache for one role, so that several roles of a machine can share CacheDir.
+func (c Cache) Open(role string, b store.Bucket) (*store.Cache, error) {
+	cache, err := store.NewCache(filepath.Join(c.CacheDir, role), b, store.CacheOptions{MaxBytes: c.CacheBytes})
+	if err != nil {
+		return nil, Usage(fmt.Errorf("--cache-dir: %w", err))
+	}
+	return cache, nil
+}
+
+// cacheDir is the default of --cache-dir.
+func cacheDir() string {
+	if dir, err := os.UserCacheDir(); err == nil {
+		return filepath.Join(dir, "adastream")
+	}
+	return filepath.Join(os.TempDir(), "adastream-cache")
+}
+
+// Level is the SIMD level of this machine, or the one that ADASTREAM_SIMD asks for.
+func Level(log *slog.Logger) (avx.Level, error) {
+	l, err := avx.Best()
+	if err != nil {
+		return 0, Usage(err)
+	}
+	log.Debug("kernels", "level", l)
+	return l, nil
+}

@@ -1,0 +1,66 @@
+// Command query serves searches from the generation that the channel points at, and swaps in new ones while serving.
+package main
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/serve"
+)
+
+type command struct {
+	cli.Store
+	cli.Cache
+	Listen     string        `help:"Address of the query API." default:"127.0.0.1:8080"`
+	OpsListen  string        `help:"Address of /livez, /readyz, /metrics and the status page." default:"127.0.0.1:9093"`
+	PollEvery  time.Duration `help:"Time between two looks at the channel." default:"250ms"`
+	MaxRunning int           `help:"Queries that run at a time; others wait." default:"64"`
+	Timeout    time.Duration `help:"Longest time of a query, waiting included." default:"5s"`
+	Drain      time.Duration `help:"Time that running queries get to end at SIGTERM." default:"10s"`
+	cli.Logging
+}
+
+func (c *command) Run(ctx context.Context) error {
+	log := c.Logger()
+	level, err := cli.Level(log)
+	if err != nil {
+		return err
+	}
+	index, err := c.ReadIndex(ctx, log)
+	if err != nil {
+		return err
+	}
+	cache, err := c.Cache.Open("query", index.Bucket())
+	if err != nil {
+		return err
+	}
+	node, err := serve.New(serve.Options{
+		Log: index, Cache: cache, Level: level, PollEvery: c.PollEvery, MaxRunning: c.MaxRunning, Timeout: c.Timeout,
+		Logger: log, Registry: cli.NewRegistry(),
+	})
+	if err != nil {
+		return cli.Usage(err)
+	}
+	defer node.Close()
+	api, err := cli.Listen(ctx, c.Listen)
+	if err != nil {
+		return err
+	}
+	ops, err := cli.Listen(ctx, c.OpsListen)
+	if err != nil {
+		return err
+	}
+	log.Info("query", "index", index.Spec(), "store", index.Bucket(), "api", api.Addr(), "ops", ops.Addr())
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return cli.ServeOn(ctx, api, node.API(), c.Drain) })
+	g.Go(func() error { return cli.ServeOn(ctx, ops, node.Ops(), time.Second) })
+	g.Go(func() error { return node.Run(ctx) })
+	return g.Wait()
+}
+
+func main() {
+	cli.Main("query", "Serves searches from the newest promoted snapshot and swaps in new ones without failing a query.", &command{})
+}

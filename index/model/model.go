@@ -1,0 +1,250 @@
+// Package model is the trained bundle of an index: the centroids of the inverted lists and the quantiser of residuals.
+// It turns a vector into a list and a code, and a query into lists to probe and a lookup table. Ingestors, the builder
+// and query nodes do this alike because they hold the same bytes: a model's ID is the hash of them.
+//
+// The searched vector of a row is its vector scaled to unit length under cosine, and as given under ip. Vectors and
+// queries here are searched vectors, see [Model.Prepare].
+//
+// Centroids exist twice. The coarse ones have CoarseDims dimensions, a level of the ladder, and decide which list a
+// vector belongs to and which lists a query probes: by inner product with unit centroids under cosine, by Euclidean
+// distance for vectors and inner product for queries under ip. The full-width ones are the plain means of the searched
+// vectors of each list - not scaled to unit length, since what they are for is that residuals are small and have mean
+// zero. With residual r = x - centroid, <q,x> = <q,centroid> + <q,r>: the first is [Probe].Base, the second is what
+// codes and [opq.LUT] approximate.
+//
+// # File format
+//
+// A model is an Arrow IPC file (version 5 of the metadata, little-endian, not compressed) of one record batch with one
+// row, four columns and no nulls:
+//
+//	coarse     list<float32 not null> not null   [nlist][coarse_dims] row-major
+//	centroids  list<float32 not null> not null   [nlist][D] row-major
+//	rotation   list<float32 not null> not null   the matrices of opq.Quantizer.Rotation, one after the other
+//	codebooks  list<float32 not null> not null   the codewords of opq.Quantizer.Codebooks, one after the other
+//
+// The schema's metadata has these keys, in this order, numbers in decimal:
+//
+//	adastream.kind          "model"
+//	adastream.format        "1"
+//	adastream.metric        "cosine" or "ip"
+//	adastream.ladder        the widths with commas between, "64,128,256"
+//	adastream.dim           D, the last width of the ladder
+//	adastream.coarse_dims   a width of the ladder
+//	adastream.nlist         number of lists, at least 1
+//	adastream.m             number of sub-quantisers
+//	adastream.bits          "4", of the code of a sub-quantiser
+//	adastream.trained_rows  live rows of the index when the model was trained
+//
+// All values are finite. Offsets of the lists begin at 0 and buffers are padded to 64 bytes, as arrow-go writes them.
+package model
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/mrl"
+	"github.com/adastream/adastream/index/opq"
+	"github.com/adastream/adastream/schemas"
+)
+
+// Model is immutable and safe for concurrent use; a [Scratch] is not.
+type Model struct {
+	id          string
+	data        []byte
+	metric      schemas.Metric
+	ladder      mrl.Ladder
+	coarseDims  int
+	nlist       int
+	trainedRows int64
+
+	coarse    []float32 // [nlist][coarseDims]
+	centroids []float32 // [nlist][D]
+	quantizer *opq.Quantizer
+
+	assign *avx.Panels // coarse centroids; the best score is that of a vector's list
+	probe  *avx.Panels // the same, scored by inner product alone; assign itself under cosine
+}
+
+// Probe is a list to search, and what its centroid contributes to the score of each of its rows.
+type Probe struct {
+	List int32
+	Base float32 // <query, full-width centroid>
+}
+
+// params are the parts of a model.
+type params struct {
+	metric      schemas.Metric
+	ladder      mrl.Ladder
+	coarseDims  int
+	nlist       int
+	trainedRows int64
+	coarse      []float32
+	centroids   []float32
+	quantizer   *opq.Quantizer
+}
+
+// newModel makes a model of parts that fit, and of their encoded form.
+func newModel(p params, data []byte) *Model {
+	m := &Model{
+		data: data, metric: p.metric, ladder: p.ladder, coarseDims: p.coarseDims, nlist: p.nlist,
+		trainedRows: p.trainedRows, coarse: p.coarse, centroids: p.centroids, quantizer: p.quantizer,
+	}
+	sum := sha256.Sum256(data)
+	m.id = hex.EncodeToString(sum[:])
+	m.probe = avx.Pack(p.coarse, p.nlist, p.coarseDims, nil)
+	m.assign = m.probe
+	if p.metric != spherical {
+		m.assign = packAssign(p.metric, p.coarse, p.nlist, p.coarseDims)
+	}
+	return m
+}
+
+// packAssign returns panels on which the best score is that of the list that a vector belongs to: the largest inner
+// product with unit centroids, or the smallest distance.
+func packAssign(metric schemas.Metric, centroids []float32, n, dim int) *avx.Panels {
+	if metric == spherical {
+		return avx.Pack(centroids, n, dim, nil)
+	}
+	bias := make([]float32, n)
+	for j := range bias {
+		bias[j] = -avx.SumSquares(avx.Generic, centroids[j*dim:][:dim]) / 2
+	}
+	return avx.Pack(centroids, n, dim, bias)
+}
+
+// ID returns the lower-case hex of the sha256 of Bytes.
+func (m *Model) ID() string { return m.id }
+
+// Bytes returns the model as a file. It must not be changed.
+func (m *Model) Bytes() []byte { return m.data }
+
+// Metric returns how vectors are compared.
+func (m *Model) Metric() schemas.Metric { return m.metric }
+
+// Ladder returns the trained widths. It must not be changed.
+func (m *Model) Ladder() mrl.Ladder { return m.ladder }
+
+// Dim returns the full width D.
+func (m *Model) Dim() int { return m.ladder.Dim() }
+
+// CoarseDims returns the width that lists are chosen by.
+func (m *Model) CoarseDims() int { return m.coarseDims }
+
+// NList returns the number of lists.
+func (m *Model) NList() int { return m.nlist }
+
+// M returns the number of sub-quantisers of a code.
+func (m *Model) M() int { return m.quantizer.M() }
+
+// CodeBytes returns the size of a code, two sub-quantisers a byte.
+func (m *Model) CodeBytes() int { return m.quantizer.CodeBytes() }
+
+// Subs returns how many of a code's first sub-quantisers cover the first dims dimensions, a level of the ladder.
+func (m *Model) Subs(dims int) int { return m.quantizer.Subs(dims) }
+
+// TrainedRows returns how many live rows the index had when the model was trained.
+func (m *Model) TrainedRows() int64 { return m.trainedRows }
+
+// Centroid returns the full-width centroid of a list. It must not be changed.
+func (m *Model) Centroid(list int) []float32 { return m.centroids[list*m.Dim():][:m.Dim()] }
+
+// Scratch is working memory of one goroutine, for any number of models. It grows to the largest need once.
+type Scratch struct {
+	score     []float32
+	keys      []uint64
+	probes    []Probe
+	residuals []float32
+	lut       opq.LUT
+	opq       opq.Scratch
+}
+
+// NewScratch returns working memory.
+func NewScratch() *Scratch { return &Scratch{} }
+
+// grow returns a slice of n elements, s if it is large enough.
+func grow[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
+	}
+	return s[:n]
+}
+
+// batch is how many vectors are encoded at once, so that their residuals stay in the second-level cache.
+const batch = 128
+
+// Prepare sets dst to the searched vector of src, both of Dim() values; dst may be src. It reports false, and leaves
+// dst as it was, when there is none: a value is not finite, the squared length overflows a float32, or the vector is
+// zero under cosine.
+func (m *Model) Prepare(level avx.Level, dst, src []float32) bool {
+	if m.metric == schemas.Cosine {
+		norm := float64(mrl.Normalize(level, dst, src))
+		return norm > 0 && !math.IsInf(norm, 0)
+	}
+	sum := float64(avx.SumSquares(level, src))
+	if math.IsNaN(sum) || math.IsInf(sum, 0) {
+		return false
+	}
+	copy(dst, src)
+	return true
+}
+
+// Assign sets lists[i] to the list of each of n vectors [n][Dim()]. It does not depend on a vector's neighbours.
+func (m *Model) Assign(level avx.Level, vectors []float32, n int, lists []int32, s *Scratch) {
+	s.score = grow(s.score, n)
+	avx.Assign(level, m.assign, vectors, n, m.Dim(), lists, s.score)
+}
+
+// Encode writes the codes of n vectors [n][Dim()], which belong to lists, to codes [n][CodeBytes()].
+func (m *Model) Encode(level avx.Level, vectors []float32, n int, lists []int32, codes []byte, s *Scratch) {
+	dim, size := m.Dim(), m.CodeBytes()
+	s.residuals = grow(s.residuals, batch*dim)
+	for start := 0; start < n; start += batch {
+		rows := min(batch, n-start)
+		m.residuals(vectors[start*dim:], lists[start:start+rows], s.residuals)
+		m.quantizer.Encode(level, s.residuals, rows, codes[start*size:][:rows*size], &s.opq)
+	}
+}
+
+// residuals sets dst to what is left of vectors without the centroids of their lists.
+func (m *Model) residuals(vectors []float32, lists []int32, dst []float32) {
+	dim := m.Dim()
+	for i, list := range lists {
+		c := m.Centroid(int(list))
+		x, r := vectors[i*dim:][:dim], dst[i*dim:][:dim]
+		for d, v := range x {
+			r[d] = v - c[d]
+		}
+	}
+}
+
+// Probe returns the nprobe lists, or all if there are fewer, whose coarse centroids have the largest inner product with
+// the query's prefix, best first, equal ones in the order of lists. The query has Dim() finite values. The result is
+// valid until the next Probe with s.
+func (m *Model) Probe(level avx.Level, query []float32, nprobe int, s *Scratch) []Probe {
+	nprobe = max(0, min(nprobe, m.nlist))
+	s.score = grow(s.score, m.nlist)
+	avx.Scores(level, m.probe, query, s.score)
+	s.keys = grow(s.keys, 2*nprobe)
+	s.probes = grow(s.probes, nprobe)
+	for i, key := range best(s.score, nprobe, s.keys) {
+		list := keyList(key)
+		s.probes[i] = Probe{List: list, Base: avx.Dot(level, query, m.Centroid(int(list)))}
+	}
+	return s.probes
+}
+
+// LUT returns the query's lookup table over the first dims dimensions, a level of the ladder. The query has Dim() finite
+// values. The result is valid until the next LUT with s.
+func (m *Model) LUT(level avx.Level, query []float32, dims int, s *Scratch) *opq.LUT {
+	m.quantizer.LUT(level, query, dims, &s.lut, &s.opq)
+	return &s.lut
+}
+
+// String describes the model for logs.
+func (m *Model) String() string {
+	return fmt.Sprintf("model %.12s (%s, ladder %s, %d lists on %d dimensions, codes of %d x %d bits)",
+		m.id, m.metric, m.ladder, m.nlist, m.coarseDims, m.M(), opq.Bits)
+}

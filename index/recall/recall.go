@@ -1,0 +1,189 @@
+// Package recall measures what a plan finds of what it should find, and what that costs.
+//
+// Recall@k of a query is the share of its k true neighbours, as package exact finds them, that are among the k hits of
+// a plan. Queries are rows of the index that no training has seen ([HeldOut]); a row must not find itself, neither in
+// the truth nor among the hits.
+//
+// Of the recall of some queries we want to know what it says about all: [Result] has an interval. Recall is mostly near
+// 1, where the symmetric t interval leaves [0, 1] and has no width at all once every query is perfect. So it is the
+// Wilson score interval, over the number of independent trials that would have the variance between queries that was
+// seen (the effective sample size of Korn and Graubard, "Confidence intervals for proportions with small expected
+// number of positive counts estimated from survey data", 1998): the neighbours of one query are found or missed
+// together, and this is how it counts.
+package recall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/index/snapshot"
+)
+
+// heldOutShare is 1 row in so many.
+const heldOutShare = 64
+
+// HeldOut reports whether the row of an id is kept from training, to be a query. It is a fixed property of the id
+// (XXH64 modulo 64), so an id is on the same side in every generation and whoever asks.
+func HeldOut(id string) bool { return xxhash.Sum64String(id)%heldOutShare == 0 }
+
+// Sample is queries with their true neighbours. It is not changed.
+type Sample struct {
+	Queries []float32      // [N][D], as given
+	N       int            //
+	Self    []search.Hit   // [N] the row that each query is, which is not a neighbour of itself; nil if queries are not rows
+	Truth   [][]search.Hit // [N] true neighbours without Self, best first; more than k are allowed, fewer if there are no more
+}
+
+func (s *Sample) validate(dim int) error {
+	if s.N < 1 || len(s.Queries) != s.N*dim || len(s.Truth) != s.N || s.Self != nil && len(s.Self) != s.N {
+		return fmt.Errorf("recall sample: %d queries with %d values, %d truths and %d selves, allowed: %d values and a truth for each",
+			s.N, len(s.Queries), len(s.Truth), len(s.Self), dim)
+	}
+	return nil
+}
+
+// Result is the means over queries.
+type Result struct {
+	Recall    float64 // of k
+	Low, High float64 // 95 % confidence interval of Recall
+	Lists     float64 // probed
+	Scanned   float64 // codes
+	Refined   float64 // int8 rows
+	Micros    float64 // microseconds of one query on this thread
+}
+
+// Measure runs a plan on each query, one after the other on the calling goroutine. Queries without neighbours do not
+// count; it is an error if none has any.
+func Measure(ctx context.Context, level avx.Level, snap *snapshot.Snapshot, s Sample, k int, plan search.Plan) (Result, error) {
+	m, err := newMeter(level, snap, s, k)
+	if err != nil {
+		return Result{}, err
+	}
+	return m.measure(ctx, plan)
+}
+
+// meter measures plans on one sample.
+type meter struct {
+	snap     *snapshot.Snapshot
+	searcher *search.Searcher
+	sample   Sample
+	k        int
+	hits     []search.Hit
+}
+
+func newMeter(level avx.Level, snap *snapshot.Snapshot, s Sample, k int) (*meter, error) {
+	if err := s.validate(snap.Spec().Dim()); err != nil {
+		return nil, err
+	}
+	return &meter{snap: snap, searcher: search.New(level), sample: s, k: k}, nil
+}
+
+func (m *meter) measure(ctx context.Context, plan search.Plan) (Result, error) {
+	var total search.Usage
+	var took time.Duration
+	var t tally
+	for q := range m.sample.N {
+		truth := m.sample.Truth[q]
+		truth = truth[:min(m.k, len(truth))]
+		if len(truth) == 0 {
+			continue
+		}
+		started := time.Now()
+		u, err := m.search(ctx, q, plan)
+		took += time.Since(started)
+		if err != nil {
+			return Result{}, fmt.Errorf("recall of query %d: %w", q, err)
+		}
+		total.Lists += u.Lists
+		total.Codes += u.Codes
+		total.Refined += u.Refined
+		t.add(m.found(q, truth), len(truth))
+	}
+	if t.queries == 0 {
+		return Result{}, errors.New("recall sample: no query has a neighbour")
+	}
+	n := float64(t.queries)
+	r := Result{
+		Recall:  t.mean(),
+		Lists:   float64(total.Lists) / n,
+		Scanned: float64(total.Codes) / n,
+		Refined: float64(total.Refined) / n,
+		Micros:  float64(took.Nanoseconds()) / 1000 / n,
+	}
+	r.Low, r.High = t.interval()
+	return r, nil
+}
+
+// search leaves the hits of a query in m.hits, one more than k if the query may find itself.
+func (m *meter) search(ctx context.Context, q int, plan search.Plan) (search.Usage, error) {
+	dim, wanted := m.snap.Spec().Dim(), m.k
+	if m.sample.Self != nil {
+		wanted++
+	}
+	var u search.Usage
+	var err error
+	m.hits, u, err = m.searcher.Search(ctx, m.snap, m.sample.Queries[q*dim:(q+1)*dim], wanted, plan, m.hits[:0])
+	return u, err
+}
+
+// found counts the true neighbours among the k hits that are not the query itself.
+func (m *meter) found(q int, truth []search.Hit) (n int) {
+	taken := 0
+	for _, h := range m.hits {
+		if m.sample.Self != nil && sameRow(h, m.sample.Self[q]) {
+			continue
+		}
+		if taken++; taken > m.k {
+			break
+		}
+		for _, t := range truth {
+			if sameRow(h, t) {
+				n++
+				break
+			}
+		}
+	}
+	return n
+}
+
+func sameRow(a, b search.Hit) bool { return a.Part == b.Part && a.Row == b.Row }
+
+// tally sums the recalls of queries.
+type tally struct {
+	queries, trials int
+	sum, squares    float64
+}
+
+func (t *tally) add(found, of int) {
+	x := float64(found) / float64(of)
+	t.queries++
+	t.trials += of
+	t.sum += x
+	t.squares += x * x
+}
+
+func (t *tally) mean() float64 { return t.sum / float64(t.queries) }
+
+// z95 is the 97.5 % quantile of the normal distribution.
+const z95 = 1.959964
+
+// interval is the Wilson interval over the effective number of trials: between the number of queries (each finds all
+// or nothing) and the number of neighbours (each is found or not for itself).
+func (t *tally) interval() (low, high float64) {
+	n, p := float64(t.queries), t.mean()
+	trials := float64(t.trials)
+	if variance := (t.squares/n - p*p) / max(n-1, 1); variance > 0 { // of the mean
+		trials = min(trials, p*(1-p)/variance)
+	}
+	w := 1 + z95*z95/trials
+	middle := (p + z95*z95/(2*trials)) / w
+	half := z95 / w * math.Sqrt(p*(1-p)/trials+z95*z95/(4*trials*trials))
+	return max(0, middle-half), min(1, middle+half)
+}

@@ -1,0 +1,54 @@
+package search_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/index/snapshot/snapshottest"
+	"github.com/adastream/adastream/schemas"
+)
+
+// BenchmarkSearch is one query a call over 100,000 rows of 128 dimensions that are in cache or nearly so.
+func BenchmarkSearch(b *testing.B) {
+	const lists, k = 512, 10
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 64, 128), 100_000, 1)
+	mdl := d.Train(b, best(b), lists)
+	snap := snapshottest.Build(b, d, mdl, best(b), []snapshottest.Group{{Kind: snapshottest.Chunks, End: d.N()}}, nil)
+	for _, level := range avx.Levels() {
+		for _, plan := range []search.Plan{
+			{NProbe: 1, ScanDims: 128, Refine: 100},
+			{NProbe: 16, ScanDims: 128, Refine: 100},
+			{NProbe: 64, ScanDims: 128, Refine: 100},
+			{NProbe: 64, ScanDims: 64, Refine: 100},
+			{NProbe: 64, ScanDims: 128, Refine: 400},
+			{NProbe: lists, ScanDims: 128, Refine: 100},
+			{Exact: true},
+		} {
+			name := fmt.Sprintf("%s/nprobe%d_dims%d_refine%d", level, plan.NProbe, plan.ScanDims, plan.Refine)
+			if plan.Exact {
+				name = fmt.Sprintf("%s/exact", level)
+			}
+			b.Run(name, func(b *testing.B) {
+				s := search.New(level)
+				hits := make([]search.Hit, 0, k)
+				codes, queries := 0, 0
+				for b.Loop() {
+					_, u, err := s.Search(context.Background(), snap, d.Vector(queries%1000), k, plan, hits)
+					if err != nil {
+						b.Fatal(err)
+					}
+					queries++
+					codes += u.Codes
+					if plan.Exact {
+						codes += u.Refined
+					}
+				}
+				b.ReportMetric(float64(codes)/b.Elapsed().Seconds()/1e9, "Gcodes/s")
+				b.ReportMetric(float64(codes)/float64(queries), "codes/op")
+			})
+		}
+	}
+}

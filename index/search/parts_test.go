@@ -1,0 +1,237 @@
+package search
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/opq"
+	"github.com/adastream/adastream/index/snapshot"
+	"github.com/adastream/adastream/index/snapshot/snapshottest"
+	"github.com/adastream/adastream/schemas"
+)
+
+func TestQuantize_cannotOverflow(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, tt := range []struct {
+		name string
+		dim  int
+		x    func(i int) float32
+		err  float64 // largest error of a value, relative to the largest value
+	}{
+		{"normal", 256, func(int) float32 { return float32(r.NormFloat64()) }, 1.0 / (2 * math.MaxInt16)},
+		{"oneValue", 64, func(i int) float32 { return float32(i / 63) }, 0},
+		{"tiny", 64, func(i int) float32 { return math.SmallestNonzeroFloat32 * float32(i) }, 1.0 / (2 * math.MaxInt16)},
+		{"huge", 64, func(i int) float32 { return 1e15 * float32(i) }, 1.0 / (2 * math.MaxInt16)},
+		{"wideAndFlat", schemas.MaxDim, func(i int) float32 { return float32(1 - 2*(i%2)) }, 1.0 / (2 * 2062)},
+		{"wideAndNormal", schemas.MaxDim, func(int) float32 { return float32(r.NormFloat64()) }, 1.0 / (2 * 7000)},
+		{"zero", 8, func(int) float32 { return 0 }, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			q, quant := make([]float32, tt.dim), make([]int16, tt.dim)
+			largest := 0.0
+			for i := range q {
+				q[i] = tt.x(i)
+				largest = max(largest, math.Abs(float64(q[i])))
+			}
+			scale := quantize(quant, q)
+			sum := 0
+			for i, x := range quant {
+				sum += max(int(x), -int(x))
+				if e := math.Abs(float64(q[i]) - float64(x)*scale); e > tt.err*largest*1.001 {
+					t.Fatalf("value %d is %v, quantised to %v", i, q[i], float64(x)*scale)
+				}
+			}
+			if sum*127 > math.MaxInt32 {
+				t.Errorf("sum of absolute values %d overflows with rows of 127", sum)
+			}
+		})
+	}
+}
+
+func TestReservoir_keepsTheBest(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for n := 1; n < 200; n = n*2 + 1 {
+		for _, distinct := range []int{1, 5, 1 << 30} {
+			t.Run(fmt.Sprintf("best%d/distinct%d", n, distinct), func(t *testing.T) {
+				var res reservoir
+				res.reset(n)
+				var all []float32
+				for i := range 3000 {
+					score := float32(r.IntN(distinct))
+					all = append(all, score)
+					if score >= res.floor {
+						res.add(candidate{score, 0, int32(i)})
+					}
+				}
+				got := slices.Clone(res.best())
+				slices.SortFunc(all, func(a, b float32) int { return cmp.Compare(b, a) })
+				slices.SortFunc(got, func(a, b candidate) int { return cmp.Compare(b.score, a.score) })
+				if len(got) != n || len(res.list) > reservoirFactor*n {
+					t.Fatalf("%d of %d candidates are kept, want %d", len(got), len(res.list), n)
+				}
+				for i, c := range got {
+					if c.score != all[i] {
+						t.Fatalf("candidate %d has score %v, want %v", i, c.score, all[i])
+					}
+				}
+			})
+		}
+	}
+}
+
+// Scores that are not numbers, from vectors at the limits, must not break the selection.
+func TestSelectBest_endsWithNaN(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 1000 {
+		c := make([]candidate, 1+r.IntN(40))
+		for i := range c {
+			c[i] = candidate{score: float32(r.IntN(3)), row: int32(i)}
+			if r.IntN(2) == 0 {
+				c[i].score = float32(math.NaN())
+			}
+		}
+		selectBest(c, 1+r.IntN(len(c)))
+		seen := make([]bool, len(c))
+		for _, x := range c {
+			if seen[x.row] {
+				t.Fatalf("row %d is there twice", x.row)
+			}
+			seen[x.row] = true
+		}
+	}
+}
+
+func TestThreshold_isTheFloor(t *testing.T) {
+	inf := float32(math.Inf(1))
+	for _, tt := range []struct {
+		floor, offset, scale float32
+		sum                  uint16
+		ok                   bool
+	}{
+		{-inf, 0, 1, 0, true},
+		{1, 1, 0.5, 0, true},
+		{1, 2, 0.5, 0, true},
+		{1, 0, 0.5, 2, true},
+		{1, 0, 0.375, 3, true},
+		{65535, 0, 1, 65535, true},
+		{65536, 0, 1, 0, false},
+		{1, 0, 0, 0, false},
+		{1, 1, 0, 0, true},
+		{1, float32(math.NaN()), 1, 0, true},
+		{1, 0, float32(math.NaN()), 0, false},
+	} {
+		sum, ok := (&reservoir{floor: tt.floor}).threshold(tt.offset, tt.scale)
+		if sum != tt.sum || ok != tt.ok {
+			t.Errorf("floor %v, offset %v, scale %v: got %d, %v, want %d, %v", tt.floor, tt.offset, tt.scale, sum, ok, tt.sum, tt.ok)
+		}
+	}
+}
+
+// unlisted is one part whose ids are in no order.
+func unlisted(t *testing.T, n int) *snapshot.Snapshot {
+	t.Helper()
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.InnerProduct, 8), n, 1)
+	return snapshottest.Build(t, d, nil, avx.Generic, []snapshottest.Group{{Kind: snapshottest.Unlisted, End: n}}, nil)
+}
+
+func TestTop_isSortedPrefix(t *testing.T) {
+	const n = 300
+	parts := unlisted(t, n).Parts()
+	r := rand.New(rand.NewPCG(7, 8))
+	var top Top
+	for _, distinct := range []int{1, 4, 1 << 30} {
+		for _, k := range []int{1, 2, 10, n - 1, n, 2 * n} {
+			hits := make([]Hit, n)
+			for row := range hits {
+				hits[row] = Hit{Row: row, Score: float32(r.IntN(distinct))}
+			}
+			top.Reset(parts, k)
+			for _, i := range r.Perm(n) {
+				if before := top.Floor(); before > hits[i].Score && top.Len() < k {
+					t.Fatalf("floor %v with %d of %d hits", before, top.Len(), k)
+				}
+				top.Push(hits[i])
+			}
+			slices.SortFunc(hits, func(a, b Hit) int {
+				return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(parts[0].IDAt(a.Row), parts[0].IDAt(b.Row)))
+			})
+			if got := top.Sort(); !slices.Equal(got, hits[:min(k, n)]) {
+				t.Errorf("%d distinct scores, k %d: the hits kept are not the best in order", distinct, k)
+			}
+		}
+	}
+}
+
+// What the scan makes of a code is the inner product of the query with the decoded row, to within the error of the
+// table. The codes of a segment, row by row, tell what those in the blocks of a chunk stand for.
+func TestScan_scoresDecodedRows(t *testing.T) {
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 16, 32), 1500, 3)
+	for _, level := range avx.Levels() {
+		mdl := d.Train(t, level, 8)
+		quantizer := quantizerOf(t, mdl)
+		chunks := snapshottest.Build(t, d, mdl, level, []snapshottest.Group{{Kind: snapshottest.Chunks, End: d.N()}}, nil)
+		rows := snapshottest.Build(t, d, mdl, level, []snapshottest.Group{{Kind: snapshottest.Segment, End: d.N()}}, nil)
+		for _, dims := range mdl.Ladder() {
+			t.Run(fmt.Sprintf("%s/%d", level, dims), func(t *testing.T) {
+				s := New(level)
+				if err := s.begin(chunks, d.Vector(17), 10); err != nil {
+					t.Fatal(err)
+				}
+				s.found.reset(d.N())
+				s.lut = mdl.LUT(level, s.vector, dims, s.scratch)
+				for _, p := range mdl.Probe(level, s.vector, mdl.NList(), s.scratch) {
+					if err := s.list(t.Context(), p); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if len(s.found.list) != d.N() || s.usage.Codes != d.N() {
+					t.Fatalf("%d candidates of %d codes, want all %d", len(s.found.list), s.usage.Codes, d.N())
+				}
+				residual := make([]float32, mdl.Dim())
+				for _, c := range s.found.list {
+					id := chunks.Parts()[c.part].IDAt(int(c.row))
+					part, row, _ := rows.Find(id)
+					p := rows.Parts()[part]
+					quantizer.Decode(residual, p.Code(row))
+					want := avx.Dot(avx.Generic, s.vector, mdl.Centroid(int(p.ListAt(row)))) +
+						avx.Dot(avx.Generic, s.vector[:dims], residual[:dims])
+					if math.Abs(float64(c.score-want)) > float64(s.lut.MaxError())+1e-5 {
+						t.Fatalf("row %s: the scan scores %v, decoded it is %v, allowed error %v", id, c.score, want, s.lut.MaxError())
+					}
+				}
+			})
+		}
+	}
+}
+
+// quantizerOf reads the quantiser of a model from its file.
+func quantizerOf(t *testing.T, mdl *model.Model) *opq.Quantizer {
+	t.Helper()
+	r, err := ipc.NewFileReader(bytes.NewReader(mdl.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, err := r.RecordBatch(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	column := func(name string) []float32 {
+		i := batch.Schema().FieldIndices(name)[0]
+		return batch.Column(i).(*array.List).ListValues().(*array.Float32).Float32Values()
+	}
+	q, err := opq.New(mdl.Ladder(), mdl.M(), column("rotation"), column("codebooks"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}

@@ -1,0 +1,93 @@
+package search
+
+import "math"
+
+// candidate is a row with the approximate score of its code.
+type candidate struct {
+	score     float32
+	part, row int32
+}
+
+// reservoir keeps at least the best n candidates of a stream at constant cost each: candidates pile up to four times n,
+// then all but the best n are thrown away and the worst of those becomes the floor for what follows. The stream meets
+// the best lists first, so the floor is high early and few candidates arrive at all.
+type reservoir struct {
+	n     int
+	floor float32 // candidates below it cannot be among the best n
+	list  []candidate
+}
+
+const reservoirFactor = 4
+
+func (r *reservoir) reset(n int) {
+	r.n, r.floor, r.list = n, float32(math.Inf(-1)), r.list[:0]
+}
+
+func (r *reservoir) add(c candidate) {
+	r.list = append(r.list, c)
+	if len(r.list) >= reservoirFactor*r.n {
+		r.list = r.best()
+		r.floor = r.list[0].score
+		for _, c := range r.list {
+			r.floor = min(r.floor, c.score)
+		}
+	}
+}
+
+// best returns the best n candidates, or all of them, in no order.
+func (r *reservoir) best() []candidate {
+	if len(r.list) <= r.n {
+		return r.list
+	}
+	selectBest(r.list, r.n)
+	return r.list[:r.n]
+}
+
+// threshold returns the smallest sum of a code that reaches the floor in a list where a code scores offset+scale*sum.
+// It is not ok if no sum does. At the floor itself rounding decides.
+func (r *reservoir) threshold(offset, scale float32) (sum uint16, ok bool) {
+	missing := r.floor - offset
+	if !(missing > 0) {
+		return 0, true
+	}
+	need := math.Ceil(float64(missing) / float64(scale))
+	if !(need <= math.MaxUint16) {
+		return 0, false
+	}
+	return uint16(need), true
+}
+
+// selectBest moves the n best candidates to the front: quickselect with the median of three as pivot and Hoare's
+// partition, which neither sorted input nor equal scores make slow.
+func selectBest(c []candidate, n int) {
+	lo, hi := 0, len(c) // the n-th place is in [lo, hi), what is left of it is no worse, what is right no better
+	for hi-lo > 1 {
+		pivot := median(c[lo].score, c[lo+(hi-lo)/2].score, c[hi-1].score)
+		i, j := lo, hi-1
+		for i <= j {
+			for c[i].score > pivot {
+				i++
+			}
+			for c[j].score < pivot {
+				j--
+			}
+			if i <= j {
+				c[i], c[j] = c[j], c[i]
+				i++
+				j--
+			}
+		}
+		switch {
+		case n < j+1:
+			hi = j + 1
+		case n > i:
+			lo = i
+		default:
+			return
+		}
+	}
+}
+
+func median(a, b, c float32) float32 {
+	return max(min(a, b), min(max(a, b), c))
+}

@@ -1,0 +1,287 @@
+package search
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/opq"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/index/snapshot"
+)
+
+// Usage is what a query cost.
+type Usage struct {
+	Lists   int // lists probed
+	Codes   int // codes scanned
+	Refined int // int8 rows scored
+}
+
+const (
+	// scanRows is how many rows one call of the scan kernel covers: enough to forget the call, few enough that the
+	// reservoir's floor rises soon in a long list. A multiple of avx.BlockRows.
+	scanRows = 16 * avx.BlockRows
+	// scoreRows is how many int8 rows one call covers.
+	scoreRows = 256
+)
+
+// Searcher answers one query at a time; its memory is reused from query to query. Make one for each goroutine.
+type Searcher struct {
+	level   avx.Level
+	scratch *model.Scratch
+
+	// Of the query at hand. A Searcher at rest refers to no snapshot.
+	snap   *snapshot.Snapshot
+	parts  []*segment.Part
+	vector []float32 // as compared with rows
+	quant  []int16   // vector / scale
+	scale  float64
+	lut    *opq.LUT
+	found  reservoir
+	top    Top
+	usage  Usage
+
+	// Scratch of single steps.
+	hits   [scanRows]uint32
+	dots   []int32
+	at     []uint32        // rows to refine, one part after the other
+	ends   []int32         // for each part, end of its rows in at
+	probed snapshot.BitSet // lists
+}
+
+// New makes a searcher that uses the kernels of a level, which this machine must support.
+func New(level avx.Level) *Searcher {
+	return &Searcher{level: level, scratch: model.NewScratch(), dots: make([]int32, scoreRows)}
+}
+
+// Search appends to dst the k live rows of snap whose inner product with the query is largest, as far as the plan
+// finds them, best first. The query is as given, not normalised. The caller holds a reference on snap. A mistake in the
+// query, in k or in the plan is a [*QueryError]; the only other error is that of ctx, which is checked at every list.
+func (s *Searcher) Search(ctx context.Context, snap *snapshot.Snapshot, query []float32, k int, plan Plan, dst []Hit) ([]Hit, Usage, error) {
+	if k < 1 {
+		return dst, Usage{}, &QueryError{"k", strconv.Itoa(k), "at least 1"}
+	}
+	if err := plan.Validate(snap); err != nil {
+		return dst, Usage{}, err
+	}
+	if err := s.begin(snap, query, int(min(int64(k), snap.Live()))); err != nil {
+		return dst, Usage{}, err
+	}
+	defer s.end()
+	var err error
+	switch {
+	case s.top.k == 0: // no live row
+	case plan.Exact || snap.Model() == nil:
+		err = s.exact(ctx)
+	default:
+		err = s.probe(ctx, plan)
+	}
+	if err != nil {
+		return dst, s.usage, err
+	}
+	return append(dst, s.top.Sort()...), s.usage, nil
+}
+
+func (s *Searcher) begin(snap *snapshot.Snapshot, query []float32, k int) error {
+	dim := snap.Spec().Dim()
+	if len(s.vector) != dim {
+		s.vector, s.quant = make([]float32, dim), make([]int16, dim)
+	}
+	if err := Prepare(snap.Spec(), query, s.vector); err != nil {
+		return err
+	}
+	s.scale = quantize(s.quant, s.vector)
+	s.snap, s.parts, s.usage = snap, snap.Parts(), Usage{}
+	s.top.Reset(s.parts, k)
+	return nil
+}
+
+// end lets go of the snapshot.
+func (s *Searcher) end() {
+	s.snap, s.parts, s.lut = nil, nil, nil
+	s.top.Reset(nil, 0)
+}
+
+// exact scores every row.
+func (s *Searcher) exact(ctx context.Context) error {
+	for i, p := range s.parts {
+		if err := s.score(ctx, i, 0, p.N); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// probe scores the rows that the plan leads to.
+func (s *Searcher) probe(ctx context.Context, plan Plan) error {
+	mdl := s.snap.Model()
+	for _, i := range s.snap.Unlisted() {
+		if err := s.score(ctx, i, 0, s.parts[i].N); err != nil {
+			return err
+		}
+	}
+	s.found.reset(int(min(max(int64(plan.Refine), int64(s.top.k)), s.snap.Live())))
+	s.lut = mdl.LUT(s.level, s.vector, plan.ScanDims, s.scratch)
+	lists := mdl.Probe(s.level, s.vector, plan.NProbe, s.scratch)
+	for _, p := range lists {
+		if err := s.list(ctx, p); err != nil {
+			return err
+		}
+	}
+	if !s.enough() {
+		if err := s.probeOn(ctx, lists); err != nil {
+			return err
+		}
+	}
+	s.refine()
+	return nil
+}
+
+// enough reports whether k live rows were met.
+func (s *Searcher) enough() bool { return len(s.found.list)+s.top.Len() >= s.top.k }
+
+// probeOn goes on with the best lists that are not among those probed, until k live rows were met.
+func (s *Searcher) probeOn(ctx context.Context, probed []model.Probe) error {
+	mdl := s.snap.Model()
+	nlist := mdl.NList()
+	if words := (nlist + 63) / 64; len(s.probed) != words {
+		s.probed = make(snapshot.BitSet, words)
+	}
+	clear(s.probed)
+	for _, p := range probed {
+		s.probed[p.List/64] |= 1 << (p.List % 64)
+	}
+	for _, p := range mdl.Probe(s.level, s.vector, nlist, s.scratch) {
+		if s.enough() {
+			return nil
+		}
+		if s.probed.Has(int(p.List)) {
+			continue
+		}
+		if err := s.list(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// list scans the codes of one list, and scores its rows that are not in blocks yet.
+func (s *Searcher) list(ctx context.Context, p model.Probe) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.usage.Lists++
+	for _, r := range s.snap.Runs(p.List) {
+		if r.Block != snapshot.NoBlock {
+			s.scan(r, p.Base)
+		} else if err := s.score(ctx, int(r.Part), int(r.Start), int(r.End)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scan puts the rows of a run that may be among the best candidates into the reservoir.
+func (s *Searcher) scan(r snapshot.Run, base float32) {
+	p, dead := s.parts[r.Part], s.snap.Dead(int(r.Part))
+	stride := 32 * p.M
+	offset, scale := base+s.lut.Bias, s.lut.Scale
+	codes := p.Blocks[int(r.Block)*stride:]
+	for first := r.Start; first < r.End; first += scanRows {
+		sum, ok := s.found.threshold(offset, scale)
+		if !ok {
+			return
+		}
+		rows := int(min(scanRows, r.End-first))
+		blocks := (rows + avx.BlockRows - 1) / avx.BlockRows
+		n := avx.ScanPQ4(s.level, codes, blocks, stride, s.lut.Subs, s.lut.Table, rows, sum, s.hits[:])
+		s.usage.Codes += rows
+		codes = codes[blocks*stride:]
+		for _, h := range s.hits[:n] {
+			score := offset + scale*float32(h>>16)
+			if score < s.found.floor { // it rose since the call
+				continue
+			}
+			row := first + int32(h&0xffff)
+			if dead.Has(int(row)) {
+				continue
+			}
+			s.found.add(candidate{score, r.Part, row})
+		}
+	}
+}
+
+// score offers the rows [start, end) of a part.
+func (s *Searcher) score(ctx context.Context, part, start, end int) error {
+	p, dead, dim := s.parts[part], s.snap.Dead(part), len(s.quant)
+	for ; start < end; start += scoreRows {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		dots := s.dots[:min(scoreRows, end-start)]
+		avx.DotI8(s.level, s.quant, p.Int8[start*dim:], dim, dots)
+		s.usage.Refined += len(dots)
+		for i, dot := range dots {
+			if !dead.Has(start + i) {
+				s.offer(part, start+i, dot)
+			}
+		}
+	}
+	return nil
+}
+
+// refine offers the best candidates of the scan, part by part.
+func (s *Searcher) refine() {
+	best := s.found.best()
+	s.group(best)
+	start := int32(0)
+	for part, end := range s.ends {
+		if start == end {
+			continue
+		}
+		at := s.at[start:end]
+		dots := s.dots[:len(at)]
+		avx.DotI8At(s.level, s.quant, s.parts[part].Int8, len(s.quant), at, dots)
+		for i, dot := range dots {
+			s.offer(part, int(at[i]), dot)
+		}
+		start = end
+	}
+	s.usage.Refined += len(best)
+}
+
+// group writes the rows of the candidates to s.at, sorted by part, and where each part ends to s.ends: a counting sort.
+func (s *Searcher) group(c []candidate) {
+	s.at = resize(s.at, len(c))
+	s.dots = resize(s.dots, max(len(c), scoreRows))
+	s.ends = resize(s.ends, len(s.parts))
+	clear(s.ends)
+	for _, x := range c {
+		s.ends[x.part]++
+	}
+	start := int32(0)
+	for i, n := range s.ends {
+		s.ends[i] = start // for now where the next row of the part goes; where it ends once all are placed
+		start += n
+	}
+	for _, x := range c {
+		s.at[s.ends[x.part]] = uint32(x.row)
+		s.ends[x.part]++
+	}
+}
+
+// offer adds a row to the answer if it is good enough. Each row goes this way, so equal rows have equal scores.
+func (s *Searcher) offer(part, row int, dot int32) {
+	score := float32(float64(dot) * s.scale * float64(s.parts[part].Scales[row]))
+	if score >= s.top.Floor() {
+		s.top.Push(Hit{Part: part, Row: row, Score: score})
+	}
+}
+
+func resize[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n, n+n/4)
+	}
+	return s[:n]
+}

@@ -1,0 +1,244 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"github.com/adastream/adastream/schemas"
+)
+
+// Timestamps that a column holds, in milliseconds since the epoch: those that RFC 3339 can write.
+const (
+	minTimestamp = -62_167_219_200_000 // 0000-01-01T00:00:00.000Z
+	maxTimestamp = 253_402_300_799_999 // 9999-12-31T23:59:59.999Z
+)
+
+// Column holds the values of one attribute in its stored type. Any value may be null. A column copies what is appended
+// to it. It is not safe for concurrent use.
+type Column struct {
+	typ   schemas.AttributeType
+	valid []bool
+	nulls int
+
+	// Of these only the one of the type is in use. A null has the zero value there.
+	bools  []bool
+	ints   []int64 // also timestamps, in milliseconds since the epoch
+	floats []float64
+	text   []byte // all strings; string i is text[ends[i-1]:ends[i]]
+	ends   []int
+}
+
+// NewColumn returns an empty column.
+func NewColumn(t schemas.AttributeType) *Column { return &Column{typ: t} }
+
+// Len returns the number of values.
+func (c *Column) Len() int { return len(c.valid) }
+
+// Reset removes all values and keeps the memory for new ones.
+func (c *Column) Reset() {
+	c.valid, c.nulls = c.valid[:0], 0
+	c.bools, c.ints, c.floats, c.text, c.ends = c.bools[:0], c.ints[:0], c.floats[:0], c.text[:0], c.ends[:0]
+}
+
+// AppendNull appends a null.
+func (c *Column) AppendNull() {
+	switch c.typ {
+	case schemas.AttributeBool:
+		c.bools = append(c.bools, false)
+	case schemas.AttributeInt, schemas.AttributeTimestamp:
+		c.ints = append(c.ints, 0)
+	case schemas.AttributeFloat:
+		c.floats = append(c.floats, 0)
+	default:
+		c.ends = append(c.ends, len(c.text))
+	}
+	c.valid = append(c.valid, false)
+	c.nulls++
+}
+
+// Accepts reports whether values of an Arrow type can be appended, give or take single values that do not fit.
+func (c *Column) Accepts(t arrow.DataType) bool {
+	if t.ID() == arrow.NULL {
+		return true
+	}
+	switch c.typ {
+	case schemas.AttributeBool:
+		return t.ID() == arrow.BOOL
+	case schemas.AttributeInt:
+		return arrow.IsInteger(t.ID())
+	case schemas.AttributeFloat:
+		return arrow.IsFloating(t.ID())
+	case schemas.AttributeTimestamp:
+		return t.ID() == arrow.TIMESTAMP
+	default:
+		if d, ok := t.(*arrow.DictionaryType); ok {
+			t = d.ValueType
+		}
+		return t.ID() == arrow.STRING || t.ID() == arrow.LARGE_STRING
+	}
+}
+
+// allowed names the Arrow types that a column accepts.
+func (c *Column) allowed() string {
+	switch c.typ {
+	case schemas.AttributeBool:
+		return "bool"
+	case schemas.AttributeInt:
+		return "an integer type"
+	case schemas.AttributeFloat:
+		return "float16, float32, float64"
+	case schemas.AttributeTimestamp:
+		return "timestamp"
+	default:
+		return "utf8, large_utf8 or a dictionary of them"
+	}
+}
+
+// AppendFrom appends value i of an array of a type that [Column.Accepts]. All integers widen to int64, all floats to
+// float64, strings of all kinds to utf8; timestamps are rounded down to milliseconds. On an error, which says what
+// value does not fit, nothing is appended. The array must be sound: see package ingest for how messages are checked.
+func (c *Column) AppendFrom(arr arrow.Array, i int) error {
+	if !c.Accepts(arr.DataType()) {
+		return fmt.Errorf("type %s is not %s, allowed: %s", arr.DataType(), c.typ, c.allowed())
+	}
+	if arr.IsNull(i) || arr.DataType().ID() == arrow.NULL { // an array.Null says that its values are not null
+		c.AppendNull()
+		return nil
+	}
+	switch c.typ {
+	case schemas.AttributeBool:
+		c.bools = append(c.bools, arr.(*array.Boolean).Value(i))
+	case schemas.AttributeInt:
+		v, err := integer(arr, i)
+		if err != nil {
+			return err
+		}
+		c.ints = append(c.ints, v)
+	case schemas.AttributeTimestamp:
+		v, err := milliseconds(arr.(*array.Timestamp), i)
+		if err != nil {
+			return err
+		}
+		c.ints = append(c.ints, v)
+	case schemas.AttributeFloat:
+		c.floats = append(c.floats, float(arr, i))
+	default:
+		if d, ok := arr.(*array.Dictionary); ok {
+			arr, i = d.Dictionary(), d.GetValueIndex(i)
+			if i < 0 || i >= arr.Len() {
+				return fmt.Errorf("dictionary index %d, allowed: 0 to %d", i, arr.Len()-1)
+			}
+			if arr.IsNull(i) {
+				c.AppendNull()
+				return nil
+			}
+		}
+		c.text = append(c.text, arr.(array.StringLike).Value(i)...)
+		c.ends = append(c.ends, len(c.text))
+	}
+	c.valid = append(c.valid, true)
+	return nil
+}
+
+func integer(arr arrow.Array, i int) (int64, error) {
+	switch a := arr.(type) {
+	case *array.Int8:
+		return int64(a.Value(i)), nil
+	case *array.Int16:
+		return int64(a.Value(i)), nil
+	case *array.Int32:
+		return int64(a.Value(i)), nil
+	case *array.Int64:
+		return a.Value(i), nil
+	case *array.Uint8:
+		return int64(a.Value(i)), nil
+	case *array.Uint16:
+		return int64(a.Value(i)), nil
+	case *array.Uint32:
+		return int64(a.Value(i)), nil
+	case *array.Uint64:
+		v := a.Value(i)
+		if v > math.MaxInt64 {
+			return 0, fmt.Errorf("integer %d, allowed: at most %d", v, int64(math.MaxInt64))
+		}
+		return int64(v), nil
+	}
+	return 0, errors.New("array is not one of integers")
+}
+
+func float(arr arrow.Array, i int) float64 {
+	switch a := arr.(type) {
+	case *array.Float16:
+		return float64(a.Value(i).Float32())
+	case *array.Float32:
+		return float64(a.Value(i))
+	case *array.Float64:
+		return a.Value(i)
+	}
+	return math.NaN()
+}
+
+func milliseconds(arr *array.Timestamp, i int) (int64, error) {
+	v, unit := int64(arr.Value(i)), arr.DataType().(*arrow.TimestampType).Unit
+	ms, outside := v, false
+	switch unit {
+	case arrow.Second:
+		ms, outside = v*1000, v > maxTimestamp/1000 || v < minTimestamp/1000
+	case arrow.Microsecond:
+		ms = floorDiv(v, 1000)
+	case arrow.Nanosecond:
+		ms = floorDiv(v, 1_000_000)
+	}
+	if outside || ms < minTimestamp || ms > maxTimestamp {
+		return 0, fmt.Errorf("timestamp %d %s since the epoch, allowed: the years 0 to 9999", v, unit)
+	}
+	return ms, nil
+}
+
+func floorDiv(a, b int64) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q
+}
+
+// Value returns value i as JSON can hold it: nil, string, bool, int64, float64, or time.Time in UTC. A float that is
+// not finite is nil: JSON has no word for it.
+func (c *Column) Value(i int) any {
+	if !c.valid[i] {
+		return nil
+	}
+	switch c.typ {
+	case schemas.AttributeBool:
+		return c.bools[i]
+	case schemas.AttributeInt:
+		return c.ints[i]
+	case schemas.AttributeTimestamp:
+		return time.UnixMilli(c.ints[i]).UTC()
+	case schemas.AttributeFloat:
+		return finite(c.floats[i])
+	default:
+		return string(c.stringAt(i))
+	}
+}
+
+func finite(v float64) any {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return nil
+	}
+	return v
+}
+
+func (c *Column) stringAt(i int) []byte {
+	start := 0
+	if i > 0 {
+		start = c.ends[i-1]
+	}
+	return c.text[start:c.ends[i]]
+}

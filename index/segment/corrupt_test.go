@@ -1,0 +1,282 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime/metrics"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/schemas"
+)
+
+// use reads all that a part gives out.
+func use(p *Part) {
+	v := make([]float32, p.dim)
+	blocks := 0
+	for l := p.FirstList - 1; l <= p.EndList && l < p.FirstList+1000; l++ {
+		p.ListRange(l)
+		_, end := p.BlockRange(l)
+		blocks = max(blocks, end)
+	}
+	_ = p.Blocks[:blocks*32*p.M]
+	for i := range p.N {
+		r := recordAt(p, i)
+		for row := range p.Find(r.id) {
+			_ = p.Int8[row*p.dim:][:p.dim]
+		}
+		if p.HasVectors() {
+			p.Vector(avx.Generic, i, v)
+		}
+	}
+}
+
+// opener opens one kind of golden file, and reads all of it.
+type opener struct {
+	file string
+	open func(data []byte) error
+}
+
+func readGolden(t testing.TB, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name+".arrow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func openers(t testing.TB) []opener {
+	spec := testSpec(schemas.InnerProduct, schemas.Float16)
+	segment := func(data []byte) error {
+		p, err := OpenSegment(spec, "s", data)
+		if err == nil {
+			use(p)
+		}
+		return err
+	}
+	rows, codes, vectors := readGolden(t, "chunk.rows"), readGolden(t, "chunk.codes"), readGolden(t, "chunk.vectors")
+	golden := mustOpen(t, spec, readGolden(t, "segment"))
+	c := schemas.Chunk{ID: "c", FirstList: golden.FirstList, EndList: golden.EndList, NumRows: golden.N}
+	chunk := func(rows, codes, vectors []byte) error {
+		p, err := OpenChunk(spec, c, rows, codes, vectors)
+		if err == nil {
+			use(p)
+		}
+		return err
+	}
+	return []opener{
+		{"segment", segment},
+		{"segment-plain", segment},
+		{"chunk.rows", func(data []byte) error { return chunk(data, codes, vectors) }},
+		{"chunk.codes", func(data []byte) error { return chunk(rows, data, vectors) }},
+		{"chunk.vectors", func(data []byte) error { return chunk(rows, codes, data) }},
+		{"tombstones", func(data []byte) error { _, err := ReadTombstones("t", data); return err }},
+		{"dead", func(data []byte) error { _, err := ReadDead("d", data); return err }},
+	}
+}
+
+// allocationLimit is far more than any of the small golden files needs, and far less than a flipped length asks for. The
+// bounds of lists take 4 MiB when one list is as large as can be.
+const allocationLimit = 12 << 20
+
+// allocated returns the bytes that were ever allocated. Small objects may be counted late, but not great ones.
+func allocated() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
+// checkOpen opens bytes that may be anything. They may be fine, but not cause a panic, an error of another class, or a
+// great allocation.
+func checkOpen(t *testing.T, o opener, data []byte, what string) {
+	t.Helper()
+	defer func() {
+		if r := recover(); r != nil {
+			t.Fatalf("%s: %s: panic: %v", o.file, what, r)
+		}
+	}()
+	before := allocated()
+	err := o.open(data)
+	if err != nil && !errors.Is(err, schemas.ErrCorrupt) {
+		t.Fatalf("%s: %s: error is not corrupt: %v", o.file, what, err)
+	}
+	if got := allocated() - before; got > allocationLimit {
+		t.Fatalf("%s: %s: allocated %d bytes", o.file, what, got)
+	}
+}
+
+func TestOpenOfDamagedBytes(t *testing.T) {
+	for _, o := range openers(t) {
+		golden := readGolden(t, o.file)
+		if err := o.open(golden); err != nil {
+			t.Fatal(err)
+		}
+		data := newBytes(len(golden))
+		for i := range golden {
+			for _, flip := range []byte{0x01, 0x80, 0xff, golden[i]} { // the last makes it zero
+				copy(data, golden)
+				data[i] ^= flip
+				if flip != 0 {
+					checkOpen(t, o, data, fmt.Sprintf("byte %d xor %#x", i, flip))
+				}
+			}
+		}
+		copy(data, golden)
+		for n := range golden {
+			if err := o.open(data[:n]); !errors.Is(err, schemas.ErrCorrupt) {
+				t.Fatalf("%s: first %d of %d bytes: %v", o.file, n, len(golden), err)
+			}
+		}
+		rng := rand.New(rand.NewPCG(1, 1))
+		for k := range 2000 { // whole words, so that lengths and offsets become anything
+			copy(data, golden)
+			for range 1 + rng.IntN(3) {
+				at := rng.IntN(len(data)/4) * 4
+				for b := range 4 {
+					data[at+b] = byte(rng.IntN(256) * rng.IntN(2))
+				}
+			}
+			checkOpen(t, o, data, fmt.Sprintf("random words %d", k))
+		}
+	}
+}
+
+func fuzz(f *testing.F, files ...string) {
+	byName := map[string]opener{}
+	for _, o := range openers(f) {
+		byName[o.file] = o
+	}
+	for _, name := range files {
+		f.Add(readGolden(f, name))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { checkOpen(t, byName[files[0]], data, "fuzzed") })
+}
+
+func FuzzOpenSegment(f *testing.F)      { fuzz(f, "segment", "segment-plain") }
+func FuzzOpenChunkRows(f *testing.F)    { fuzz(f, "chunk.rows") }
+func FuzzOpenChunkCodes(f *testing.F)   { fuzz(f, "chunk.codes") }
+func FuzzOpenChunkVectors(f *testing.F) { fuzz(f, "chunk.vectors") }
+func FuzzReadTombstones(f *testing.F)   { fuzz(f, "tombstones") }
+func FuzzReadDead(f *testing.F)         { fuzz(f, "dead") }
+
+// tampered writes a well-formed file of one kind after change had its way with the columns.
+func tampered(t *testing.T, schema *arrow.Schema, data []byte, kind string, change func(columns map[string]arrow.Array)) []byte {
+	t.Helper()
+	f, err := openFile("golden", kind, data, func(string, int) *arrow.Schema { return schema })
+	if err != nil {
+		t.Fatal(err)
+	}
+	columns := map[string]arrow.Array{}
+	for j, field := range schema.Fields() {
+		columns[field.Name] = f.columns[j]
+	}
+	before := maps.Clone(columns)
+	change(columns)
+	if maps.Equal(before, columns) {
+		t.Fatal("nothing was changed")
+	}
+	n := -1
+	var arrays []arrow.Array
+	for _, field := range schema.Fields() {
+		arrays = append(arrays, columns[field.Name])
+		n = columns[field.Name].Len()
+	}
+	body, err := writeFile(schema, arrays, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+func int32s(values ...int32) arrow.Array {
+	return fixed(arrow.PrimitiveTypes.Int32, len(values), bytesOf(values))
+}
+
+// Files that are sound Arrow but not what the index wrote are refused, with the object and the field in the error.
+func TestOpenRefuses(t *testing.T) {
+	spec := testSpec(schemas.InnerProduct, schemas.Float16)
+	segment, plain := readGolden(t, "segment"), readGolden(t, "segment-plain")
+	rows, codes, vectors := readGolden(t, "chunk.rows"), readGolden(t, "chunk.codes"), readGolden(t, "chunk.vectors")
+	golden := mustOpen(t, spec, segment)
+	schema := spec.SegmentSchema(golden.Model, golden.M)
+	chunk := schemas.Chunk{ID: "c", FirstList: golden.FirstList, EndList: golden.EndList, NumRows: golden.N,
+		Rows: schemas.Object{Key: "chunks/c.rows"}, Codes: schemas.Object{Key: "chunks/c.codes"}, Vectors: schemas.Object{Key: "chunks/c.vectors"}}
+	lists := slices.Clone(golden.lists)
+	openSegment := func(spec *schemas.Spec, data []byte) error { _, err := OpenSegment(spec, "5e9", data); return err }
+	openChunk := func(c schemas.Chunk, rows, codes, vectors []byte) error {
+		_, err := OpenChunk(spec, c, rows, codes, vectors)
+		return err
+	}
+	withLists := func(change func(lists []int32)) []byte {
+		l := slices.Clone(lists)
+		change(l)
+		return tampered(t, schema, segment, schemas.KindSegment, func(c map[string]arrow.Array) { c["list"] = int32s(l...) })
+	}
+	codesSchema := schemas.CodesSchema(golden.Model, golden.M)
+	other := testSpec(schemas.InnerProduct, schemas.Float16)
+	other.Attributes[2].Name = "number"
+	wider := testSpec(schemas.InnerProduct, schemas.Float16)
+	wider.Ladder = []int{8, 16, 20}
+	narrow := chunk
+	narrow.EndList--
+	shorter := chunk
+	shorter.NumRows--
+	tests := []struct {
+		name string
+		err  error
+		want []string
+	}{
+		{"no bytes", openSegment(spec, nil), []string{"segment 5e9", "not an arrow file"}},
+		{"kind", openSegment(spec, rows), []string{"segment 5e9", `adastream.kind "rows", allowed: "segment"`}},
+		{"attribute", openSegment(other, segment), []string{`column 9 is "attr.count"`, `"attr.number"`}},
+		{"dims", openSegment(wider, segment), []string{`"int8"`, "fixed_size_list"}},
+		{"vector type", openSegment(testSpec(schemas.InnerProduct, schemas.Float32), segment), []string{`"vector"`, "float32"}},
+		{"lists descend", openSegment(spec, withLists(func(l []int32) { copy(l, []int32{0, 0, 3, 1, 4, 4, 5}) })), []string{`"list"`, "row 3 is in list 1"}},
+		{"list is negative", openSegment(spec, withLists(func(l []int32) { l[0] = -1 })), []string{"lists [-1,"}},
+		{"list is too large", openSegment(spec, withLists(func(l []int32) { l[len(l)-1] = MaxLists })), []string{"lists ["}},
+		{"list without model", openSegment(spec, tampered(t, spec.SegmentSchema("", 0), plain, schemas.KindSegment,
+			func(c map[string]arrow.Array) { c["list"] = int32s(-1, -1, -1, 0, -1, -1, -1) })), []string{"row 3 is in list 0"}},
+		{"rows of the manifest", openChunk(shorter, rows, codes, vectors), []string{"chunks/c.rows", "7 rows, allowed: the 6"}},
+		{"lists of the manifest", openChunk(narrow, rows, codes, vectors), []string{"chunks/c.rows", `"list"`}},
+		{"codes and rows swapped", openChunk(chunk, codes, rows, vectors), []string{"chunks/c.rows", "adastream.kind"}},
+		{"codes for vectors", openChunk(chunk, rows, codes, codes), []string{"chunks/c.vectors", "adastream.kind"}},
+		{"block of another list", openChunk(chunk, rows, tampered(t, codesSchema, codes, schemas.KindCodes, func(c map[string]arrow.Array) {
+			c["list"] = int32s(make([]int32, c["list"].Len())...)
+		}), vectors), []string{"chunks/c.codes", "block "}},
+		{"block of too many rows", openChunk(chunk, rows, tampered(t, codesSchema, codes, schemas.KindCodes, func(c map[string]arrow.Array) {
+			c["rows"] = int32s(slices.Repeat([]int32{65}, c["rows"].Len())...)
+		}), vectors), []string{"chunks/c.codes", "block 0"}},
+		{"a block is missing", openChunk(chunk, rows, sliced(t, codesSchema, codes, schemas.KindCodes, 1), vectors), []string{"chunks/c.codes", "block"}},
+		{"a vector is missing", openChunk(chunk, rows, codes, sliced(t, spec.VectorsSchema(), vectors, schemas.KindVectors, 1)), []string{"chunks/c.vectors", "6 vectors for 7 rows"}},
+	}
+	for _, test := range tests {
+		if !errors.Is(test.err, schemas.ErrCorrupt) {
+			t.Errorf("%s: %v", test.name, test.err)
+			continue
+		}
+		for _, want := range test.want {
+			if !strings.Contains(test.err.Error(), want) {
+				t.Errorf("%s: error %q does not say %q", test.name, test.err, want)
+			}
+		}
+	}
+}
+
+// sliced writes a file without its last rows.
+func sliced(t *testing.T, schema *arrow.Schema, data []byte, kind string, missing int) []byte {
+	return tampered(t, schema, data, kind, func(columns map[string]arrow.Array) {
+		for name, c := range columns {
+			columns[name] = array.NewSlice(c, 0, int64(c.Len()-missing))
+		}
+	})
+}

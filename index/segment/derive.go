@@ -1,0 +1,111 @@
+package segment
+
+import (
+	"fmt"
+	"math"
+	"unsafe"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/mrl"
+	"github.com/adastream/adastream/schemas"
+)
+
+// MaxLists is the largest number of lists that parts are written or opened with. It bounds what opening allocates for
+// the bounds of lists.
+const MaxLists = 1 << 20
+
+// deriveBatch is the number of rows that are assigned or encoded at a time.
+const deriveBatch = 256
+
+// deriver turns given vectors to stored ones, and stored ones to what is searched. It is not safe for concurrent use.
+type deriver struct {
+	spec     *schemas.Spec
+	mdl      *model.Model // nil when there is none
+	level    avx.Level
+	scratch  *model.Scratch
+	searched []float32 // deriveBatch rows
+}
+
+func newDeriver(spec *schemas.Spec, mdl *model.Model, level avx.Level) (*deriver, error) {
+	d := &deriver{spec: spec, mdl: mdl, level: level, searched: make([]float32, deriveBatch*spec.Dim())}
+	if mdl == nil {
+		return d, nil
+	}
+	if mdl.Dim() != spec.Dim() {
+		return nil, fmt.Errorf("model %s is for vectors of %d values, allowed: %d", mdl.ID(), mdl.Dim(), spec.Dim())
+	}
+	if mdl.NList() > MaxLists {
+		return nil, fmt.Errorf("model %s has %d lists, allowed: at most %d", mdl.ID(), mdl.NList(), MaxLists)
+	}
+	d.scratch = model.NewScratch()
+	return d, nil
+}
+
+// storedBytes returns the bytes of a stored vector.
+func storedBytes(spec *schemas.Spec) int {
+	if spec.Vectors == schemas.Float16 {
+		return 2 * spec.Dim()
+	}
+	return 4 * spec.Dim()
+}
+
+// store writes the stored form of a given vector.
+func (d *deriver) store(dst []byte, given []float32) {
+	if d.spec.Vectors == schemas.Float16 {
+		avx.FloatToHalf(d.level, viewOf[uint16](dst), given)
+		return
+	}
+	copy(dst, bytesOf(given))
+}
+
+// search writes the searched vector of a stored one.
+func (d *deriver) search(dst []float32, stored []byte) error {
+	widen(d.spec.Vectors, d.level, dst, stored)
+	if d.spec.Metric == schemas.Cosine {
+		if norm := mrl.Normalize(d.level, dst, dst); norm == 0 || math.IsInf(float64(norm), 0) || norm != norm {
+			return fmt.Errorf("vector of length %g has no direction", norm)
+		}
+		return nil
+	}
+	if squares := float64(avx.SumSquares(d.level, dst)); math.IsInf(squares, 0) || squares != squares {
+		return fmt.Errorf("vector is not finite or longer than %g", MaxLength)
+	}
+	return nil
+}
+
+// widen writes the values of a stored vector.
+func widen(t schemas.VectorType, level avx.Level, dst []float32, stored []byte) {
+	if t == schemas.Float16 {
+		avx.HalfToFloat(level, dst, viewOf[uint16](stored))
+		return
+	}
+	copy(dst, viewOf[float32](stored))
+}
+
+// row returns the place of row i of the batch.
+func (d *deriver) row(i int) []float32 { return d.searched[i*d.spec.Dim():][:d.spec.Dim()] }
+
+// quantise writes the int8 row of a searched vector and returns its scale: dst[i] * scale is close to v[i].
+func (d *deriver) quantise(dst []int8, v []float32) (scale float32) {
+	var largest float32
+	for _, x := range v {
+		largest = max(largest, x, -x)
+	}
+	inverse := 127 / largest
+	if math.IsInf(float64(inverse), 0) { // zero, or so short that its scores are
+		clear(dst)
+		return 0
+	}
+	avx.QuantizeI8(d.level, dst, v, inverse)
+	return largest / 127
+}
+
+// viewOf reads bytes as numbers. They must be aligned to them, as all stored bytes here are.
+func viewOf[T number](b []byte) []T {
+	var t T
+	if len(b) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/int(unsafe.Sizeof(t)))
+}

@@ -1,0 +1,35 @@
+// Package segment holds rows: in memory before they are written, in the stored files, and as the parts that queries
+// and merges read.
+//
+// A segment is the upserts of one commit in one file. A chunk is a run of inverted lists that [Merge] made of segments
+// and older chunks, in three files: rows, codes in the layout of the scan kernel, and original vectors. Deletes travel
+// in a tombstones file of their own, and the rows that later versions replaced in a file of dead bitmaps. A [Part] is
+// an opened segment or chunk; searching does not tell them apart except by [Part.Blocks].
+//
+// # Vectors
+//
+// The stored vector of a row is the given one in the type of the spec: narrowed to float16, or as it is. The searched
+// vector is the stored one, scaled to unit length under cosine. List, code, int8 row and norms are functions of the
+// searched vector, hence of what is stored: a merge that derives them anew gets what the first writer would have got.
+// [Check] says which vectors can be stored.
+//
+// # Files
+//
+// Every file is an Arrow IPC file with one uncompressed record batch and the schema that package schemas gives, and
+// the same rows make the same bytes. Beyond what Arrow asks, a writer
+//   - sorts the rows of a segment by list, then in order of arrival; without a model all are in list -1;
+//   - gives each list of a chunk as many full blocks of 64 codes as it needs and at most one that is not full, its
+//     absent rows zero;
+//   - lets the body of the batch begin at a multiple of 64 bytes of the file, filling up with an entry "adastream.pad"
+//     in the metadata of the batch, so that all columns of a mapped file are aligned to cache lines.
+//
+// Readers do not need the last: they take every file whose buffers are aligned to 8 bytes, as Arrow demands.
+//
+// # Trust
+//
+// Opening checks all that reading relies on, so that a part that opened cannot make its users read out of bounds: kind,
+// format, columns and their types, lengths, nulls, string offsets, the order of lists, and blocks. It takes one light
+// pass over the lists and string offsets and allocates nothing per row. Bytes that fail give an error that wraps
+// [schemas.ErrCorrupt] and names object and field; they cause neither a panic nor an allocation out of proportion.
+// Values are not checked, that is what the checksums of the manifest are for.
+package segment

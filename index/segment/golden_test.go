@@ -1,0 +1,373 @@
+package segment
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/schemas"
+)
+
+var update = flag.Bool("update", false, "write the golden files in testdata anew")
+
+// goldenRows are seven rows whose arithmetic is exact, so that every machine writes the same bytes.
+func goldenRows(t testing.TB, spec *schemas.Spec) *Rows {
+	rows := NewRows(spec)
+	text := build(t, arrow.BinaryTypes.String, `["first", null, "", "größer", "e", "f", "g"]`)
+	open := build(t, arrow.FixedWidthTypes.Boolean, `[true, false, null, true, true, false, false]`)
+	count := build(t, arrow.PrimitiveTypes.Int32, `[1, -2, 3, null, 5, 6, 7]`)
+	price := build(t, arrow.PrimitiveTypes.Float64, `[0.5, 1e300, -0.25, 4, 5, 6, 7]`)
+	seen := timestamps(arrow.Millisecond, 1_700_000_000_000, -1, 0, 1, 2, 3, 4)
+	for i, id := range []string{"a", "17", "0b4ba1a2-19f5-4ec7-8d1e-cc4c4f0e4f6a", "a", "ü", "", "z"} {
+		rows.IDs = append(rows.IDs, id)
+		rows.Orders = append(rows.Orders, Order{Version: int64(i % 3), Timestamp: 1_700_000_000_000 + int64(i), Partition: 2, Offset: int64(100 + i/2), Row: int32(i % 2)})
+		v := make([]float32, spec.Dim())
+		v[i%spec.Dim()], v[8+i] = 12, float32(i*16-30) // lengths are square roots of whole numbers
+		rows.Vectors = append(rows.Vectors, v...)
+		for j, a := range []arrow.Array{text, open, count, price, seen} {
+			if err := rows.Attributes[j].AppendFrom(a, i); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return rows
+}
+
+// goldenModel reads the model of the golden files, which is one of them.
+func goldenModel(t testing.TB, spec *schemas.Spec) *model.Model {
+	name := filepath.Join("testdata", "model.arrow")
+	if *update {
+		if err := os.WriteFile(name, testModel(t, spec, 1, 5).Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mdl, err := model.Parse(data)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return mdl
+}
+
+// goldenBodies are all kinds of files, as they are written now.
+func goldenBodies(t testing.TB) map[string][]byte {
+	spec := testSpec(schemas.InnerProduct, schemas.Float16)
+	mdl := goldenModel(t, spec)
+	rows := goldenRows(t, spec)
+	bodies := map[string][]byte{
+		"segment":         mustWrite(t, spec, mdl, rows),
+		"segment-plain":   mustWrite(t, spec, nil, rows),
+		"segment-float32": mustWrite(t, testSpec(schemas.InnerProduct, schemas.Float32), nil, rows),
+	}
+	chunk := mustMerge(t, spec, mdl, []Input{{Part: mustOpen(t, spec, bodies["segment"])}}, 1<<30)[0]
+	bodies["chunk.rows"], bodies["chunk.codes"], bodies["chunk.vectors"] = chunk.Rows, chunk.Codes, chunk.Vectors
+	var err error
+	if bodies["tombstones"], err = WriteTombstones([]Tombstone{{"a", rows.Orders[0]}, {"", rows.Orders[1]}, {"ü", rows.Orders[2]}}); err != nil {
+		t.Fatal(err)
+	}
+	if bodies["dead"], err = WriteDead(goldenDead()); err != nil {
+		t.Fatal(err)
+	}
+	return bodies
+}
+
+func goldenDead() map[string]*roaring.Bitmap {
+	long := roaring.New()
+	long.AddRange(70_000, 140_000)
+	return map[string]*roaring.Bitmap{"part b": roaring.BitmapOf(1, 5, 70_001), "part a": long, "part c": roaring.New()}
+}
+
+func TestGolden(t *testing.T) {
+	for name, body := range goldenBodies(t) {
+		file := filepath.Join("testdata", name+".arrow")
+		if *update {
+			if err := os.WriteFile(file, body, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(body, want) {
+			t.Errorf("%s: %d bytes that differ from the %d of the golden file; if the format is meant to change, see -update", name, len(body), len(want))
+		}
+	}
+}
+
+// readPlain reads a file with the plain Arrow reader, value by value, and returns its columns by name.
+func readPlain(t *testing.T, name string) (*arrow.Schema, map[string][]any) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name+".arrow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := ipc.NewFileReader(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.NumRecords() != 1 {
+		t.Fatalf("%s has %d batches", name, r.NumRecords())
+	}
+	batch, err := r.RecordBatch(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	columns := map[string][]any{}
+	for j, f := range r.Schema().Fields() {
+		values := make([]any, batch.NumRows())
+		for i := range values {
+			values[i] = plain(batch.Column(j), i)
+		}
+		columns[f.Name] = values
+	}
+	return r.Schema(), columns
+}
+
+// plain returns a value in a form that compares with ==: lists and binaries as text.
+func plain(a arrow.Array, i int) any {
+	if a.IsNull(i) {
+		return nil
+	}
+	switch a := a.(type) {
+	case *array.String:
+		return a.Value(i)
+	case *array.Boolean:
+		return a.Value(i)
+	case *array.Int8:
+		return a.Value(i)
+	case *array.Int32:
+		return a.Value(i)
+	case *array.Int64:
+		return a.Value(i)
+	case *array.Float16:
+		return a.Value(i).Float32()
+	case *array.Float32:
+		return a.Value(i)
+	case *array.Float64:
+		return a.Value(i)
+	case *array.Timestamp:
+		return a.Value(i).ToTime(a.DataType().(*arrow.TimestampType).Unit)
+	case *array.FixedSizeBinary:
+		return fmt.Sprintf("%x", a.Value(i))
+	case *array.FixedSizeList:
+		var values []string
+		start, end := a.ValueOffsets(i)
+		for k := start; k < end; k++ {
+			values = append(values, fmt.Sprint(plain(a.ListValues(), int(k))))
+		}
+		return strings.Join(values, " ")
+	}
+	return a.ValueStr(i)
+}
+
+// wantColumns works out the columns of the golden rows from what the documentation says, and puts them in the order of
+// lists. lists and codes may be nil.
+func wantColumns(spec *schemas.Spec, rows *Rows, lists []int32, codes []string) map[string][]any {
+	order := make([]int, rows.Len())
+	for i := range order {
+		order[i] = i
+	}
+	if lists == nil {
+		lists = slices.Repeat([]int32{-1}, rows.Len())
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return int(lists[a] - lists[b]) })
+	columns := map[string][]any{}
+	add := func(name string, v any) { columns[name] = append(columns[name], v) }
+	for _, i := range order {
+		o := rows.Orders[i]
+		add("id", rows.IDs[i])
+		add("version", o.Version)
+		add("timestamp", o.Timestamp)
+		add("partition", o.Partition)
+		add("offset", o.Offset)
+		add("row", o.Row)
+		add("list", lists[i])
+		for j, c := range rows.Attributes {
+			add("attr."+spec.Attributes[j].Name, c.Value(i))
+		}
+		v := rows.Vectors[i*spec.Dim():][:spec.Dim()]
+		largest := float32(0)
+		for _, x := range v {
+			largest = max(largest, float32(math.Abs(float64(x))))
+		}
+		var int8s, values, norms []string
+		for _, x := range v {
+			int8s = append(int8s, fmt.Sprint(math.RoundToEven(float64(x*(127/largest)))))
+			values = append(values, fmt.Sprint(x))
+		}
+		for _, d := range spec.Ladder {
+			sum := 0.0
+			for _, x := range v[:d] {
+				sum += float64(x) * float64(x)
+			}
+			norms = append(norms, fmt.Sprint(float32(math.Sqrt(sum))))
+		}
+		add("int8", strings.Join(int8s, " "))
+		add("scale", largest/127)
+		add("norms", strings.Join(norms, " "))
+		add("vector", strings.Join(values, " "))
+		if codes != nil {
+			add("code", codes[i])
+		}
+	}
+	return columns
+}
+
+func compareColumns(t *testing.T, name string, got, want map[string][]any) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Errorf("%s: %d columns, want %d", name, len(got), len(want))
+	}
+	for column, values := range want {
+		if !slices.Equal(got[column], values) {
+			t.Errorf("%s: column %q:\n got %v\nwant %v", name, column, got[column], values)
+		}
+	}
+}
+
+// The golden files hold what the documentation says, to a reader that knows nothing of this package.
+func TestGoldenByPlainReader(t *testing.T) {
+	spec := testSpec(schemas.InnerProduct, schemas.Float16)
+	mdl, rows := goldenModel(t, spec), goldenRows(t, spec)
+	n := rows.Len()
+	lists, packed, codes := make([]int32, n), make([]byte, n*mdl.CodeBytes()), make([]string, n)
+	mdl.Assign(avx.Generic, rows.Vectors, n, lists, model.NewScratch())
+	mdl.Encode(avx.Generic, rows.Vectors, n, lists, packed, model.NewScratch())
+	for i := range codes {
+		codes[i] = fmt.Sprintf("%x", packed[i*mdl.CodeBytes():][:mdl.CodeBytes()])
+	}
+	listed := wantColumns(spec, rows, lists, codes)
+
+	schema, got := readPlain(t, "segment")
+	compareColumns(t, "segment", got, listed)
+	if want := spec.SegmentSchema(mdl.ID(), mdl.M()); !schema.Equal(want) || !schema.Metadata().Equal(want.Metadata()) {
+		t.Errorf("segment: schema %s", schema)
+	}
+	plain := wantColumns(spec, rows, nil, nil)
+	_, got = readPlain(t, "segment-plain")
+	compareColumns(t, "segment-plain", got, plain)
+	_, got = readPlain(t, "segment-float32")
+	compareColumns(t, "segment-float32", got, plain)
+
+	_, got = readPlain(t, "chunk.vectors")
+	compareColumns(t, "chunk.vectors", got, map[string][]any{"vector": listed["vector"]})
+	_, got = readPlain(t, "chunk.codes")
+	compareColumns(t, "chunk.codes", got, wantBlocks(mdl.M(), listed))
+	delete(listed, "vector")
+	delete(listed, "code")
+	_, got = readPlain(t, "chunk.rows")
+	compareColumns(t, "chunk.rows", got, listed)
+
+	_, got = readPlain(t, "tombstones")
+	if len(got) != 6 || !slices.Equal(got["id"], []any{"a", "", "ü"}) || !slices.Equal(got["offset"], []any{int64(100), int64(100), int64(101)}) {
+		t.Errorf("tombstones: %v", got)
+	}
+	_, got = readPlain(t, "dead")
+	if !slices.Equal(got["part"], []any{"part a", "part b"}) || len(got["rows"]) != 2 {
+		t.Errorf("dead: %v", got)
+	}
+}
+
+// wantBlocks lays out the codes of fewer than 33 rows for each list: they are all in low nibbles.
+func wantBlocks(m int, listed map[string][]any) map[string][]any {
+	want := map[string][]any{}
+	var blocks [][]byte
+	row := int32(0)
+	for i, list := range listed["list"] {
+		if i == 0 || list != listed["list"][i-1] {
+			want["list"], want["rows"] = append(want["list"], list), append(want["rows"], int32(0))
+			blocks, row = append(blocks, make([]byte, 32*m)), 0
+		}
+		for s := range m {
+			var b int
+			fmt.Sscanf(listed["code"][i].(string)[s/2*2:][:2], "%x", &b)
+			blocks[len(blocks)-1][32*s+int(row)] = byte(b >> (4 * (s % 2)) & 15)
+		}
+		row++
+		want["rows"][len(want["rows"])-1] = row
+	}
+	for _, b := range blocks {
+		want["block"] = append(want["block"], fmt.Sprintf("%x", b))
+	}
+	return want
+}
+
+func TestTombstonesRoundTrip(t *testing.T) {
+	for _, want := range [][]Tombstone{nil, {{"a", Order{1, 2, 3, 4, 5}}, {"", Order{}}, {"a", Order{Version: -1}}}} {
+		body, err := WriteTombstones(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadTombstones("x", body)
+		clear(body)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%v, %v, want %v", got, err, want)
+		}
+	}
+}
+
+func TestDeadRoundTrip(t *testing.T) {
+	want := goldenDead()
+	body, err := WriteDead(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadDead("x", slices.Clone(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(want, "part c") // has no dead rows
+	if len(got) != len(want) {
+		t.Fatalf("%d parts, want %d", len(got), len(want))
+	}
+	for part, rows := range want {
+		if !got[part].Equals(rows) {
+			t.Errorf("rows of %s are %v", part, got[part])
+		}
+	}
+	if body, err := WriteDead(nil); err != nil {
+		t.Error(err)
+	} else if got, err := ReadDead("x", body); err != nil || len(got) != 0 {
+		t.Errorf("none: %v, %v", got, err)
+	}
+}
+
+// A bitmap is content-addressed: the same set must make the same bytes, however it came about.
+func TestDeadDoesNotDependOnHistory(t *testing.T) {
+	byRange, one, taken := roaring.New(), roaring.New(), roaring.New()
+	byRange.AddRange(10, 5000)
+	for i := 4999; i >= 10; i-- {
+		one.Add(uint32(i))
+	}
+	taken.AddRange(0, 9000)
+	taken.RemoveRange(0, 10)
+	for i := 5000; i < 9000; i++ {
+		taken.Remove(uint32(i))
+	}
+	want, err := WriteDead(map[string]*roaring.Bitmap{"p": byRange})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range []*roaring.Bitmap{one, taken} {
+		if got, err := WriteDead(map[string]*roaring.Bitmap{"p": b}); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("the same rows make other bytes: %v", err)
+		}
+	}
+}

@@ -1,0 +1,167 @@
+package segment
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	flatbuffers "github.com/google/flatbuffers/go"
+)
+
+// Limits of what may stand in the footer and before the batch of a file. A spec of 64 attributes stays far below.
+const (
+	maxFooterBytes = 1 << 18
+	maxFields      = 128
+	maxMetadata    = 16 // entries
+	maxListDepth   = 2
+)
+
+// Slots of the tables in Arrow's File.fbs, Schema.fbs and Message.fbs that the checks here look at.
+const (
+	footerSchema, footerDictionaries, footerBatches                   = 1, 2, 3
+	schemaFields, schemaMetadata                                      = 1, 2
+	fieldDictionary, fieldChildren, fieldMetadata                     = 4, 5, 6
+	messageHeaderType, messageHeader, messageBodyLen, messageMetadata = 1, 2, 3, 4
+	batchNodes, batchBuffers, batchCompression                        = 1, 2, 3
+
+	headerRecordBatch = 3
+	blockBytes        = 24 // struct Block: offset int64, metaDataLength int32, padding, bodyLength int64
+	nodeBytes         = 16 // struct FieldNode: length int64, null_count int64
+	bufferBytes       = 16 // struct Buffer: offset int64, length int64
+)
+
+// trailer is what follows the footer: its length in 4 bytes and the magic.
+const magic, trailer = "ARROW1", 4 + len("ARROW1")
+
+// inspect walks the parts of an Arrow file whose lengths the library believes before it looks for the bytes, and
+// returns where the body of its only record batch begins. It demands one uncompressed batch, no dictionaries, and
+// buffers that are aligned to 8 bytes and lie inside the body.
+//
+// arrow-go v18.8.0 allocates by the lengths of the vectors of fields and metadata as they stand there, and by the
+// uncompressed sizes of compressed buffers: a few flipped bits are gigabytes, and running out of memory is not an
+// error that can be recovered from. The tables themselves it reads with bounds checks that panic, as this does: call
+// it under recover.
+func inspect(data []byte) (body int64, err error) {
+	if len(data) < len(magic)+2+trailer || string(data[len(data)-len(magic):]) != magic || string(data[:len(magic)]) != magic {
+		return 0, errors.New("not an arrow file")
+	}
+	end := len(data) - trailer
+	size := int(binary.LittleEndian.Uint32(data[end:]))
+	if size > maxFooterBytes || size > end-len(magic)-2 || size < 4 {
+		return 0, fmt.Errorf("footer of %d bytes in a file of %d", size, len(data))
+	}
+	footer := root(data[end-size : end])
+	schema, ok := subtable(footer, footerSchema)
+	if !ok {
+		return 0, errors.New("footer has no schema")
+	}
+	if err := inspectFields(schema, schemaFields, schemaMetadata, maxFields, 0); err != nil {
+		return 0, err
+	}
+	if n := vectorLen(footer, footerDictionaries); n != 0 {
+		return 0, fmt.Errorf("%d dictionaries, allowed: 0", n)
+	}
+	if n := vectorLen(footer, footerBatches); n != 1 {
+		return 0, fmt.Errorf("%d record batches, allowed: 1", n)
+	}
+	block := footer.Bytes[footer.Vector(offset(footer, footerBatches)):][:blockBytes]
+	start, meta, length := int64(binary.LittleEndian.Uint64(block)), int64(int32(binary.LittleEndian.Uint32(block[8:]))), int64(binary.LittleEndian.Uint64(block[16:]))
+	limit := int64(end - size)
+	if start < 8 || start%8 != 0 || meta < 16 || meta%8 != 0 || start > limit-meta || length < 0 || length > limit-start-meta {
+		return 0, fmt.Errorf("record batch at %d with %d bytes of metadata and %d of body in a file of %d", start, meta, length, len(data))
+	}
+	if err := inspectBatch(data[start:start+meta], length); err != nil {
+		return 0, fmt.Errorf("record batch: %w", err)
+	}
+	return start + meta, nil
+}
+
+// inspectFields bounds the vectors of a schema or a field: both hold fields and metadata.
+func inspectFields(t flatbuffers.Table, fields, metadata, limit, depth int) error {
+	if n := vectorLen(t, metadata); n > maxMetadata {
+		return fmt.Errorf("%d entries of metadata, allowed: at most %d", n, maxMetadata)
+	}
+	n := vectorLen(t, fields)
+	if n > limit || depth > maxListDepth {
+		return fmt.Errorf("schema: %d fields at depth %d, allowed: at most %d and depth %d", n, depth, limit, maxListDepth)
+	}
+	for i := range n {
+		at := t.Vector(offset(t, fields)) + flatbuffers.UOffsetT(i*flatbuffers.SizeUOffsetT)
+		field := flatbuffers.Table{Bytes: t.Bytes, Pos: t.Indirect(at)}
+		if offset(field, fieldDictionary) != 0 {
+			return errors.New("schema: a field is dictionary-encoded")
+		}
+		if err := inspectFields(field, fieldChildren, fieldMetadata, 1, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inspectBatch checks the message of a record batch, with its prefix, before a body of length bytes.
+func inspectBatch(meta []byte, length int64) error {
+	if binary.LittleEndian.Uint32(meta) != 0xffffffff || int(binary.LittleEndian.Uint32(meta[4:])) != len(meta)-8 {
+		return errors.New("prefix does not agree with the footer")
+	}
+	message := root(meta[8:])
+	if at := offset(message, messageHeaderType); at == 0 || message.GetByte(message.Pos+at) != headerRecordBatch {
+		return errors.New("message is of another kind")
+	}
+	if at := offset(message, messageBodyLen); at == 0 && length != 0 || at != 0 && message.GetInt64(message.Pos+at) != length {
+		return errors.New("length of the body does not agree with the footer")
+	}
+	if n := vectorLen(message, messageMetadata); n > maxMetadata {
+		return fmt.Errorf("%d entries of metadata, allowed: at most %d", n, maxMetadata)
+	}
+	batch, ok := subtable(message, messageHeader)
+	if !ok {
+		return errors.New("message has no header")
+	}
+	if offset(batch, batchCompression) != 0 {
+		return errors.New("body is compressed")
+	}
+	if n := vectorLen(batch, batchNodes); n > len(meta)/nodeBytes {
+		return fmt.Errorf("%d field nodes in %d bytes", n, len(meta))
+	}
+	n := vectorLen(batch, batchBuffers)
+	if n > len(meta)/bufferBytes {
+		return fmt.Errorf("%d buffers in %d bytes", n, len(meta))
+	}
+	if n == 0 {
+		return errors.New("no buffers")
+	}
+	buffers := batch.Bytes[batch.Vector(offset(batch, batchBuffers)):][:n*bufferBytes]
+	for i := range n {
+		b := buffers[i*bufferBytes:]
+		from, size := int64(binary.LittleEndian.Uint64(b)), int64(binary.LittleEndian.Uint64(b[8:]))
+		if from < 0 || size < 0 || from > length || size > length-from || from%8 != 0 {
+			return fmt.Errorf("buffer %d of %d bytes at %d in a body of %d", i, size, from, length)
+		}
+	}
+	return nil
+}
+
+func root(buf []byte) flatbuffers.Table {
+	return flatbuffers.Table{Bytes: buf, Pos: flatbuffers.GetUOffsetT(buf)}
+}
+
+// offset returns the place of a slot relative to its table, 0 when it is absent.
+func offset(t flatbuffers.Table, slot int) flatbuffers.UOffsetT {
+	return flatbuffers.UOffsetT(t.Offset(flatbuffers.VOffsetT(4 + 2*slot)))
+}
+
+func subtable(t flatbuffers.Table, slot int) (flatbuffers.Table, bool) {
+	at := offset(t, slot)
+	if at == 0 {
+		return flatbuffers.Table{}, false
+	}
+	return flatbuffers.Table{Bytes: t.Bytes, Pos: t.Indirect(t.Pos + at)}, true
+}
+
+func vectorLen(t flatbuffers.Table, slot int) int {
+	at := offset(t, slot)
+	if at == 0 {
+		return 0
+	}
+	return t.VectorLen(at)
+}

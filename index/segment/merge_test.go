@@ -1,0 +1,279 @@
+package segment
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/schemas"
+)
+
+func levelsHere() []avx.Level { return avx.Levels() }
+
+func mustMerge(t testing.TB, spec *schemas.Spec, mdl *model.Model, inputs []Input, target int64) []ChunkBodies {
+	t.Helper()
+	var chunks []ChunkBodies
+	err := Merge(context.Background(), spec, mdl, avx.Generic, inputs, target, func(c ChunkBodies) error {
+		chunks = append(chunks, c)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return chunks
+}
+
+func inputsOf(parts []*Part) []Input {
+	inputs := make([]Input, len(parts))
+	for i, p := range parts {
+		inputs[i] = Input{Part: p}
+	}
+	return inputs
+}
+
+// checkChunks opens chunks and checks what is promised of their lists, rows and blocks.
+func checkChunks(t *testing.T, spec *schemas.Spec, mdl *model.Model, chunks []ChunkBodies) []*Part {
+	t.Helper()
+	var parts []*Part
+	end := 0
+	for _, c := range chunks {
+		p := mustOpenChunk(t, spec, c)
+		if c.NumRows == 0 || c.FirstList < end || c.EndList <= c.FirstList || c.EndList > mdl.NList() {
+			t.Fatalf("chunk of %d rows has lists [%d, %d) after %d", c.NumRows, c.FirstList, c.EndList, end)
+		}
+		end = c.EndList
+		if p.Model != mdl.ID() || p.M != mdl.M() || !p.HasVectors() {
+			t.Fatalf("chunk of model %q, m %d", p.Model, p.M)
+		}
+		checkBlocks(t, p)
+		parts = append(parts, p)
+	}
+	return parts
+}
+
+// checkBlocks reads the codes out of the blocks as the documentation of avx.ScanPQ4 has it.
+func checkBlocks(t *testing.T, p *Part) {
+	t.Helper()
+	code := make([]byte, codeBytes(p.M))
+	for l := p.FirstList; l < p.EndList; l++ {
+		start, end := p.ListRange(l)
+		first, last := p.BlockRange(l)
+		if last-first != (end-start+63)/64 {
+			t.Fatalf("list %d of %d rows has blocks [%d, %d)", l, end-start, first, last)
+		}
+		for i := start; i < end; i++ {
+			p.readCode(code, l, i)
+			r := i - start
+			block := p.Blocks[(first+r/64)*32*p.M:]
+			for s := range p.M {
+				b := block[32*s+r%32]
+				if r%64 >= 32 {
+					b >>= 4
+				}
+				if c := code[s/2] >> (s % 2 * 4); b&15 != c&15 {
+					t.Fatalf("row %d sub-quantiser %d: %d in the block, %d in the code", i, s, b&15, c&15)
+				}
+			}
+		}
+	}
+}
+
+// A merge in any grouping, order and cascade, through whatever models, carries the same rows, with the list and code
+// that the last model gives them.
+func TestMergeCarriesEveryRow(t *testing.T) {
+	for _, test := range []struct {
+		metric  schemas.Metric
+		vectors schemas.VectorType
+		m       int
+	}{
+		{schemas.Cosine, schemas.Float16, 4},
+		{schemas.InnerProduct, schemas.Float32, 5}, // an odd number of sub-quantisers: half of the last byte is empty
+	} {
+		spec := testSpec(test.metric, test.vectors)
+		mdl, old := testModel(t, spec, 1, test.m), testModel(t, spec, 2, test.m)
+		for seed := range uint64(12) {
+			rng := rand.New(rand.NewPCG(seed, 1))
+			rows := randomRows(t, spec, rng, 0, 1+rng.IntN(500))
+			want := records(mustOpen(t, spec, mustWrite(t, spec, mdl, rows)))
+			parts := split(t, spec, rng, rows, []*model.Model{nil, old, mdl})
+			for len(parts) > 1 && rng.IntN(4) > 0 { // merge some, put the chunks back
+				rng.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
+				n := 1 + rng.IntN(len(parts))
+				via := []*model.Model{old, mdl}[rng.IntN(2)]
+				chunks := checkChunks(t, spec, via, mustMerge(t, spec, via, inputsOf(parts[:n]), rng.Int64N(60_000)))
+				parts = append(chunks, parts[n:]...)
+			}
+			inputs := inputsOf(parts)
+			for i, p := range parts { // skip some
+				if rng.IntN(2) == 0 {
+					continue
+				}
+				inputs[i].Skip = roaring.New()
+				for row := range p.N {
+					if rng.IntN(3) == 0 {
+						inputs[i].Skip.Add(uint32(row))
+						delete(want, p.OrderAt(row).Offset)
+					}
+				}
+				inputs[i].Skip.Add(uint32(p.N) + 1000) // rows that do not exist are not there to be skipped
+			}
+			got := records(checkChunks(t, spec, mdl, mustMerge(t, spec, mdl, inputs, rng.Int64N(60_000)))...)
+			if !maps.Equal(got, want) {
+				for at, w := range want {
+					if got[at] != w {
+						t.Errorf("row at offset %d:\n got %+v\nwant %+v", at, got[at], w)
+						break
+					}
+				}
+				t.Fatalf("%s %s seed %d: %d rows, want %d", test.metric, test.vectors, seed, len(got), len(want))
+			}
+		}
+	}
+}
+
+func TestMergeKeepsTheOrderOfInputsThenRows(t *testing.T) {
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	mdl := testModel(t, spec, 1, 4)
+	rng := rand.New(rand.NewPCG(3, 3))
+	plain := mustOpen(t, spec, mustWrite(t, spec, nil, randomRows(t, spec, rng, 0, 300)))
+	listed := mustOpen(t, spec, mustWrite(t, spec, mdl, randomRows(t, spec, rng, 300, 300)))
+	for _, order := range [][]*Part{{plain, listed}, {listed, plain}} {
+		rank := map[int64]int{}
+		for _, p := range order {
+			for i := range p.N {
+				rank[p.OrderAt(i).Offset] = len(rank)
+			}
+		}
+		for _, p := range checkChunks(t, spec, mdl, mustMerge(t, spec, mdl, inputsOf(order), 1<<30)) {
+			for i := 1; i < p.N; i++ {
+				if p.ListAt(i) == p.ListAt(i-1) && rank[p.OrderAt(i).Offset] <= rank[p.OrderAt(i-1).Offset] {
+					t.Fatalf("row %d of list %d is out of order", i, p.ListAt(i))
+				}
+			}
+		}
+	}
+}
+
+func TestMergeCutsAtTheTarget(t *testing.T) {
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	mdl := testModel(t, spec, 1, 4)
+	part := mustOpen(t, spec, mustWrite(t, spec, mdl, randomRows(t, spec, rand.New(rand.NewPCG(5, 5)), 0, 2000)))
+	for _, test := range []struct {
+		target int64
+		chunks int
+	}{{1 << 40, 1}, {0, 6}} {
+		if got := len(mustMerge(t, spec, mdl, []Input{{Part: part}}, test.target)); got != test.chunks {
+			t.Errorf("target %d makes %d chunks, want %d", test.target, got, test.chunks)
+		}
+	}
+	const target, overhead = 120_000, 12_000 // three files with their schemas and footers
+	for _, c := range mustMerge(t, spec, mdl, []Input{{Part: part}}, target) {
+		if size := len(c.Rows) + len(c.Codes) + len(c.Vectors); size > target+overhead && c.EndList-c.FirstList > 1 {
+			t.Errorf("chunk of %d lists has %d bytes, over the target of %d", c.EndList-c.FirstList, size, target)
+		}
+	}
+}
+
+func TestMergeOfNothingEmitsNothing(t *testing.T) {
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	mdl := testModel(t, spec, 1, 4)
+	part := mustOpen(t, spec, mustWrite(t, spec, nil, randomRows(t, spec, rand.New(rand.NewPCG(5, 5)), 0, 9)))
+	all := roaring.New()
+	all.AddRange(0, 9)
+	empty := mustOpen(t, spec, mustWrite(t, spec, mdl, NewRows(spec)))
+	for _, inputs := range [][]Input{nil, {{Part: empty}}, {{Part: part, Skip: all}}} {
+		if chunks := mustMerge(t, spec, mdl, inputs, 1000); len(chunks) != 0 {
+			t.Errorf("%d chunks of no rows", len(chunks))
+		}
+	}
+}
+
+func TestMergeRefuses(t *testing.T) {
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	mdl := testModel(t, spec, 1, 4)
+	rows := randomRows(t, spec, rand.New(rand.NewPCG(5, 5)), 0, 100)
+	part := mustOpen(t, spec, mustWrite(t, spec, nil, rows))
+	chunk := mustMerge(t, spec, mdl, []Input{{Part: part}}, 1<<30)[0]
+	bare, err := OpenChunk(spec, chunkOf(chunk), chunk.Rows, chunk.Codes, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed, canceled := errors.New("full"), context.Canceled
+	done, cancel := context.WithCancel(context.Background())
+	cancel()
+	ok := func(ChunkBodies) error { return nil }
+	for _, test := range []struct {
+		name string
+		ctx  context.Context
+		mdl  *model.Model
+		part *Part
+		emit func(ChunkBodies) error
+		is   error
+		text string
+	}{
+		{"no model", context.Background(), nil, part, ok, nil, "no model"},
+		{"no vectors", context.Background(), mdl, bare, ok, nil, "part " + bare.ID + ": it was opened without vectors"},
+		{"canceled", done, mdl, part, ok, canceled, ""},
+		{"emit fails", context.Background(), mdl, part, func(ChunkBodies) error { return failed }, failed, "lists ["},
+	} {
+		err := Merge(test.ctx, spec, test.mdl, avx.Generic, []Input{{Part: test.part}}, 1, test.emit)
+		if err == nil || !strings.Contains(err.Error(), test.text) || test.is != nil && !errors.Is(err, test.is) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
+func TestMergeIsDeterministic(t *testing.T) {
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	mdl := testModel(t, spec, 1, 4)
+	rows := randomRows(t, spec, rand.New(rand.NewPCG(5, 5)), 0, 300)
+	part := mustOpen(t, spec, mustWrite(t, spec, nil, rows))
+	a, b := mustMerge(t, spec, mdl, []Input{{Part: part}}, 20_000), mustMerge(t, spec, mdl, []Input{{Part: part}}, 20_000)
+	if !slices.EqualFunc(a, b, func(a, b ChunkBodies) bool {
+		return bytes.Equal(a.Rows, b.Rows) && bytes.Equal(a.Codes, b.Codes) && bytes.Equal(a.Vectors, b.Vectors)
+	}) {
+		t.Error("merging the same parts again gives other bytes")
+	}
+}
+
+func TestPackBlocks(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for _, m := range []int{1, 2, 5, 64} {
+		for _, n := range []int{0, 1, 31, 32, 33, 63, 64, 65, 128, 200} {
+			width := codeBytes(m)
+			codes := make([]byte, n*width)
+			for i := range codes {
+				codes[i] = byte(rng.IntN(256))
+				if m%2 == 1 && i%width == width-1 {
+					codes[i] &= 15
+				}
+			}
+			blocks := packBlocks(nil, codes, m)
+			if len(blocks) != blocksOf(n)*32*m {
+				t.Fatalf("m %d: %d rows take %d bytes", m, n, len(blocks))
+			}
+			code := make([]byte, width)
+			for i := range n {
+				unpackCode(code, blocks[i/64*32*m:], m, i%64)
+				if !bytes.Equal(code, codes[i*width:][:width]) {
+					t.Fatalf("m %d, row %d of %d: %x, want %x", m, i, n, code, codes[i*width:][:width])
+				}
+			}
+			for i := n; i < blocksOf(n)*64; i++ {
+				unpackCode(code, blocks[i/64*32*m:], m, i%64)
+				if !bytes.Equal(code, make([]byte, width)) {
+					t.Fatalf("m %d: absent row %d of %d has a code", m, i, n)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,231 @@
+package segment
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/mrl"
+	"github.com/adastream/adastream/schemas"
+)
+
+// Write returns the segment file of rows in order of arrival. The model assigns them to lists, by which they are
+// sorted, and encodes them; without one (nil) all are in list -1 and none has a code. The rows stay as they are.
+// A vector that does not pass [Check] may be an error.
+func Write(spec *schemas.Spec, mdl *model.Model, level avx.Level, rows *Rows) ([]byte, error) {
+	if err := rows.check(spec); err != nil {
+		return nil, err
+	}
+	d, err := newDeriver(spec, mdl, level)
+	if err != nil {
+		return nil, fmt.Errorf("segment: %w", err)
+	}
+	var order []int32
+	list := make([]int32, rows.Len())
+	if mdl == nil {
+		for i := range list {
+			list[i] = -1
+		}
+	} else {
+		if err := d.assign(rows, list); err != nil {
+			return nil, err
+		}
+		order, _ = sortedByList(list)
+		list = gather(list, order)
+	}
+	t := &table{spec: spec, ids: gather(rows.IDs, order), orders: gather(rows.Orders, order), lists: list}
+	if t.attributes, err = columnArrays(spec, rows.Attributes, order); err != nil {
+		return nil, fmt.Errorf("segment: %w", err)
+	}
+	if err := d.derive(t, rows, order); err != nil {
+		return nil, err
+	}
+	body, err := t.segment(mdl)
+	if err != nil {
+		return nil, fmt.Errorf("segment: %w", err)
+	}
+	return body, nil
+}
+
+// assign sets list[i] to the list of row i.
+func (d *deriver) assign(rows *Rows, list []int32) error {
+	dim := d.spec.Dim()
+	stored := newBytes(storedBytes(d.spec))
+	for start := 0; start < len(list); start += deriveBatch {
+		n := min(deriveBatch, len(list)-start)
+		for i := range n {
+			d.store(stored, rows.Vectors[(start+i)*dim:][:dim])
+			if err := d.search(d.row(i), stored); err != nil {
+				return fmt.Errorf("row %d, id %q: %w", start+i, rows.IDs[start+i], err)
+			}
+		}
+		d.mdl.Assign(d.level, d.searched[:n*dim], n, list[start:start+n], d.scratch)
+	}
+	return nil
+}
+
+// derive fills the columns of a table that follow from vectors and lists. Row i of the table is row order[i] of rows.
+func (d *deriver) derive(t *table, rows *Rows, order []int32) error {
+	t.grow(rows.Len(), d.mdl)
+	dim, width := d.spec.Dim(), storedBytes(d.spec)
+	for start := 0; start < rows.Len(); start += deriveBatch {
+		n := min(deriveBatch, rows.Len()-start)
+		for i := range n {
+			to, from := start+i, start+i
+			if order != nil {
+				from = int(order[to])
+			}
+			stored := t.vectors[to*width:][:width]
+			d.store(stored, rows.Vectors[from*dim:][:dim])
+			v := d.row(i)
+			if err := d.search(v, stored); err != nil {
+				return fmt.Errorf("row %d, id %q: %w", from, rows.IDs[from], err)
+			}
+			t.scales[to] = d.quantise(t.int8s[to*dim:][:dim], v)
+			mrl.PrefixNorms(d.level, v, d.spec.Ladder, t.norms[to*len(d.spec.Ladder):])
+		}
+		if d.mdl != nil {
+			codes := t.codes[start*d.mdl.CodeBytes():][:n*d.mdl.CodeBytes()]
+			d.mdl.Encode(d.level, d.searched[:n*dim], n, t.lists[start:start+n], codes, d.scratch)
+		}
+	}
+	return nil
+}
+
+// sortedByList returns the numbers of rows sorted by list, rows of one list in their order, and where each list begins;
+// the last element of starts is the end.
+func sortedByList(list []int32) (order, starts []int32) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	starts = make([]int32, slices.Max(list)+2)
+	for _, l := range list {
+		starts[l+1]++
+	}
+	for l := 1; l < len(starts); l++ {
+		starts[l] += starts[l-1]
+	}
+	order = make([]int32, len(list))
+	next := slices.Clone(starts)
+	for i, l := range list {
+		order[next[l]] = int32(i)
+		next[l]++
+	}
+	return order, starts
+}
+
+// table is rows in the order of a file, with all that is stored of them.
+type table struct {
+	spec       *schemas.Spec
+	ids        []string
+	orders     []Order
+	attributes []arrow.Array
+	lists      []int32
+	codes      []byte // row-major
+	int8s      []int8
+	scales     []float32
+	norms      []float32
+	vectors    []byte // in their stored form
+}
+
+// grow makes room for what n rows have of fixed width; mdl may be nil.
+func (t *table) grow(n int, mdl *model.Model) {
+	t.int8s = make([]int8, n*t.spec.Dim())
+	t.scales = make([]float32, n)
+	t.norms = make([]float32, n*len(t.spec.Ladder))
+	t.vectors = newBytes(n * storedBytes(t.spec))
+	if mdl != nil {
+		t.codes = make([]byte, n*mdl.CodeBytes())
+	}
+}
+
+// newBytes returns n zero bytes that are aligned to any number.
+func newBytes(n int) []byte { return memory.DefaultAllocator.Allocate(n) }
+
+func columnArrays(spec *schemas.Spec, columns []*Column, order []int32) ([]arrow.Array, error) {
+	arrays := make([]arrow.Array, len(columns))
+	for j, c := range columns {
+		a, err := c.array(order)
+		if err != nil {
+			return nil, fmt.Errorf("%s%s: %w", schemas.AttributePrefix, spec.Attributes[j].Name, err)
+		}
+		arrays[j] = a
+	}
+	return arrays, nil
+}
+
+// rowColumns returns the columns that segments and the rows of chunks have in common.
+func (t *table) rowColumns(schema *arrow.Schema) ([]arrow.Array, error) {
+	n := len(t.ids)
+	columns, err := identity(t.ids, t.orders)
+	if err != nil {
+		return nil, err
+	}
+	columns = append(columns, fixed(arrow.PrimitiveTypes.Int32, n, bytesOf(t.lists)))
+	columns = append(columns, t.attributes...)
+	next := func() arrow.DataType { return schema.Field(len(columns)).Type }
+	columns = append(columns, fixedLists(next(), n, bytesOf(t.int8s)))
+	columns = append(columns, fixed(next(), n, bytesOf(t.scales)))
+	return append(columns, fixedLists(next(), n, bytesOf(t.norms))), nil
+}
+
+// segment returns the segment file of a table; mdl may be nil.
+func (t *table) segment(mdl *model.Model) ([]byte, error) {
+	schema := t.spec.SegmentSchema("", 0)
+	if mdl != nil {
+		schema = t.spec.SegmentSchema(mdl.ID(), mdl.M())
+	}
+	columns, err := t.rowColumns(schema)
+	if err != nil {
+		return nil, err
+	}
+	if mdl != nil {
+		columns = append(columns, fixed(schema.Field(len(columns)).Type, len(t.ids), t.codes))
+	}
+	columns = append(columns, fixedLists(t.spec.VectorList(), len(t.ids), t.vectors))
+	return writeFile(schema, columns, len(t.ids))
+}
+
+// rows returns the rows file of a chunk.
+func (t *table) rows() ([]byte, error) {
+	schema := t.spec.RowsSchema()
+	columns, err := t.rowColumns(schema)
+	if err != nil {
+		return nil, err
+	}
+	return writeFile(schema, columns, len(t.ids))
+}
+
+// blocks returns the codes file of a chunk.
+func (t *table) blocks(mdl *model.Model) ([]byte, error) {
+	var list, rows []int32
+	var packed []byte
+	m, width := mdl.M(), mdl.CodeBytes()
+	for start := 0; start < len(t.lists); {
+		end := start + 1
+		for end < len(t.lists) && t.lists[end] == t.lists[start] {
+			end++
+		}
+		packed = packBlocks(packed, t.codes[start*width:end*width], m)
+		for ; start < end; start += avx.BlockRows {
+			list = append(list, t.lists[start])
+			rows = append(rows, int32(min(avx.BlockRows, end-start)))
+		}
+		start = end
+	}
+	schema := schemas.CodesSchema(mdl.ID(), m)
+	return writeFile(schema, []arrow.Array{
+		fixed(arrow.PrimitiveTypes.Int32, len(list), bytesOf(list)),
+		fixed(arrow.PrimitiveTypes.Int32, len(rows), bytesOf(rows)),
+		fixed(schema.Field(2).Type, len(list), packed),
+	}, len(list))
+}
+
+// originals returns the vectors file of a chunk.
+func (t *table) originals() ([]byte, error) {
+	return writeFile(t.spec.VectorsSchema(), []arrow.Array{fixedLists(t.spec.VectorList(), len(t.ids), t.vectors)}, len(t.ids))
+}

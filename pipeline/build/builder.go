@@ -1,0 +1,225 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+// Options of a Builder. Log and Cache are required; the zero value of everything else works.
+type Options struct {
+	Log   *commit.Log
+	Cache *store.Cache // local copies of the objects of the current generation
+	Level avx.Level
+
+	PublishEvery time.Duration // shortest time between two generations, and between two looks at the chains; 0 is 250 ms
+	MinTrainRows int           // live rows before a first model is trained; until then search is exact; 0 is 8192
+	RewriteRows  int           // fewest delta or dead rows that make a rewrite worth it; 0 is 8192
+	ChunkBytes   int64         // target size of a chunk's objects together; 0 is 32 MiB
+	Threads      int           // of training, rewriting and measuring; 0 is half of the CPUs, at least 1
+
+	Logger   *slog.Logger          // nil discards
+	Registry prometheus.Registerer // nil registers nothing
+}
+
+// Validate joins all faults of o.
+func (o Options) Validate() error {
+	var faults []error
+	if o.Log == nil {
+		faults = append(faults, errors.New("builder log: missing"))
+	}
+	if o.Cache == nil {
+		faults = append(faults, errors.New("builder cache: missing"))
+	}
+	if o.PublishEvery < 0 {
+		faults = append(faults, fmt.Errorf("builder publish interval %v: must be positive, or 0 for 250ms", o.PublishEvery))
+	}
+	if o.MinTrainRows != 0 && o.MinTrainRows < leastTrainRows {
+		faults = append(faults, fmt.Errorf("builder min train rows %d: must be at least %d, or 0 for 8192", o.MinTrainRows, leastTrainRows))
+	}
+	if o.RewriteRows < 0 {
+		faults = append(faults, fmt.Errorf("builder rewrite rows %d: must be positive, or 0 for 8192", o.RewriteRows))
+	}
+	if o.ChunkBytes < 0 {
+		faults = append(faults, fmt.Errorf("builder chunk bytes %d: must be positive, or 0 for 32 MiB", o.ChunkBytes))
+	}
+	if o.Threads < 0 {
+		faults = append(faults, fmt.Errorf("builder threads %d: must be positive, or 0 for half of the CPUs", o.Threads))
+	}
+	return errors.Join(faults...)
+}
+
+// leastTrainRows is below what any model is worth.
+const leastTrainRows = 256
+
+func (o Options) withDefaults() Options {
+	if o.PublishEvery == 0 {
+		o.PublishEvery = 250 * time.Millisecond
+	}
+	if o.MinTrainRows == 0 {
+		o.MinTrainRows = 8192
+	}
+	if o.RewriteRows == 0 {
+		o.RewriteRows = 8192
+	}
+	if o.ChunkBytes == 0 {
+		o.ChunkBytes = 32 << 20
+	}
+	if o.Threads == 0 {
+		o.Threads = max(1, runtime.NumCPU()/2)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	return o
+}
+
+// Builder publishes the generations of one index. Two builders of one index do only harmless work: a generation is
+// published by exactly one of them, and the other one begins again from it.
+type Builder struct {
+	o       Options
+	id      string // of this process, in every manifest that it writes
+	metrics *metrics
+	health  health
+
+	// The current generation, owned by the goroutine of Run.
+	manifest *schemas.Manifest // last published; nil before the first
+	model    *model.Model      // nil until trained
+	parts    []*heldPart       // chunks, then segments
+	ledger   *ledger
+	buried   []schemas.Object // tombstone objects
+	heads    map[int]chainHead
+	changed  bool // something to publish
+	quality  *schemas.Quality
+	plans    []schemas.PlanPoint
+	modelRef *schemas.ModelRef
+	channel  int64 // newest generation that was promoted
+
+	jobs map[jobKind]*job
+	done chan *job
+}
+
+// chainHead is how far a partition is folded.
+type chainHead struct {
+	next      int64 // checkpoint
+	watermark int64
+	produced  int64
+}
+
+// New returns a Builder. It does nothing until Run.
+func New(o Options) (*Builder, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o = o.withDefaults()
+	b := &Builder{o: o, id: uuid.NewString(), done: make(chan *job), jobs: map[jobKind]*job{}}
+	b.metrics = newMetrics(o.Registry)
+	b.health.set(errors.New("builder has not loaded the index yet"))
+	return b, nil
+}
+
+// Ready says why the builder is not doing its work, or nil. Safe for concurrent use.
+func (b *Builder) Ready() error { return b.health.get() }
+
+// Run builds until ctx ends, and returns nil then. It returns early only with an error that waiting cannot mend: a
+// corrupt object, or a configuration that the store refuses.
+func (b *Builder) Run(ctx context.Context) error {
+	pause := &backoff.ExponentialBackOff{InitialInterval: 100 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 10 * time.Second}
+	for {
+		err := b.session(ctx, pause.Reset)
+		if ctx.Err() != nil {
+			return nil
+		}
+		b.health.set(err)
+		switch {
+		case errors.Is(err, schemas.ErrFenced):
+			b.metrics.fenced.Inc()
+			b.o.Logger.Warn("another builder published first, reloading", "error", err)
+		case errors.Is(err, schemas.ErrTransient):
+			b.metrics.transient.Inc()
+			b.o.Logger.Warn("will try again", "error", err)
+		default:
+			b.o.Logger.Error("builder stopped", "error", err)
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause.NextBackOff()):
+		}
+	}
+}
+
+// session loads the newest generation and works from it until an error or the end of ctx. What is in memory is dropped
+// at its end: only what was published counts.
+func (b *Builder) session(ctx context.Context, healthy func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer b.drop()
+	defer cancel() // before drop: jobs must end before the parts that they read are unmapped
+	if err := b.load(ctx); err != nil {
+		return err
+	}
+	tick := time.NewTicker(b.o.PublishEvery)
+	defer tick.Stop()
+	for {
+		folded, err := b.fold(ctx)
+		if err != nil {
+			return err
+		}
+		if b.changed {
+			if err := b.publish(ctx); err != nil {
+				return err
+			}
+		}
+		if err := b.promote(ctx); err != nil {
+			return err
+		}
+		b.health.set(nil)
+		healthy()
+		b.startJobs(ctx)
+		if folded == foldLimit {
+			continue // far behind: no pause
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		case j := <-b.done:
+			if err := b.land(ctx, j); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// drop forgets the session's state after its jobs have ended.
+func (b *Builder) drop() {
+	for len(b.jobs) > 0 {
+		j := <-b.done
+		delete(b.jobs, j.kind)
+		for _, p := range j.outputs {
+			p.Release()
+		}
+	}
+	for _, p := range b.parts {
+		p.Release()
+	}
+	b.manifest, b.model, b.modelRef, b.parts, b.ledger, b.buried, b.heads = nil, nil, nil, nil, nil, nil, nil
+	b.quality, b.plans, b.channel, b.changed = nil, nil, 0, false
+}

@@ -1,0 +1,509 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/exact"
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/index/snapshot"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/replica"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+const (
+	testDim        = 32
+	testPartitions = 3
+)
+
+func testSpec() *schemas.Spec {
+	s := schemas.Spec{Name: "test", Ladder: []int{8, 16, testDim}, Encoder: "e", Attributes: []schemas.Attribute{{Name: "n", Type: schemas.AttributeInt}},
+		Topic: schemas.Topic{Name: "t", Partitions: testPartitions}, Defaults: schemas.Defaults{TargetRecall: 0.9}}.WithDefaults()
+	return &s
+}
+
+func level(t testing.TB) avx.Level {
+	t.Helper()
+	l, err := avx.Best()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// world is an index in memory together with the truth that it has to show.
+type world struct {
+	t      testing.TB
+	rng    *rand.Rand
+	bucket store.Bucket
+	log    *commit.Log
+	level  avx.Level
+	next   [testPartitions]int64
+	newest map[string]version // by id, the last version by order, deleted ones too
+}
+
+type version struct {
+	order   segment.Order
+	deleted bool
+	vector  []float32
+}
+
+func newWorld(t testing.TB, seed uint64) *world {
+	t.Helper()
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), bucket: store.NewMemory(), level: level(t), newest: map[string]version{}}
+	if err := commit.Create(t.Context(), w.bucket, testSpec()); err != nil {
+		t.Fatal(err)
+	}
+	w.log = w.open()
+	return w
+}
+
+func (w *world) open() *commit.Log {
+	w.t.Helper()
+	l, err := commit.Open(w.t.Context(), w.bucket)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return l
+}
+
+func (w *world) vector() []float32 {
+	v := make([]float32, testDim)
+	center := rand.New(rand.NewPCG(uint64(w.rng.IntN(40)), 1))
+	for i := range v {
+		v[i] = float32((center.NormFloat64() + 0.4*w.rng.NormFloat64()) * math.Pow(0.95, float64(i)))
+	}
+	return v
+}
+
+// ingest commits n random changes of one partition, as an ingestor with the model mdl would: upserts and deletes, some
+// with versions, over ids of which some move between partitions.
+func (w *world) ingest(partition, n, ids int, mdl *model.Model) {
+	w.t.Helper()
+	rows := segment.NewRows(w.log.Spec())
+	var stones []segment.Tombstone
+	start := w.next[partition]
+	for i := range n {
+		k := w.rng.IntN(ids)
+		id := fmt.Sprintf("id-%d", k)
+		if w.rng.IntN(50) > 0 && k%testPartitions != partition { // mostly the producer keeps the rule
+			id = fmt.Sprintf("id-%d", k-k%testPartitions+partition)
+		}
+		order := segment.Order{Timestamp: 1000 + start + int64(i), Partition: int32(partition), Offset: start + int64(i)}
+		if w.rng.IntN(10) == 0 {
+			order.Version = int64(w.rng.IntN(4))
+		}
+		v := version{order: order, deleted: w.rng.IntN(12) == 0, vector: w.vector()}
+		if v.deleted {
+			stones = append(stones, segment.Tombstone{ID: id, Order: order})
+		} else {
+			rows.IDs, rows.Orders = append(rows.IDs, id), append(rows.Orders, order)
+			rows.Vectors = append(rows.Vectors, v.vector...)
+			rows.Attributes[0].AppendNull()
+		}
+		if old, ok := w.newest[id]; !ok || order.Compare(old.order) > 0 {
+			w.newest[id] = v
+		}
+	}
+	end := start + int64(n)
+	c := &schemas.Commit{Format: schemas.CommitFormat, Partition: partition, Start: start, End: end, Rows: rows.Len(), Deletes: len(stones),
+		Watermark: 1000 + end, Produced: 1000 + end, Writer: fmt.Sprintf("w-%d-%d", partition, start), Created: time.Now().UTC()}
+	if rows.Len() > 0 {
+		body, err := segment.Write(w.log.Spec(), mdl, w.level, rows)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		o, err := w.log.PutSegment(w.t.Context(), partition, start, body)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		c.Segment = &o
+		if mdl != nil {
+			c.Model = mdl.ID()
+		}
+	}
+	if len(stones) > 0 {
+		body, err := segment.WriteTombstones(stones)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		o, err := w.log.PutTombstones(w.t.Context(), partition, start, body)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		c.Tombstones = &o
+	}
+	if err := w.log.Append(w.t.Context(), c); err != nil {
+		w.t.Fatal(err)
+	}
+	w.next[partition] = end
+}
+
+func (w *world) cache() *store.Cache {
+	w.t.Helper()
+	c, err := store.NewCache(w.t.TempDir(), w.bucket, store.CacheOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}
+
+// builder starts a builder with small thresholds; stop waits for its end.
+func (w *world) builder(o Options) (b *Builder, stop func()) {
+	w.t.Helper()
+	o.Log, o.Cache, o.Level = w.open(), w.cache(), w.level
+	o.PublishEvery, o.MinTrainRows, o.RewriteRows, o.ChunkBytes = time.Millisecond, 300, 150, 64<<10
+	b, err := New(o)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(w.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	return b, func() {
+		w.t.Helper()
+		cancel()
+		if err := <-ended; err != nil {
+			w.t.Errorf("builder: %v", err)
+		}
+	}
+}
+
+// settled waits for a generation whose checkpoint is the end of every chain.
+func (w *world) settled() *schemas.Manifest {
+	w.t.Helper()
+	return w.settledWith(func(*schemas.Manifest) bool { return true })
+}
+
+func (w *world) settledWith(good func(*schemas.Manifest) bool) *schemas.Manifest {
+	w.t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		m, err := w.log.Latest(w.t.Context(), 0)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if m == nil {
+			continue
+		}
+		done := good(m)
+		for p, next := range w.next {
+			done = done && m.Checkpoint[fmt.Sprint(p)] == next
+		}
+		if done {
+			return m
+		}
+	}
+	w.t.Fatal("no generation is as wanted within a minute")
+	return nil
+}
+
+// open opens a generation as a reader would.
+func (w *world) snapshot(m *schemas.Manifest) *snapshot.Snapshot {
+	w.t.Helper()
+	ctx, cache, spec := w.t.Context(), w.cache(), w.log.Spec()
+	var parts []*segment.Part
+	var held []*replica.Part
+	add := func(p *replica.Part, err error) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		parts, held = append(parts, p.Part), append(held, p)
+	}
+	for _, c := range m.Chunks {
+		add(replica.ChunkWithVectors(ctx, cache, spec, c))
+	}
+	for _, s := range m.Segments {
+		add(replica.Segment(ctx, cache, spec, s))
+	}
+	var mdl *model.Model
+	if m.Model != nil {
+		var err error
+		if mdl, err = replica.Model(ctx, cache, *m.Model); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	dead, err := replica.Dead(ctx, cache, m.Dead)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s, err := snapshot.Open(spec, m, mdl, parts, dead, func() {
+		for _, p := range held {
+			p.Release()
+		}
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(s.Close)
+	return s
+}
+
+// check compares a generation with the truth: each id once, with its last version, and the same exact neighbours.
+func (w *world) check(m *schemas.Manifest) {
+	w.t.Helper()
+	s := w.snapshot(m)
+	got := map[string]segment.Order{}
+	for i, p := range s.Parts() {
+		for row := range p.N {
+			if s.Dead(i).Has(row) {
+				continue
+			}
+			id := p.IDAt(row)
+			if _, twice := got[id]; twice {
+				w.t.Errorf("generation %d: %s is live twice", m.Generation, id)
+			}
+			got[id] = p.OrderAt(row)
+		}
+	}
+	want := map[string]segment.Order{}
+	var ids []string
+	var vectors []float32
+	for id, v := range w.newest {
+		if !v.deleted {
+			want[id] = v.order
+			ids = append(ids, id)
+		}
+	}
+	if !maps.Equal(got, want) {
+		w.t.Fatalf("generation %d: %d live ids, want %d: %s", m.Generation, len(got), len(want), difference(got, want))
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		vectors = append(vectors, w.newest[id].vector...)
+	}
+	w.checkNeighbours(s, ids, vectors)
+}
+
+func difference(got, want map[string]segment.Order) string {
+	var b bytes.Buffer
+	for id, o := range want {
+		if got[id] != o {
+			fmt.Fprintf(&b, "%s is %+v, want %+v; ", id, got[id], o)
+		}
+	}
+	for id, o := range got {
+		if _, ok := want[id]; !ok {
+			fmt.Fprintf(&b, "%s is %+v, want none; ", id, o)
+		}
+	}
+	return b.String()[:min(b.Len(), 400)]
+}
+
+// checkNeighbours compares exact search over the generation with exact search over a plain table of the truth.
+func (w *world) checkNeighbours(s *snapshot.Snapshot, ids []string, vectors []float32) {
+	w.t.Helper()
+	const nq, k = 5, 10
+	queries := make([]float32, 0, nq*testDim)
+	for range nq {
+		queries = append(queries, w.vector()...)
+	}
+	rows := segment.NewRows(w.log.Spec())
+	rows.IDs, rows.Vectors, rows.Orders = ids, vectors, make([]segment.Order, len(ids))
+	for range ids {
+		rows.Attributes[0].AppendNull()
+	}
+	body, err := segment.Write(w.log.Spec(), nil, w.level, rows)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	plain, err := segment.OpenSegment(w.log.Spec(), "plain", body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	table, err := snapshot.Open(w.log.Spec(), &schemas.Manifest{Format: 1, Generation: 1, LiveRows: int64(len(ids)),
+		Segments: []schemas.Segment{{ID: "plain", NumRows: len(ids)}}}, nil, []*segment.Part{plain}, nil, func() {})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	found := func(s *snapshot.Snapshot) (names [][]string) {
+		hits, err := exact.TopK(w.t.Context(), w.level, 1, s, queries, nq, k, nil)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, of := range hits {
+			var n []string
+			for _, h := range of {
+				n = append(n, s.Parts()[h.Part].IDAt(h.Row))
+			}
+			names = append(names, n)
+		}
+		return names
+	}
+	if got, want := fmt.Sprint(found(s)), fmt.Sprint(found(table)); got != want {
+		w.t.Errorf("exact neighbours differ:\n got %s\nwant %s", got, want)
+	}
+}
+
+// current is the newest model, as an ingestor would pin it.
+func (w *world) current() *model.Model {
+	w.t.Helper()
+	m, err := w.log.Latest(w.t.Context(), 0)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if m == nil || m.Model == nil {
+		return nil
+	}
+	mdl, err := replica.Model(w.t.Context(), w.cache(), *m.Model)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return mdl
+}
+
+// Any way to cut the log into segments, any order of partitions, any restart, any time at which compactions, rewrites and
+// retrainings land gives the same live rows and the same exact neighbours.
+func TestEveryScheduleGivesTheTruth(t *testing.T) {
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, seed)
+			_, stop := w.builder(Options{})
+			for range 40 {
+				var mdl *model.Model
+				if w.rng.IntN(3) > 0 { // else an ingestor that has not heard of the model
+					mdl = w.current()
+				}
+				w.ingest(w.rng.IntN(testPartitions), 1+w.rng.IntN(120), 2400, mdl)
+				switch w.rng.IntN(8) {
+				case 0:
+					stop()
+					_, stop = w.builder(Options{})
+				case 1:
+					w.check(w.settled())
+				}
+			}
+			w.check(w.settledWith(func(m *schemas.Manifest) bool { return m.Model != nil && len(m.Chunks) > 0 }))
+			stop()
+			_, stop = w.builder(Options{}) // and a builder that has to load all of it
+			w.ingest(0, 50, 2400, nil)
+			w.check(w.settled())
+			stop()
+		})
+	}
+}
+
+// Two builders of one index, each sure to be alone, do only harmless work.
+func TestTwoBuilders(t *testing.T) {
+	w := newWorld(t, 11)
+	var log bytes.Buffer
+	var mu sync.Mutex
+	logger := slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return log.Write(p)
+	}), nil))
+	_, stop1 := w.builder(Options{Logger: logger})
+	_, stop2 := w.builder(Options{Logger: logger})
+	for range 40 {
+		w.ingest(w.rng.IntN(testPartitions), 1+w.rng.IntN(60), 1500, w.current())
+		w.settled()
+	}
+	w.check(w.settled())
+	stop1()
+	stop2()
+	builders := map[string]int{}
+	generation := int64(0)
+	for g, err := range w.log.Manifests(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if generation++; g != generation {
+			t.Fatalf("generation %d follows %d", g, generation-1)
+		}
+		m, err := w.log.Manifest(t.Context(), g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		builders[m.Builder]++
+	}
+	if len(builders) != 2 && !bytes.Contains(log.Bytes(), []byte("another builder published first")) {
+		t.Errorf("the builders did not meet: %v", builders)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// A commit whose segment is not what it says stops the builder with the object's name, and nothing of it is published.
+func TestCorruptSegmentStopsTheBuilder(t *testing.T) {
+	w := newWorld(t, 3)
+	w.ingest(0, 20, 100, nil)
+	m, err := w.log.Since(t.Context(), 0, 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := m[0].Segment.Key
+	body, err := w.bucket.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body = slices.Clone(body)
+	body[len(body)/2] ^= 1
+	if err := errors.Join(w.bucket.Delete(t.Context(), key), w.bucket.PutIfAbsent(t.Context(), key, body)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := New(Options{Log: w.open(), Cache: w.cache(), Level: w.level})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = b.Run(t.Context())
+	if !errors.Is(err, schemas.ErrCorrupt) || !bytes.Contains([]byte(err.Error()), []byte(key)) {
+		t.Errorf("got %v, want corruption of %s", err, key)
+	}
+	if b.Ready() == nil {
+		t.Error("a stopped builder says that it is ready")
+	}
+	if latest, err := w.log.Latest(t.Context(), 0); err != nil || latest != nil {
+		t.Errorf("published %+v, %v", latest, err)
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	point := func(recall float64) []schemas.PlanPoint {
+		return []schemas.PlanPoint{{NProbe: 4, Refine: 100, Recall: recall, Low: recall - 0.01}}
+	}
+	for _, c := range []struct {
+		name          string
+		plans, parent []schemas.PlanPoint
+		promoted      bool
+	}{
+		{"reaches the objective", point(0.96), nil, true},
+		{"below, but within the interval", point(0.945), nil, true},
+		{"below", point(0.93), nil, false},
+		{"as good as its parent", point(0.96), point(0.96), true},
+		{"a little worse than its parent", point(0.96), point(0.98), true},
+		{"much worse than its parent", point(0.955), point(0.999), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			q := verdict(c.plans, c.parent, 0.95, 200)
+			if q.Promoted != c.promoted || (q.Reason == "") != c.promoted {
+				t.Errorf("promoted %v because %q, want %v", q.Promoted, q.Reason, c.promoted)
+			}
+		})
+	}
+}
+
+func TestOptionsNameEveryFault(t *testing.T) {
+	err := Options{PublishEvery: -1, MinTrainRows: 3, RewriteRows: -1, ChunkBytes: -1, Threads: -1}.Validate()
+	for _, want := range []string{"log", "cache", "publish interval", "min train rows 3", "rewrite rows -1", "chunk bytes -1", "threads -1"} {
+		if err == nil || !bytes.Contains([]byte(err.Error()), []byte(want)) {
+			t.Errorf("%v does not say %q", err, want)
+		}
+	}
+}

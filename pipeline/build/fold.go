@@ -1,0 +1,119 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/pipeline/replica"
+	"github.com/adastream/adastream/schemas"
+)
+
+const (
+	foldLimit   = 256 // commits of all partitions in one round: bounds how much a generation adds when far behind
+	foldFetches = 8   // partitions asked, and segments fetched, at a time
+)
+
+// fold takes in the commits that follow the checkpoint, and returns how many there were, at most foldLimit.
+func (b *Builder) fold(ctx context.Context) (int, error) {
+	partitions := b.o.Log.Spec().Topic.Partitions
+	found := make([][]*schemas.Commit, partitions)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(foldFetches)
+	for p := range partitions {
+		next := b.heads[p].next
+		g.Go(func() (err error) {
+			found[p], err = b.o.Log.Since(gctx, p, next, max(1, foldLimit/partitions))
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return 0, fmt.Errorf("follow commits: %w", err)
+	}
+	var commits []*schemas.Commit
+	for _, of := range found {
+		commits = append(commits, of...)
+	}
+	opened, err := b.openCommits(ctx, commits)
+	if err != nil {
+		return 0, err
+	}
+	for i, c := range commits {
+		b.take(c, opened[i])
+	}
+	return min(len(commits), foldLimit), nil
+}
+
+// commitData is what a commit names, opened.
+type commitData struct {
+	part   *heldPart // nil without upserts
+	stones []segment.Tombstone
+}
+
+func (b *Builder) openCommits(ctx context.Context, commits []*schemas.Commit) ([]commitData, error) {
+	opened := make([]commitData, len(commits))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(foldFetches)
+	for i, c := range commits {
+		g.Go(func() (err error) {
+			if c.Segment != nil {
+				s := schemas.Segment{ID: c.Segment.SHA256, Object: *c.Segment, NumRows: c.Rows, Model: c.Model}
+				if opened[i].part, err = b.openSegment(gctx, s); err != nil {
+					return err
+				}
+				if p := opened[i].part; p.N != c.Rows || p.Model != c.Model {
+					return fmt.Errorf("%w: %s: %d rows of model %q, its commit says %d of %q", schemas.ErrCorrupt, s.Key, p.N, p.Model, c.Rows, c.Model)
+				}
+			}
+			if c.Tombstones != nil {
+				opened[i].stones, err = replica.Tombstones(gctx, b.o.Cache, *c.Tombstones)
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		for _, o := range opened {
+			if o.part != nil {
+				o.part.Release()
+			}
+		}
+		return nil, err
+	}
+	return opened, nil
+}
+
+// take folds one commit. It cannot fail: everything was opened and checked before, so a round is folded whole.
+func (b *Builder) take(c *schemas.Commit, data commitData) {
+	if data.part != nil {
+		b.parts = append(b.parts, data.part)
+		for row := range data.part.N {
+			b.ledger.upsert(data.part, uint32(row))
+		}
+	}
+	for _, t := range data.stones {
+		b.ledger.remove(t)
+	}
+	if c.Tombstones != nil {
+		b.buried = append(b.buried, *c.Tombstones)
+	}
+	head := b.heads[c.Partition]
+	head.next, head.watermark, head.produced = c.End, c.Watermark, max(head.produced, c.Produced)
+	b.heads[c.Partition] = head
+	b.changed = true
+	b.metrics.rows.Add(float64(c.Rows))
+	b.metrics.deletes.Add(float64(c.Deletes))
+	if c.Gap {
+		b.metrics.gaps.Inc()
+	}
+}
+
+func checkpoint(heads map[int]chainHead) map[string]int64 {
+	m := make(map[string]int64, len(heads))
+	for p, h := range heads {
+		m[strconv.Itoa(p)] = h.next
+	}
+	return m
+}

@@ -1,0 +1,117 @@
+package build
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/adastream/adastream/index/exact"
+	"github.com/adastream/adastream/index/recall"
+	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/index/snapshot"
+	"github.com/adastream/adastream/schemas"
+)
+
+const (
+	gateK       = 10
+	gateQueries = 256
+	gateMargin  = 0.02 // by how much the best plan may be worse than the parent's
+)
+
+// measure compares the job's outputs with exact search, on held-out rows as queries that are not allowed to find
+// themselves, and writes the plan table and the verdict.
+func (b *Builder) measure(ctx context.Context, j *job) error {
+	spec := b.o.Log.Spec()
+	snap, err := openOutputs(spec, j)
+	if err != nil {
+		return err
+	}
+	defer snap.Close()
+	s, err := b.heldOut(ctx, snap)
+	if err != nil {
+		return err
+	}
+	if s.N == 0 {
+		return nil // too few rows to say anything; the gate stays open
+	}
+	if j.plans, err = recall.Table(ctx, b.o.Level, snap, s, gateK); err != nil {
+		return err
+	}
+	j.quality = verdict(j.plans, j.parent, spec.Defaults.TargetRecall, s.N)
+	if !j.quality.Promoted {
+		b.o.Logger.Error("quality gate holds the generation back", "reason", j.quality.Reason, "queries", s.N)
+	}
+	return nil
+}
+
+// verdict judges measured plans. A generation is held back when even the upper end of the confidence interval of its
+// default plan is below the objective, or when its best plan is worse than the parent's by more than gateMargin.
+func verdict(plans, parent []schemas.PlanPoint, objective float64, queries int) *schemas.Quality {
+	_, chosen, _ := recall.Choose(plans, objective)
+	q := &schemas.Quality{
+		Recall: chosen.Recall, Low: chosen.Low, High: min(1, 2*chosen.Recall-chosen.Low),
+		Queries: queries, Objective: objective, Promoted: true,
+	}
+	best, before := bestOf(plans), bestOf(parent)
+	switch {
+	case q.High < objective:
+		q.Reason = fmt.Sprintf("recall@%d %.3f (at most %.3f) is below the objective %.3f", gateK, q.Recall, q.High, objective)
+	case best.Recall < before.Low-gateMargin:
+		q.Reason = fmt.Sprintf("best recall@%d %.3f is worse than the parent's %.3f by more than %.2f", gateK, best.Recall, before.Recall, gateMargin)
+	}
+	q.Promoted = q.Reason == ""
+	return q
+}
+
+// bestOf is the plan of the highest recall; the zero value of no plans.
+func bestOf(plans []schemas.PlanPoint) (best schemas.PlanPoint) {
+	for _, p := range plans {
+		if p.Recall > best.Recall {
+			best = p
+		}
+	}
+	return best
+}
+
+// openOutputs makes a snapshot of the job's outputs alone. It borrows the parts: the job keeps them mapped.
+func openOutputs(spec *schemas.Spec, j *job) (*snapshot.Snapshot, error) {
+	m := &schemas.Manifest{Format: schemas.ManifestFormat, Generation: 1}
+	parts := make([]*segment.Part, len(j.outputs))
+	for i, p := range j.outputs {
+		m.Chunks = append(m.Chunks, *p.chunk)
+		m.LiveRows += int64(p.N)
+		parts[i] = p.Part.Part
+	}
+	m.Model = &schemas.ModelRef{ID: j.mdl.ID(), NList: j.mdl.NList()}
+	return snapshot.Open(spec, m, j.mdl, parts, nil, func() {})
+}
+
+// heldOut draws the queries: held-out rows, spread evenly over the outputs, with their exact neighbours.
+func (b *Builder) heldOut(ctx context.Context, snap *snapshot.Snapshot) (recall.Sample, error) {
+	dim := snap.Spec().Dim()
+	var s recall.Sample
+	for i, part := range snap.Parts() {
+		for row := range part.N {
+			if recall.HeldOut(part.IDAt(row)) {
+				s.Self = append(s.Self, search.Hit{Part: i, Row: row})
+			}
+		}
+	}
+	if step := len(s.Self) / gateQueries; step > 1 {
+		few := s.Self[:0]
+		for i := 0; i < len(s.Self) && len(few) < gateQueries; i += step {
+			few = append(few, s.Self[i])
+		}
+		s.Self = few
+	}
+	s.N = len(s.Self)
+	s.Queries = make([]float32, s.N*dim)
+	for i, self := range s.Self {
+		snap.Parts()[self.Part].Vector(b.o.Level, self.Row, s.Queries[i*dim:(i+1)*dim])
+	}
+	var err error
+	s.Truth, err = exact.TopK(ctx, b.o.Level, b.o.Threads, snap, s.Queries, s.N, gateK, func(q, part, row int) bool {
+		return s.Self[q].Part == part && s.Self[q].Row == row
+	})
+	return s, err
+}

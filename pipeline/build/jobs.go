@@ -1,0 +1,217 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+type jobKind string
+
+const (
+	compaction jobKind = "compaction"
+	rewrite    jobKind = "rewrite"
+)
+
+const (
+	compactCount = 16   // idle small segments that make a compaction worth it
+	compactRows  = 8192 // rows up to which a segment is small
+	compactMost  = 65536
+	rewriteShare = 4 // deltas or dead rows of more than 1/4 of the base call for a rewrite
+	outgrown     = 4 // a model is trained anew when there are this many times its rows
+)
+
+// job is work beside the main loop, on inputs that are its own. The main loop owns inputs and outputs again once the
+// job has come through Builder.done.
+type job struct {
+	kind    jobKind
+	train   bool // rewrite only: with a new model
+	inputs  []jobInput
+	mdl     *model.Model        // to encode with; replaced by the new one when train is set; nil before the first
+	parent  []schemas.PlanPoint // measured plans of the generation that the job began from
+	started time.Time
+
+	outputs []*heldPart
+	ref     *schemas.ModelRef // of the new model
+	quality *schemas.Quality  // of the outputs, rewrite only
+	plans   []schemas.PlanPoint
+	err     error
+}
+
+// jobInput is a part with its dead rows as they were when the job began.
+type jobInput struct {
+	part *heldPart
+	skip *roaring.Bitmap
+}
+
+func (j *job) liveRows() (n int) {
+	for _, in := range j.inputs {
+		n += in.part.N - int(in.skip.GetCardinality())
+	}
+	return n
+}
+
+// startJobs starts what is due and can run: at most one job of each kind, on parts that no other job has.
+func (b *Builder) startJobs(ctx context.Context) {
+	if b.manifest == nil {
+		return
+	}
+	if b.jobs[rewrite] == nil {
+		if due, train := b.rewriteDue(); due {
+			// A rewrite takes everything that is idle: an input that a compaction has now comes with the next one.
+			b.start(ctx, &job{kind: rewrite, train: train}, b.parts)
+		}
+	}
+	if b.jobs[compaction] == nil {
+		if due := b.compactionDue(); len(due) > 0 {
+			b.start(ctx, &job{kind: compaction}, due)
+		}
+	}
+}
+
+func (b *Builder) start(ctx context.Context, j *job, parts []*heldPart) {
+	for _, p := range parts {
+		if !p.busy {
+			p.busy = true
+			j.inputs = append(j.inputs, jobInput{p, p.dead.Clone()})
+		}
+	}
+	j.mdl, j.parent, j.started = b.model, b.plans, time.Now()
+	b.jobs[j.kind] = j
+	b.o.Logger.Info("job started", "kind", j.kind, "train", j.train, "parts", len(j.inputs), "rows", j.liveRows())
+	go func() {
+		if j.kind == rewrite {
+			j.err = b.runRewrite(ctx, j)
+		} else {
+			j.err = b.runCompaction(ctx, j)
+		}
+		b.done <- j // always received: by the main loop, or by drop
+	}()
+}
+
+// rewriteDue says whether a rewrite is worth it, and whether it should train.
+func (b *Builder) rewriteDue() (due, train bool) {
+	live := len(b.ledger.live)
+	if b.model == nil {
+		return live >= b.o.MinTrainRows, true
+	}
+	if int64(live) >= outgrown*b.modelRef.TrainedRows {
+		return true, true
+	}
+	var base, delta, dead int
+	for _, p := range b.parts {
+		dead += int(p.dead.GetCardinality())
+		if p.chunk != nil && p.Model == b.modelRef.ID {
+			base += p.N
+		} else {
+			delta += p.live()
+		}
+	}
+	worth := max(b.o.RewriteRows, base/rewriteShare)
+	return delta >= worth || dead >= worth, false
+}
+
+// compactionDue returns small idle segments, when there are many, and idle segments of another model than the
+// generation's, which queries have to search whole.
+func (b *Builder) compactionDue() []*heldPart {
+	var small, stale []*heldPart
+	for _, p := range b.parts {
+		switch {
+		case p.busy || p.segment == nil:
+		case b.model != nil && p.Model != b.modelRef.ID:
+			stale = append(stale, p)
+		case p.N <= compactRows:
+			small = append(small, p)
+		}
+	}
+	if len(stale) == 0 && len(small) < compactCount {
+		return nil
+	}
+	due := append(stale, small...)
+	rows := 0
+	for i, p := range due {
+		if rows += p.N; rows > compactMost && i > 0 {
+			return due[:i]
+		}
+	}
+	return due
+}
+
+// land takes in a finished job.
+func (b *Builder) land(ctx context.Context, j *job) error {
+	delete(b.jobs, j.kind)
+	if j.err != nil {
+		for _, p := range j.outputs {
+			p.Release()
+		}
+		return fmt.Errorf("%s: %w", j.kind, j.err)
+	}
+	inputs := make(map[*heldPart]bool, len(j.inputs))
+	for _, in := range j.inputs {
+		inputs[in.part] = true
+	}
+	b.ledger.replace(inputs, j.outputs)
+	b.parts = slices.DeleteFunc(b.parts, func(p *heldPart) bool { return inputs[p] })
+	b.parts = append(b.parts, j.outputs...)
+	slices.SortStableFunc(b.parts, func(x, y *heldPart) int { return kindRank(x) - kindRank(y) })
+	for p := range inputs {
+		p.Release()
+	}
+	if j.train {
+		b.model, b.modelRef = j.mdl, j.ref
+	}
+	if j.kind == rewrite {
+		b.quality, b.plans = j.quality, j.plans
+		if b.quality != nil {
+			b.quality.Measured = b.manifest.Generation + 1
+		}
+		b.metrics.measured(b.quality)
+	}
+	b.changed = true
+	took := time.Since(j.started)
+	b.metrics.jobSeconds.WithLabelValues(string(j.kind)).Observe(took.Seconds())
+	b.o.Logger.Info("job landed", "kind", j.kind, "train", j.train, "parts", len(j.outputs), "took", took.Round(time.Millisecond))
+	return b.sweep()
+}
+
+func kindRank(p *heldPart) int {
+	if p.chunk != nil {
+		return 0
+	}
+	return 1
+}
+
+// sweep frees the cache of what the current generation and the running jobs do not use.
+func (b *Builder) sweep() error {
+	keep := map[string]bool{}
+	for _, p := range b.parts {
+		if p.chunk != nil {
+			keep[p.chunk.Rows.SHA256], keep[p.chunk.Codes.SHA256], keep[p.chunk.Vectors.SHA256] = true, true, true
+		} else {
+			keep[p.segment.SHA256] = true
+		}
+	}
+	if b.modelRef != nil {
+		keep[b.modelRef.SHA256] = true
+	}
+	freed, err := b.o.Cache.Sweep(func(sha256 string) bool { return keep[sha256] })
+	if err != nil {
+		return fmt.Errorf("sweep cache: %w", err)
+	}
+	if freed > 0 {
+		b.o.Logger.Debug("swept cache", "bytes", freed)
+	}
+	return nil
+}
+
+// putCached hands an object that this process wrote to the cache, so that it is not downloaded again.
+func (b *Builder) putCached(ctx context.Context, o schemas.Object, body []byte) error {
+	return b.o.Cache.Put(ctx, store.Ref(o), body)
+}

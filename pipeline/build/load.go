@@ -1,0 +1,101 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/adastream/adastream/pipeline/replica"
+	"github.com/adastream/adastream/schemas"
+)
+
+// load brings the newest generation into memory, whether it was promoted or not.
+func (b *Builder) load(ctx context.Context) error {
+	b.ledger, b.heads = newLedger(), map[int]chainHead{}
+	m, err := b.o.Log.Latest(ctx, 0)
+	if err != nil {
+		return fmt.Errorf("load newest manifest: %w", err)
+	}
+	ch, err := b.o.Log.Channel(ctx, 0)
+	if err != nil {
+		return fmt.Errorf("load channel: %w", err)
+	}
+	if ch != nil {
+		b.channel = ch.Generation
+	}
+	if m == nil {
+		return nil
+	}
+	b.manifest, b.buried, b.quality, b.plans = m, m.Tombstones, m.Quality, m.Plans
+	b.ledger.moved = m.Moved
+	if b.modelRef = m.Model; b.modelRef != nil {
+		if b.model, err = replica.Model(ctx, b.o.Cache, *b.modelRef); err != nil {
+			return err
+		}
+	}
+	for p, next := range m.Checkpoint {
+		partition, err := strconv.Atoi(p)
+		if err != nil {
+			return fmt.Errorf("%w: manifest %d: checkpoint of partition %q", schemas.ErrCorrupt, m.Generation, p)
+		}
+		head := chainHead{next: next, watermark: m.Watermark, produced: m.Produced}
+		b.heads[partition] = head
+	}
+	dead, err := replica.Dead(ctx, b.o.Cache, m.Dead)
+	if err != nil {
+		return err
+	}
+	for _, c := range m.Chunks {
+		part, err := b.openChunk(ctx, c)
+		if err != nil {
+			return err
+		}
+		b.adopt(part, dead[c.ID])
+	}
+	for _, s := range m.Segments {
+		part, err := b.openSegment(ctx, s)
+		if err != nil {
+			return err
+		}
+		b.adopt(part, dead[s.ID])
+	}
+	for _, o := range m.Tombstones {
+		stones, err := replica.Tombstones(ctx, b.o.Cache, o)
+		if err != nil {
+			return err
+		}
+		for _, t := range stones {
+			b.ledger.remove(t)
+		}
+	}
+	b.ledger.moved = m.Moved
+	b.ledger.dirty = false
+	b.o.Logger.Info("loaded", "generation", m.Generation, "live_rows", len(b.ledger.live), "chunks", len(m.Chunks), "segments", len(m.Segments))
+	return nil
+}
+
+func (b *Builder) adopt(part *heldPart, dead *roaring.Bitmap) {
+	if dead != nil {
+		part.dead = dead
+	}
+	b.parts = append(b.parts, part)
+	b.ledger.restore(part)
+}
+
+func (b *Builder) openSegment(ctx context.Context, s schemas.Segment) (*heldPart, error) {
+	part, err := replica.Segment(ctx, b.o.Cache, b.o.Log.Spec(), s)
+	if err != nil {
+		return nil, err
+	}
+	return &heldPart{Part: part, segment: &s, dead: roaring.New()}, nil
+}
+
+func (b *Builder) openChunk(ctx context.Context, c schemas.Chunk) (*heldPart, error) {
+	part, err := replica.ChunkWithVectors(ctx, b.o.Cache, b.o.Log.Spec(), c)
+	if err != nil {
+		return nil, err
+	}
+	return &heldPart{Part: part, chunk: &c, dead: roaring.New()}, nil
+}

@@ -1,0 +1,91 @@
+package build
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/adastream/adastream/schemas"
+)
+
+// health is why the builder is not doing its work, or nil. Safe for concurrent use.
+type health struct {
+	mu  sync.Mutex
+	err error
+}
+
+func (h *health) set(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.err = err
+}
+
+func (h *health) get() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.err
+}
+
+type metrics struct {
+	rows, deletes, gaps, fenced, transient prometheus.Counter
+	generation, liveRows, deadRows         prometheus.Gauge
+	segments, chunks, moved                prometheus.Gauge
+	recall, held                           prometheus.Gauge
+	publishSeconds, freshnessSeconds       prometheus.Histogram
+	jobSeconds                             *prometheus.HistogramVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	f := promauto.With(r)
+	counter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "builder", Name: name, Help: help})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return f.NewGauge(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "builder", Name: name, Help: help})
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return f.NewHistogram(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "builder", Name: name, Help: help, Buckets: buckets})
+	}
+	return &metrics{
+		rows:       counter("folded_rows_total", "Upserts folded into generations."),
+		deletes:    counter("folded_deletes_total", "Deletes folded into generations."),
+		gaps:       counter("gaps_total", "Commits folded that say that data was lost to retention."),
+		fenced:     counter("fenced_total", "Times that another builder published first."),
+		transient:  counter("transient_errors_total", "Times that the store failed and the builder began again."),
+		generation: gauge("generation", "Newest generation published."),
+		liveRows:   gauge("live_rows", "Rows that a query can find in the newest generation."),
+		deadRows:   gauge("dead_rows", "Rows of the newest generation that were replaced or deleted and not merged away yet."),
+		segments:   gauge("segments", "Delta segments of the newest generation."),
+		chunks:     gauge("chunks", "Chunks of the newest generation."),
+		moved:      gauge("moved_rows", "Versions that came from another partition than the version before: a producer does not partition by id."),
+		recall:     gauge("recall_ratio", "Recall@10 of the default plan, measured against exact search at the last rewrite."),
+		held:       gauge("held_back", "1 while the newest generation is not promoted because its recall is too low, else 0."),
+		publishSeconds: histogram("publish_seconds", "Time to write a generation.",
+			prometheus.ExponentialBuckets(0.005, 2, 12)),
+		freshnessSeconds: histogram("publish_delay_seconds", "From a generation's newest record's timestamp to its publication.",
+			prometheus.ExponentialBuckets(0.1, 1.5, 16)),
+		jobSeconds: f.NewHistogramVec(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "builder", Name: "job_seconds",
+			Help: "Time of background jobs.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 16)}, []string{"kind"}),
+	}
+}
+
+func (m *metrics) published(g *schemas.Manifest, took time.Duration) {
+	m.generation.Set(float64(g.Generation))
+	m.liveRows.Set(float64(g.LiveRows))
+	m.deadRows.Set(float64(g.DeadRows))
+	m.segments.Set(float64(len(g.Segments)))
+	m.chunks.Set(float64(len(g.Chunks)))
+	m.moved.Set(float64(g.Moved))
+	m.publishSeconds.Observe(took.Seconds())
+	if g.Produced > 0 {
+		m.freshnessSeconds.Observe(g.Created.Sub(time.UnixMilli(g.Produced)).Seconds())
+	}
+}
+
+func (m *metrics) measured(q *schemas.Quality) {
+	if q != nil {
+		m.recall.Set(q.Recall)
+	}
+}

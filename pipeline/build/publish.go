@@ -1,0 +1,170 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/schemas"
+)
+
+// mergeTombstones is how many tombstone objects a generation may have before they are written as one.
+const mergeTombstones = 16
+
+// publish writes the current state as the next generation.
+func (b *Builder) publish(ctx context.Context) error {
+	started := time.Now()
+	m := &schemas.Manifest{
+		Format:     schemas.ManifestFormat,
+		Generation: 1,
+		Builder:    b.id,
+		Created:    started.UTC(),
+		Model:      b.modelRef,
+		Checkpoint: checkpoint(b.heads),
+		LiveRows:   int64(len(b.ledger.live)),
+		Moved:      b.ledger.moved,
+		Plans:      b.plans,
+		Quality:    b.quality,
+	}
+	if b.manifest != nil {
+		m.Generation, m.Parent, m.Dead = b.manifest.Generation+1, b.manifest.Generation, b.manifest.Dead
+	}
+	m.Watermark, m.Produced = times(b.heads)
+	for _, p := range b.parts {
+		m.DeadRows += int64(p.dead.GetCardinality())
+		if p.chunk != nil {
+			m.Chunks = append(m.Chunks, *p.chunk)
+		} else {
+			m.Segments = append(m.Segments, *p.segment)
+		}
+	}
+	m.Lists = listStats(b.parts, b.modelRef)
+	if err := b.publishDead(ctx, m); err != nil {
+		return fmt.Errorf("publish dead rows of generation %d: %w", m.Generation, err)
+	}
+	if err := b.mergeTombstones(ctx); err != nil {
+		return fmt.Errorf("publish tombstones of generation %d: %w", m.Generation, err)
+	}
+	m.Tombstones = b.buried
+	if err := b.o.Log.Publish(ctx, m); err != nil {
+		return fmt.Errorf("publish generation %d: %w", m.Generation, err)
+	}
+	b.manifest, b.changed, b.ledger.dirty = m, false, false
+	b.metrics.published(m, time.Since(started))
+	b.o.Logger.Info("published", "generation", m.Generation, "live_rows", m.LiveRows, "dead_rows", m.DeadRows,
+		"chunks", len(m.Chunks), "segments", len(m.Segments), "took", time.Since(started).Round(time.Millisecond))
+	return nil
+}
+
+func (b *Builder) publishDead(ctx context.Context, m *schemas.Manifest) error {
+	if !b.ledger.dirty {
+		return nil // the parent's bitmaps still hold
+	}
+	m.Dead = nil
+	dead := map[string]*roaring.Bitmap{}
+	for _, p := range b.parts {
+		if !p.dead.IsEmpty() {
+			dead[p.ID] = p.dead
+		}
+	}
+	if len(dead) == 0 {
+		return nil
+	}
+	body, err := segment.WriteDead(dead)
+	if err != nil {
+		return err
+	}
+	o, err := b.o.Log.PutDead(ctx, body)
+	if err != nil {
+		return err
+	}
+	m.Dead = &o
+	return nil
+}
+
+// mergeTombstones writes the deletes that still matter as one object when they are spread over many.
+func (b *Builder) mergeTombstones(ctx context.Context) error {
+	if len(b.buried) < mergeTombstones {
+		return nil
+	}
+	stones := b.ledger.tombstones()
+	if len(stones) == 0 {
+		b.buried = nil
+		return nil
+	}
+	body, err := segment.WriteTombstones(stones)
+	if err != nil {
+		return err
+	}
+	o, err := b.o.Log.PutMergedTombstones(ctx, body)
+	if err != nil {
+		return err
+	}
+	b.buried = []schemas.Object{o}
+	return nil
+}
+
+// times returns the smallest watermark of the partitions that have data, and the newest timestamp that was folded.
+func times(heads map[int]chainHead) (watermark, produced int64) {
+	watermark = math.MaxInt64
+	for _, h := range heads {
+		if h.watermark > 0 {
+			watermark = min(watermark, h.watermark)
+		}
+		produced = max(produced, h.produced)
+	}
+	if watermark == math.MaxInt64 {
+		watermark = 0
+	}
+	return watermark, produced
+}
+
+func listStats(parts []*heldPart, ref *schemas.ModelRef) *schemas.ListStats {
+	if ref == nil {
+		return nil
+	}
+	rows := make([]int, ref.NList)
+	total := 0
+	for _, p := range parts {
+		if p.Model != ref.ID {
+			continue
+		}
+		for l := p.FirstList; l < p.EndList; l++ {
+			start, end := p.ListRange(l)
+			rows[l] += end - start
+			total += end - start
+		}
+	}
+	s := &schemas.ListStats{NList: ref.NList, Mean: float64(total) / float64(ref.NList)}
+	for _, n := range rows {
+		s.Longest = max(s.Longest, n)
+		if n > 0 {
+			s.NonEmpty++
+			share := float64(n) / float64(total)
+			s.Balance += share * share * float64(ref.NList)
+		}
+	}
+	return s
+}
+
+// promote points the channel at the current generation, unless its recall is known to be below the objective.
+func (b *Builder) promote(ctx context.Context) error {
+	m := b.manifest
+	if m == nil || m.Generation == b.channel {
+		return nil
+	}
+	if m.Quality != nil && !m.Quality.Promoted {
+		b.metrics.held.Set(1)
+		return nil
+	}
+	if _, err := b.o.Log.Promote(ctx, m.Generation, "built", b.id); err != nil {
+		return fmt.Errorf("promote generation %d: %w", m.Generation, err)
+	}
+	b.channel = m.Generation
+	b.metrics.held.Set(0)
+	return nil
+}

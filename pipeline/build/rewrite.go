@@ -1,0 +1,167 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/mrl"
+	"github.com/adastream/adastream/index/recall"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/schemas"
+)
+
+// sampleMost bounds the rows that a model is trained on, and so the memory of training: sampleMost * D * 4 bytes.
+const sampleMost = 131072
+
+// runRewrite merges its inputs into chunks, under a new model if j.train is set, and measures the result.
+func (b *Builder) runRewrite(ctx context.Context, j *job) error {
+	if j.liveRows() == 0 {
+		return nil
+	}
+	if j.train {
+		if err := b.train(ctx, j); err != nil {
+			return fmt.Errorf("train: %w", err)
+		}
+	}
+	inputs := make([]segment.Input, len(j.inputs))
+	for i, in := range j.inputs {
+		inputs[i] = segment.Input{Part: in.part.Part.Part, Skip: in.skip}
+	}
+	err := segment.Merge(ctx, b.o.Log.Spec(), j.mdl, b.o.Level, inputs, b.o.ChunkBytes, func(bodies segment.ChunkBodies) error {
+		c, err := b.o.Log.PutChunk(ctx, bodies)
+		if err != nil {
+			return err
+		}
+		for _, put := range []struct {
+			o    schemas.Object
+			body []byte
+		}{{c.Rows, bodies.Rows}, {c.Codes, bodies.Codes}, {c.Vectors, bodies.Vectors}} {
+			if err := b.putCached(ctx, put.o, put.body); err != nil {
+				return err
+			}
+		}
+		part, err := b.openChunk(ctx, c)
+		if err != nil {
+			return err
+		}
+		j.outputs = append(j.outputs, part)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("merge: %w", err)
+	}
+	if err := b.measure(ctx, j); err != nil {
+		return fmt.Errorf("measure: %w", err)
+	}
+	return nil
+}
+
+// train makes a new model from a sample of the live rows. Held-out rows are left out: they are what recall is measured on.
+func (b *Builder) train(ctx context.Context, j *job) error {
+	spec := b.o.Log.Spec()
+	dim, total := spec.Dim(), j.liveRows()
+	sample, n := b.sample(j, min(total, sampleMost))
+	mdl, err := model.Train(ctx, spec, sample[:n*dim], n, int64(total), model.Options{
+		Level: b.o.Level, Threads: b.o.Threads, Seed: 1,
+		Progress: func(stage string, done, of int) {
+			b.o.Logger.Debug("training", "stage", stage, "done", done, "of", of)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	o, err := b.o.Log.PutModel(ctx, mdl)
+	if err != nil {
+		return err
+	}
+	j.mdl = mdl
+	j.ref = &schemas.ModelRef{ID: mdl.ID(), Object: o, TrainedRows: int64(total), NList: mdl.NList()}
+	return nil
+}
+
+// sample draws up to most searched vectors evenly from the job's live rows that are not held out, by reservoir sampling
+// with a fixed seed: the same inputs give the same model.
+func (b *Builder) sample(j *job, most int) ([]float32, int) {
+	type row struct {
+		part *heldPart
+		i    int
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	rows := make([]row, 0, most)
+	seen := 0
+	for _, in := range j.inputs {
+		for i := range in.part.N {
+			if in.skip.ContainsInt(i) || recall.HeldOut(in.part.IDAt(i)) {
+				continue
+			}
+			seen++
+			if len(rows) < most {
+				rows = append(rows, row{in.part, i})
+			} else if k := rng.IntN(seen); k < most {
+				rows[k] = row{in.part, i}
+			}
+		}
+	}
+	spec := b.o.Log.Spec()
+	dim := spec.Dim()
+	sample := make([]float32, len(rows)*dim)
+	for i, r := range rows {
+		v := sample[i*dim : (i+1)*dim]
+		r.part.Vector(b.o.Level, r.i, v)
+		if spec.Metric == schemas.Cosine {
+			mrl.Normalize(b.o.Level, v, v) // rows without a direction are never stored
+		}
+	}
+	return sample, len(rows)
+}
+
+// runCompaction joins its inputs into one segment of the current model.
+func (b *Builder) runCompaction(ctx context.Context, j *job) error {
+	spec := b.o.Log.Spec()
+	rows := segment.NewRows(spec)
+	dim := spec.Dim()
+	for _, in := range j.inputs {
+		for i := range in.part.N {
+			if in.skip.ContainsInt(i) {
+				continue
+			}
+			rows.IDs = append(rows.IDs, in.part.IDAt(i))
+			rows.Orders = append(rows.Orders, in.part.OrderAt(i))
+			for a := range rows.Attributes {
+				if err := rows.Attributes[a].AppendFrom(in.part.Attribute(a), i); err != nil {
+					return err
+				}
+			}
+			at := len(rows.Vectors)
+			rows.Vectors = slices.Grow(rows.Vectors, dim)[:at+dim]
+			in.part.Vector(b.o.Level, i, rows.Vectors[at:])
+		}
+	}
+	if rows.Len() == 0 {
+		return nil
+	}
+	body, err := segment.Write(spec, j.mdl, b.o.Level, rows)
+	if err != nil {
+		return err
+	}
+	s, err := b.o.Log.PutCompacted(ctx, body)
+	if err != nil {
+		return err
+	}
+	if err := b.putCached(ctx, s, body); err != nil {
+		return err
+	}
+	ref := schemas.Segment{ID: s.SHA256, Object: s, NumRows: rows.Len()}
+	if j.mdl != nil {
+		ref.Model = j.mdl.ID()
+	}
+	part, err := b.openSegment(ctx, ref)
+	if err != nil {
+		return err
+	}
+	j.outputs = append(j.outputs, part)
+	return nil
+}

@@ -1,0 +1,68 @@
+// Package commit is the record of what became of the log: which offsets are in which objects, which objects are a
+// generation, and which generation is served. It is the only code that knows the names of objects.
+//
+// # Names
+//
+//	index.json                                  the spec, written once
+//	commits/<partition>/<start>                 what became of the offsets [start, end): the chain of a partition
+//	segments/<partition>/<start>-<uuid>.arrow   upserts of one commit
+//	tombstones/<partition>/<start>-<uuid>.arrow deletes of one commit
+//	quarantine/<partition>/<start>-<uuid>.arrow what one commit refused
+//	models/<sha256>.arrow                       trained models
+//	chunks/<sha256>.{rows,codes,vectors}.arrow  rows merged by the builder, each file under its own sum
+//	segments/merged/<sha256>.arrow              segments joined by the builder
+//	tombstones/merged/<sha256>.arrow            deletes joined by the builder
+//	dead/<sha256>.arrow                         dead rows of a generation
+//	manifests/<shard>/<generation>              generations
+//	channels/stable/<shard>/<sequence>          which generation is served
+//
+// Numbers are decimal, padded with zeros: partitions to 6 digits, shards to 4, all others to 20. So the order of keys
+// is the order of numbers, and List(startAfter) finds what is new without reading what is old. Keys below these
+// prefixes that are not exactly of this form are not ours and are passed over.
+//
+// # Protocol
+//
+// The only primitive is put-if-absent of store.Bucket. A position of a partition is 0, and the end of every record that
+// starts at a position. The head is the position at which no record starts yet.
+//
+//	R1  A record is created under the key that follows from what it succeeds, if that key is absent, and never changes.
+//	R2  Append creates a commit only at a position, and Publish a manifest only right after an existing one.
+//	R3  What a record names was stored before it, under a name that nothing else uses or that is its content's sum.
+//	R4  A commit [start, end) tells the fate of every record of the log from start up to end, in the order of offsets.
+//	R5  The builder folds a commit only if its start is the checkpoint of its partition, and moves the checkpoint to its
+//	    end in the same manifest that names its data.
+//	R6  Every record carries an id of its writer that no other record has, so two writers never put the same bytes.
+//
+// R4 and R5 are the duties of the callers; the rest is enforced here. Then the following holds whoever crashes, sleeps or
+// races, for any number of writers that believe they own a partition and builders that believe they are alone:
+//
+//	I1  The chain is a line. By induction over the records in the order of their creation: at first 0 is the only
+//	    position and the head. A record created at a position p with end e > p makes e a position, and p was free (R1),
+//	    so p was the head (every other position has its record) and e is the new one. No other key can be created (R2).
+//	I2  Nothing is lost or doubled: the ranges of a chain are disjoint, and their union is [0, head). It follows from I1.
+//	I3  Nothing is reordered: the order of the chain is the order of offsets, and watermarks never fall along it.
+//	I4  An overtaken writer is harmless: its position is taken, so it gets a Conflict and nothing that it stored is named
+//	    by any record. It goes on from the end of the record that it lost to.
+//	I5  A lost answer is harmless: the store reads back and compares bytes, so nil means that this very record is there
+//	    (R6), and where even that fails the error is ErrTransient, and the same call again finds out.
+//	I6  The manifests are a line, by the argument of I1, and checkpoints do not fall from parent to child. With R5 every
+//	    commit is in exactly one step of that line: each generation is exactly the log up to its checkpoint.
+//	I7  Promotions are a line too. A promotion that was decided without knowledge of another one fails with ErrFenced
+//	    instead of undoing it.
+//	I8  A listing that lags does not matter: it only suggests where to look. Holes in it are filled by reading the key, and
+//	    an old head costs its writer a Conflict.
+//
+// A freed key could be taken again by a writer that slept since. So commits and promotions are never deleted. Manifests
+// may be, in ascending order and never the newest two: Publish looks for the preceding one before and after it creates
+// its own, and if that is there afterwards, nothing from it upwards had been deleted when the key was found free.
+//
+// Where a chain has a hole or an overlap, or a record is not what its key says, somebody else wrote or deleted in the
+// bucket: ErrCorrupt, with the key.
+//
+// # Errors
+//
+// Every error wraps schemas.ErrCorrupt, ErrFenced or ErrTransient, or the context's error, or else is a mistake in the call
+// or in the rights on the store. The store tries each request a few times; nothing is tried again here. Callers back off after
+// ErrTransient and repeat the call with the same arguments, which is safe for all of them. For Append and Publish that
+// means the very same record: a copy with another writer id or time is another record.
+package commit

@@ -1,0 +1,107 @@
+package commit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+// Log is an index in a bucket. It may be used concurrently, and any number of processes may have the same one open.
+// Records that it returns are shared and must not be changed.
+type Log struct {
+	bucket store.Bucket
+	spec   *schemas.Spec
+
+	mu      sync.Mutex
+	tails   map[int]*schemas.Commit // partition -> the furthest record of its chain that was seen
+	channel *schemas.Channel        // the newest promotion that was seen
+}
+
+// Create makes an index. It succeeds if the index is there already with the same spec; another spec is an error that
+// wraps store.ErrExists.
+func Create(ctx context.Context, b store.Bucket, spec *schemas.Spec) error {
+	if err := spec.Validate(); err != nil {
+		return fmt.Errorf("create index: spec: %w", err)
+	}
+	err := put(ctx, b, specKey, spec)
+	if !errors.Is(err, store.ErrExists) {
+		return err
+	}
+	there, readErr := get(ctx, b, specKey, schemas.ParseSpec)
+	if readErr != nil {
+		return readErr
+	}
+	if !reflect.DeepEqual(there, spec) {
+		return fmt.Errorf("create index %s: there is one with another spec, %s: %w", spec, there, err)
+	}
+	return nil
+}
+
+// Open opens the index that Create made. If there is none, the error wraps store.ErrNotFound.
+func Open(ctx context.Context, b store.Bucket) (*Log, error) {
+	spec, err := get(ctx, b, specKey, schemas.ParseSpec)
+	if err != nil {
+		return nil, fmt.Errorf("open index in %s: %w", b, err)
+	}
+	return &Log{bucket: b, spec: spec, tails: map[int]*schemas.Commit{}}, nil
+}
+
+// Spec is the index's spec.
+func (l *Log) Spec() *schemas.Spec { return l.spec }
+
+// Bucket is where the index is.
+func (l *Log) Bucket() store.Bucket { return l.bucket }
+
+// encode is the one way in which records become bytes: compact JSON in the order of the Go fields, and a newline.
+func encode(record any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(record)
+	return b.Bytes(), err
+}
+
+// put creates a record. The error wraps store.ErrExists if another one is there.
+func put(ctx context.Context, b store.Bucket, key string, record any) error {
+	body, err := encode(record)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", key, err)
+	}
+	return classify(b.PutIfAbsent(ctx, key, body))
+}
+
+// get reads a record. Bytes that parse refuses are corrupt: nothing else may be under a key of ours.
+func get[T any](ctx context.Context, b store.Bucket, key string, parse func([]byte) (*T, error)) (*T, error) {
+	body, err := b.Get(ctx, key)
+	if err != nil {
+		return nil, classify(err)
+	}
+	record, err := parse(body)
+	if err != nil {
+		return nil, corrupt(key, err)
+	}
+	return record, nil
+}
+
+func corrupt(key string, why error) error {
+	return fmt.Errorf("%w: %s: %w", schemas.ErrCorrupt, key, why)
+}
+
+// classify adds the product's class to an error of the store; nil stays nil.
+func classify(err error) error {
+	switch {
+	case errors.Is(err, store.ErrTransient):
+		return fmt.Errorf("%w: %w", schemas.ErrTransient, err)
+	case errors.Is(err, store.ErrCorrupt):
+		return fmt.Errorf("%w: %w", schemas.ErrCorrupt, err)
+	default:
+		return err
+	}
+}

@@ -1,0 +1,99 @@
+package ingest
+
+import (
+	"context"
+	"time"
+
+	"github.com/adastream/adastream/pipeline/commit"
+)
+
+// consumer makes cuts of what is fetched during one session.
+type consumer struct {
+	*partition
+	decoder *Decoder
+	cut     cut
+	age     *time.Timer // runs while the cut is not empty
+	high    int64       // end of the log as of the last fetch
+}
+
+// consume decodes batches, and commits a cut when it is large enough or old enough. It ends with ctx or with an error.
+func (p *partition) consume(ctx context.Context, head commit.Head, found <-chan fetched) error {
+	spec := p.o.Log.Spec()
+	decoder, err := NewDecoder(spec, p.o.Level, p.o.Limits, p.ignored)
+	if err != nil {
+		return err
+	}
+	c := &consumer{partition: p, decoder: decoder, age: time.NewTimer(p.o.FlushAge), high: head.Next}
+	c.age.Stop()
+	defer c.age.Stop()
+	c.cut.watermark = head.Watermark
+	c.cut.begin(spec, head.Next)
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.age.C:
+			err = c.flush(ctx)
+		case f := <-found:
+			err = c.take(ctx, f)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// take adds a batch to the cut.
+func (c *consumer) take(ctx context.Context, f fetched) error {
+	if f.err != nil {
+		// What is in hand may be gone from the log by the time that someone asks for it again.
+		if err := c.flush(ctx); err != nil {
+			return err
+		}
+		return f.err
+	}
+	c.high = f.HighWatermark
+	c.metrics.lagging(c.id, c.high-c.cut.start)
+	for i, r := range f.Records {
+		if err := c.cut.add(c.decoder, c.o.Log.Spec().Topic.Name, c.id, r); err != nil {
+			return err
+		}
+		if i == len(f.Records)-1 {
+			break
+		}
+		if err := c.extend(ctx, r.Offset+1); err != nil {
+			return err
+		}
+	}
+	// Beyond the last record there may be markers of transactions, and offsets that were compacted away.
+	return c.extend(ctx, f.Next)
+}
+
+// extend makes the cut reach to an offset.
+func (c *consumer) extend(ctx context.Context, end int64) error {
+	if c.cut.empty() {
+		c.age.Reset(c.o.FlushAge)
+	}
+	c.cut.end = end
+	if c.cut.len() >= c.o.FlushRows || c.cut.bytes >= c.flushBytes {
+		return c.flush(ctx)
+	}
+	return nil
+}
+
+// flush commits the cut, unless it is empty, and begins the next one.
+func (c *consumer) flush(ctx context.Context) error {
+	if c.cut.empty() {
+		return nil
+	}
+	c.age.Stop()
+	if err := c.commit(ctx, &c.cut); err != nil {
+		return err
+	}
+	end := c.cut.end
+	c.offsets.mark(c.id, end)
+	c.board.moved(c.id, end)
+	c.metrics.lagging(c.id, c.high-end)
+	c.cut.begin(c.o.Log.Spec(), end)
+	return nil
+}

@@ -1,0 +1,159 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/schemas"
+)
+
+// cut is what was decoded of the offsets [start, end) of a partition and is not committed yet.
+type cut struct {
+	start, end int64
+	rows       *segment.Rows
+	deletes    []segment.Tombstone
+	bad        []Quarantined
+	bytes      int64 // decoded, about
+	watermark  int64 // ms since the epoch: largest timestamp of the chain up to end
+	produced   int64 // ms since the epoch: largest timestamp of the range alone
+}
+
+// rowBytes is what a row takes beside its vector, about: order, id, attributes.
+const rowBytes = 64
+
+// empty says whether there is nothing to commit.
+func (c *cut) empty() bool { return c.end == c.start }
+
+// len is the number of rows of all kinds.
+func (c *cut) len() int { return c.rows.Len() + len(c.deletes) + len(c.bad) }
+
+// begin makes c an empty cut that goes on at an offset.
+func (c *cut) begin(spec *schemas.Spec, start int64) {
+	// Room for a large cut is given back when small ones follow: a partition is behind only for a while.
+	if c.rows == nil || 4*len(c.rows.Vectors) < cap(c.rows.Vectors) {
+		c.rows = segment.NewRows(spec)
+	}
+	c.rows.Reset()
+	clear(c.deletes)
+	clear(c.bad)
+	*c = cut{start: start, end: start, rows: c.rows, deletes: c.deletes[:0], bad: c.bad[:0], watermark: c.watermark}
+}
+
+// add decodes a record that is at or beyond the end of the cut, which the caller moves behind it.
+func (c *cut) add(d *Decoder, topic string, partition int, r source.Record) error {
+	stamp := int64(0)
+	if !r.Timestamp.IsZero() {
+		stamp = max(0, r.Timestamp.UnixMilli())
+	}
+	c.watermark, c.produced = max(c.watermark, stamp), max(c.produced, stamp)
+	m := Message{Topic: topic, Partition: int32(partition), Offset: r.Offset, Timestamp: stamp, Watermark: c.watermark, Value: r.Value}
+	rows, refused := c.rows.Len(), int64(0)
+	if err := d.Decode(m, c.rows, &c.deletes, func(q Quarantined) {
+		c.bad = append(c.bad, q)
+		refused += int64(len(q.Payload))
+	}); err != nil {
+		return err
+	}
+	decoded := int64(c.rows.Len()-rows) * int64(4*d.spec.Dim()+rowBytes)
+	c.bytes += max(decoded, int64(len(r.Value))) + refused
+	return nil
+}
+
+// commit writes what is in the cut, and then the record that makes it part of the index. Whatever does not answer is
+// asked until it does. An error that wraps schemas.ErrFenced means that another ingestor was first.
+func (p *partition) commit(ctx context.Context, c *cut) error {
+	started := time.Now()
+	record := &schemas.Commit{
+		Format:    schemas.CommitFormat,
+		Partition: p.id,
+		Start:     c.start,
+		End:       c.end,
+		Rows:      c.rows.Len(),
+		Deletes:   len(c.deletes),
+		Watermark: c.watermark,
+		Produced:  c.produced,
+	}
+	if err := p.putObjects(ctx, c, record); err != nil {
+		return err
+	}
+	if err := p.append(ctx, record); err != nil {
+		return err
+	}
+	p.metrics.committed(record, time.Since(started).Seconds())
+	return nil
+}
+
+// putObjects stores the objects of a cut and names them in its record.
+func (p *partition) putObjects(ctx context.Context, c *cut, record *schemas.Commit) error {
+	log := p.o.Log
+	g, ctx := errgroup.WithContext(ctx)
+	if c.rows.Len() > 0 {
+		mdl := p.follower.current.Load()
+		if mdl != nil {
+			record.Model = mdl.ID()
+		}
+		g.Go(func() error {
+			body, err := segment.Write(log.Spec(), mdl, p.o.Level, c.rows)
+			if err != nil {
+				return fmt.Errorf("write segment of %v: %w", p.span(record), err)
+			}
+			return p.put(ctx, log.PutSegment, record, body, &record.Segment)
+		})
+	}
+	if len(c.deletes) > 0 {
+		g.Go(func() error {
+			body, err := segment.WriteTombstones(c.deletes)
+			if err != nil {
+				return fmt.Errorf("write tombstones of %v: %w", p.span(record), err)
+			}
+			return p.put(ctx, log.PutTombstones, record, body, &record.Tombstones)
+		})
+	}
+	if len(c.bad) > 0 {
+		record.Quarantined = map[string]int{}
+		for _, q := range c.bad {
+			record.Quarantined[q.Reason]++
+		}
+		g.Go(func() error {
+			body, err := WriteQuarantine(c.bad)
+			if err != nil {
+				return fmt.Errorf("write quarantine of %v: %w", p.span(record), err)
+			}
+			return p.put(ctx, log.PutQuarantine, record, body, &record.Quarantine)
+		})
+	}
+	return g.Wait()
+}
+
+// put stores one object with a method of the log.
+func (p *partition) put(ctx context.Context, method func(context.Context, int, int64, []byte) (schemas.Object, error), record *schemas.Commit, body []byte, into **schemas.Object) error {
+	return p.insist(ctx, "put", func() error {
+		object, err := method(ctx, p.id, record.Start, body)
+		if err == nil {
+			*into = &object
+		}
+		return err
+	})
+}
+
+// append writes the record. Asked again it is the very same record, so that the store can tell whether it is there.
+func (p *partition) append(ctx context.Context, record *schemas.Commit) error {
+	id, err := uuid.NewRandom()
+	if err != nil {
+		return fmt.Errorf("writer id of %v: %w", p.span(record), err)
+	}
+	record.Writer = p.o.Writer + "-" + id.String()
+	record.Created = time.Now().UTC()
+	return p.insist(ctx, "append", func() error { return p.o.Log.Append(ctx, record) })
+}
+
+// span names the range of a record in errors.
+func (p *partition) span(record *schemas.Commit) string {
+	return fmt.Sprintf("%s/%d [%d, %d)", p.o.Log.Spec().Topic.Name, p.id, record.Start, record.End)
+}

@@ -1,0 +1,275 @@
+package ingest
+
+import (
+	"encoding/binary"
+
+	"github.com/adastream/adastream/schemas"
+)
+
+// Guard checks that a message is one complete Arrow IPC stream that claims no more than it has, before any other code
+// reads it. The error is a *[Fault] or nil.
+//
+// Arrow libraries trust the metadata of a stream: they allocate what it claims, follow its offsets, and take a stream
+// that is cut at a message boundary for a shorter one. Guard walks the framing and the flatbuffers with every access
+// checked, and makes sure that:
+//   - the stream begins with its only schema and ends, exactly, with the end-of-stream mark;
+//   - there are no more bytes, rows, columns and batches than the limits allow, after decompression as well;
+//   - columns have types whose layouts are known here: null, integers, floats, bool, utf8, large_utf8, timestamp,
+//     fixed_size_binary, lists and fixed-size lists of those, and dictionaries of utf8 and large_utf8;
+//   - every batch has the nodes and buffers that the schema asks for, and every buffer lies inside its body, on a
+//     boundary of 8 bytes, beside the others;
+//   - dictionaries are whole: a delta would make each batch carry its own copy of everything before it.
+//
+// What is inside the buffers is not looked at: offsets and indices are checked by [Decoder]. The working memory of a
+// decompressor is not counted; the libraries bound it to 512 MiB, and one is in use at a time.
+func Guard(message []byte, limits Limits) error {
+	if _, fault := scan(message, limits.withDefaults(), nil); fault != nil {
+		return fault
+	}
+	return nil
+}
+
+// frame is one message of a stream: its flatbuffer and its body, both aliasing the stream.
+type frame struct {
+	metadata, body []byte
+}
+
+const (
+	continuation = 0xffffffff // before the length of the metadata, since Arrow 0.15
+	prefixBytes  = 8          // continuation and length
+	alignment    = 8          // of metadata, bodies and buffers, in bytes
+)
+
+// Values of MessageHeader, MetadataVersion and CompressionType in Arrow's Message.fbs and Schema.fbs.
+const (
+	headerSchema      = 1
+	headerDictionary  = 2
+	headerRecordBatch = 3
+
+	metadataV4 = 3
+	metadataV5 = 4
+
+	codecLZ4Frame = 0
+	codecZSTD     = 1
+)
+
+// scan appends the frames of a stream to frames, and returns them without the end-of-stream mark.
+func scan(stream []byte, limits Limits, frames []frame) ([]frame, *Fault) {
+	if len(stream) > limits.MaxMessage {
+		return nil, faultf(schemas.ReasonTooLarge, "message has %d bytes, allowed: %d", len(stream), limits.MaxMessage)
+	}
+	if fault := recognise(stream); fault != nil {
+		return nil, fault
+	}
+	g := guard{limits: limits, uncompressed: limits.MaxUncompressed}
+	for at := 0; ; {
+		next, end, fault := g.frame(stream, at)
+		if fault != nil {
+			return nil, fault
+		}
+		if next.metadata == nil {
+			if end != len(stream) {
+				return nil, faultf(schemas.ReasonMalformed, "%d bytes after the end of the stream", len(stream)-end)
+			}
+			if len(frames) == 0 {
+				return nil, faultf(schemas.ReasonMalformed, "stream has no schema")
+			}
+			return frames, nil
+		}
+		frames, at = append(frames, next), end
+	}
+}
+
+// recognise gives the commonest mistakes their name.
+func recognise(stream []byte) *Fault {
+	switch {
+	case len(stream) == 0:
+		return faultf(schemas.ReasonMalformed, "message is empty, needed: an Arrow IPC stream; to remove an item send its id with op %q", schemas.OpDelete)
+	case len(stream) >= 6 && string(stream[:6]) == "ARROW1":
+		return faultf(schemas.ReasonMalformed, "message is an Arrow IPC file, needed: an Arrow IPC stream")
+	case len(stream) < prefixBytes || binary.LittleEndian.Uint32(stream) != continuation:
+		return faultf(schemas.ReasonMalformed, "message is no Arrow IPC stream of Arrow 0.15 or later: it does not begin with ff ff ff ff and a length")
+	}
+	return nil
+}
+
+// guard is what is known of a stream so far.
+type guard struct {
+	limits       Limits
+	schema       bool  // seen
+	columns      int   // fields, nested ones included: nodes of each record batch
+	buffers      int   // of each record batch
+	batches      int   // record and dictionary batches
+	rows         int64 // of all record batches
+	uncompressed int64 // bytes that buffers may still have
+}
+
+// frame checks the message at an offset of the stream and returns where it ends. A frame without metadata is the
+// end-of-stream mark.
+func (g *guard) frame(stream []byte, at int) (frame, int, *Fault) {
+	rest := stream[at:]
+	if len(rest) < prefixBytes {
+		return frame{}, 0, faultf(schemas.ReasonMalformed, "stream of %d bytes is cut: no end-of-stream mark", len(stream))
+	}
+	if binary.LittleEndian.Uint32(rest) != continuation {
+		return frame{}, 0, faultf(schemas.ReasonMalformed, "no message begins at %d: found %x", at, rest[:4])
+	}
+	length := int64(int32(binary.LittleEndian.Uint32(rest[4:])))
+	rest = rest[prefixBytes:]
+	switch {
+	case length == 0:
+		return frame{}, at + prefixBytes, nil
+	case length > int64(g.limits.MaxMetadata):
+		return frame{}, 0, faultf(schemas.ReasonTooLarge, "metadata at %d has %d bytes, allowed: %d", at, length, g.limits.MaxMetadata)
+	case length < 0 || length%alignment != 0 || length > int64(len(rest)):
+		return frame{}, 0, faultf(schemas.ReasonMalformed, "metadata at %d claims %d bytes, there are %d", at, length, len(rest))
+	}
+	m := newMetadata(rest[:length:length])
+	rest = rest[length:]
+	message := m.root()
+	bodyLength := message.int64(3)
+	if m.fault == nil && (bodyLength < 0 || bodyLength%alignment != 0 || bodyLength > int64(len(rest))) {
+		m.fail(schemas.ReasonMalformed, "body at %d claims %d bytes, there are %d", len(stream)-len(rest), bodyLength, len(rest))
+	}
+	if m.fault != nil {
+		return frame{}, 0, m.fault
+	}
+	body := rest[:bodyLength:bodyLength]
+	g.message(message, body)
+	return frame{m.bytes, body}, len(stream) - len(rest) + len(body), m.fault
+}
+
+// message checks a Message table: version, header type, header, body length, custom metadata.
+func (g *guard) message(t table, body []byte) {
+	m := t.m
+	if v := t.int16(0); v != metadataV4 && v != metadataV5 {
+		m.fail(schemas.ReasonMalformed, "metadata version %d, allowed: V4 and V5", v+1)
+	}
+	kind := t.uint8(1)
+	header, ok := t.child(2)
+	if !ok {
+		m.fail(schemas.ReasonMalformed, "message of kind %d has no header", kind)
+	}
+	t.pairs(4)
+	if m.fault != nil {
+		return
+	}
+	if kind != headerSchema && !g.schema {
+		m.fail(schemas.ReasonMalformed, "stream begins with a message of kind %d, needed: a schema", kind)
+		return
+	}
+	switch kind {
+	case headerSchema:
+		if g.schema {
+			m.fail(schemas.ReasonMalformed, "stream has a second schema")
+			return
+		}
+		g.schema = true
+		g.schemaTable(header)
+	case headerDictionary:
+		g.countBatch(m)
+		g.dictionary(header, body)
+	case headerRecordBatch:
+		g.countBatch(m)
+		g.rows += g.batch(header, body, g.columns, g.buffers)
+		if g.rows > int64(g.limits.MaxRows) {
+			m.fail(schemas.ReasonTooLarge, "message has %d rows or more, allowed: %d", g.rows, g.limits.MaxRows)
+		}
+	default:
+		m.fail(schemas.ReasonMalformed, "message of kind %d, allowed: schema, dictionary and record batches", kind)
+	}
+}
+
+func (g *guard) countBatch(m *metadata) {
+	if g.batches++; g.batches > g.limits.MaxBatches {
+		m.fail(schemas.ReasonTooLarge, "message has more than %d batches", g.limits.MaxBatches)
+	}
+}
+
+// dictionary checks a DictionaryBatch table: id, data, is delta. Its values are utf8 or large_utf8: the schema allows no
+// other.
+func (g *guard) dictionary(t table, body []byte) {
+	t.int64(0)
+	if t.uint8(2) != 0 {
+		t.m.fail(schemas.ReasonSchema, "dictionary is a delta, needed: whole dictionaries, or one record batch in a message")
+	}
+	data, ok := t.child(1)
+	if !ok {
+		t.m.fail(schemas.ReasonMalformed, "dictionary batch has no data")
+		return
+	}
+	g.batch(data, body, 1, layouts[typeUTF8].buffers)
+}
+
+// batch checks a RecordBatch table: length, nodes, buffers, compression. It returns the number of rows.
+func (g *guard) batch(t table, body []byte, nodes, buffers int) int64 {
+	m := t.m
+	rows := t.int64(0)
+	if rows < 0 || rows > int64(g.limits.MaxRows) {
+		m.fail(schemas.ReasonTooLarge, "batch claims %d rows, allowed: %d", rows, g.limits.MaxRows)
+	}
+	const pair = 16 // bytes of a FieldNode and of a Buffer: two int64
+	at, n := t.vector(1, pair)
+	if m.fault == nil && n != int64(nodes) {
+		m.fail(schemas.ReasonMalformed, "batch has %d field nodes, its schema needs %d", n, nodes)
+	}
+	// No value takes less than a bit.
+	most := 8 * g.limits.MaxUncompressed
+	for i := int64(0); i < n && m.fault == nil; i++ {
+		length, nulls := m.int64(at+pair*i), m.int64(at+pair*i+8)
+		if length < 0 || length > most || nulls < 0 || nulls > length {
+			m.fail(schemas.ReasonMalformed, "field node %d claims %d values of which %d are null", i, length, nulls)
+		}
+	}
+	compression, compressed := t.child(3)
+	if compressed {
+		if codec := compression.uint8(0); codec != codecLZ4Frame && codec != codecZSTD {
+			m.fail(schemas.ReasonMalformed, "compression codec %d, allowed: LZ4_FRAME and ZSTD", codec)
+		}
+		if method := compression.uint8(1); method != 0 {
+			m.fail(schemas.ReasonMalformed, "compression method %d, allowed: 0", method)
+		}
+	}
+	at, n = t.vector(2, pair)
+	if m.fault == nil && n != int64(buffers) {
+		m.fail(schemas.ReasonMalformed, "batch has %d buffers, its schema needs %d", n, buffers)
+	}
+	claimed := int64(0)
+	for i := int64(0); i < n && m.fault == nil; i++ {
+		offset, length := m.int64(at+pair*i), m.int64(at+pair*i+8)
+		if offset < 0 || length < 0 || length > int64(len(body)) || offset > int64(len(body))-length || offset%alignment != 0 {
+			m.fail(schemas.ReasonMalformed, "buffer %d claims %d bytes at %d of a body of %d", i, length, offset, len(body))
+			break
+		}
+		if claimed += length; claimed > int64(len(body)) {
+			m.fail(schemas.ReasonMalformed, "buffers claim more than the %d bytes of their body", len(body))
+			break
+		}
+		g.spend(m, body[offset:offset+length], compressed)
+	}
+	return rows
+}
+
+// spend takes what a buffer has after decompression from what is left of the budget.
+func (g *guard) spend(m *metadata, buffer []byte, compressed bool) {
+	size := int64(len(buffer))
+	if compressed && size > 0 {
+		if size < 8 {
+			m.fail(schemas.ReasonMalformed, "compressed buffer of %d bytes has no length", size)
+			return
+		}
+		size -= 8
+		if claim := int64(binary.LittleEndian.Uint64(buffer)); claim != -1 { // -1: stored as it is
+			size = claim
+		}
+	}
+	if size < 0 {
+		m.fail(schemas.ReasonMalformed, "compressed buffer claims %d bytes", size)
+		return
+	}
+	if size > g.uncompressed {
+		m.fail(schemas.ReasonTooLarge, "buffers claim %d bytes more than the %d allowed after decompression", size-g.uncompressed, g.limits.MaxUncompressed)
+		return
+	}
+	g.uncompressed -= size
+}

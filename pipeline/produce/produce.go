@@ -1,0 +1,230 @@
+// Package produce turns Arrow record batches into the messages of an index's topic.
+//
+// Every row goes to the partition of its id, so all versions of an item stand in one partition in the order in which they
+// were made; that is what makes the last one win. A message is one complete Arrow IPC stream with the schema of its
+// source, and one batch of rows becomes at most one message for each partition.
+package produce
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/compute"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/google/uuid"
+
+	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/schemas"
+)
+
+// Sender takes messages; *source.Producer is one.
+type Sender interface {
+	Send(ctx context.Context, messages ...source.Message) error
+}
+
+// Batch splits batch by the partition of each row's id, and sends what comes out. Rows with a null id go to partition 0:
+// the ingestor is to quarantine them, not the producer to lose them. It returns the number of rows that were acknowledged.
+func Batch(ctx context.Context, to Sender, partitions int, batch arrow.RecordBatch) (int64, error) {
+	messages, err := Messages(ctx, partitions, batch)
+	if err != nil {
+		return 0, err
+	}
+	if err := to.Send(ctx, messages...); err != nil {
+		return 0, err
+	}
+	return batch.NumRows(), nil
+}
+
+// Messages splits batch by the partition of each row's id.
+func Messages(ctx context.Context, partitions int, batch arrow.RecordBatch) ([]source.Message, error) {
+	rows, err := byPartition(partitions, batch)
+	if err != nil {
+		return nil, err
+	}
+	var messages []source.Message
+	for p, indices := range rows {
+		if indices.Len() == 0 {
+			continue
+		}
+		part, err := take(ctx, batch, indices.NewInt64Array())
+		if err != nil {
+			return nil, fmt.Errorf("rows of partition %d: %w", p, err)
+		}
+		value, err := Encode(part)
+		part.Release()
+		if err != nil {
+			return nil, fmt.Errorf("rows of partition %d: %w", p, err)
+		}
+		messages = append(messages, source.Message{Partition: p, Value: value})
+	}
+	return messages, nil
+}
+
+// Encode writes batch as one complete Arrow IPC stream.
+func Encode(batch arrow.RecordBatch) ([]byte, error) {
+	var b bytes.Buffer
+	w := ipc.NewWriter(&b, ipc.WithSchema(batch.Schema()))
+	if err := w.Write(batch); err != nil {
+		return nil, fmt.Errorf("encode message: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("encode message: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+func byPartition(partitions int, batch arrow.RecordBatch) ([]*array.Int64Builder, error) {
+	found := batch.Schema().FieldIndices(schemas.ColumnID)
+	if len(found) != 1 {
+		return nil, fmt.Errorf("column %q: there are %d, there must be exactly one", schemas.ColumnID, len(found))
+	}
+	ids := batch.Column(found[0])
+	text, err := idText(ids)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]*array.Int64Builder, partitions)
+	for p := range rows {
+		rows[p] = array.NewInt64Builder(memory.DefaultAllocator)
+	}
+	for i := range ids.Len() {
+		p := 0
+		if ids.IsValid(i) {
+			p = source.PartitionOf(text(i), partitions)
+		}
+		rows[p].Append(int64(i))
+	}
+	return rows, nil
+}
+
+// idText returns the canonical text of an id, see schemas.StoredID.
+func idText(ids arrow.Array) (func(i int) string, error) {
+	switch ids := ids.(type) {
+	case *array.String:
+		return ids.Value, nil
+	case *array.LargeString:
+		return ids.Value, nil
+	case *array.Int64:
+		return func(i int) string { return strconv.FormatInt(ids.Value(i), 10) }, nil
+	case *array.Uint64:
+		return func(i int) string { return strconv.FormatUint(ids.Value(i), 10) }, nil
+	case *array.FixedSizeBinary:
+		if w := ids.DataType().(*arrow.FixedSizeBinaryType).ByteWidth; w == 16 {
+			return func(i int) string { return uuid.UUID(ids.Value(i)).String() }, nil
+		}
+	}
+	return nil, fmt.Errorf("column %q: type %s, allowed: utf8, large_utf8, int64, uint64, fixed_size_binary[16]", schemas.ColumnID, ids.DataType())
+}
+
+func take(ctx context.Context, batch arrow.RecordBatch, indices arrow.Array) (arrow.RecordBatch, error) {
+	defer indices.Release()
+	columns := make([]arrow.Array, batch.NumCols())
+	defer func() {
+		for _, c := range columns {
+			if c != nil {
+				c.Release()
+			}
+		}
+	}()
+	for i, c := range batch.Columns() {
+		taken, err := compute.TakeArray(ctx, c, indices)
+		if err != nil {
+			return nil, fmt.Errorf("column %q: %w", batch.ColumnName(i), err)
+		}
+		columns[i] = taken
+	}
+	return array.NewRecordBatch(batch.Schema(), columns, int64(indices.Len())), nil
+}
+
+// Reader yields the record batches of an Arrow IPC file or stream, whichever it is.
+type Reader struct {
+	schema *arrow.Schema
+	next   func() (arrow.RecordBatch, error)
+	rows   int64 // -1 when it is a stream
+}
+
+// Open reads an Arrow IPC file from f if f can seek and is one, else a stream.
+func Open(f io.Reader) (*Reader, error) {
+	if at, ok := f.(ipc.ReadAtSeeker); ok {
+		if r, err := ipc.NewFileReader(at); err == nil {
+			return fileReader(r)
+		}
+		if _, err := at.Seek(0, io.SeekStart); err != nil {
+			return streamReader(f)
+		}
+	}
+	return streamReader(f)
+}
+
+func streamReader(f io.Reader) (*Reader, error) {
+	r, err := ipc.NewReader(f)
+	if err != nil {
+		return nil, fmt.Errorf("neither an Arrow IPC file nor a stream: %w", err)
+	}
+	return &Reader{schema: r.Schema(), rows: -1, next: func() (arrow.RecordBatch, error) {
+		if !r.Next() {
+			if err := r.Err(); err != nil {
+				return nil, err
+			}
+			return nil, io.EOF
+		}
+		return r.RecordBatch(), nil
+	}}, nil
+}
+
+func fileReader(r *ipc.FileReader) (*Reader, error) {
+	rows := int64(0)
+	for i := range r.NumRecords() {
+		b, err := r.RecordBatch(i)
+		if err != nil {
+			return nil, fmt.Errorf("batch %d: %w", i, err)
+		}
+		rows += b.NumRows()
+		b.Release()
+	}
+	i := 0
+	return &Reader{schema: r.Schema(), rows: rows, next: func() (arrow.RecordBatch, error) {
+		if i == r.NumRecords() {
+			return nil, io.EOF
+		}
+		i++
+		return r.RecordBatch(i - 1)
+	}}, nil
+}
+
+// Schema is that of all batches.
+func (r *Reader) Schema() *arrow.Schema { return r.schema }
+
+// Rows is how many rows there are in all, or -1 when that is not known.
+func (r *Reader) Rows() int64 { return r.rows }
+
+// Next returns a batch, or io.EOF after the last one.
+func (r *Reader) Next() (arrow.RecordBatch, error) { return r.next() }
+
+// All sends everything that r has, in batches of at most rows rows, and calls done with the rows of each batch that was
+// acknowledged.
+func All(ctx context.Context, to Sender, partitions int, r *Reader, rows int64, done func(rows int64)) error {
+	for {
+		batch, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for from := int64(0); from < batch.NumRows(); from += rows {
+			n, err := Batch(ctx, to, partitions, batch.NewSlice(from, min(from+rows, batch.NumRows())))
+			if err != nil {
+				return err
+			}
+			done(n)
+		}
+	}
+}

@@ -1,0 +1,122 @@
+// Package replica brings the objects that a manifest names to this machine: fetched through the cache, verified against
+// their sha256, mapped and opened. Builder and query node read generations through it.
+package replica
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+// Part is an opened segment or chunk together with the mappings that it reads from. It is counted: it stays mapped
+// until each of its holders has released it.
+type Part struct {
+	*segment.Part
+	mapped []*store.Mapped
+	held   atomic.Int32
+}
+
+// Share adds a holder.
+func (p *Part) Share() *Part {
+	p.held.Add(1)
+	return p
+}
+
+// Release ends one hold. After the last one nothing may read the part, or a string that came from it.
+func (p *Part) Release() {
+	if p.held.Add(-1) > 0 {
+		return
+	}
+	for _, m := range p.mapped {
+		m.Release()
+	}
+}
+
+// Segment opens a delta segment.
+func Segment(ctx context.Context, c *store.Cache, spec *schemas.Spec, s schemas.Segment) (*Part, error) {
+	return open(ctx, c, []schemas.Object{s.Object}, func(bytes [][]byte) (*segment.Part, error) {
+		return segment.OpenSegment(spec, s.ID, bytes[0])
+	})
+}
+
+// Chunk opens a chunk without its originals: all that a query needs.
+func Chunk(ctx context.Context, c *store.Cache, spec *schemas.Spec, ch schemas.Chunk) (*Part, error) {
+	return open(ctx, c, []schemas.Object{ch.Rows, ch.Codes}, func(bytes [][]byte) (*segment.Part, error) {
+		return segment.OpenChunk(spec, ch, bytes[0], bytes[1], nil)
+	})
+}
+
+// ChunkWithVectors opens a chunk with its originals: what training, merging and exact search need.
+func ChunkWithVectors(ctx context.Context, c *store.Cache, spec *schemas.Spec, ch schemas.Chunk) (*Part, error) {
+	return open(ctx, c, []schemas.Object{ch.Rows, ch.Codes, ch.Vectors}, func(bytes [][]byte) (*segment.Part, error) {
+		return segment.OpenChunk(spec, ch, bytes[0], bytes[1], bytes[2])
+	})
+}
+
+func open(ctx context.Context, c *store.Cache, objects []schemas.Object, read func([][]byte) (*segment.Part, error)) (*Part, error) {
+	p := &Part{}
+	p.held.Store(1)
+	bytes := make([][]byte, len(objects))
+	for i, o := range objects {
+		mapped, err := c.Fetch(ctx, store.Ref(o))
+		if err != nil {
+			p.Release()
+			return nil, err
+		}
+		p.mapped = append(p.mapped, mapped)
+		bytes[i] = mapped.Bytes()
+	}
+	var err error
+	if p.Part, err = read(bytes); err != nil {
+		p.Release()
+		return nil, fmt.Errorf("%s: %w", objects[0].Key, err)
+	}
+	return p, nil
+}
+
+// Model reads the model of a generation.
+func Model(ctx context.Context, c *store.Cache, ref schemas.ModelRef) (*model.Model, error) {
+	m, err := read(ctx, c, ref.Object, func(_ string, data []byte) (*model.Model, error) { return model.Parse(data) })
+	if err != nil {
+		return nil, err
+	}
+	if m.ID() != ref.ID {
+		return nil, fmt.Errorf("%w: %s: holds model %s, not %s", schemas.ErrCorrupt, ref.Key, m.ID(), ref.ID)
+	}
+	return m, nil
+}
+
+// Dead reads the dead rows of a generation by part. No object means none.
+func Dead(ctx context.Context, c *store.Cache, o *schemas.Object) (map[string]*roaring.Bitmap, error) {
+	if o == nil {
+		return nil, nil
+	}
+	return read(ctx, c, *o, segment.ReadDead)
+}
+
+// Tombstones reads deletes.
+func Tombstones(ctx context.Context, c *store.Cache, o schemas.Object) ([]segment.Tombstone, error) {
+	return read(ctx, c, o, segment.ReadTombstones)
+}
+
+// read parses a small object. What parse returns does not alias its data.
+func read[T any](ctx context.Context, c *store.Cache, o schemas.Object, parse func(name string, data []byte) (T, error)) (T, error) {
+	var none T
+	mapped, err := c.Fetch(ctx, store.Ref(o))
+	if err != nil {
+		return none, err
+	}
+	defer mapped.Release()
+	v, err := parse(o.Key, mapped.Bytes())
+	if err != nil {
+		return none, fmt.Errorf("%s: %w", o.Key, err)
+	}
+	return v, nil
+}

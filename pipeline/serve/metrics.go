@@ -1,0 +1,66 @@
+package serve
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/schemas"
+)
+
+type metrics struct {
+	requests                             *prometheus.CounterVec
+	searchSeconds                        prometheus.Histogram
+	loadFailures, swaps                  prometheus.Counter
+	generation, liveRows, produced       prometheus.Gauge
+	swapSeconds, freshnessSeconds        prometheus.Histogram
+	listsProbed, codesScanned, refinedTo prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	f := promauto.With(r)
+	counter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: name, Help: help})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return f.NewGauge(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "query", Name: name, Help: help})
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return f.NewHistogram(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "query", Name: name, Help: help, Buckets: buckets})
+	}
+	return &metrics{
+		requests: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "requests_total",
+			Help: "Requests of the query API by route and status code."}, []string{"route", "code"}),
+		searchSeconds:    histogram("search_seconds", "Time of a search, without reading the request and writing the answer.", prometheus.ExponentialBuckets(25e-6, 2, 16)),
+		loadFailures:     counter("load_failures_total", "Times that the newest generation could not be loaded; the old one went on serving."),
+		swaps:            counter("swaps_total", "Generations taken into service."),
+		generation:       gauge("generation", "Generation that is served."),
+		liveRows:         gauge("live_rows", "Rows that a query can find."),
+		produced:         gauge("newest_record_timestamp_seconds", "Timestamp of the newest record that is searchable, seconds since the epoch."),
+		swapSeconds:      histogram("swap_seconds", "Time to fetch, verify, map and swap in a generation.", prometheus.ExponentialBuckets(0.002, 2, 14)),
+		freshnessSeconds: histogram("freshness_seconds", "From the timestamp of a generation's newest record to its being searchable here.", prometheus.ExponentialBuckets(0.1, 1.5, 16)),
+		listsProbed:      counter("lists_probed_total", "Lists probed."),
+		codesScanned:     counter("codes_scanned_total", "Codes scanned."),
+		refinedTo:        counter("rows_refined_total", "Rows scored on their int8 vectors."),
+	}
+}
+
+func (m *metrics) swapped(g *schemas.Manifest, took time.Duration) {
+	m.swaps.Inc()
+	m.generation.Set(float64(g.Generation))
+	m.liveRows.Set(float64(g.LiveRows))
+	m.swapSeconds.Observe(took.Seconds())
+	if g.Produced > 0 {
+		m.produced.Set(float64(g.Produced) / 1000)
+		m.freshnessSeconds.Observe(time.Since(time.UnixMilli(g.Produced)).Seconds())
+	}
+}
+
+func (m *metrics) searched(u search.Usage, took time.Duration) {
+	m.searchSeconds.Observe(took.Seconds())
+	m.listsProbed.Add(float64(u.Lists))
+	m.codesScanned.Add(float64(u.Codes))
+	m.refinedTo.Add(float64(u.Refined))
+}

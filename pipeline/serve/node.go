@@ -1,0 +1,320 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/index/snapshot"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/replica"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+// Options of a Node. Log and Cache are required; the zero value of everything else works.
+type Options struct {
+	Log   *commit.Log
+	Cache *store.Cache // local copies of the objects of the generations that are served
+	Level avx.Level
+
+	PollEvery  time.Duration // between two looks at the channel; 0 is 250 ms
+	MaxK       int           // most results of a query; 0 is 1000
+	MaxBody    int64         // bytes of a request; 0 is 1 MiB
+	MaxRunning int           // queries at a time, others wait; 0 is 64
+	Timeout    time.Duration // of one query, waiting included; 0 is 5 s
+
+	Logger   *slog.Logger         // nil discards
+	Registry *prometheus.Registry // nil makes a new one; Ops serves it at /metrics
+}
+
+// Validate joins all faults of o.
+func (o Options) Validate() error {
+	var faults []error
+	if o.Log == nil {
+		faults = append(faults, errors.New("query log: missing"))
+	}
+	if o.Cache == nil {
+		faults = append(faults, errors.New("query cache: missing"))
+	}
+	for _, f := range []struct {
+		name string
+		bad  bool
+		v    any
+		zero string
+	}{
+		{"poll interval", o.PollEvery < 0, o.PollEvery, "250ms"},
+		{"max k", o.MaxK < 0, o.MaxK, "1000"},
+		{"max body", o.MaxBody < 0, o.MaxBody, "1 MiB"},
+		{"max running", o.MaxRunning < 0, o.MaxRunning, "64"},
+		{"timeout", o.Timeout < 0, o.Timeout, "5s"},
+	} {
+		if f.bad {
+			faults = append(faults, fmt.Errorf("query %s %v: must be positive, or 0 for %s", f.name, f.v, f.zero))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func (o Options) withDefaults() Options {
+	if o.PollEvery == 0 {
+		o.PollEvery = 250 * time.Millisecond
+	}
+	if o.MaxK == 0 {
+		o.MaxK = 1000
+	}
+	if o.MaxBody == 0 {
+		o.MaxBody = 1 << 20
+	}
+	if o.MaxRunning == 0 {
+		o.MaxRunning = 64
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 5 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	return o
+}
+
+// Node serves one index. Its handlers may be used while Run runs, and answer 503 until a first generation is loaded.
+type Node struct {
+	o       Options
+	spec    *schemas.Spec
+	metrics *metrics
+
+	recent    recent
+	current   atomic.Pointer[snapshot.Snapshot]
+	searchers sync.Pool     // *search.Searcher: scratch of one query at a time
+	running   chan struct{} // a place for each query that runs
+
+	mu       sync.Mutex
+	follow   error // why the newest generation could not be loaded, or nil
+	followed time.Time
+
+	// Owned by the goroutine of Run.
+	sequence int64 // of the channel record that is served
+	parts    map[string]*replica.Part
+	model    *model.Model
+}
+
+// New returns a Node. It loads nothing until Run.
+func New(o Options) (*Node, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o = o.withDefaults()
+	n := &Node{
+		o: o, spec: o.Log.Spec(), metrics: newMetrics(o.Registry),
+		running: make(chan struct{}, o.MaxRunning),
+		parts:   map[string]*replica.Part{},
+		follow:  errors.New("no generation is loaded yet"),
+	}
+	n.searchers.New = func() any { return search.New(o.Level) }
+	return n, nil
+}
+
+// Run follows the channel until ctx ends, and returns nil then. Queries go on being answered from the last generation
+// after it; Close ends that.
+func (n *Node) Run(ctx context.Context) error {
+	pause := &backoff.ExponentialBackOff{InitialInterval: n.o.PollEvery, RandomizationFactor: 0.3, Multiplier: 2, MaxInterval: 10 * time.Second}
+	pause.Reset()
+	wait := time.Duration(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		err := n.advance(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		n.setFollow(err)
+		if err != nil {
+			n.metrics.loadFailures.Inc()
+			n.o.Logger.Error("could not follow the channel, serving what is loaded", "generation", n.generation(), "error", err)
+			wait = pause.NextBackOff()
+			continue
+		}
+		pause.Reset()
+		wait = n.o.PollEvery
+	}
+}
+
+// Close drops the node's hold of the current generation. Queries that run keep theirs; new ones get 503.
+func (n *Node) Close() {
+	if s := n.current.Swap(nil); s != nil {
+		s.Close()
+	}
+}
+
+// Ready says why a query would not be answered, or would be answered from a generation that is not the newest.
+func (n *Node) Ready() error {
+	if n.current.Load() == nil {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.follow != nil {
+			return n.follow
+		}
+		return errors.New("no generation has been promoted yet")
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.follow
+}
+
+func (n *Node) setFollow(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.follow = err
+	if err == nil {
+		n.followed = time.Now()
+	}
+}
+
+// hold returns the current snapshot with a reference taken, or nil before the first. The caller releases it.
+func (n *Node) hold() *snapshot.Snapshot {
+	for {
+		s := n.current.Load()
+		if s == nil || s.Acquire() {
+			return s
+		}
+		// It was closed between the load and the acquire: a newer one is there.
+	}
+}
+
+func (n *Node) generation() int64 {
+	s := n.hold()
+	if s == nil {
+		return 0
+	}
+	defer s.Release()
+	return s.Manifest().Generation
+}
+
+// advance loads the generation that the newest channel record names, if it is another than the current one.
+func (n *Node) advance(ctx context.Context) error {
+	ch, err := n.o.Log.Channel(ctx, n.sequence)
+	if err != nil || ch == nil {
+		return err
+	}
+	started := time.Now()
+	m, err := n.o.Log.Manifest(ctx, ch.Generation)
+	if err != nil {
+		return fmt.Errorf("generation %d: %w", ch.Generation, err)
+	}
+	s, fetched, err := n.open(ctx, m)
+	if err != nil {
+		return fmt.Errorf("generation %d: %w", ch.Generation, err)
+	}
+	old := n.current.Swap(s)
+	n.sequence = ch.Sequence
+	if old != nil {
+		old.Close()
+	}
+	took := time.Since(started)
+	n.metrics.swapped(m, took)
+	n.recent.add(swapInfo{Generation: m.Generation, At: time.Now(), Took: took.Round(time.Millisecond), LiveRows: m.LiveRows,
+		NewParts: fetched, Freshness: time.Since(time.UnixMilli(m.Produced)).Round(time.Millisecond)})
+	n.o.Logger.Info("serving", "generation", m.Generation, "live_rows", m.LiveRows, "new_parts", fetched, "took", took.Round(time.Millisecond))
+	return n.sweep(m)
+}
+
+// open makes a snapshot of m. Parts that the current generation has too are shared, not opened again.
+func (n *Node) open(ctx context.Context, m *schemas.Manifest) (s *snapshot.Snapshot, fetched int, err error) {
+	var held []*replica.Part // of the new snapshot
+	release := func() {
+		for _, p := range held {
+			p.Release()
+		}
+	}
+	defer func() {
+		if s == nil {
+			release()
+		}
+	}()
+	parts := make(map[string]*replica.Part, len(m.Chunks)+len(m.Segments))
+	add := func(id string, open func() (*replica.Part, error)) error {
+		p := n.parts[id]
+		if p == nil {
+			if p, err = open(); err != nil {
+				return err
+			}
+			fetched++
+		} else {
+			p.Share()
+		}
+		held = append(held, p)
+		parts[id] = p
+		return nil
+	}
+	for _, c := range m.Chunks {
+		if err := add(c.ID, func() (*replica.Part, error) { return replica.Chunk(ctx, n.o.Cache, n.spec, c) }); err != nil {
+			return nil, fetched, err
+		}
+	}
+	for _, sg := range m.Segments {
+		if err := add(sg.ID, func() (*replica.Part, error) { return replica.Segment(ctx, n.o.Cache, n.spec, sg) }); err != nil {
+			return nil, fetched, err
+		}
+	}
+	mdl := n.model
+	switch {
+	case m.Model == nil:
+		mdl = nil
+	case mdl == nil || mdl.ID() != m.Model.ID:
+		if mdl, err = replica.Model(ctx, n.o.Cache, *m.Model); err != nil {
+			return nil, fetched, err
+		}
+	}
+	dead, err := replica.Dead(ctx, n.o.Cache, m.Dead)
+	if err != nil {
+		return nil, fetched, err
+	}
+	opened := make([]*segment.Part, len(held))
+	for i, p := range held {
+		opened[i] = p.Part
+	}
+	if s, err = snapshot.Open(n.spec, m, mdl, opened, dead, release); err != nil {
+		return nil, fetched, err
+	}
+	n.parts, n.model = parts, mdl
+	return s, fetched, nil
+}
+
+// sweep frees the cache of files that the current generation does not use and no query has mapped.
+func (n *Node) sweep(m *schemas.Manifest) error {
+	keep := map[string]bool{}
+	for _, c := range m.Chunks {
+		keep[c.Rows.SHA256], keep[c.Codes.SHA256] = true, true
+	}
+	for _, s := range m.Segments {
+		keep[s.SHA256] = true
+	}
+	if m.Model != nil {
+		keep[m.Model.SHA256] = true
+	}
+	if m.Dead != nil {
+		keep[m.Dead.SHA256] = true
+	}
+	if _, err := n.o.Cache.Sweep(func(sha256 string) bool { return keep[sha256] }); err != nil {
+		return fmt.Errorf("sweep cache: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+package serve
+
+import (
+	"embed"
+	"fmt"
+	"html/template"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/adastream/adastream/schemas"
+)
+
+// Ops is the handler of the operator's port: GET /livez, /readyz, /metrics and a page at /. It only reads.
+func (n *Node) Ops() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := n.Ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(n.o.Registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /{$}", n.page)
+	return mux
+}
+
+//go:embed page.html
+var pageFile embed.FS
+
+var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMap{
+	"percent": func(f float64) string { return fmt.Sprintf("%.1f %%", 100*f) },
+	"ago":     func(t time.Time) string { return time.Since(t).Round(100 * time.Millisecond).String() },
+	"count":   thousands,
+}).ParseFS(pageFile, "page.html"))
+
+type pageData struct {
+	Spec    *schemas.Spec
+	Serving *servingInfo
+	Problem string
+	Swaps   []swapInfo
+}
+
+// page answers at a glance: is it healthy, how fresh, how good, how fast.
+func (n *Node) page(w http.ResponseWriter, r *http.Request) {
+	data := pageData{Spec: n.spec, Swaps: n.recent.list()}
+	if err := n.Ready(); err != nil {
+		data.Problem = err.Error()
+	}
+	if a, err := n.snapshots(r); err == nil {
+		data.Serving = a.(snapshotsAnswer).Serving
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	if err := pageTemplate.Execute(w, data); err != nil {
+		n.o.Logger.Error("status page", "error", err)
+	}
+}
+
+// thousands groups digits: 1234567 is "1 234 567".
+func thousands(n int64) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + " " + s[i:]
+	}
+	return s
+}

@@ -1,0 +1,147 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// Defaults of the zero [ProducerOptions].
+const (
+	DefaultMaxMessageBytes = 64 << 20
+	DefaultMaxAttempts     = 10
+	DefaultLinger          = 5 * time.Millisecond
+	DefaultWriteTimeout    = 30 * time.Second
+)
+
+// ProducerOptions tune a [Producer]; the zero value works.
+type ProducerOptions struct {
+	// MaxMessageBytes is the largest message, and the most that is sent to a
+	// partition at once. The topic's max.message.bytes has to allow it; it
+	// is 1 MiB unless configured. 0: DefaultMaxMessageBytes.
+	MaxMessageBytes int64
+	// BatchMessages is how many messages are sent to a partition at once.
+	// 0: one, because an Arrow message is a batch already. Programs that
+	// send many small messages set more, and MaxMessageBytes to the topic's
+	// max.message.bytes, which then bounds the sum.
+	BatchMessages int
+	// Linger is how long an incomplete batch waits for more messages.
+	// 0: DefaultLinger.
+	Linger time.Duration
+	// MaxAttempts bounds the tries for a batch. 0: DefaultMaxAttempts.
+	MaxAttempts int
+	// WriteTimeout bounds one try. 0: DefaultWriteTimeout.
+	WriteTimeout time.Duration
+	// Compression of the batches. 0: none.
+	Compression kafka.Compression
+}
+
+// Message is a record to be produced.
+type Message struct {
+	// Partition is where the message goes; see [PartitionOf].
+	Partition int
+	// Key and Value are not copied: they must not change before Send
+	// returns nil, nor ever after if it returns an error.
+	Key, Value []byte
+	// Time is the record's timestamp. Zero: now.
+	Time time.Time
+}
+
+// Producer sends messages to the topic and waits until all in-sync replicas have
+// them. It is safe for concurrent use.
+//
+// Failed tries are repeated, and the library has no idempotent producer, so a
+// message whose acknowledgement is lost is stored twice. The index is idempotent
+// by (id, version), so such doubles change no answer.
+type Producer struct {
+	c *Client
+	w *kafka.Writer
+}
+
+// NewProducer returns a producer that shares the connections of c.
+func (c *Client) NewProducer(o ProducerOptions) *Producer {
+	if o.MaxMessageBytes <= 0 {
+		o.MaxMessageBytes = DefaultMaxMessageBytes
+	}
+	if o.BatchMessages <= 0 {
+		o.BatchMessages = 1
+	}
+	if o.Linger <= 0 {
+		o.Linger = DefaultLinger
+	}
+	if o.MaxAttempts <= 0 {
+		o.MaxAttempts = DefaultMaxAttempts
+	}
+	if o.WriteTimeout <= 0 {
+		o.WriteTimeout = DefaultWriteTimeout
+	}
+	return &Producer{c: c, w: &kafka.Writer{
+		Addr:  c.addr,
+		Topic: c.o.Topic,
+		Balancer: kafka.BalancerFunc(func(m kafka.Message, _ ...int) int {
+			return m.Partition
+		}),
+		MaxAttempts:  o.MaxAttempts,
+		BatchSize:    o.BatchMessages,
+		BatchBytes:   o.MaxMessageBytes,
+		BatchTimeout: o.Linger,
+		ReadTimeout:  c.o.RequestTimeout,
+		WriteTimeout: o.WriteTimeout,
+		// Trap: the Writer's zero value is RequireNone, which loses errors.
+		RequiredAcks: kafka.RequireAll,
+		Compression:  o.Compression,
+		Transport:    c.transport,
+	}}
+}
+
+// Send produces msgs and returns when all of them are acknowledged or have
+// failed. Messages for one partition keep their order. After an error some of
+// them may be stored, or even be stored later: the whole call can be repeated.
+func (p *Producer) Send(ctx context.Context, msgs ...Message) error {
+	if len(msgs) == 0 {
+		return nil
+	}
+	// Also makes the Writer's metadata know a topic that is new.
+	ids, err := p.c.Partitions(ctx)
+	if err != nil {
+		return fmt.Errorf("produce: %w", err)
+	}
+	out := make([]kafka.Message, len(msgs))
+	for i, m := range msgs {
+		// Without this the Writer would try an unknown partition again and
+		// again. Partition ids are contiguous from 0.
+		if m.Partition < 0 || m.Partition >= len(ids) {
+			return fmt.Errorf("produce to %s: message %d: partition %d is outside [0, %d)", p.c.o.Topic, i, m.Partition, len(ids))
+		}
+		out[i] = kafka.Message{Partition: m.Partition, Key: m.Key, Value: m.Value, Time: m.Time}
+	}
+	if err := p.w.WriteMessages(ctx, out...); err != nil {
+		return fmt.Errorf("produce to %s: %w", p.c.o.Topic, writeError(err))
+	}
+	return nil
+}
+
+// writeError makes one classified error of what the Writer returns.
+func writeError(err error) error {
+	var each kafka.WriteErrors
+	if !errors.As(err, &each) {
+		return classify(err)
+	}
+	for _, e := range each {
+		if e != nil {
+			return fmt.Errorf("%d of %d messages failed, the first with: %w", each.Count(), len(each), classify(e))
+		}
+	}
+	return err
+}
+
+// Close waits for messages in flight. The client stays open.
+func (p *Producer) Close() error {
+	if err := p.w.Close(); err != nil {
+		return fmt.Errorf("close producer of %s: %w", p.c.o.Topic, err)
+	}
+	return nil
+}

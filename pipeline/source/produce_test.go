@@ -1,0 +1,105 @@
+package source_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/pipeline/source/sourcetest"
+)
+
+func TestProducePutsMessagesWhereToldInOrder(t *testing.T) {
+	c := sourcetest.Topic(t, 3, nil)
+	for _, batch := range []int{0, 7} {
+		p := c.NewProducer(source.ProducerOptions{BatchMessages: batch})
+		var msgs []source.Message
+		for i := range 30 {
+			msgs = append(msgs, source.Message{Partition: i % 3, Key: fmt.Appendf(nil, "%d", i), Value: fmt.Appendf(nil, "v%d", i)})
+		}
+		if err := p.Send(testContext(t), msgs...); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for part := range 3 {
+		var rs []source.Record
+		for next := int64(0); next < 20; {
+			b, err := c.Fetch(testContext(t), part, next, patience)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rs, next = append(rs, b.Records...), b.Next
+		}
+		for i, r := range rs {
+			if want := fmt.Sprintf("v%d", (i%10)*3+part); string(r.Value) != want || r.Timestamp.IsZero() {
+				t.Errorf("partition %d record %d: %s at %s, want %s", part, i, r.Value, r.Timestamp, want)
+			}
+		}
+	}
+}
+
+func TestProduceErrorsSurface(t *testing.T) {
+	c := sourcetest.Topic(t, 1, map[string]string{"max.message.bytes": "1000"})
+	p := c.NewProducer(source.ProducerOptions{MaxMessageBytes: 5000})
+	defer p.Close()
+	for _, tc := range []struct {
+		name string
+		m    source.Message
+		want error
+	}{
+		{"above our limit", source.Message{Value: make([]byte, 6000)}, source.ErrTooLarge},
+		{"above the broker's limit", source.Message{Value: make([]byte, 3000)}, source.ErrTooLarge},
+		{"no such partition", source.Message{Partition: 1}, nil},
+		{"negative partition", source.Message{Partition: -1}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			err := p.Send(testContext(t), tc.m)
+			if err == nil || errors.Is(err, source.ErrTransient) || tc.want != nil && !errors.Is(err, tc.want) {
+				t.Errorf("got %v", err)
+			}
+			t.Log(err)
+		})
+	}
+	if err := p.Send(testContext(t)); err != nil {
+		t.Errorf("nothing to send: %v", err)
+	}
+	b, err := c.Bounds(context.Background(), 0)
+	if err != nil || b.End != 0 {
+		t.Errorf("something was stored: %+v, %v", b, err)
+	}
+}
+
+// A fact about the library that NewProducer has to undo: the zero Writer does not
+// wait for an answer, so it reports success for what the broker refuses.
+func TestTrapZeroWriterLosesErrors(t *testing.T) {
+	c := sourcetest.Topic(t, 1, map[string]string{"max.message.bytes": "1000"})
+	w := &kafka.Writer{
+		Addr: kafka.TCP(c.Options().Brokers...), Topic: c.Options().Topic, BatchTimeout: time.Millisecond,
+		// The default transport's metadata may be older than the topic.
+		Transport: &kafka.Transport{},
+	}
+	defer w.Close()
+	if err := w.WriteMessages(testContext(t), kafka.Message{Value: make([]byte, 3000)}); err != nil {
+		t.Errorf("the library has changed, it now says: %v", err)
+	}
+}
+
+func BenchmarkSend(b *testing.B) {
+	c := sourcetest.Topic(b, 1, map[string]string{"max.message.bytes": fmt.Sprint(2 << 20)})
+	p := c.NewProducer(source.ProducerOptions{})
+	defer p.Close()
+	m := source.Message{Value: payload(1<<20, 1)}
+	b.SetBytes(1 << 20)
+	for b.Loop() {
+		if err := p.Send(b.Context(), m); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,91 @@
+// Package sourcetest gives tests a broker and topics of their own.
+//
+// By default the broker is the embedded one. With ADASTREAM_TEST_BROKERS, a
+// comma separated list of addresses, the same tests run against a real Kafka.
+package sourcetest
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/segmentio/kafka-go"
+
+	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/pipeline/source/embedded"
+)
+
+// BrokersEnv names the environment variable with the addresses of a real Kafka.
+const BrokersEnv = "ADASTREAM_TEST_BROKERS"
+
+// patience bounds each step of setting up and cleaning up.
+const patience = 30 * time.Second
+
+// Real reports whether the tests run against a real Kafka.
+func Real() bool { return os.Getenv(BrokersEnv) != "" }
+
+// Brokers returns the addresses of a broker that lives until the test ends: the
+// real one if there is one, else an embedded one of this test's own.
+func Brokers(t testing.TB) []string {
+	t.Helper()
+	if Real() {
+		return strings.Split(os.Getenv(BrokersEnv), ",")
+	}
+	b, err := embedded.Start(embedded.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return []string{b.Addr()}
+}
+
+// Topic returns a client for a fresh topic on Brokers, with the given number of
+// partitions and topic configs. The topic is deleted and the client closed when
+// the test ends.
+func Topic(t testing.TB, partitions int, config map[string]string) *source.Client {
+	t.Helper()
+	return TopicOn(t, source.Options{Brokers: Brokers(t)}, partitions, config)
+}
+
+// TopicOn is Topic with options, among them the brokers; an empty topic name is
+// filled with a random one.
+func TopicOn(t testing.TB, o source.Options, partitions int, config map[string]string) *source.Client {
+	t.Helper()
+	if o.Topic == "" {
+		o.Topic = "test-" + uuid.NewString()
+	}
+	c, err := source.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := c.CreateTopic(ctx, partitions, 1, config); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { DeleteTopic(t, c) })
+	return c
+}
+
+// DeleteTopic deletes the topic of c, if it exists.
+func DeleteTopic(t testing.TB, c *source.Client) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	o := c.Options()
+	tr := &kafka.Transport{TLS: o.TLS, SASL: o.SASL}
+	defer tr.CloseIdleConnections()
+	admin := kafka.Client{Addr: kafka.TCP(o.Brokers...), Transport: tr}
+	res, err := admin.DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: []string{o.Topic}})
+	if err != nil {
+		t.Errorf("delete topic %s: %v", o.Topic, err)
+		return
+	}
+	if err := res.Errors[o.Topic]; err != nil && err != kafka.UnknownTopicOrPartition {
+		t.Errorf("delete topic %s: %v", o.Topic, err)
+	}
+}

@@ -1,0 +1,158 @@
+package schemas
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	day    = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
+	sum    = strings.Repeat("0123456789abcdef", 4)
+	object = Object{Key: "k", Size: 1, SHA256: sum}
+)
+
+func smallCommit() *Commit {
+	return &Commit{Format: CommitFormat, Start: 10, End: 20, Watermark: 7, Produced: -1, Writer: "w", Created: day}
+}
+
+func fullCommit() *Commit {
+	c := smallCommit()
+	c.Segment, c.Rows, c.Model = &object, 3, sum
+	c.Tombstones, c.Deletes = &object, 2
+	c.Quarantine, c.Quarantined = &object, map[string]int{ReasonDims: 1, ReasonZero: 2}
+	return c
+}
+
+func gapCommit() *Commit {
+	c := smallCommit()
+	c.Gap = true
+	return c
+}
+
+func smallManifest() *Manifest {
+	return &Manifest{Format: ManifestFormat, Generation: 1, Builder: "b", Created: day, Checkpoint: map[string]int64{}}
+}
+
+func fullManifest() *Manifest {
+	return &Manifest{
+		Format: ManifestFormat, Generation: 2, Parent: 1, Builder: "b", Created: day,
+		Model:      &ModelRef{ID: sum, Object: object, TrainedRows: 5000, NList: 64},
+		Chunks:     []Chunk{{ID: sum, FirstList: 0, EndList: 64, NumRows: 5000, Rows: object, Codes: object, Vectors: object}},
+		Segments:   []Segment{{ID: sum, Object: object, NumRows: 90, Model: sum}, {ID: sum, Object: object, NumRows: 1}},
+		Tombstones: []Object{object}, Dead: &object, Checkpoint: map[string]int64{"0": 7, "99999": 1 << 62},
+		Watermark: 5, Produced: 6, LiveRows: 5080, DeadRows: 10, Moved: 1,
+		Lists:   &ListStats{NList: 64, Longest: 200, Mean: 78.125, Balance: 1.25, NonEmpty: 64},
+		Plans:   []PlanPoint{{NProbe: 4, ScanDims: 128, Refine: 100, Recall: 0.97, Low: 0.96, Scanned: 312.5, Micros: 80}},
+		Quality: &Quality{Recall: 0.9, Low: 0.8, High: 1, Queries: 256, Objective: 0.95, Measured: 2, Reason: "below"},
+	}
+}
+
+func promotion() *Channel {
+	return &Channel{Format: ChannelFormat, Sequence: 3, Generation: 2, Reason: "rollback", By: "mara", Created: day}
+}
+
+// parsers read a record and return it as it was given to be written.
+var parsers = map[string]func([]byte) (any, error){
+	"spec":     func(b []byte) (any, error) { return ParseSpec(b) },
+	"commit":   func(b []byte) (any, error) { return ParseCommit(b) },
+	"manifest": func(b []byte) (any, error) { return ParseManifest(b) },
+	"channel":  func(b []byte) (any, error) { return ParseChannel(b) },
+}
+
+// records are one or more of each kind, together with every optional field.
+func records() map[string][]any {
+	spec := validSpec()
+	return map[string][]any{
+		"spec":     {&spec},
+		"commit":   {smallCommit(), gapCommit(), fullCommit()},
+		"manifest": {smallManifest(), fullManifest()},
+		"channel":  {promotion()},
+	}
+}
+
+func TestRecordsReadBack(t *testing.T) {
+	for kind, examples := range records() {
+		for _, want := range examples {
+			got, err := parsers[kind](mustEncode(t, want))
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: read %+v, %v, want %+v", kind, got, err, want)
+			}
+		}
+	}
+}
+
+func TestParsersAreStrict(t *testing.T) {
+	for kind, examples := range records() {
+		good := string(mustEncode(t, examples[len(examples)-1]))
+		for name, body := range map[string]string{
+			"empty":             "",
+			"null":              "null",
+			"list":              "[" + good + "]",
+			"cut short":         good[:len(good)-1],
+			"bytes after it":    good + "x",
+			"two documents":     good + good,
+			"unknown field":     strings.Replace(good, `"format"`, `"extra":1,"format"`, 1),
+			"no format":         strings.Replace(good, `"format":1,`, "", 1),
+			"later format":      strings.Replace(good, `"format":1,`, `"format":2,`, 1),
+			"format as text":    strings.Replace(good, `"format":1,`, `"format":"1",`, 1),
+			"unknown sub-field": strings.Replace(good, `{"key"`, `{"etag":1,"key"`, 1),
+		} {
+			if body == good {
+				continue // the record has no such part
+			}
+			if got, err := parsers[kind]([]byte(body)); err == nil {
+				t.Errorf("%s: %s was read as %+v", kind, name, got)
+			}
+		}
+	}
+}
+
+func TestParsersCheck(t *testing.T) {
+	for name, test := range map[string]struct {
+		kind   string
+		record any
+		want   string
+	}{
+		"negative start": {"commit", &Commit{Format: 1, Start: -1, End: 1, Writer: "w"}, "range [-1, 1)"},
+		"empty range":    {"commit", &Commit{Format: 1, Start: 5, End: 5, Writer: "w"}, "range [5, 5)"},
+		"no writer":      {"commit", &Commit{Format: 1, Start: 5, End: 6}, `writer ""`},
+		"commit format":  {"commit", &Commit{Format: 3, Start: 5, End: 6, Writer: "w"}, "format 3 is not known here, allowed: 1"},
+		"generation 0":   {"manifest", &Manifest{Format: 1, Builder: "b"}, "generation 0"},
+		"no builder":     {"manifest", &Manifest{Format: 1, Generation: 4}, `builder ""`},
+		"promotion of 0": {"channel", &Channel{Format: 1, Sequence: 1}, "generation 0"},
+		"channel format": {"channel", &Channel{Format: 2, Sequence: 1, Generation: 1}, "format 2"},
+	} {
+		if _, err := parsers[test.kind](mustEncode(t, test.record)); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want an error with %q", name, err, test.want)
+		}
+	}
+}
+
+// FuzzParse: whatever is read is written and read again as the same record.
+func FuzzParse(f *testing.F) {
+	for kind, examples := range records() {
+		for _, record := range examples {
+			f.Add(kind, mustEncode(f, record))
+		}
+	}
+	f.Fuzz(func(t *testing.T, kind string, body []byte) {
+		parse := parsers[kind]
+		if parse == nil {
+			t.Skip()
+		}
+		record, err := parse(body)
+		if err != nil {
+			return
+		}
+		again := mustEncode(t, record)
+		second, err := parse(again)
+		if err != nil {
+			t.Fatalf("%s was read and cannot be read again: %v", again, err)
+		}
+		if third := mustEncode(t, second); string(third) != string(again) {
+			t.Fatalf("%s\nwas read again as\n%s", again, third)
+		}
+	})
+}
