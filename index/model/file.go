@@ -25,28 +25,34 @@ const (
 	metaCoarseDims  = "adastream.coarse_dims"
 	metaNList       = "adastream.nlist"
 	metaBits        = "adastream.bits"
+	metaBlocks      = "adastream.blocks"
 	metaTrainedRows = "adastream.trained_rows"
 
-	metaKeys = 10
+	metaKeys = 11
 )
 
 // columns are the names of the columns, in order.
 var columns = [...]string{"coarse", "centroids", "rotation", "codebooks"}
 
 // schema is the schema of a model's file.
-func (p *params) schema(m int) *arrow.Schema {
+func (p *params) schema(blocks []int) *arrow.Schema {
 	fields := make([]arrow.Field, len(columns))
 	for i, name := range columns {
 		fields[i] = arrow.Field{Name: name, Type: arrow.ListOfNonNullable(arrow.PrimitiveTypes.Float32)}
 	}
+	m, list := 0, make([]string, len(blocks))
+	for i, subs := range blocks {
+		m += subs
+		list[i] = strconv.Itoa(subs)
+	}
 	keys := []string{
 		schemas.MetaKind, schemas.MetaFormat, metaMetric, metaLadder, metaDim, metaCoarseDims, metaNList, schemas.MetaM, metaBits,
-		metaTrainedRows,
+		metaBlocks, metaTrainedRows,
 	}
 	values := []string{
 		schemas.KindModel, schemas.FileFormat, string(p.metric), p.ladder.String(), strconv.Itoa(p.ladder.Dim()),
 		strconv.Itoa(p.coarseDims), strconv.Itoa(p.nlist), strconv.Itoa(m), strconv.Itoa(opq.Bits),
-		strconv.FormatInt(p.trainedRows, 10),
+		strings.Join(list, ","), strconv.FormatInt(p.trainedRows, 10),
 	}
 	metadata := arrow.NewMetadata(keys, values)
 	return arrow.NewSchema(fields, &metadata)
@@ -54,7 +60,7 @@ func (p *params) schema(m int) *arrow.Schema {
 
 // encode writes the file.
 func (p *params) encode() ([]byte, error) {
-	schema := p.schema(p.quantizer.M())
+	schema := p.schema(p.quantizer.Blocks())
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 	defer b.Release()
 	for i, values := range [][]float32{p.coarse, p.centroids, p.quantizer.Rotation(), p.quantizer.Codebooks()} {
@@ -101,11 +107,11 @@ func decode(data []byte) (*params, error) {
 		return nil, err
 	}
 	defer r.Close()
-	p, m, err := parseMetadata(r.Schema().Metadata())
+	p, blocks, err := parseMetadata(r.Schema().Metadata())
 	if err != nil {
 		return nil, err
 	}
-	if want := p.schema(m); !r.Schema().Equal(want) || !r.Schema().Metadata().Equal(want.Metadata()) {
+	if want := p.schema(blocks); !r.Schema().Equal(want) || !r.Schema().Metadata().Equal(want.Metadata()) {
 		return nil, fmt.Errorf("schema %v, allowed: %v", r.Schema(), want)
 	}
 	if r.NumRecords() != 1 || r.NumDictionaries() != 0 {
@@ -122,13 +128,15 @@ func decode(data []byte) (*params, error) {
 			return nil, fmt.Errorf("column %s: %w", name, err)
 		}
 	}
+	if p.quantizer, err = opq.New(p.ladder, blocks, values[2], values[3]); err != nil {
+		return nil, err
+	}
 	p.coarse, p.centroids = values[0], values[1]
 	if !holds(p.coarse, p.nlist, p.coarseDims) || !holds(p.centroids, p.nlist, p.ladder.Dim()) {
 		return nil, fmt.Errorf("%d and %d values of coarse and full centroids, allowed: %d lists of %d and %d",
 			len(p.coarse), len(p.centroids), p.nlist, p.coarseDims, p.ladder.Dim())
 	}
-	p.quantizer, err = opq.New(p.ladder, m, values[2], values[3])
-	return p, err
+	return p, nil
 }
 
 // holds reports whether there are n rows of dim values.
@@ -160,40 +168,47 @@ func floats(batch arrow.RecordBatch, i int) ([]float32, error) {
 	return values, nil
 }
 
-// parseMetadata reads the parameters and the number of sub-quantisers. Whether they are written as they should be is
-// left to a comparison with the schema that they imply.
-func parseMetadata(md arrow.Metadata) (p *params, m int, err error) {
-	get := func(key string) string {
+// parseMetadata reads the parameters and the number of sub-quantisers of each block. Whether they are written as they
+// should be, and the keys that follow from others, are left to a comparison with the schema that they imply.
+func parseMetadata(md arrow.Metadata) (p *params, blocks []int, err error) {
+	p = &params{}
+	value := func(key string) string {
 		v, _ := md.GetValue(key)
 		return v
 	}
-	number := func(key string, low, high int) int {
-		n, e := strconv.Atoi(get(key))
-		if (e != nil || n < low || n > high) && err == nil {
-			err = fmt.Errorf("%s: %q, allowed: %d to %d", key, get(key), low, high)
-		}
-		return n
-	}
-	p = &params{metric: schemas.Metric(get(metaMetric))}
+	p.metric = schemas.Metric(value(metaMetric))
 	if p.metric != schemas.Cosine && p.metric != schemas.InnerProduct {
-		return nil, 0, fmt.Errorf("%s: %q, allowed: %s, %s", metaMetric, p.metric, schemas.Cosine, schemas.InnerProduct)
+		return nil, nil, fmt.Errorf("%s: %q, allowed: %s, %s", metaMetric, p.metric, schemas.Cosine, schemas.InnerProduct)
 	}
-	for width := range strings.SplitSeq(get(metaLadder), ",") {
-		d, e := strconv.Atoi(width)
-		if e != nil || d < 1 || d > schemas.MaxDim || len(p.ladder) == schemas.MaxLevels ||
-			len(p.ladder) > 0 && d <= p.ladder.Dim() {
-			return nil, 0, fmt.Errorf("%s: %q, allowed: up to %d ascending widths", metaLadder, get(metaLadder), schemas.MaxLevels)
+	if p.ladder, err = numbers(value(metaLadder), schemas.MaxLevels, schemas.MaxDim); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", metaLadder, err)
+	}
+	if blocks, err = numbers(value(metaBlocks), schemas.MaxDim, opq.MaxSubs); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", metaBlocks, err)
+	}
+	if p.coarseDims, err = strconv.Atoi(value(metaCoarseDims)); err != nil || !p.ladder.Has(p.coarseDims) {
+		return nil, nil, fmt.Errorf("%s: %q, allowed: %s", metaCoarseDims, value(metaCoarseDims), p.ladder)
+	}
+	if p.nlist, err = strconv.Atoi(value(metaNList)); err != nil || p.nlist < 1 || p.nlist > math.MaxInt32 {
+		return nil, nil, fmt.Errorf("%s: %q, allowed: 1 to %d", metaNList, value(metaNList), math.MaxInt32)
+	}
+	if p.trainedRows, err = strconv.ParseInt(value(metaTrainedRows), 10, 64); err != nil || p.trainedRows < 0 {
+		return nil, nil, fmt.Errorf("%s: %q, allowed: 0 or more", metaTrainedRows, value(metaTrainedRows))
+	}
+	return p, blocks, nil
+}
+
+// numbers reads a list of 1 to length numbers from 0 to largest, with commas between.
+func numbers(list string, length, largest int) ([]int, error) {
+	var numbers []int
+	for s := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 0 || n > largest || len(numbers) == length {
+			return nil, fmt.Errorf("%q, allowed: up to %d numbers from 0 to %d", list, length, largest)
 		}
-		p.ladder = append(p.ladder, d)
+		numbers = append(numbers, n)
 	}
-	p.coarseDims = number(metaCoarseDims, 1, p.ladder.Dim())
-	p.nlist = number(metaNList, 1, math.MaxInt32)
-	m = number(schemas.MetaM, 1, opq.MaxSubs)
-	p.trainedRows = int64(number(metaTrainedRows, 0, math.MaxInt))
-	if err == nil && !p.ladder.Has(p.coarseDims) {
-		err = fmt.Errorf("%s: %d, allowed: %s", metaCoarseDims, p.coarseDims, p.ladder)
-	}
-	return p, m, err
+	return numbers, nil
 }
 
 // noMemory is an allocator that has nothing to give. Reading a file of the right schema needs none, as all buffers are

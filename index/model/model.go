@@ -31,8 +31,9 @@
 //	adastream.dim           D, the last width of the ladder
 //	adastream.coarse_dims   a width of the ladder
 //	adastream.nlist         number of lists, at least 1
-//	adastream.m             number of sub-quantisers
+//	adastream.m             number of sub-quantisers, the sum of adastream.blocks
 //	adastream.bits          "4", of the code of a sub-quantiser
+//	adastream.blocks        sub-quantisers of each block, see opq.Quantizer.Blocks, with commas between
 //	adastream.trained_rows  live rows of the index when the model was trained
 //
 // All values are finite. Offsets of the lists begin at 0 and buffers are padded to 64 bytes, as arrow-go writes them.

@@ -1,6 +1,7 @@
 package opq
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/adastream/adastream/index/mrl"
@@ -23,7 +24,7 @@ type block struct {
 func (b block) width() int { return b.end - b.start }
 
 // layout says which dimensions are rotated together and which sub-quantiser codes which of the rotated ones. It
-// follows from the ladder and the number of sub-quantisers alone, so it is not stored.
+// follows from the ladder and the number of sub-quantisers of each block.
 type layout struct {
 	blocks []block
 	// Sub-quantiser s codes the rotated dimensions [bounds[s].start, bounds[s].end).
@@ -37,41 +38,52 @@ func (s span) width() int { return s.end - s.start }
 // DefaultSubs is the number of sub-quantisers of 4 dimensions that cover dim, or MaxSubs when that is less.
 func DefaultSubs(dim int) int { return max(1, min(dim/4, MaxSubs)) }
 
-// newLayout cuts each level of the ladder - what it adds to the level below - into blocks of equal width, give or take
-// 4 dimensions, and at most maxBlock: the cost of eigenvectors grows with the cube of the width. The m sub-quantisers
-// go to the blocks by their width, at least one to each if m suffices, the remainders to the largest fractions.
-func newLayout(ladder mrl.Ladder, m int) (*layout, error) {
+// newBlocks cuts each level of the ladder - what it adds to the level below - into blocks of equal width, give or take
+// 4 dimensions, and at most maxBlock: the cost of eigenvectors grows with the cube of the width.
+func newBlocks(ladder mrl.Ladder) ([]block, error) {
 	if len(ladder) == 0 {
-		return nil, fmt.Errorf("opq: the ladder is empty, allowed: ascending widths")
+		return nil, errors.New("ladder: empty, allowed: ascending widths")
 	}
-	for i, w := range ladder {
-		if w <= ladder.Start(i) {
-			return nil, fmt.Errorf("opq: ladder %s, allowed: ascending widths", ladder)
-		}
-	}
-	dim := ladder.Dim()
-	if m < 1 || m > min(dim, MaxSubs) {
-		return nil, fmt.Errorf("opq: %d sub-quantisers of %d dimensions, allowed: 1 to %d", m, dim, min(dim, MaxSubs))
-	}
-	l := &layout{}
+	var blocks []block
 	for i, end := range ladder {
 		start := ladder.Start(i)
+		if end <= start {
+			return nil, fmt.Errorf("ladder: %s, allowed: ascending widths", ladder)
+		}
 		pieces := (end - start + maxBlock - 1) / maxBlock
 		for p := range pieces {
-			l.blocks = append(l.blocks, block{
+			blocks = append(blocks, block{
 				start: start + cut(end-start, p, pieces),
 				end:   start + cut(end-start, p+1, pieces),
 			})
 		}
 	}
-	first := 0
-	for i, n := range apportion(l.blocks, m) {
-		b := &l.blocks[i]
-		b.first, b.last = first, first+n
+	return blocks, nil
+}
+
+// newLayout gives subs[i] sub-quantisers to block i of the ladder, of equal width, give or take one dimension.
+func newLayout(ladder mrl.Ladder, subs []int) (*layout, error) {
+	blocks, err := newBlocks(ladder)
+	if err != nil {
+		return nil, err
+	}
+	if len(subs) != len(blocks) {
+		return nil, fmt.Errorf("sub-quantisers of %d blocks, allowed: %d on ladder %s", len(subs), len(blocks), ladder)
+	}
+	l := &layout{blocks: blocks}
+	for i := range blocks {
+		b, n := &blocks[i], subs[i]
+		if n < 0 || n > b.width() {
+			return nil, fmt.Errorf("%d sub-quantisers of dimensions [%d, %d), allowed: 0 to %d", n, b.start, b.end, b.width())
+		}
+		b.first = len(l.bounds)
 		for s := range n {
 			l.bounds = append(l.bounds, span{b.start + b.width()*s/n, b.start + b.width()*(s+1)/n})
 		}
-		first = b.last
+		b.last = len(l.bounds)
+	}
+	if m := len(l.bounds); m < 1 || m > MaxSubs {
+		return nil, fmt.Errorf("%d sub-quantisers, allowed: 1 to %d", m, MaxSubs)
 	}
 	return l, nil
 }
@@ -82,41 +94,6 @@ func cut(width, p, pieces int) int {
 		return width
 	}
 	return width / 4 * p / pieces * 4
-}
-
-// apportion divides m among the blocks by the method of largest remainders. No block gets more than its width.
-func apportion(blocks []block, m int) []int {
-	dim := blocks[len(blocks)-1].end
-	subs := make([]int, len(blocks))
-	least := 0
-	if m >= len(blocks) {
-		least = 1
-	}
-	left := m
-	for i, b := range blocks {
-		subs[i] = max(least, m*b.width()/dim)
-		left -= subs[i]
-	}
-	for ; left != 0; left -= sign(left) {
-		at := -1
-		var most int
-		for i, b := range blocks {
-			lack := sign(left) * (m*b.width() - subs[i]*dim) // how much the block's share is off, in 1/dim
-			full := left > 0 && subs[i] == b.width() || left < 0 && subs[i] == least
-			if !full && (at < 0 || lack > most) {
-				at, most = i, lack
-			}
-		}
-		subs[at] += sign(left)
-	}
-	return subs
-}
-
-func sign(v int) int {
-	if v < 0 {
-		return -1
-	}
-	return 1
 }
 
 // subs returns the number of sub-quantisers whose dimensions all lie in the first d.

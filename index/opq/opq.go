@@ -12,7 +12,7 @@
 // What Matryoshka vectors change: the rotation is block-diagonal. It mixes dimensions that belong to one level of the
 // ladder only, and sub-quantisers are ordered by level. So the first [Quantizer.Subs] sub-quantisers of a code say
 // everything about the prefix of a level and nothing about the dimensions beyond. Levels wider than 256 are rotated in
-// several blocks.
+// several blocks. How many sub-quantisers a block gets is up to its variances, not to its width.
 //
 // A code has ceil(M/2) bytes: sub-quantiser 2i is the low and 2i+1 the high nibble of byte i.
 package opq
@@ -38,16 +38,16 @@ type Quantizer struct {
 	products  []*avx.Panels // per sub-quantiser: its codewords, unbiased
 }
 
-// New makes a quantiser of m sub-quantisers from what [Quantizer.Rotation] and [Quantizer.Codebooks] returned. It
-// checks shapes, that values are finite and that rotations keep lengths. The slices are kept and must not be changed.
-func New(ladder mrl.Ladder, m int, rotation, codebooks []float32) (*Quantizer, error) {
-	l, err := newLayout(ladder, m)
+// New makes a quantiser from what [Quantizer.Blocks], [Quantizer.Rotation] and [Quantizer.Codebooks] returned. It checks
+// shapes, that values are finite and that rotations keep lengths. The slices are kept and must not be changed.
+func New(ladder mrl.Ladder, blocks []int, rotation, codebooks []float32) (*Quantizer, error) {
+	l, err := newLayout(ladder, blocks)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opq: %w", err)
 	}
 	if len(rotation) != l.rotationLen() || len(codebooks) != l.codebookLen() {
-		return nil, fmt.Errorf("opq: rotation of %d and codebooks of %d values, allowed: %d and %d for %d sub-quantisers on ladder %s",
-			len(rotation), len(codebooks), l.rotationLen(), l.codebookLen(), m, ladder)
+		return nil, fmt.Errorf("opq: rotation of %d and codebooks of %d values, allowed: %d and %d for sub-quantisers %v on ladder %s",
+			len(rotation), len(codebooks), l.rotationLen(), l.codebookLen(), blocks, ladder)
 	}
 	q := &Quantizer{ladder: slices.Clone(ladder), layout: l, rotation: rotation, codebooks: codebooks}
 	for i, c := range codebooks {
@@ -114,14 +114,22 @@ func (q *Quantizer) CodeBytes() int { return (q.M() + 1) / 2 }
 // these cover its whole prefix.
 func (q *Quantizer) Subs(d int) int { return q.layout.subs(d) }
 
-// Rotation returns the rotation matrices, one of width*width values for each block, row-major. The blocks are the levels of
-// the ladder without the level below; a level of more than 256 dimensions is cut into ceil(width/256) blocks, piece p
-// of n beginning at dimension 4*floor(floor(width/4)*p/n) of the level. It must not be changed.
+// Blocks returns the number of sub-quantisers of each block of dimensions that is rotated on its own. The blocks are
+// the levels of the ladder, each without the level below. A level that adds w > 256 dimensions is cut into
+// n = ceil(w/256) blocks, block p of them beginning 4*floor(floor(w/4)*p/n) dimensions after the level below.
+func (q *Quantizer) Blocks() []int {
+	var subs []int
+	for _, b := range q.layout.blocks {
+		subs = append(subs, b.last-b.first)
+	}
+	return subs
+}
+
+// Rotation returns the rotation matrices, [width][width] row-major for each block. It must not be changed.
 func (q *Quantizer) Rotation() []float32 { return q.rotation }
 
-// Codebooks returns the codewords of each sub-quantiser, [16][width] row-major. The m sub-quantisers are divided among
-// the blocks in proportion to their width by largest remainders; sub-quantiser s of the n of a block of width w codes
-// its rotated dimensions [floor(w*s/n), floor(w*(s+1)/n)). It must not be changed.
+// Codebooks returns the codewords of each sub-quantiser, [16][width] row-major. Sub-quantiser s of the n of a block of
+// width w codes its rotated dimensions [floor(w*s/n), floor(w*(s+1)/n)). It must not be changed.
 func (q *Quantizer) Codebooks() []float32 { return q.codebooks }
 
 // Scratch is working memory of one goroutine. The zero value is ready; it grows to the largest need once.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"runtime"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 	"gonum.org/v1/gonum/mat"
@@ -17,12 +16,15 @@ import (
 )
 
 // DefaultIterations is what Options.Iterations = 0 stands for.
-const DefaultIterations = 8
+const DefaultIterations = 4
 
+// Principal axes are nearly as good as what many rounds make of them, and rotations need fewer rows than codebooks: on
+// residuals of text more than this gains less than half a percent of the error.
 const (
-	roundsFirst = 8 // of k-means on the principal axes
-	roundsNext  = 2 // after each change of the rotation
-	roundsLast  = 12
+	alignRows   = 16 << 10 // the most that rotations are improved on
+	roundsFirst = 8        // of k-means on the principal axes,
+	roundsNext  = 2        // after each change of the rotation,
+	roundsLast  = 8        // and in the end, on all rows
 )
 
 // Options are the parameters of [Train].
@@ -51,8 +53,8 @@ func (o *Options) Validate(dim int) error {
 }
 
 // Train learns a quantiser from n finite residuals [n][dim]; dim is the ladder's. One residual suffices, for codes that
-// are as poor as that; a thousand per codeword are plenty. The outcome depends on the residuals, the options and the
-// kernel level alone. It looks at ctx between rounds and inside of k-means.
+// are as poor as that; some thousands for each codeword of a sub-quantiser are plenty. The outcome depends on the
+// residuals, the options and the kernel level alone. It looks at ctx between rounds and inside of k-means.
 func Train(ctx context.Context, residuals []float32, n, dim int, ladder mrl.Ladder, o Options) (*Quantizer, error) {
 	if err := o.Validate(dim); err != nil {
 		return nil, fmt.Errorf("opq: %w", err)
@@ -66,125 +68,108 @@ func Train(ctx context.Context, residuals []float32, n, dim int, ladder mrl.Ladd
 	if o.Threads == 0 {
 		o.Threads = runtime.GOMAXPROCS(0)
 	}
-	l, err := newLayout(ladder, o.M)
+	blocks, err := newBlocks(ladder)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opq: %w", err)
 	}
 	if n < 1 || dim != ladder.Dim() || n*dim > len(residuals) {
 		return nil, fmt.Errorf("opq: %d residuals of %d values in %d values, for ladder %s", n, dim, len(residuals), ladder)
 	}
-	rotation := make([]float32, 0, l.rotationLen())
-	codebooks := make([]float32, 0, l.codebookLen())
-	for i, b := range l.blocks {
-		t := newTrainer(l, b, residuals, n, dim, o)
-		err := t.train(ctx, func(round int) {
-			if o.Progress != nil {
-				o.Progress(i*(o.Iterations+1)+round, len(l.blocks)*(o.Iterations+1))
+	q, err := train(ctx, residuals, n, ladder, blocks, o)
+	if err != nil {
+		return nil, fmt.Errorf("opq: %w", err)
+	}
+	return q, nil
+}
+
+func train(ctx context.Context, residuals []float32, n int, ladder mrl.Ladder, blocks []block, o Options) (*Quantizer, error) {
+	var trainers []*trainer
+	var variances [][]float64
+	for _, b := range blocks {
+		t := &trainer{all: residuals[b.start:], allRows: n, dim: ladder.Dim(), width: b.width(), o: o}
+		t.o.Seed += uint64(b.start) // blocks draw different rows
+		t.take(1)
+		if err := t.principal(ctx); err != nil {
+			return nil, fmt.Errorf("dimensions [%d, %d): %w", b.start, b.end, err)
+		}
+		trainers, variances = append(trainers, t), append(variances, t.variances)
+	}
+	subs := divide(variances, o.M)
+	l, err := newLayout(ladder, subs)
+	if err != nil {
+		return nil, err
+	}
+	var rotation, codebooks []float32
+	done, total := 0, len(blocks)*(o.Iterations+1)
+	for i, t := range trainers {
+		b := l.blocks[i]
+		t.allocate(l.bounds[b.first:b.last], b.start)
+		for round := range o.Iterations + 1 {
+			if err := t.round(ctx, round); err != nil {
+				return nil, fmt.Errorf("dimensions [%d, %d): %w", b.start, b.end, err)
 			}
-		})
-		if err != nil {
-			return nil, fmt.Errorf("opq: dimensions [%d, %d): %w", b.start, b.end, err)
+			if done++; o.Progress != nil {
+				o.Progress(done, total)
+			}
 		}
 		rotation = append(rotation, t.rotation...)
 		for _, book := range t.books {
 			codebooks = append(codebooks, book...)
 		}
+		*t = trainer{} // its rotated rows are as large as the residuals
 	}
-	return New(ladder, o.M, rotation, codebooks)
+	return New(ladder, subs, rotation, codebooks)
 }
 
 // trainer learns the rotation and the codebooks of one block.
 type trainer struct {
-	x        []float32 // [n] rows, stride apart, of the block's dimensions
-	n, width int
-	stride   int
-	bounds   []span // of sub-quantisers, in the block's rotated dimensions
-	o        Options
+	all     []float32 // [allRows] rows of the block's dimensions, dim apart
+	allRows int
+	dim     int
+	width   int
+	o       Options
 
-	rotation []float32   // [width][width]
-	books    [][]float32 // per sub-quantiser [16][its width]
-	rotated  []float32   // [n][width]
-	decoded  []float32   // [n][width] rotated rows, each replaced by its codewords
+	n, stride int         // the rows in use: n of them, all[i*stride:]
+	axes      mat.Dense   // [width][width], principal axes in columns
+	variances []float64   // along them, ascending
+	bounds    []span      // of sub-quantisers, in the block's rotated dimensions
+	rotation  []float32   // [width][width]
+	books     [][]float32 // per sub-quantiser [16][its width]
+	rotated   []float32   // [n][width]
+	decoded   []float32   // [n][width] rotated rows, each replaced by its codewords
 }
 
-func newTrainer(l *layout, b block, residuals []float32, n, dim int, o Options) *trainer {
-	t := &trainer{
-		x: residuals[b.start:], n: n, width: b.width(), stride: dim, o: o,
-		rotation: make([]float32, b.width()*b.width()),
-		rotated:  make([]float32, n*b.width()),
-		decoded:  make([]float32, n*b.width()),
-	}
-	t.o.Seed += uint64(b.start) // blocks draw different rows
-	for _, s := range l.bounds[b.first:b.last] {
-		t.bounds = append(t.bounds, span{s.start - b.start, s.end - b.start})
-	}
-	t.books = make([][]float32, len(t.bounds))
-	return t
+// take makes every step-th row the ones in use.
+func (t *trainer) take(step int) {
+	t.n, t.stride = (t.allRows+step-1)/step, t.dim*step
 }
 
-func (t *trainer) train(ctx context.Context, progress func(round int)) error {
-	if err := t.principal(ctx); err != nil {
-		return err
-	}
-	if len(t.bounds) == 0 { // fewer sub-quantisers than blocks: this one is not coded, its principal axes are as good as any
-		progress(t.o.Iterations + 1)
-		return nil
-	}
-	rounds := roundsFirst
-	for i := range t.o.Iterations {
-		if err := t.rotate(ctx); err != nil {
-			return err
-		}
-		if err := t.quantize(ctx, rounds); err != nil {
-			return err
-		}
-		if err := t.align(ctx); err != nil {
-			return err
-		}
-		rounds = roundsNext
-		progress(i + 1)
-	}
-	if err := t.rotate(ctx); err != nil {
-		return err
-	}
-	if err := t.quantize(ctx, roundsLast); err != nil {
-		return err
-	}
-	progress(t.o.Iterations + 1)
-	return nil
-}
+func (t *trainer) row(i int) []float32 { return t.all[i*t.stride:][:t.width] }
 
-// principal sets the rotation to the principal axes of the rows, in the order of the sub-quantisers that get them: the
-// parametric solution.
+// principal finds the principal axes of the rows.
 func (t *trainer) principal(ctx context.Context) error {
-	moments, err := t.products(ctx, t.x, t.stride)
+	moments, err := t.products(ctx, t.all, t.stride)
 	if err != nil {
 		return err
 	}
 	mean := make([]float64, t.width)
 	for i := range t.n {
-		for d, v := range t.x[i*t.stride:][:t.width] {
-			mean[d] += float64(v)
+		for d, v := range t.row(i) {
+			mean[d] += float64(v) / float64(t.n)
 		}
 	}
 	covariance := mat.NewSymDense(t.width, nil)
 	for i := range t.width {
 		for j := i; j < t.width; j++ {
-			n := float64(t.n)
-			covariance.SetSym(i, j, moments.At(i, j)/n-mean[i]/n*mean[j]/n)
+			covariance.SetSym(i, j, moments.At(i, j)/float64(t.n)-mean[i]*mean[j])
 		}
 	}
 	var eigen mat.EigenSym
 	if !finite(covariance) || !eigen.Factorize(covariance, true) {
 		return errors.New("no principal axes: residuals are not finite, or too large")
 	}
-	var axes mat.Dense
-	eigen.VectorsTo(&axes)
-	for at, axis := range t.allocate(eigen.Values(nil)) {
-		for d := range t.width {
-			t.rotation[at*t.width+d] = float32(axes.At(d, axis))
-		}
-	}
+	eigen.VectorsTo(&t.axes)
+	t.variances = eigen.Values(nil)
 	return nil
 }
 
@@ -193,37 +178,94 @@ func finite(m mat.Matrix) bool {
 	return !math.IsNaN(f) && !math.IsInf(f, 0)
 }
 
-// allocate returns, for each rotated dimension, the index of the eigenvalue that it gets. From the largest on, each
-// goes to the sub-quantiser that has room and the smallest product so far (Ge et al., 3.2: eigenvalue allocation).
-// values are ascending.
-func (t *trainer) allocate(values []float64) []int {
-	axes := make([]int, 0, t.width)
-	for i := range values {
-		axes = append(axes, len(values)-1-i)
+// allocate sets the rotation to the principal axes in the order of the sub-quantisers that get them: the parametric
+// solution.
+func (t *trainer) allocate(bounds []span, start int) {
+	for _, b := range bounds {
+		t.bounds = append(t.bounds, span{b.start - start, b.end - start})
 	}
-	if len(t.bounds) == 0 {
-		return axes
-	}
-	taken := make([][]int, len(t.bounds))
-	weight := make([]float64, len(t.bounds)) // log of the product
-	floor := max(values[len(values)-1]*1e-9, math.SmallestNonzeroFloat32)
-	for _, axis := range axes {
-		at := -1
-		for s, b := range t.bounds {
-			if len(taken[s]) < b.width() && (at < 0 || weight[s] < weight[at]) {
-				at = s
-			}
+	t.books = make([][]float32, len(t.bounds))
+	t.rotation = make([]float32, t.width*t.width)
+	for at, axis := range allocate(t.variances, t.bounds) {
+		for d := range t.width {
+			t.rotation[at*t.width+d] = float32(t.axes.At(d, axis))
 		}
-		taken[at] = append(taken[at], axis)
-		// Relative to the floor, so that each value adds: a product of shares below one would attract the next.
-		weight[at] += math.Log(max(values[axis], floor) / floor)
 	}
-	return slices.Concat(taken...)
+}
+
+// round trains codebooks for the rotation and then a better rotation for the codebooks. Round number o.Iterations is
+// the last, of codebooks alone and on all rows.
+func (t *trainer) round(ctx context.Context, number int) error {
+	if len(t.bounds) == 0 {
+		return ctx.Err() // fewer sub-quantisers than blocks: this one is not coded
+	}
+	last := number == t.o.Iterations
+	rounds := roundsNext
+	switch {
+	case last:
+		rounds = roundsLast
+		t.take(1)
+	case number == 0:
+		rounds = roundsFirst
+		t.take((t.allRows + alignRows - 1) / alignRows)
+	}
+	if err := t.rotate(ctx); err != nil {
+		return err
+	}
+	if err := t.quantize(ctx, rounds); err != nil || last {
+		return err
+	}
+	return t.align(ctx)
+}
+
+// rotate makes the rotated rows.
+func (t *trainer) rotate(ctx context.Context) error {
+	panels := avx.Pack(t.rotation, t.width, t.width, nil)
+	t.rotated = grow(t.rotated, t.n*t.width)
+	return t.each(ctx, (t.n+tile-1)/tile, func(i int) error {
+		for row := i * tile; row < min((i+1)*tile, t.n); row++ {
+			avx.Scores(t.o.Level, panels, t.row(row), t.rotated[row*t.width:][:t.width])
+		}
+		return nil
+	})
+}
+
+// quantize improves each sub-quantiser's codebook by some rounds of k-means over the rotated rows.
+func (t *trainer) quantize(ctx context.Context, rounds int) error {
+	return t.each(ctx, len(t.bounds), func(s int) error {
+		x, w := t.gather(s), t.bounds[s].width()
+		book, err := kmeans.Train(ctx, x, t.n, w, w, kmeans.Options{
+			K: Codewords, Iterations: rounds, Seed: t.o.Seed + uint64(t.bounds[s].start), Initial: t.books[s],
+			Level: t.o.Level, Threads: 1,
+		})
+		if err != nil {
+			return err
+		}
+		for n := len(book) / w; n < Codewords; n++ {
+			book = append(book, book[:w]...) // fewer different rows than codewords: the first of equals is always chosen
+		}
+		t.books[s] = book
+		return nil
+	})
+}
+
+// gather copies the part of the rotated rows that sub-quantiser s codes.
+func (t *trainer) gather(s int) []float32 {
+	b := t.bounds[s]
+	w := b.width()
+	x := make([]float32, t.n*w)
+	for i := range t.n {
+		copy(x[i*w:][:w], t.rotated[i*t.width+b.start:])
+	}
+	return x
 }
 
 // align sets the rotation to the orthogonal one that maps rows best to their decoded form: with X'Y = U S V', it is
 // V U' (orthogonal Procrustes).
 func (t *trainer) align(ctx context.Context) error {
+	if err := t.decode(ctx); err != nil {
+		return err
+	}
 	c, err := t.products(ctx, t.decoded, t.width)
 	if err != nil {
 		return err
@@ -242,6 +284,21 @@ func (t *trainer) align(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// decode makes the decoded rows.
+func (t *trainer) decode(ctx context.Context) error {
+	t.decoded = grow(t.decoded, t.n*t.width)
+	return t.each(ctx, len(t.bounds), func(s int) error {
+		b, book := t.bounds[s], t.books[s]
+		w := b.width()
+		best, score := make([]int32, t.n), make([]float32, t.n)
+		avx.Assign(t.o.Level, packNearest(book, w), t.rotated[b.start:], t.n, t.width, best, score)
+		for i, c := range best {
+			copy(t.decoded[i*t.width+b.start:][:w], book[int(c)*w:][:w])
+		}
+		return nil
+	})
 }
 
 // parts is in how many parts rows are summed, whatever the number of threads, so that sums are the same.
@@ -276,7 +333,7 @@ func (t *trainer) part(ctx context.Context, y []float32, stride, start, end int)
 	row := make([]float32, w)
 	for ; start < end && ctx.Err() == nil; start += tile {
 		rows := min(tile, end-start)
-		transpose(a, t.x[start*t.stride:], rows, w, t.stride)
+		transpose(a, t.all[start*t.stride:], rows, w, t.stride)
 		transpose(b, y[start*stride:], rows, w, stride)
 		for i := range w {
 			avx.DotRows(t.o.Level, a[i*tile:][:rows], b, tile, row)
@@ -295,50 +352,6 @@ func transpose(dst, src []float32, rows, w, stride int) {
 			dst[d*tile+i] = v
 		}
 	}
-}
-
-// rotate makes the rotated rows.
-func (t *trainer) rotate(ctx context.Context) error {
-	panels := avx.Pack(t.rotation, t.width, t.width, nil)
-	return t.each(ctx, (t.n+tile-1)/tile, func(i int) error {
-		for row := i * tile; row < min((i+1)*tile, t.n); row++ {
-			avx.Scores(t.o.Level, panels, t.x[row*t.stride:][:t.width], t.rotated[row*t.width:][:t.width])
-		}
-		return nil
-	})
-}
-
-// quantize improves each sub-quantiser's codebook by some rounds of k-means over the rotated rows, and decodes these.
-func (t *trainer) quantize(ctx context.Context, rounds int) error {
-	return t.each(ctx, len(t.bounds), func(s int) error {
-		return t.quantizeSub(ctx, s, rounds)
-	})
-}
-
-func (t *trainer) quantizeSub(ctx context.Context, s, rounds int) error {
-	b := t.bounds[s]
-	w := b.width()
-	x := make([]float32, t.n*w)
-	for i := range t.n {
-		copy(x[i*w:][:w], t.rotated[i*t.width+b.start:][:w])
-	}
-	book, err := kmeans.Train(ctx, x, t.n, w, w, kmeans.Options{
-		K: Codewords, Iterations: rounds, Seed: t.o.Seed + uint64(b.start), Initial: t.books[s], Level: t.o.Level, Threads: 1,
-	})
-	if err != nil {
-		return err
-	}
-	for n := len(book) / w; n < Codewords; n++ {
-		book = append(book, book[:w]...) // fewer different rows than codewords: the first of equals is always chosen
-	}
-	t.books[s] = book
-
-	best, score := make([]int32, t.n), make([]float32, t.n)
-	avx.Assign(t.o.Level, packNearest(book, w), x, t.n, w, best, score)
-	for i, c := range best {
-		copy(t.decoded[i*t.width+b.start:][:w], book[int(c)*w:][:w])
-	}
-	return nil
 }
 
 // each calls f for [0, n), in any order, on the threads of the options, until one fails or ctx ends.

@@ -9,7 +9,7 @@
 // Wilson score interval, over the number of independent trials that would have the variance between queries that was
 // seen (the effective sample size of Korn and Graubard, "Confidence intervals for proportions with small expected
 // number of positive counts estimated from survey data", 1998): the neighbours of one query are found or missed
-// together, and this is how it counts.
+// together, and this is how it counts. If that is rare, a handful of queries decide, and 95 % may be 90 (the tests tell).
 package recall
 
 import (

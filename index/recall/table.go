@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"time"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/model"
@@ -14,9 +13,10 @@ import (
 )
 
 const (
-	// sweepTime bounds a sweep: no measurement starts after it. It goes from cheap plans to dear ones, so that what is
-	// left out of a very large index is what nobody would choose.
-	sweepTime = 5 * time.Second
+	// sweepWork bounds a sweep, in the unit of cost: no measurement starts after it. It is about five seconds of one
+	// core, but not a time, so that the plans do not depend on what else the machine is doing. The sweep goes from cheap
+	// plans to dear ones: what is left out of a very large index is what nobody would choose.
+	sweepWork = 2e11
 	// A longer sweep of refine, or of nprobe, ends when it gains less than this.
 	refineGain = 0.001
 	probeGain  = 0.0005
@@ -40,8 +40,8 @@ func Table(ctx context.Context, level avx.Level, snap *snapshot.Snapshot, s Samp
 	if err != nil {
 		return nil, err
 	}
-	sw := sweep{meter: m, until: time.Now().Add(sweepTime)}
-	if err := sw.run(ctx, mdl); err != nil {
+	sw := sweep{meter: m, model: mdl}
+	if err := sw.run(ctx); err != nil {
 		return nil, err
 	}
 	return front(sw.points), nil
@@ -55,14 +55,15 @@ type point struct {
 
 type sweep struct {
 	meter  *meter
-	until  time.Time
+	model  *model.Model
+	spent  float64
 	points []point
 }
 
-func (s *sweep) run(ctx context.Context, mdl *model.Model) error {
+func (s *sweep) run(ctx context.Context) error {
 	last, flat := 0.0, 0
-	for nprobe := 1; ; nprobe = min(2*nprobe, mdl.NList()) {
-		best, err := s.probe(ctx, mdl, nprobe)
+	for nprobe := 1; ; nprobe = min(2*nprobe, s.model.NList()) {
+		best, err := s.probe(ctx, nprobe)
 		if err != nil {
 			return err
 		}
@@ -71,52 +72,53 @@ func (s *sweep) run(ctx context.Context, mdl *model.Model) error {
 			flat = 0
 		}
 		last = max(last, best)
-		if nprobe == mdl.NList() || last == 1 || flat == 2 || s.late() {
+		if nprobe == s.model.NList() || last == 1 || flat == 2 || s.spent >= sweepWork {
 			return nil
 		}
 	}
 }
 
 // probe measures the plans that probe so many lists and returns the best recall.
-func (s *sweep) probe(ctx context.Context, mdl *model.Model, nprobe int) (best float64, err error) {
+func (s *sweep) probe(ctx context.Context, nprobe int) (best float64, err error) {
 	// Lists that no plan before has touched are paged in by a run that does not count.
-	warm := search.Plan{NProbe: nprobe, ScanDims: mdl.Dim(), Refine: s.refines()[0]}
-	if _, err := s.meter.measure(ctx, warm); err != nil {
+	if _, err := s.measure(ctx, search.Plan{NProbe: nprobe, ScanDims: s.model.Dim(), Refine: s.refines()[0]}); err != nil {
 		return 0, err
 	}
-	for _, dims := range slices.Backward(mdl.Ladder()) {
-		if 2*dims < mdl.Dim() || s.late() && best > 0 {
+	for _, dims := range slices.Backward(s.model.Ladder()) {
+		if 2*dims < s.model.Dim() {
 			break
 		}
 		last := 0.0
 		for _, refine := range s.refines() {
-			r, err := s.measure(ctx, mdl, search.Plan{NProbe: nprobe, ScanDims: dims, Refine: refine})
+			if s.spent >= sweepWork {
+				return best, nil
+			}
+			p, err := s.measure(ctx, search.Plan{NProbe: nprobe, ScanDims: dims, Refine: refine})
 			if err != nil {
 				return 0, err
 			}
-			best = max(best, r.Recall)
-			if r.Recall-last < refineGain || float64(refine) >= r.Scanned || s.late() {
+			s.points = append(s.points, p)
+			best = max(best, p.Recall)
+			if p.Recall-last < refineGain || float64(refine) >= p.Scanned {
 				break
 			}
-			last = r.Recall
+			last = p.Recall
 		}
 	}
 	return best, nil
 }
 
-func (s *sweep) measure(ctx context.Context, mdl *model.Model, p search.Plan) (Result, error) {
+func (s *sweep) measure(ctx context.Context, p search.Plan) (point, error) {
 	r, err := s.meter.measure(ctx, p)
 	if err != nil {
-		return r, err
+		return point{}, err
 	}
-	s.points = append(s.points, point{
-		PlanPoint: schemas.PlanPoint{
-			NProbe: p.NProbe, ScanDims: p.ScanDims, Refine: p.Refine,
-			Recall: r.Recall, Low: r.Low, Scanned: r.Scanned, Micros: r.Micros,
-		},
-		cost: cost(r, mdl.Subs(p.ScanDims), mdl.Dim()),
-	})
-	return r, nil
+	c := cost(r, s.model, p.ScanDims)
+	s.spent += c * float64(s.meter.sample.N)
+	return point{schemas.PlanPoint{
+		NProbe: p.NProbe, ScanDims: p.ScanDims, Refine: p.Refine,
+		Recall: r.Recall, Low: r.Low, Scanned: r.Scanned, Micros: r.Micros,
+	}, c}, nil
 }
 
 // refines are those that are not raised to k, or k itself.
@@ -129,16 +131,17 @@ func (s *sweep) refines() []int {
 	return []int{s.meter.k}
 }
 
-func (s *sweep) late() bool { return time.Now().After(s.until) }
-
-// cost is what a plan makes a query do, in look-ups of a sub-quantiser (10 ps with AVX2). What all plans of a model
-// share, coarse scores and tables, is left out.
-func cost(r Result, subs, dim int) float64 {
+// cost is what a plan makes a query do, in look-ups of a sub-quantiser: 10 to 40 ps with AVX2, depending on the cache.
+// The weights are rounded from measurements of package search; recall is not sensitive to them.
+func cost(r Result, mdl *model.Model, scanDims int) float64 {
 	const (
-		perList = 3000 // a first cache miss for each of the codes, dead rows and bounds
-		perByte = 5    // int8 values are mostly read from memory, a cache line at a time
+		perCoarse = 2    // product of a query's dimension with a centroid's
+		perList   = 3000 // first cache misses of its bounds and codes
+		perRow    = 2500 // choosing a candidate, its scale
+		perByte   = 10   // int8 value of a row, mostly read from memory
 	)
-	return perList*r.Lists + float64(subs)*r.Scanned + perByte*float64(dim)*r.Refined
+	return perCoarse*float64(mdl.NList()*mdl.CoarseDims()) + perList*r.Lists +
+		float64(mdl.Subs(scanDims))*r.Scanned + float64(perRow+perByte*mdl.Dim())*r.Refined
 }
 
 // front keeps the points that have more recall than all that cost less.

@@ -7,6 +7,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -229,7 +231,17 @@ func quantizerOf(t *testing.T, mdl *model.Model) *opq.Quantizer {
 		i := batch.Schema().FieldIndices(name)[0]
 		return batch.Column(i).(*array.List).ListValues().(*array.Float32).Float32Values()
 	}
-	q, err := opq.New(mdl.Ladder(), mdl.M(), column("rotation"), column("codebooks"))
+	var blocks []int
+	metadata := r.Schema().Metadata()
+	subs, _ := metadata.GetValue("adastream.blocks")
+	for _, field := range strings.Split(subs, ",") {
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks = append(blocks, n)
+	}
+	q, err := opq.New(mdl.Ladder(), blocks, column("rotation"), column("codebooks"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,35 +57,46 @@ func (r *reservoir) threshold(offset, scale float32) (sum uint16, ok bool) {
 	return uint16(need), true
 }
 
-// selectBest moves the n best candidates to the front: quickselect with the median of three as pivot and Hoare's
-// partition, which neither sorted input nor equal scores make slow.
+// selectBest moves the n best candidates to the front: quickselect with the median of three as pivot. Each round parts
+// off what is better than the pivot, and what equals it if the n-th best is not among those, so that equal scores cost
+// no more than distinct ones.
 func selectBest(c []candidate, n int) {
-	lo, hi := 0, len(c) // the n-th place is in [lo, hi), what is left of it is no worse, what is right no better
-	for hi-lo > 1 {
-		pivot := median(c[lo].score, c[lo+(hi-lo)/2].score, c[hi-1].score)
-		i, j := lo, hi-1
-		for i <= j {
-			for c[i].score > pivot {
-				i++
-			}
-			for c[j].score < pivot {
-				j--
-			}
-			if i <= j {
-				c[i], c[j] = c[j], c[i]
-				i++
-				j--
+	for len(c) > 1 {
+		pivot := median(c[0].score, c[len(c)/2].score, c[len(c)-1].score)
+		better := partition(c, pivot)
+		if n < better {
+			c = c[:better]
+			continue
+		}
+		equal := better
+		for i := better; i < len(c) && n > equal; i++ {
+			if c[i].score == pivot {
+				c[i], c[equal] = c[equal], c[i]
+				equal++
 			}
 		}
-		switch {
-		case n < j+1:
-			hi = j + 1
-		case n > i:
-			lo = i
-		default:
+		if n <= equal || equal == 0 { // no better and no equal ones: the pivot is not a number
 			return
 		}
+		c, n = c[equal:], n-equal
 	}
+}
+
+// partition moves the candidates better than pivot to the front and returns their number. It is Lomuto's scheme, since
+// that needs no branch that depends on a score: mispredicted, those would take most of the time.
+func partition(c []candidate, pivot float32) int {
+	better := 0
+	for i := range c {
+		x := c[i]
+		c[i] = c[better]
+		c[better] = x
+		step := 0
+		if x.score > pivot {
+			step = 1
+		}
+		better += step
+	}
+	return better
 }
 
 func median(a, b, c float32) float32 {

@@ -70,9 +70,10 @@ func corrupt(name, format string, args ...any) error {
 }
 
 // aligned returns data, or a copy of it that is aligned to 8 bytes when it is not: buffers are aligned within a file.
+// It has no capacity beyond its length: slicing, as flatbuffers does, is bounded by capacity.
 func aligned(data []byte) []byte {
 	if uintptr(unsafe.Pointer(unsafe.SliceData(data)))%8 == 0 {
-		return data
+		return data[:len(data):len(data)]
 	}
 	to := newBytes(len(data))
 	copy(to, data)
@@ -111,7 +112,7 @@ func (f *file) compareSchema(got *arrow.Schema) error {
 	}
 	for j, want := range f.schema.Fields() {
 		if g := got.Field(j); g.Name != want.Name || !arrow.TypeEqual(g.Type, want.Type) {
-			return corrupt(f.name, "column %d is %q of type %s, allowed: %q of type %s", j, g.Name, g.Type, want.Name, want.Type)
+			return corrupt(f.name, "column %d is %q of type %.200s, allowed: %q of type %s", j, g.Name, g.Type, want.Name, want.Type)
 		}
 	}
 	return nil

@@ -12,7 +12,8 @@ import (
 const (
 	maxFooterBytes = 1 << 18
 	maxFields      = 128
-	maxMetadata    = 16 // entries
+	maxMetadata    = 16   // entries
+	maxTextBytes   = 1024 // of a name, or a key or value of metadata
 	maxListDepth   = 2
 )
 
@@ -20,7 +21,8 @@ const (
 const (
 	footerSchema, footerDictionaries, footerBatches                   = 1, 2, 3
 	schemaFields, schemaMetadata                                      = 1, 2
-	fieldDictionary, fieldChildren, fieldMetadata                     = 4, 5, 6
+	fieldName, fieldDictionary, fieldChildren, fieldMetadata          = 0, 4, 5, 6
+	entryKey, entryValue                                              = 0, 1
 	messageHeaderType, messageHeader, messageBodyLen, messageMetadata = 1, 2, 3, 4
 	batchNodes, batchBuffers, batchCompression                        = 1, 2, 3
 
@@ -30,7 +32,7 @@ const (
 	bufferBytes       = 16 // struct Buffer: offset int64, length int64
 )
 
-// trailer is what follows the footer: its length in 4 bytes and the magic.
+// trailer is the bytes behind the footer: its length and the magic.
 const magic, trailer = "ARROW1", 4 + len("ARROW1")
 
 // inspect walks the parts of an Arrow file whose lengths the library believes before it looks for the bytes, and
@@ -50,7 +52,7 @@ func inspect(data []byte) (body int64, err error) {
 	if size > maxFooterBytes || size > end-len(magic)-2 || size < 4 {
 		return 0, fmt.Errorf("footer of %d bytes in a file of %d", size, len(data))
 	}
-	footer := root(data[end-size : end])
+	footer := root(data[end-size : end : end])
 	schema, ok := subtable(footer, footerSchema)
 	if !ok {
 		return 0, errors.New("footer has no schema")
@@ -70,7 +72,7 @@ func inspect(data []byte) (body int64, err error) {
 	if start < 8 || start%8 != 0 || meta < 16 || meta%8 != 0 || start > limit-meta || length < 0 || length > limit-start-meta {
 		return 0, fmt.Errorf("record batch at %d with %d bytes of metadata and %d of body in a file of %d", start, meta, length, len(data))
 	}
-	if err := inspectBatch(data[start:start+meta], length); err != nil {
+	if err := inspectBatch(data[start:start+meta:start+meta], length); err != nil {
 		return 0, fmt.Errorf("record batch: %w", err)
 	}
 	return start + meta, nil
@@ -78,21 +80,38 @@ func inspect(data []byte) (body int64, err error) {
 
 // inspectFields bounds the vectors of a schema or a field: both hold fields and metadata.
 func inspectFields(t flatbuffers.Table, fields, metadata, limit, depth int) error {
-	if n := vectorLen(t, metadata); n > maxMetadata {
-		return fmt.Errorf("%d entries of metadata, allowed: at most %d", n, maxMetadata)
+	if err := inspectMetadata(t, metadata); err != nil {
+		return fmt.Errorf("schema: %w", err)
 	}
 	n := vectorLen(t, fields)
 	if n > limit || depth > maxListDepth {
 		return fmt.Errorf("schema: %d fields at depth %d, allowed: at most %d and depth %d", n, depth, limit, maxListDepth)
 	}
 	for i := range n {
-		at := t.Vector(offset(t, fields)) + flatbuffers.UOffsetT(i*flatbuffers.SizeUOffsetT)
-		field := flatbuffers.Table{Bytes: t.Bytes, Pos: t.Indirect(at)}
+		field := element(t, fields, i)
+		if n := vectorLen(field, fieldName); n > maxTextBytes {
+			return fmt.Errorf("schema: name of %d bytes, allowed: at most %d", n, maxTextBytes)
+		}
 		if offset(field, fieldDictionary) != 0 {
 			return errors.New("schema: a field is dictionary-encoded")
 		}
 		if err := inspectFields(field, fieldChildren, fieldMetadata, 1, depth+1); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// inspectMetadata bounds the entries of metadata and their texts.
+func inspectMetadata(t flatbuffers.Table, slot int) error {
+	n := vectorLen(t, slot)
+	if n > maxMetadata {
+		return fmt.Errorf("%d entries of metadata, allowed: at most %d", n, maxMetadata)
+	}
+	for i := range n {
+		entry := element(t, slot, i)
+		if n := max(vectorLen(entry, entryKey), vectorLen(entry, entryValue)); n > maxTextBytes {
+			return fmt.Errorf("metadata of %d bytes, allowed: at most %d", n, maxTextBytes)
 		}
 	}
 	return nil
@@ -110,8 +129,8 @@ func inspectBatch(meta []byte, length int64) error {
 	if at := offset(message, messageBodyLen); at == 0 && length != 0 || at != 0 && message.GetInt64(message.Pos+at) != length {
 		return errors.New("length of the body does not agree with the footer")
 	}
-	if n := vectorLen(message, messageMetadata); n > maxMetadata {
-		return fmt.Errorf("%d entries of metadata, allowed: at most %d", n, maxMetadata)
+	if err := inspectMetadata(message, messageMetadata); err != nil {
+		return err
 	}
 	batch, ok := subtable(message, messageHeader)
 	if !ok {
@@ -156,6 +175,12 @@ func subtable(t flatbuffers.Table, slot int) (flatbuffers.Table, bool) {
 		return flatbuffers.Table{}, false
 	}
 	return flatbuffers.Table{Bytes: t.Bytes, Pos: t.Indirect(t.Pos + at)}, true
+}
+
+// element returns table i of a vector of tables, which must have more than i.
+func element(t flatbuffers.Table, slot, i int) flatbuffers.Table {
+	at := t.Vector(offset(t, slot)) + flatbuffers.UOffsetT(i*flatbuffers.SizeUOffsetT)
+	return flatbuffers.Table{Bytes: t.Bytes, Pos: t.Indirect(at)}
 }
 
 func vectorLen(t flatbuffers.Table, slot int) int {

@@ -3,6 +3,7 @@ package commit
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -216,7 +217,22 @@ func TestFollowingIsCheap(t *testing.T) {
 	})
 	cost("Head again", 0, 1, head(0))
 	cost("Since at the head", 0, 1, since(10000))
-	cost("Append", 0, 0, func() error { return l.Append(t.Context(), plain(10000, 10010, 0)) })
+	add := func(l *Log, start int64) func() error {
+		return func() error { return l.Append(t.Context(), plain(start, start+10, 0)) }
+	}
+	cost("Append", 0, 0, add(l, 10000))
+	cost("Append again", 0, 0, add(l, 10010))
+	if _, err := writer.Head(t.Context(), 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, writer, plain(10020, 10025, 0))
+	cost("Append where another writer was first", 1, 0, func() error {
+		if err := add(l, 10020)(); !errors.Is(err, schemas.ErrFenced) {
+			return fmt.Errorf("Append = %w, want a conflict", err)
+		}
+		return nil
+	})
+	cost("Append after that", 0, 0, add(l, 10025))
 }
 
 func TestConflict(t *testing.T) {
@@ -348,6 +364,42 @@ func TestForeignKeysArePassedOver(t *testing.T) {
 	}
 	if c, err := fresh.Channel(t.Context(), 0); c != nil || err != nil {
 		t.Errorf("Channel = %v, %v", c, err)
+	}
+}
+
+// TestListingWithHoles: what a listing lacks is found by reading, and no limit is exceeded.
+func TestListingWithHoles(t *testing.T) {
+	b := store.NewMemory()
+	l := openLog(t, b)
+	const records = 6
+	var want []*schemas.Commit
+	for i := range int64(records) {
+		want = append(want, plain(10*i, 10*i+10, 0))
+	}
+	mustAppend(t, l, want...)
+	for hidden := range 1 << records {
+		lagging := lacking{b, func(key string) bool {
+			n, ok := numberOf(commitsPrefix(0), key)
+			return ok && hidden&(1<<(n/10)) != 0
+		}}
+		listed := bits.Len(^uint(hidden) & (1<<records - 1)) // up to the last that is listed
+		for _, limit := range []int{0, 1, 3, 4} {
+			got, err := openLog(t, lagging).Since(t.Context(), 0, 0, limit)
+			n := listed
+			if limit > 0 {
+				n = min(n, limit)
+			}
+			if err != nil || ranges(got) != ranges(want[:n]) {
+				t.Fatalf("hidden %06b, limit %d: Since = %s, %v, want %d records", hidden, limit, ranges(got), err, n)
+			}
+		}
+		head, err := openLog(t, lagging).Head(t.Context(), 0, 0)
+		if err != nil || head.Next != int64(10*listed) {
+			t.Fatalf("hidden %06b: Head = %+v, %v, want %d", hidden, head, err, 10*listed)
+		}
+		if head, err := openLog(t, lagging).Head(t.Context(), 0, 10*records); err != nil || head.Next != 10*records {
+			t.Fatalf("hidden %06b: Head from its end = %+v, %v", hidden, head, err)
+		}
 	}
 }
 

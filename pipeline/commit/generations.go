@@ -79,7 +79,7 @@ func (l *Log) precededBy(ctx context.Context, generation int64) error {
 		return nil
 	}
 	_, err := l.bucket.Stat(ctx, numbered(manifestsPrefix, generation))
-	return fencedIfGone(classify(err))
+	return fencedIfGone(err)
 }
 
 func fencedIfGone(err error) error {
@@ -121,7 +121,7 @@ func (l *Log) promotion(ctx context.Context, sequence int64) (*schemas.Channel, 
 // says the same already, it is returned, so that the call can be repeated.
 func (l *Log) Promote(ctx context.Context, generation int64, reason, by string) (*schemas.Channel, error) {
 	if _, err := l.bucket.Stat(ctx, numbered(manifestsPrefix, generation)); err != nil {
-		return nil, fmt.Errorf("promote generation %d: %w", generation, classify(err))
+		return nil, fmt.Errorf("promote generation %d: %w", generation, err)
 	}
 	last, err := l.lastPromotion(ctx)
 	if err != nil {

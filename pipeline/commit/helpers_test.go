@@ -159,6 +159,22 @@ func (h hooked) List(ctx context.Context, prefix, startAfter string) iter.Seq2[s
 	return h.Bucket.List(ctx, prefix, startAfter)
 }
 
+// lacking is a store whose listings lack some keys.
+type lacking struct {
+	store.Bucket
+	hides func(key string) bool
+}
+
+func (b lacking) List(ctx context.Context, prefix, startAfter string) iter.Seq2[store.Info, error] {
+	return func(yield func(store.Info, error) bool) {
+		for info, err := range b.Bucket.List(ctx, prefix, startAfter) {
+			if (err != nil || !b.hides(info.Key)) && !yield(info, err) {
+				return
+			}
+		}
+	}
+}
+
 // gate holds back the puts below a prefix until n of them are there, so that they race for certain.
 func gate(b store.Bucket, prefix string, n int) store.Bucket {
 	var arrived sync.WaitGroup

@@ -74,14 +74,14 @@ func put(ctx context.Context, b store.Bucket, key string, record any) error {
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", key, err)
 	}
-	return classify(b.PutIfAbsent(ctx, key, body))
+	return b.PutIfAbsent(ctx, key, body)
 }
 
 // get reads a record. Bytes that parse refuses are corrupt: nothing else may be under a key of ours.
 func get[T any](ctx context.Context, b store.Bucket, key string, parse func([]byte) (*T, error)) (*T, error) {
 	body, err := b.Get(ctx, key)
 	if err != nil {
-		return nil, classify(err)
+		return nil, err
 	}
 	record, err := parse(body)
 	if err != nil {
@@ -92,16 +92,4 @@ func get[T any](ctx context.Context, b store.Bucket, key string, parse func([]by
 
 func corrupt(key string, why error) error {
 	return fmt.Errorf("%w: %s: %w", schemas.ErrCorrupt, key, why)
-}
-
-// classify adds the product's class to an error of the store; nil stays nil.
-func classify(err error) error {
-	switch {
-	case errors.Is(err, store.ErrTransient):
-		return fmt.Errorf("%w: %w", schemas.ErrTransient, err)
-	case errors.Is(err, store.ErrCorrupt):
-		return fmt.Errorf("%w: %w", schemas.ErrCorrupt, err)
-	default:
-		return err
-	}
 }

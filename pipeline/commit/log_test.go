@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -164,31 +163,12 @@ func TestPutChunk(t *testing.T) {
 	}
 }
 
-func TestClasses(t *testing.T) {
-	wrapped := func(err error) error { return fmt.Errorf("put: %w", err) }
-	for _, test := range []struct{ in, want error }{
-		{store.ErrTransient, schemas.ErrTransient},
-		{store.ErrUnknown, schemas.ErrTransient},
-		{store.ErrCorrupt, schemas.ErrCorrupt},
-	} {
-		if got := classify(wrapped(test.in)); !errors.Is(got, test.want) || !errors.Is(got, test.in) {
-			t.Errorf("classify(%v) = %v, want both it and %v", test.in, got, test.want)
-		}
-	}
-	for _, err := range []error{store.ErrNotFound, store.ErrExists, store.ErrDenied, context.Canceled} {
-		got := classify(wrapped(err))
-		if !errors.Is(got, err) || errors.Is(got, schemas.ErrTransient) || errors.Is(got, schemas.ErrCorrupt) {
-			t.Errorf("classify(%v) = %v", err, got)
-		}
-	}
-	if err := classify(nil); err != nil {
-		t.Errorf("classify(nil) = %v", err)
-	}
+func TestCancelledContextIsNotTransient(t *testing.T) {
 	l := openLog(t, store.NewMemory())
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := l.Append(ctx, plain(0, 1, 0)); !errors.Is(err, context.Canceled) || errors.Is(err, schemas.ErrTransient) {
-		t.Errorf("Append with a cancelled context = %v", err)
+		t.Errorf("Append = %v", err)
 	}
 }
 

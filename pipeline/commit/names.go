@@ -44,7 +44,7 @@ func (l *Log) numbers(ctx context.Context, prefix string, first int64) iter.Seq2
 		}
 		for info, err := range l.bucket.List(ctx, prefix, startAfter) {
 			if err != nil {
-				yield(0, classify(err))
+				yield(0, err)
 				return
 			}
 			if n, ok := numberOf(prefix, info.Key); ok && !yield(n, nil) {

@@ -109,7 +109,7 @@ func (l *Log) putData(ctx context.Context, key, sum string, body []byte) (schema
 		return schemas.Object{}, corrupt(key, fmt.Errorf("it holds other bytes than the %d with sha256 %s: %w", len(body), sum, err))
 	}
 	if err != nil {
-		return schemas.Object{}, classify(err)
+		return schemas.Object{}, err
 	}
 	return schemas.Object{Key: key, Size: int64(len(body)), SHA256: sum}, nil
 }

@@ -143,13 +143,13 @@ func TestDecodeAttributes(t *testing.T) {
 }
 
 func TestDecodeIgnoresUndeclaredColumnsAndTellsOnce(t *testing.T) {
-	schema := messageSchema(field("id", utf8Type), field("note", utf8Type), field("tags", arrow.ListOf(utf8Type)), field("vector", vectorType4))
-	message := messageOf(t, schema, `[{"id":"a","note":"n","tags":["x","y"],"vector":[1,0,0,0]}]`)
+	schema := messageSchema(field("id", utf8Type), field("note", utf8Type), field("tags", arrow.ListOf(utf8Type)), field("blob", arrow.BinaryTypes.LargeBinary), field("vector", vectorType4))
+	message := messageOf(t, schema, `[{"id":"a","note":"n","tags":["x","y"],"blob":"AAEC","vector":[1,0,0,0]}]`)
 	got := decode(t, testSpec(), Limits{}, message, message)
 	if got.rows.Len() != 2 || len(got.bad) > 0 {
 		t.Errorf("%d rows, quarantined %v", got.rows.Len(), got.bad)
 	}
-	if want := []string{"note", "tags"}; !slices.Equal(got.ignored, want) {
+	if want := []string{"note", "tags", "blob"}; !slices.Equal(got.ignored, want) {
 		t.Errorf("ignored %q, want %q", got.ignored, want)
 	}
 }

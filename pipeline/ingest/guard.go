@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/adastream/adastream/schemas"
@@ -14,8 +15,8 @@ import (
 // checked, and makes sure that:
 //   - the stream begins with its only schema and ends, exactly, with the end-of-stream mark;
 //   - there are no more bytes, rows, columns and batches than the limits allow, after decompression as well;
-//   - columns have types whose layouts are known here: null, integers, floats, bool, utf8, large_utf8, timestamp,
-//     fixed_size_binary, lists and fixed-size lists of those, and dictionaries of utf8 and large_utf8;
+//   - columns have types whose layouts are known here: null, integers, floats, bool, timestamp, utf8, binary and their
+//     large forms, fixed_size_binary, lists and fixed-size lists of those, and dictionaries of utf8 and large_utf8;
 //   - every batch has the nodes and buffers that the schema asks for, and every buffer lies inside its body, on a
 //     boundary of 8 bytes, beside the others;
 //   - dictionaries are whole: a delta would make each batch carry its own copy of everything before it.
@@ -85,7 +86,7 @@ func recognise(stream []byte) *Fault {
 	switch {
 	case len(stream) == 0:
 		return faultf(schemas.ReasonMalformed, "message is empty, needed: an Arrow IPC stream; to remove an item send its id with op %q", schemas.OpDelete)
-	case len(stream) >= 6 && string(stream[:6]) == "ARROW1":
+	case bytes.HasPrefix(stream, []byte(fileMagic)):
 		return faultf(schemas.ReasonMalformed, "message is an Arrow IPC file, needed: an Arrow IPC stream")
 	case len(stream) < prefixBytes || binary.LittleEndian.Uint32(stream) != continuation:
 		return faultf(schemas.ReasonMalformed, "message is no Arrow IPC stream of Arrow 0.15 or later: it does not begin with ff ff ff ff and a length")

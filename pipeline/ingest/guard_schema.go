@@ -9,12 +9,14 @@ const (
 	typeNull            = 1
 	typeInt             = 2
 	typeFloat           = 3
+	typeBinary          = 4
 	typeUTF8            = 5
 	typeBool            = 6
 	typeTimestamp       = 10
 	typeList            = 12
 	typeFixedSizeBinary = 15
 	typeFixedSizeList   = 16
+	typeLargeBinary     = 19
 	typeLargeUTF8       = 20
 )
 
@@ -35,7 +37,9 @@ var layouts = map[int64]layout{
 	typeNull:            {}, // pandas gives it to a column without a value
 	typeInt:             {buffers: 2, check: checkInt},
 	typeFloat:           {buffers: 2, check: checkFloat},
+	typeBinary:          {buffers: 3},
 	typeUTF8:            {buffers: 3},
+	typeLargeBinary:     {buffers: 3},
 	typeLargeUTF8:       {buffers: 3},
 	typeBool:            {buffers: 2},
 	typeTimestamp:       {buffers: 2, check: checkTimestamp},
@@ -110,7 +114,7 @@ func (g *guard) field(t table, depth int) {
 	kind := t.uint8(2)
 	l, ok := layouts[kind]
 	if !ok {
-		m.fail(schemas.ReasonSchema, "column %q has type %s, allowed: null, int, float, bool, utf8, large_utf8, timestamp, fixed_size_binary, list, fixed_size_list, dictionary of utf8",
+		m.fail(schemas.ReasonSchema, "column %q has type %s, allowed: null, int, float, bool, utf8, large_utf8, timestamp, binary, large_binary, fixed_size_binary, list, fixed_size_list, dictionary of utf8",
 			name, typeName(kind))
 	}
 	typeTable, ok := t.child(3)

@@ -105,6 +105,9 @@ type fetched struct {
 // start finds the end of the chain and makes sure that the log goes on there.
 func (p *partition) start(ctx context.Context) (head commit.Head, err error) {
 	begun := time.Now()
+	if topic := p.o.Log.Spec().Topic; p.id >= topic.Partitions {
+		return head, fmt.Errorf("%s/%d: the topic has more partitions than the %d that the index was made for", topic.Name, p.id, topic.Partitions)
+	}
 	if err := p.insist(ctx, "identity", func() error { return p.identity.check(ctx, begun) }); err != nil {
 		return head, err
 	}

@@ -2,7 +2,10 @@ package ingest
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"math"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -67,8 +70,8 @@ func WriteQuarantine(rows []Quarantined) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// ReadQuarantine reads a quarantine file, called name in errors, which wrap schemas.ErrCorrupt. What it returns aliases
-// data.
+// ReadQuarantine reads a quarantine file, called name in errors, which wrap schemas.ErrCorrupt. What it returns may
+// alias data.
 func ReadQuarantine(name string, data []byte) (rows []Quarantined, err error) {
 	corrupt := func(why any) error { return fmt.Errorf("%w: quarantine %s: %v", schemas.ErrCorrupt, name, why) }
 	defer func() {
@@ -76,25 +79,45 @@ func ReadQuarantine(name string, data []byte) (rows []Quarantined, err error) {
 			rows, err = nil, corrupt(r)
 		}
 	}()
-	r, err := ipc.NewMappedFileReader(data)
+	stream, err := streamOfFile(data)
 	if err != nil {
 		return nil, corrupt(err)
 	}
-	defer r.Close()
-	if !r.Schema().Equal(schemas.QuarantineSchema()) || !r.Schema().Metadata().Equal(schemas.QuarantineSchema().Metadata()) {
+	limits := Limits{MaxMessage: len(data), MaxUncompressed: int64(len(data)), MaxRows: math.MaxInt32}
+	frames, fault := scan(aligned(stream), limits.withDefaults(), nil)
+	if fault != nil {
+		return nil, corrupt(fault)
+	}
+	schema, batches, fault := readStream(frames)
+	if fault != nil {
+		return nil, corrupt(fault)
+	}
+	if want := schemas.QuarantineSchema(); !schema.Equal(want) || !schema.Metadata().Equal(want.Metadata()) {
 		return nil, corrupt("its schema is another one")
 	}
-	for i := range r.NumRecords() {
-		batch, err := r.RecordBatchAt(i)
-		if err != nil {
-			return nil, corrupt(err)
-		}
-		if err := array.ValidateRecordFull(batch); err != nil {
-			return nil, corrupt(err)
-		}
+	for _, batch := range batches {
 		rows = appendQuarantined(rows, batch)
 	}
 	return rows, nil
+}
+
+// fileMagic is at both ends of an Arrow file: with two bytes of padding at the begin, after the length of the footer at
+// the end.
+const fileMagic = "ARROW1"
+
+// streamOfFile is the complete stream that is inside an Arrow file. The footer only repeats where its batches are; read
+// as a stream a file can be guarded like a message.
+func streamOfFile(data []byte) ([]byte, error) {
+	const head, tail = len(fileMagic) + 2, 4 + len(fileMagic)
+	if len(data) < head+tail || string(data[:len(fileMagic)]) != fileMagic || string(data[len(data)-len(fileMagic):]) != fileMagic {
+		return nil, errors.New("it is no Arrow file")
+	}
+	end := len(data) - tail
+	footer := binary.LittleEndian.Uint32(data[end:])
+	if int64(footer) > int64(end-head) {
+		return nil, fmt.Errorf("its footer claims %d bytes of %d", footer, len(data))
+	}
+	return data[head : end-int(footer)], nil
 }
 
 func appendQuarantined(rows []Quarantined, batch arrow.RecordBatch) []Quarantined {

@@ -103,9 +103,8 @@ type Node struct {
 	searchers sync.Pool     // *search.Searcher: scratch of one query at a time
 	running   chan struct{} // a place for each query that runs
 
-	mu       sync.Mutex
-	follow   error // why the newest generation could not be loaded, or nil
-	followed time.Time
+	mu     sync.Mutex
+	follow error // why the newest generation could not be loaded, or nil
 
 	// Owned by the goroutine of Run.
 	sequence int64 // of the channel record that is served
@@ -164,16 +163,20 @@ func (n *Node) Close() {
 	}
 }
 
-// Ready says why a query would not be answered, or would be answered from a generation that is not the newest.
+// Ready says why a query would not be answered, or nil. Safe for concurrent use.
 func (n *Node) Ready() error {
-	if n.current.Load() == nil {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		if n.follow != nil {
-			return n.follow
-		}
-		return errors.New("no generation has been promoted yet")
+	if n.current.Load() != nil {
+		return nil
 	}
+	if err := n.Stale(); err != nil {
+		return err
+	}
+	return errors.New("no generation has been promoted yet")
+}
+
+// Stale says why queries may be answered from a generation that is not the newest: the store is away, or an object of
+// the newest one is corrupt. A stale node goes on serving, so it is ready all the same. Safe for concurrent use.
+func (n *Node) Stale() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.follow
@@ -183,9 +186,6 @@ func (n *Node) setFollow(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.follow = err
-	if err == nil {
-		n.followed = time.Now()
-	}
 }
 
 // hold returns the current snapshot with a reference taken, or nil before the first. The caller releases it.

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"embed"
+	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -19,6 +20,10 @@ func (n *Node) Ops() http.Handler {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := n.Ready(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		if err := n.Stale(); err != nil {
+			fmt.Fprintf(w, "ok, but stale: %v\n", err)
 			return
 		}
 		fmt.Fprintln(w, "ok")
@@ -47,7 +52,7 @@ type pageData struct {
 // page answers at a glance: is it healthy, how fresh, how good, how fast.
 func (n *Node) page(w http.ResponseWriter, r *http.Request) {
 	data := pageData{Spec: n.spec, Swaps: n.recent.list()}
-	if err := n.Ready(); err != nil {
+	if err := errors.Join(n.Ready(), n.Stale()); err != nil {
 		data.Problem = err.Error()
 	}
 	if a, err := n.snapshots(r); err == nil {

@@ -2,7 +2,6 @@ package source
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -79,11 +78,15 @@ func (c *Client) Join(ctx context.Context, group string, run func(ctx context.Co
 	defer cancel(nil)
 	defer context.AfterFunc(c.ctx, func() { cancel(ErrClosed) })()
 
-	total, err := c.awaitTopic(ctx)
-	if err != nil {
+	config := c.groupConfig(group)
+	if err := config.Validate(); err != nil {
 		return fmt.Errorf("join group %q: %w", group, err)
 	}
-	cg, err := kafka.NewConsumerGroup(c.groupConfig(group))
+	total, err := c.awaitTopic(ctx)
+	if err != nil {
+		return err
+	}
+	cg, err := kafka.NewConsumerGroup(config)
 	if err != nil {
 		return fmt.Errorf("join group %q: %w", group, err)
 	}
@@ -238,9 +241,6 @@ func (c *Client) watchPartitions(ctx context.Context, total int) int {
 
 // report tells why this member has no generation.
 func (c *Client) report(err error) {
-	if errors.Is(err, context.Canceled) {
-		return
-	}
 	c.o.Logger.Warn("no group generation", "error", err)
 	c.o.OnState(err)
 }

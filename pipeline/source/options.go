@@ -41,7 +41,9 @@ type Options struct {
 	// TLS, if not nil, encrypts every connection. An empty ServerName is
 	// filled with the host that is dialled.
 	TLS *tls.Config
-	// SASL, if not nil, authenticates every connection.
+	// SASL, if not nil, authenticates every connection. A broker that refuses
+	// credentials by hanging up, as the embedded one does, cannot be told from
+	// one that went away; Kafka says what is wrong.
 	SASL sasl.Mechanism
 
 	// DialTimeout bounds the connection to one broker, with TLS and SASL.
@@ -68,8 +70,8 @@ type Options struct {
 	// Logger receives what the group does and what goes wrong. Nil discards.
 	Logger *slog.Logger
 	// OnState, if not nil, hears how group membership fares: nil when a
-	// generation starts, else why this member has none. It is called from
-	// the goroutine of Join and must not block.
+	// generation starts, else why this member has none. Join calls it, one
+	// call at a time; it must not block.
 	OnState func(err error)
 }
 

@@ -36,7 +36,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 
 {{/* The body of metadata of an object that belongs to one workload. */}}
 {{- define "adastream.metadata" -}}
-name: {{ include "adastream.componentName" . }}{{ .suffix }}
+name: {{ include "adastream.componentName" . }}{{ default "" .suffix }}
 namespace: {{ .root.Release.Namespace }}
 labels:
   {{- include "adastream.labels" . | nindent 2 }}

@@ -1,0 +1,182 @@
+// Package fleet runs the real daemons as processes of this machine, for the end-to-end tests and the benchmarks: built
+// from the tree, started, killed, measured.
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Binaries are the commands, built into a directory.
+type Binaries struct{ dir string }
+
+// Build compiles the commands into dir.
+func Build(ctx context.Context, dir string) (*Binaries, error) {
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator),
+		"github.com/adastream/adastream/cmd/ingestor", "github.com/adastream/adastream/cmd/builder",
+		"github.com/adastream/adastream/cmd/query", "github.com/adastream/adastream/cmd/adastream")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build commands: %w\n%s", err, out)
+	}
+	return &Binaries{dir}, nil
+}
+
+// Run runs a command to its end and returns what it printed.
+func (b *Binaries) Run(ctx context.Context, name string, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, filepath.Join(b.dir, name), args...).CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+// Process is a daemon that runs.
+type Process struct {
+	Name string
+	cmd  *exec.Cmd
+	log  lockedBuffer
+	done chan struct{} // closed when it has ended
+	err  error         // of Wait; read after done
+}
+
+// Start starts a daemon with environment variables beside those of this process.
+func (b *Binaries) Start(name string, env []string, args ...string) (*Process, error) {
+	p := &Process{Name: name, cmd: exec.Command(filepath.Join(b.dir, name), args...), done: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
+	p.cmd.Env = append(os.Environ(), env...)
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// Kill ends the process at once, as a crash would.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill() // it may have ended
+	<-p.done
+}
+
+// Stop asks the process to end and returns how it did; after grace it is killed.
+func (p *Process) Stop(grace time.Duration) error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	select {
+	case <-p.done:
+		return p.err
+	case <-time.After(grace):
+		p.Kill()
+		return fmt.Errorf("%s did not end within %v of SIGTERM", p.Name, grace)
+	}
+}
+
+// Ended says whether the process has ended, and how.
+func (p *Process) Ended() (bool, error) {
+	select {
+	case <-p.done:
+		return true, p.err
+	default:
+		return false, nil
+	}
+}
+
+// Log is what the process has printed.
+func (p *Process) Log() string { return p.log.String() }
+
+// Resident returns the memory that the process holds now and the most that it held, in bytes: all of it, and the part
+// that is not backed by a file, which the kernel cannot simply drop.
+func (p *Process) Resident() (all, peak, anonymous int64, err error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	field := func(name string) int64 {
+		_, rest, _ := bytes.Cut(status, []byte("\n"+name+":"))
+		fields := bytes.Fields(rest)
+		if len(fields) == 0 {
+			return 0
+		}
+		kib, _ := strconv.ParseInt(string(fields[0]), 10, 64)
+		return kib << 10
+	}
+	return field("VmRSS"), field("VmHWM"), field("RssAnon"), nil
+}
+
+// CPU returns the processor time that the process has used.
+func (p *Process) CPU() (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := bytes.Cut(stat, []byte(") "))
+	fields := bytes.Fields(rest)
+	if len(fields) < 13 {
+		return 0, errors.New("/proc/stat: too few fields")
+	}
+	user, err1 := strconv.ParseInt(string(fields[11]), 10, 64)
+	system, err2 := strconv.ParseInt(string(fields[12]), 10, 64)
+	return time.Duration(user+system) * time.Second / 100, errors.Join(err1, err2) // Linux counts in 1/100 s
+}
+
+// Address returns a free address of the loopback interface.
+func Address() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// AwaitOK polls url until it answers 200.
+func AwaitOK(ctx context.Context, url string) error {
+	for {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		response, err := http.DefaultClient.Do(r)
+		if err == nil {
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w (last: %v)", url, ctx.Err(), err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

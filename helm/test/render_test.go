@@ -1,0 +1,190 @@
+// Package test renders the chart with Helm's own library and reads the result with Kubernetes' own types.
+//
+// It is a module of its own, so that the product depends on neither. What it cannot tell is what only a cluster can: that
+// the API server admits the objects, and that the pods run.
+package test
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/common/util"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/engine"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/json"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/yaml"
+)
+
+const chartDir = "../adastream"
+
+// render gives the chart's files by name, among them NOTES.txt, as for `helm install release` in the namespace search.
+func render(release string, values map[string]any) (map[string]string, error) {
+	chart, err := loader.LoadDir(chartDir)
+	if err != nil {
+		return nil, err
+	}
+	options := common.ReleaseOptions{Name: release, Namespace: "search", Revision: 1, IsInstall: true}
+	all, err := util.ToRenderValues(chart, values, options, common.DefaultCapabilities)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Render(chart, all)
+}
+
+func readValues(t *testing.T, path string) map[string]any {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]any{}
+	if err := yaml.UnmarshalStrict(data, &values); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return values
+}
+
+// examples are the value files that the chart ships, by name without extension.
+func examples(t *testing.T) map[string]map[string]any {
+	t.Helper()
+	paths, err := filepath.Glob(chartDir + "/examples/*.yaml")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	found := map[string]map[string]any{}
+	for _, path := range paths {
+		found[strings.TrimSuffix(filepath.Base(path), ".yaml")] = readValues(t, path)
+	}
+	return found
+}
+
+// rendered runs test on the objects of each example.
+func rendered(t *testing.T, test func(t *testing.T, objects []object)) {
+	t.Helper()
+	for name, values := range examples(t) {
+		t.Run(name, func(t *testing.T) {
+			files, err := render("words", values)
+			if err != nil {
+				t.Fatal(err)
+			}
+			test(t, decode(t, files))
+		})
+	}
+}
+
+// object is a Kubernetes object of some kind.
+type object interface {
+	runtime.Object
+	metav1.Object
+}
+
+// serviceMonitor has the fields that the chart uses of the Prometheus Operator's resource.
+type serviceMonitor struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		Selector          metav1.LabelSelector `json:"selector"`
+		NamespaceSelector struct {
+			MatchNames []string `json:"matchNames"`
+		} `json:"namespaceSelector"`
+		TargetLabels []string `json:"targetLabels"`
+		Endpoints    []struct {
+			Port     string `json:"port"`
+			Path     string `json:"path"`
+			Interval string `json:"interval"`
+		} `json:"endpoints"`
+	} `json:"spec"`
+}
+
+func (s *serviceMonitor) DeepCopyObject() runtime.Object {
+	c := *s
+	return &c
+}
+
+// decode reads all objects of rendered files. A key that the type has not, or that comes twice, fails the test.
+func decode(t *testing.T, files map[string]string) []object {
+	t.Helper()
+	strict := json.NewSerializerWithOptions(json.DefaultMetaFactory, scheme.Scheme, scheme.Scheme,
+		json.SerializerOptions{Yaml: true, Strict: true})
+	var objects []object
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if filepath.Ext(name) != ".yaml" {
+			continue
+		}
+		documents := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(files[name])))
+		for {
+			document, err := documents.Read()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if len(bytes.TrimSpace(document)) == 0 {
+				continue
+			}
+			var o runtime.Object = &serviceMonitor{}
+			if bytes.Contains(document, []byte("kind: ServiceMonitor\n")) {
+				err = yaml.UnmarshalStrict(document, o)
+			} else {
+				o, _, err = strict.Decode(document, nil, nil)
+			}
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", name, err, document)
+			}
+			objects = append(objects, o.(object))
+		}
+	}
+	return objects
+}
+
+// workload is what the chart's Deployment and StatefulSets have in common.
+type workload struct {
+	name        string
+	serviceName string // of a StatefulSet
+	selector    *metav1.LabelSelector
+	pod         corev1.PodTemplateSpec
+	claims      []corev1.PersistentVolumeClaim
+}
+
+func (w workload) container() corev1.Container { return w.pod.Spec.Containers[0] }
+
+// workloads gives those of objects by component.
+func workloads(t *testing.T, objects []object) map[string]workload {
+	t.Helper()
+	found := map[string]workload{}
+	for _, o := range objects {
+		var w workload
+		switch o := o.(type) {
+		case *appsv1.Deployment:
+			w = workload{name: o.Name, selector: o.Spec.Selector, pod: o.Spec.Template}
+		case *appsv1.StatefulSet:
+			w = workload{name: o.Name, serviceName: o.Spec.ServiceName, selector: o.Spec.Selector, pod: o.Spec.Template, claims: o.Spec.VolumeClaimTemplates}
+		default:
+			continue
+		}
+		if len(w.pod.Spec.Containers) != 1 {
+			t.Fatalf("%s: %d containers, want 1", w.name, len(w.pod.Spec.Containers))
+		}
+		found[o.GetLabels()["app.kubernetes.io/component"]] = w
+	}
+	if got := slices.Sorted(maps.Keys(found)); !slices.Equal(got, []string{"builder", "ingestor", "query"}) {
+		t.Fatalf("workloads %v", got)
+	}
+	return found
+}

@@ -1,0 +1,285 @@
+package recall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/exact"
+	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/index/snapshot"
+	"github.com/adastream/adastream/index/snapshot/snapshottest"
+	"github.com/adastream/adastream/schemas"
+)
+
+const (
+	rows  = 4000
+	nlist = 64
+	dim   = 32
+	k     = 10
+)
+
+// HeldOut decides for ever: the ids that are held out today must be so in every later version.
+func TestHeldOut_isFixed(t *testing.T) {
+	var got []int
+	for i := range 1000 {
+		if HeldOut(fmt.Sprint(i)) {
+			got = append(got, i)
+		}
+	}
+	want := []int{20, 65, 77, 190, 253, 256, 299, 397, 414, 439, 444, 540, 592, 594, 607, 621, 768, 787, 866, 996}
+	if !slices.Equal(got, want) {
+		t.Errorf("held out are %v, want %v", got, want)
+	}
+}
+
+func TestHeldOut_share(t *testing.T) {
+	const n = 200_000
+	for _, form := range []string{"%d", "%08x", "item-%d", "0f8fad5b-d9cb-469f-a165-%012x"} {
+		held := 0
+		for i := range n {
+			if HeldOut(fmt.Sprintf(form, i)) {
+				held++
+			}
+		}
+		if share := float64(held) * heldOutShare / n; math.Abs(share-1) > 0.1 {
+			t.Errorf("ids like %s: %d of %d are held out", form, held, n)
+		}
+	}
+}
+
+func level(t testing.TB) avx.Level {
+	t.Helper()
+	l, err := avx.Best()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func build(t *testing.T, n int, withModel bool) (*snapshottest.Data, *snapshot.Snapshot) {
+	t.Helper()
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 8, 16, dim), n, 1)
+	groups := []snapshottest.Group{{Kind: snapshottest.Chunks, End: n - n/10}, {Kind: snapshottest.Segment, Start: n - n/10, End: n}}
+	if !withModel {
+		return d, snapshottest.Build(t, d, nil, level(t), groups, nil)
+	}
+	return d, snapshottest.Build(t, d, d.Train(t, level(t), nlist), level(t), groups, nil)
+}
+
+// sample makes queries of the held-out rows, which must not find themselves.
+func sample(t *testing.T, snap *snapshot.Snapshot) Sample {
+	t.Helper()
+	var s Sample
+	for i, p := range snap.Parts() {
+		for row := range p.N {
+			if HeldOut(p.IDAt(row)) {
+				v := make([]float32, dim)
+				p.Vector(avx.Generic, row, v)
+				s.Queries = append(s.Queries, v...)
+				s.Self = append(s.Self, search.Hit{Part: i, Row: row})
+			}
+		}
+	}
+	s.N = len(s.Self)
+	var err error
+	s.Truth, err = exact.TopK(context.Background(), level(t), 2, snap, s.Queries, s.N, k, func(q, part, row int) bool {
+		return sameRow(s.Self[q], search.Hit{Part: part, Row: row})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestMeasure_planThatLeavesNothingOut(t *testing.T) {
+	_, snap := build(t, rows, true)
+	s := sample(t, snap)
+	for _, plan := range []search.Plan{{Exact: true}, {NProbe: nlist, ScanDims: dim, Refine: rows}} {
+		r, err := Measure(context.Background(), level(t), snap, s, k, plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The oracle reads originals, the search int8: a neighbour or two may differ.
+		if r.Recall < 0.97 || r.Low > r.Recall || r.High < r.Recall || !(r.Micros > 0) {
+			t.Errorf("%+v: %+v", plan, r)
+		}
+		if plan.Exact && (r.Refined != rows || r.Scanned != 0 || r.Lists != 0) || !plan.Exact && (r.Scanned != rows-rows/10 || r.Lists != nlist) {
+			t.Errorf("%+v: %+v", plan, r)
+		}
+	}
+}
+
+// The truth decides what recall is, and only its first k count.
+func TestMeasure_countsWhatIsFound(t *testing.T) {
+	_, snap := build(t, rows, false)
+	s := sample(t, snap)
+	found, err := exact.TopK(context.Background(), level(t), 1, snap, s.Queries, s.N, 3*k, func(q, part, row int) bool {
+		return sameRow(s.Self[q], search.Hit{Part: part, Row: row})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	far := func(q, n int) []search.Hit { return found[q][3*k-n:] } // rows that a search for k does not find
+	for _, tt := range []struct {
+		name  string
+		truth func(q int) []search.Hit
+		want  float64
+	}{
+		{"none", func(q int) []search.Hit { return far(q, k) }, 0},
+		{"onlyTheFirstKCount", func(q int) []search.Hit { return append(slices.Clone(far(q, k)), found[q][:k]...) }, 0},
+		{"half", func(q int) []search.Hit { return append(slices.Clone(found[q][:2]), far(q, 2)...) }, 0.5},
+		{"everyOther", func(q int) []search.Hit {
+			if q%2 == 0 {
+				return far(q, k)
+			}
+			return found[q][:2]
+		}, float64(s.N/2) / float64(s.N)},
+		{"noTruthDoesNotCount", func(q int) []search.Hit {
+			if q%2 == 0 {
+				return nil
+			}
+			return append(slices.Clone(found[q][:1]), far(q, 3)...)
+		}, 0.25},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			other := s
+			other.Truth = make([][]search.Hit, s.N)
+			for q := range other.Truth {
+				other.Truth[q] = tt.truth(q)
+			}
+			r, err := Measure(context.Background(), level(t), snap, other, k, search.Plan{Exact: true})
+			if err != nil || math.Abs(r.Recall-tt.want) > 1e-9 || r.Low > tt.want || r.High < tt.want {
+				t.Errorf("got %+v, %v, want %v", r, err, tt.want)
+			}
+		})
+	}
+}
+
+// Queries that are rows find k others; queries that are not rows may find any.
+func TestMeasure_self(t *testing.T) {
+	_, snap := build(t, rows, false)
+	s := sample(t, snap)
+	own := s
+	own.Self, own.Truth = nil, nil
+	for _, self := range s.Self {
+		own.Truth = append(own.Truth, []search.Hit{self})
+	}
+	r, err := Measure(context.Background(), level(t), snap, own, 1, search.Plan{Exact: true})
+	if err != nil || r.Recall != 1 {
+		t.Errorf("a row is its own neighbour: %+v, %v", r, err)
+	}
+	own.Self = s.Self
+	r, err = Measure(context.Background(), level(t), snap, own, 1, search.Plan{Exact: true})
+	if err != nil || r.Recall != 0 {
+		t.Errorf("a row that must not find itself: %+v, %v", r, err)
+	}
+}
+
+func TestMeasure_refuses(t *testing.T) {
+	_, snap := build(t, 200, false)
+	good := Sample{Queries: make([]float32, 2*dim), N: 2, Truth: make([][]search.Hit, 2)}
+	for i := range good.Queries {
+		good.Queries[i] = 1
+	}
+	cancelled, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, tt := range []struct {
+		name string
+		ctx  context.Context
+		s    func(s *Sample)
+		want string
+	}{
+		{"none", context.Background(), func(s *Sample) { s.N = 0 }, "recall sample: 0 queries"},
+		{"width", context.Background(), func(s *Sample) { s.Queries = s.Queries[1:] }, "recall sample: 2 queries with 63 values"},
+		{"truth", context.Background(), func(s *Sample) { s.Truth = s.Truth[1:] }, "1 truths"},
+		{"self", context.Background(), func(s *Sample) { s.Self = make([]search.Hit, 1) }, "1 selves"},
+		{"noNeighbours", context.Background(), func(*Sample) {}, "no query has a neighbour"},
+		{"zero", context.Background(), func(s *Sample) { s.Queries = make([]float32, 2*dim); s.Truth[1] = []search.Hit{{}} }, "recall of query 1: vector: zero"},
+		{"cancelled", cancelled, func(s *Sample) { s.Truth[0] = []search.Hit{{}} }, "context canceled"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := good
+			s.Truth = slices.Clone(good.Truth)
+			tt.s(&s)
+			_, err := Measure(tt.ctx, level(t), snap, s, k, search.Plan{Exact: true})
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+			if tt.ctx.Err() != nil && !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v, want the error of the context", err)
+			}
+		})
+	}
+}
+
+// The interval has the true recall in it about 95 times of 100, also near 1 and when the neighbours of a query are
+// found or missed together. Where that happens to few queries their number decides, and a sample says little about it.
+func TestInterval_coverage(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, tt := range []struct {
+		recall   float64
+		together float64 // share of queries that find all or nothing
+		queries  int
+		least    float64 // coverage
+	}{
+		{0.5, 0, 50, 0.93}, {0.8, 0, 200, 0.93}, {0.95, 0, 200, 0.93}, {0.99, 0, 200, 0.93}, {0.999, 0, 200, 0.93},
+		{0.8, 0.5, 200, 0.93}, {0.9, 1, 100, 0.92}, {0.95, 0.3, 200, 0.9}, {0.98, 0.2, 300, 0.87},
+	} {
+		covered, width := 0, 0.0
+		const trials = 2000
+		for range trials {
+			var y tally
+			for range tt.queries {
+				found := 0
+				if r.Float64() < tt.together {
+					if r.Float64() < tt.recall {
+						found = k
+					}
+				} else {
+					for range k {
+						if r.Float64() < tt.recall {
+							found++
+						}
+					}
+				}
+				y.add(found, k)
+			}
+			low, high := y.interval()
+			if low <= tt.recall && tt.recall <= high {
+				covered++
+			}
+			width += (high - low) / trials
+		}
+		if share := float64(covered) / trials; share < tt.least || share > 0.995 {
+			t.Errorf("%+v: %.3f of the intervals cover, mean width %.4f", tt, share, width)
+		}
+	}
+}
+
+func TestInterval_limits(t *testing.T) {
+	for _, tt := range []struct {
+		found, queries int
+		low, high      float64
+	}{
+		{k, 100, 0.99617, 1}, // all of 1000 trials: Wilson's 1/(1+z²/1000)
+		{0, 100, 0, 0.00383},
+		{k, 1, 0.72247, 1},
+		{k / 2, 100, 0.46907, 0.53093}, // no variance between queries: 1000 trials
+	} {
+		var y tally
+		for range tt.queries {
+			y.add(tt.found, k)
+		}
+		low, high := y.interval()
+		if math.Abs(low-tt.low) > 1e-5 || math.Abs(high-tt.high) > 1e-5 {
+			t.Errorf("%d of %d for each of %d queries: [%.5f, %.5f], want [%.5f, %.5f]", tt.found, k, tt.queries, low, high, tt.low, tt.high)
+		}
+	}
+}

@@ -1,0 +1,131 @@
+package recall
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/schemas"
+)
+
+func TestTable_isAFront(t *testing.T) {
+	_, snap := build(t, rows, true)
+	s := sample(t, snap)
+	plans, err := Table(context.Background(), level(t), snap, s, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plans) < 3 {
+		t.Fatalf("%d plans: %+v", len(plans), plans)
+	}
+	for i, p := range plans {
+		if err := planOf(p).Validate(snap); err != nil {
+			t.Errorf("plan %d: %v", i, err)
+		}
+		if i > 0 && p.Recall <= plans[i-1].Recall {
+			t.Errorf("plan %d: recall %v after %v", i, p.Recall, plans[i-1].Recall)
+		}
+		if 2*p.ScanDims < dim || p.NProbe&(p.NProbe-1) != 0 || p.Refine < k || !(p.Micros > 0) || !(p.Scanned > 0) || p.Low > p.Recall {
+			t.Errorf("plan %d: %+v", i, p)
+		}
+		r, err := Measure(context.Background(), level(t), snap, s, k, planOf(p))
+		if err != nil || r.Recall != p.Recall || r.Low != p.Low || r.Scanned != p.Scanned {
+			t.Errorf("plan %d: %+v, measured again %+v, %v", i, p, r, err)
+		}
+	}
+	if last := plans[len(plans)-1]; last.Recall < 0.97 || last.NProbe > nlist {
+		t.Errorf("the best plan is %+v", last)
+	}
+}
+
+func TestTable_withoutModel(t *testing.T) {
+	_, snap := build(t, rows, false)
+	if plans, err := Table(context.Background(), level(t), snap, sample(t, snap), k); len(plans) != 0 || err != nil {
+		t.Errorf("got %v, %v", plans, err)
+	}
+}
+
+// More neighbours are wanted than any usual number of candidates.
+func TestTable_largeK(t *testing.T) {
+	_, snap := build(t, rows, true)
+	s := sample(t, snap)
+	s.N, s.Queries, s.Self, s.Truth = 8, s.Queries[:8*dim], s.Self[:8], s.Truth[:8]
+	plans, err := Table(context.Background(), level(t), snap, s, 1000)
+	if err != nil || len(plans) == 0 {
+		t.Fatalf("%d plans, %v", len(plans), err)
+	}
+	for _, p := range plans {
+		if p.Refine != 1000 {
+			t.Errorf("plan %+v, want candidates for 1000 hits", p)
+		}
+	}
+}
+
+func TestTable_cancelled(t *testing.T) {
+	_, snap := build(t, rows, true)
+	ctx, cancel := context.WithCancel(context.Background())
+	s := sample(t, snap)
+	cancel()
+	if plans, err := Table(ctx, level(t), snap, s, k); err == nil {
+		t.Errorf("got %d plans", len(plans))
+	}
+}
+
+func TestFront(t *testing.T) {
+	at := func(cost, recall float64) point {
+		return point{schemas.PlanPoint{NProbe: int(cost), Recall: recall}, cost}
+	}
+	for _, tt := range []struct {
+		name string
+		in   []point
+		want []float64
+	}{
+		{"none", nil, nil},
+		{"zero", []point{at(1, 0)}, []float64{0}},
+		{"dominated", []point{at(3, 0.5), at(1, 0.5), at(2, 0.4), at(4, 0.9)}, []float64{0.5, 0.9}},
+		{"equalCost", []point{at(1, 0.5), at(1, 0.6), at(2, 0.6)}, []float64{0.6}},
+		{"all", []point{at(3, 0.3), at(2, 0.2), at(1, 0.1)}, []float64{0.1, 0.2, 0.3}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []float64
+			for _, p := range front(tt.in) {
+				got = append(got, p.Recall)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestChoose(t *testing.T) {
+	plans := []schemas.PlanPoint{
+		{NProbe: 1, ScanDims: 32, Refine: 50, Recall: 0.6, Low: 0.55},
+		{NProbe: 4, ScanDims: 32, Refine: 50, Recall: 0.9, Low: 0.85},
+		{NProbe: 8, ScanDims: 16, Refine: 99, Recall: 0.97, Low: 0.95},
+	}
+	for _, tt := range []struct {
+		plans  []schemas.PlanPoint
+		target float64
+		want   int // index into plans, -1 none
+		ok     bool
+	}{
+		{plans, 0.1, 0, true},
+		{plans, 0.6, 0, true},
+		{plans, 0.61, 1, true},
+		{plans, 0.95, 2, true},
+		{plans, 0.98, 2, false},
+		{plans[:1], 0.98, 0, false},
+		{nil, 0.5, -1, false},
+	} {
+		plan, p, ok := Choose(tt.plans, tt.target)
+		var want schemas.PlanPoint
+		if tt.want >= 0 {
+			want = tt.plans[tt.want]
+		}
+		if p != want || ok != tt.ok || plan != (search.Plan{NProbe: want.NProbe, ScanDims: want.ScanDims, Refine: want.Refine}) {
+			t.Errorf("target %v: %+v, %+v, %v", tt.target, plan, p, ok)
+		}
+	}
+}

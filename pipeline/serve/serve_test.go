@@ -1,0 +1,372 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+const testDim = 16
+
+// publisher makes generations by hand.
+type publisher struct {
+	t      *testing.T
+	bucket store.Bucket
+	log    *commit.Log
+	m      schemas.Manifest
+	next   int64
+}
+
+func newPublisher(t *testing.T) *publisher {
+	t.Helper()
+	spec := schemas.Spec{Name: "test", Ladder: []int{8, testDim}, Encoder: "e", Topic: schemas.Topic{Name: "t", Partitions: 1},
+		Attributes: []schemas.Attribute{{Name: "color", Type: schemas.AttributeString}}}.WithDefaults()
+	p := &publisher{t: t, bucket: store.NewMemory()}
+	if err := commit.Create(t.Context(), p.bucket, &spec); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if p.log, err = commit.Open(t.Context(), p.bucket); err != nil {
+		t.Fatal(err)
+	}
+	p.m = schemas.Manifest{Format: schemas.ManifestFormat, Builder: "b", Checkpoint: map[string]int64{"0": 0}}
+	return p
+}
+
+func unit(seed int) []float32 {
+	rng := rand.New(rand.NewPCG(uint64(seed), 3))
+	v := make([]float32, testDim)
+	for i := range v {
+		v[i] = float32(rng.NormFloat64())
+	}
+	return v
+}
+
+// add puts a segment of the rows from to to-1, and publishes and promotes the generation that has it.
+func (p *publisher) add(from, to int) {
+	p.t.Helper()
+	p.put(from, to)
+	p.publish()
+}
+
+// drop marks the first row of the oldest segment dead and publishes.
+func (p *publisher) drop() {
+	p.t.Helper()
+	body, err := segment.WriteDead(map[string]*roaring.Bitmap{p.m.Segments[0].ID: roaring.BitmapOf(0)})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	o, err := p.log.PutDead(p.t.Context(), body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.m.Dead = &o
+	p.m.LiveRows--
+	p.m.DeadRows++
+	p.publish()
+}
+
+func (p *publisher) publish() {
+	p.t.Helper()
+	p.m.Parent = p.m.Generation
+	p.m.Generation++
+	p.m.Created = time.Now().UTC()
+	p.m.Produced = time.Now().UnixMilli()
+	p.m.Checkpoint = map[string]int64{"0": p.next}
+	m := p.m
+	if err := p.log.Publish(p.t.Context(), &m); err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := p.log.Promote(p.t.Context(), m.Generation, "test", "b"); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// node starts a node that follows p until the test ends.
+func (p *publisher) node(o Options) *Node {
+	p.t.Helper()
+	level, err := avx.Best()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	cache, err := store.NewCache(p.t.TempDir(), p.bucket, store.CacheOptions{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	o.Log, o.Cache, o.Level, o.PollEvery = p.log, cache, level, time.Millisecond
+	n, err := New(o)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(p.t.Context())
+	var done sync.WaitGroup
+	done.Go(func() {
+		if err := n.Run(ctx); err != nil {
+			p.t.Error(err)
+		}
+	})
+	p.t.Cleanup(func() { cancel(); done.Wait(); n.Close() })
+	return n
+}
+
+func (p *publisher) await(n *Node, generation int64) {
+	p.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); n.generation() < generation; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("serves generation %d after 20 s, want %d: %v", n.generation(), generation, n.Stale())
+		}
+	}
+}
+
+func call(h http.Handler, method, path, body string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(body)))
+	return w
+}
+
+func vectorJSON(v []float32) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
+
+// Clients search all along while generations come and go. Each answer is of one generation: it holds exactly the rows
+// that generation has, and none fails.
+func TestNoQueryFailsOrMixesGenerationsDuringSwaps(t *testing.T) {
+	p := newPublisher(t)
+	p.add(0, 1)
+	n := p.node(Options{})
+	api := n.API()
+	p.await(n, 1)
+	const last = 40
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for c := range 4 {
+		clients.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				w := call(api, http.MethodPost, "/v1/search", fmt.Sprintf(`{"vector":%s,"k":100}`, vectorJSON(unit(c*1000+i))))
+				var a searchAnswer
+				if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil || w.Code != http.StatusOK {
+					t.Errorf("%d %s", w.Code, w.Body)
+					return
+				}
+				if int64(len(a.Hits)) != a.Snapshot.Generation { // generation g has g rows
+					t.Errorf("generation %d answers with %d rows", a.Snapshot.Generation, len(a.Hits))
+					return
+				}
+			}
+		})
+	}
+	for g := int64(2); g <= last; g++ {
+		p.add(int(g-1), int(g))
+		if g%3 == 0 {
+			p.await(n, g)
+		}
+	}
+	p.await(n, last)
+	close(stop)
+	clients.Wait()
+}
+
+// A generation whose object is corrupt or missing is not served, the old one is, and the node says which object.
+func TestCorruptObjectLeavesTheOldGeneration(t *testing.T) {
+	p := newPublisher(t)
+	p.add(0, 10)
+	n := p.node(Options{})
+	p.await(n, 1)
+	p.drop()
+	p.await(n, 2)
+	if w := call(n.API(), http.MethodGet, "/v1/vectors/id-0", ""); w.Code != http.StatusNotFound {
+		t.Errorf("a deleted row: %d %s", w.Code, w.Body)
+	}
+
+	o := p.put(10, 20)
+	body, err := p.bucket.Get(t.Context(), o.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := bytes.Clone(body)
+	damaged[len(damaged)/2] ^= 0x10
+	p.replace(o.Key, damaged)
+	p.publish()
+	for n.Stale() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	if err := n.Stale(); !strings.Contains(err.Error(), o.Key) {
+		t.Errorf("stale because %v, want the name of %s", err, o.Key)
+	}
+	if n.Ready() != nil {
+		t.Errorf("a node that serves the old generation is not ready: %v", n.Ready())
+	}
+	if w := call(n.Ops(), http.MethodGet, "/readyz", ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "stale") {
+		t.Errorf("/readyz: %d %s", w.Code, w.Body)
+	}
+	if w := call(n.API(), http.MethodGet, "/v1/vectors/id-5", ""); w.Code != http.StatusOK || n.generation() != 2 {
+		t.Errorf("generation %d: %d %s", n.generation(), w.Code, w.Body)
+	}
+
+	p.replace(o.Key, body) // an operator brings the object back
+	p.await(n, 3)
+	for n.Stale() != nil {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// put is add without publishing.
+func (p *publisher) put(from, to int) schemas.Object {
+	rows := segment.NewRows(p.log.Spec())
+	for i := from; i < to; i++ {
+		rows.IDs = append(rows.IDs, fmt.Sprintf("id-%d", i))
+		rows.Orders = append(rows.Orders, segment.Order{Timestamp: 1, Offset: p.next})
+		rows.Vectors = append(rows.Vectors, unit(i)...)
+		rows.Attributes[0].AppendNull()
+		p.next++
+	}
+	body, err := segment.Write(p.log.Spec(), nil, 0, rows)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	o, err := p.log.PutSegment(p.t.Context(), 0, p.m.Checkpoint["0"], body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.m.Segments = append(p.m.Segments, schemas.Segment{ID: o.SHA256, Object: o, NumRows: to - from})
+	p.m.LiveRows += int64(to - from)
+	return o
+}
+
+func (p *publisher) replace(key string, body []byte) {
+	p.t.Helper()
+	if err := p.bucket.Delete(p.t.Context(), key); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := p.bucket.PutIfAbsent(p.t.Context(), key, body); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func TestAPI(t *testing.T) {
+	p := newPublisher(t)
+	n := p.node(Options{MaxK: 50, MaxBody: 4096})
+	api := n.API()
+	if w := call(api, http.MethodPost, "/v1/search", `{"like":"id-1"}`); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+		t.Errorf("before the first generation: %d %s", w.Code, w.Body)
+	}
+	p.add(0, 30)
+	p.await(n, 1)
+	good := vectorJSON(unit(7))
+	for _, c := range []struct {
+		name, method, path, body string
+		status                   int
+		want                     []string
+	}{
+		{"by vector", "POST", "/v1/search", `{"vector":` + good + `,"k":3}`, 200, []string{`"id":"id-7"`, `"generation":1`, `"exact":true`, `"expected_recall":1`}},
+		{"like leaves itself out", "POST", "/v1/search", `{"like":"id-7","k":3,"include_vector":true}`, 200, []string{`"vector":[`}},
+		{"explicit exact", "POST", "/v1/search", `{"vector":` + good + `,"exact":true}`, 200, []string{`"refined":30`}},
+		{"fields", "POST", "/v1/search", `{"vector":` + good + `,"fields":["color"]}`, 200, []string{`"attributes":{"color":null}`}},
+		{"unknown field", "POST", "/v1/search", `{"vector":` + good + `,"fields":["colour"]}`, 400, []string{`colour`, `color`}},
+		{"unknown key", "POST", "/v1/search", `{"vektor":[1]}`, 400, []string{`vektor`, `"malformed"`}},
+		{"wrong width", "POST", "/v1/search", `{"vector":[1,2]}`, 400, []string{`vector`, `16`, `"invalid"`}},
+		{"zero vector", "POST", "/v1/search", `{"vector":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}`, 400, []string{`vector`}},
+		{"no vector", "POST", "/v1/search", `{}`, 400, []string{`vector`}},
+		{"two queries", "POST", "/v1/search", `{"vector":` + good + `,"like":"id-1"}`, 400, []string{`like`}},
+		{"k too large", "POST", "/v1/search", `{"vector":` + good + `,"k":51}`, 400, []string{`1 to 50`}},
+		{"k zero", "POST", "/v1/search", `{"vector":` + good + `,"k":0}`, 400, []string{`1 to 50`}},
+		{"two ways", "POST", "/v1/search", `{"vector":` + good + `,"exact":true,"target_recall":0.9}`, 400, []string{`at most one`}},
+		{"target recall", "POST", "/v1/search", `{"vector":` + good + `,"target_recall":0.5}`, 200, nil},
+		{"unknown id", "POST", "/v1/search", `{"like":"nobody"}`, 404, []string{`nobody`, `"not_found"`}},
+		{"not json", "POST", "/v1/search", `{`, 400, []string{`"malformed"`}},
+		{"two documents", "POST", "/v1/search", `{"like":"id-1"} {}`, 400, []string{`"malformed"`}},
+		{"body too large", "POST", "/v1/search", `{"like":"` + strings.Repeat("x", 5000) + `"}`, 413, []string{`4096`}},
+		{"wrong method", "GET", "/v1/search", ``, 405, []string{`POST`}},
+		{"vector", "GET", "/v1/vectors/id-3", ``, 200, []string{`"id":"id-3"`, `"vector":[`, `"offset":3`}},
+		{"unknown vector", "GET", "/v1/vectors/x/y", ``, 404, []string{`x/y`}},
+		{"snapshots", "GET", "/v1/snapshots", ``, 200, []string{`"generation":1`, `"offsets":{"0":30}`, `"live_rows":30`}},
+		{"no such url", "GET", "/v2", ``, 404, []string{`"no_such_url"`}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := call(api, c.method, c.path, c.body)
+			if w.Code != c.status {
+				t.Errorf("status %d, want %d: %s", w.Code, c.status, w.Body)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(w.Body.String(), want) {
+					t.Errorf("%s does not have %s", w.Body, want)
+				}
+			}
+			if kind := w.Header().Get("Content-Type"); (w.Code == 200) != (kind == "application/json") {
+				t.Errorf("content type %s", kind)
+			}
+		})
+	}
+	if w := call(api, http.MethodPost, "/v1/search", `{"like":"id-7","k":3}`); strings.Contains(w.Body.String(), `"id":"id-7"`) {
+		t.Errorf("like id-7 finds id-7: %s", w.Body)
+	}
+}
+
+// A node that is full answers 429 in time instead of letting queries pile up.
+func TestOverloadSheds(t *testing.T) {
+	p := newPublisher(t)
+	p.add(0, 10)
+	n := p.node(Options{MaxRunning: 1, Timeout: 20 * time.Millisecond})
+	p.await(n, 1)
+	n.running <- struct{}{} // a query that takes long
+	w := call(n.API(), http.MethodPost, "/v1/search", `{"like":"id-1"}`)
+	if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	<-n.running
+	if w := call(n.API(), http.MethodPost, "/v1/search", `{"like":"id-1"}`); w.Code != http.StatusOK {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+func TestOps(t *testing.T) {
+	p := newPublisher(t)
+	n := p.node(Options{})
+	ops := n.Ops()
+	if w := call(ops, http.MethodGet, "/readyz", ""); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("/readyz before the first generation: %d", w.Code)
+	}
+	if w := call(ops, http.MethodGet, "/livez", ""); w.Code != http.StatusOK {
+		t.Errorf("/livez: %d", w.Code)
+	}
+	if w := call(ops, http.MethodGet, "/", ""); w.Code != http.StatusOK {
+		t.Errorf("page before the first generation: %d %s", w.Code, w.Body)
+	}
+	p.add(0, 1234)
+	p.await(n, 1)
+	call(n.API(), http.MethodPost, "/v1/search", `{"like":"id-1"}`)
+	for path, want := range map[string]string{
+		"/readyz":  "ok",
+		"/metrics": `adastream_query_requests_total{code="200",route="search"} 1`,
+		"/":        "1 234",
+	} {
+		if w := call(ops, http.MethodGet, path, ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %d, does not have %s:\n%s", path, w.Code, want, w.Body)
+		}
+	}
+}
