@@ -148,11 +148,13 @@ func (w *worker) compare(part int) {
 	for q := range w.tops {
 		avx.DotRows(w.level, w.queries[q*dim:(q+1)*dim], w.block, dim, scores)
 		top := &w.tops[q]
+		floor := top.Floor()
 		for i, s := range scores {
-			if s < top.Floor() || w.skip != nil && w.skip(q, part, w.rows[i]) {
+			if s < floor || w.skip != nil && w.skip(q, part, w.rows[i]) {
 				continue
 			}
 			top.Push(search.Hit{Part: part, Row: w.rows[i], Score: s})
+			floor = top.Floor()
 		}
 	}
 }

@@ -77,7 +77,7 @@ func TestTrainBeatsRandomRows(t *testing.T) {
 }
 
 func TestTrainIsTheSameOnAnyThreads(t *testing.T) {
-	const n, dim, k = 20000, 16, 300
+	const n, dim, k = 12000, 16, 100 // several blocks of work
 	x := clusters(n, dim, 100, 0.3)
 	for _, spherical := range []bool{false, true} {
 		o := kmeans.Options{K: k, Iterations: 4, Seed: 5, Spherical: spherical, Threads: 1}

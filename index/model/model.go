@@ -22,7 +22,7 @@
 //	rotation   list<float32 not null> not null   the matrices of opq.Quantizer.Rotation, one after the other
 //	codebooks  list<float32 not null> not null   the codewords of opq.Quantizer.Codebooks, one after the other
 //
-// The schema's metadata has these keys, in this order, numbers in decimal:
+// The schema's metadata has these keys and no others, written in this order, numbers in decimal:
 //
 //	adastream.kind          "model"
 //	adastream.format        "1"

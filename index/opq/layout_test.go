@@ -72,7 +72,7 @@ func TestDivide(t *testing.T) {
 		{"flat is by width", [][]float64{flat(8, 1), flat(8, 1), flat(16, 1), flat(32, 1)}, 16, []int{2, 2, 4, 8}},
 		{"no variance is by width", [][]float64{flat(8, 0), flat(24, 0)}, 8, []int{2, 6}},
 		{"rounding below zero", [][]float64{flat(8, -1e-12), flat(8, 1)}, 4, []int{1, 3}},
-		{"a sixteenth is two bits less", [][]float64{flat(16, 1), flat(16, 1. / 16)}, 16, []int{12, 4}},
+		{"a sixteenth is two bits less", [][]float64{flat(16, 1), flat(16, 1./16)}, 16, []int{12, 4}},
 		{"below the water", [][]float64{flat(16, 1), flat(16, 1e-6)}, 4, []int{3, 1}},
 		{"no more than dimensions", [][]float64{flat(4, 1), flat(32, 1e-6)}, 20, []int{4, 16}},
 		{"fewer than blocks", [][]float64{flat(4, 1), flat(4, 5), flat(4, 1)}, 2, []int{0, 2, 0}},

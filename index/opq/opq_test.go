@@ -58,11 +58,11 @@ func relative(q *opq.Quantizer, level avx.Level, x []float32, n int) float64 {
 
 func TestErrorDecreasesWithM(t *testing.T) {
 	ladder := mrl.Ladder{8, 16, 32}
-	const n = 4000
+	const n = 2000
 	x, test := residuals(n, 32, 1), residuals(500, 32, 2)
 	last := 1.0
 	for _, m := range []int{1, 2, 3, 5, 8, 16, 32} {
-		q := train(t, x, n, ladder, opq.Options{M: m})
+		q := train(t, x, n, ladder, opq.Options{M: m, Iterations: 2})
 		if q.M() != m || q.Subs(32) != m || q.CodeBytes() != (m+1)/2 {
 			t.Fatalf("m %d: M %d, Subs %d, CodeBytes %d", m, q.M(), q.Subs(32), q.CodeBytes())
 		}
@@ -126,10 +126,10 @@ func TestRotationIsOrthogonalByLevel(t *testing.T) {
 // What a scan adds up is the inner product with the decoded residual, at every level of the ladder.
 func TestLUT(t *testing.T) {
 	ladder := mrl.Ladder{8, 16, 64}
-	const n = 2000
+	const n = 1000
 	x, queries := residuals(n, 64, 1), residuals(50, 64, 4)
 	for _, m := range []int{1, 2, 7, 16, 40} {
-		q := train(t, x, n, ladder, opq.Options{M: m})
+		q := train(t, x, n, ladder, opq.Options{M: m, Iterations: 1})
 		for _, level := range avx.Levels() {
 			t.Run(fmt.Sprint(m, "/", level), func(t *testing.T) {
 				var s opq.Scratch

@@ -169,7 +169,8 @@ func (t *tally) add(found, of int) {
 	t.squares += x * x
 }
 
-func (t *tally) mean() float64 { return t.sum / float64(t.queries) }
+// mean is rounded to a billionth, lest a sum of tenths miss a target by its last bit.
+func (t *tally) mean() float64 { return math.Round(t.sum/float64(t.queries)*1e9) / 1e9 }
 
 // z95 is the 97.5 % quantile of the normal distribution.
 const z95 = 1.959964

@@ -132,7 +132,7 @@ func (s *sweep) refines() []int {
 }
 
 // cost is what a plan makes a query do, in look-ups of a sub-quantiser: 10 to 40 ps with AVX2, depending on the cache.
-// The weights are rounded from measurements of package search; recall is not sensitive to them.
+// The weights are rounded from measurements of package search.
 func cost(r Result, mdl *model.Model, scanDims int) float64 {
 	const (
 		perCoarse = 2    // product of a query's dimension with a centroid's

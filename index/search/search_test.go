@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/adastream/adastream/avx"
@@ -477,4 +478,35 @@ func TestSearch_longLists(t *testing.T) {
 			t.Errorf("query %d: got %v, want %v", q, got, want)
 		}
 	}
+}
+
+// Searchers share a snapshot, each on its own goroutine.
+func TestSearch_concurrent(t *testing.T) {
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 16, 32), rows, 14)
+	mdl := d.Train(t, best(t), nlist)
+	snap := snapshottest.Build(t, d, mdl, best(t), layouts["mixed"], nil)
+	plan := search.Plan{NProbe: 4, ScanDims: 32, Refine: 50}
+	var want [][]search.Hit
+	s := search.New(best(t))
+	for q := range 50 {
+		hits, _, err := s.Search(context.Background(), snap, d.Vector(q), 10, plan, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, hits)
+	}
+	var wg sync.WaitGroup
+	level := best(t)
+	for range 4 {
+		wg.Go(func() {
+			s := search.New(level)
+			for q := range want {
+				hits, _, err := s.Search(context.Background(), snap, d.Vector(q), 10, plan, nil)
+				if err != nil || !slices.Equal(hits, want[q]) {
+					t.Errorf("query %d: got %v, %v, want %v", q, hits, err, want[q])
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

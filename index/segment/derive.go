@@ -42,6 +42,16 @@ func newDeriver(spec *schemas.Spec, mdl *model.Model, level avx.Level) (*deriver
 	return d, nil
 }
 
+// coder is that of the codes that d derives.
+func (d *deriver) coder() coder {
+	if d.mdl == nil {
+		return coder{}
+	}
+	return coder{model: d.mdl.ID(), m: d.mdl.M()}
+}
+
+func (d *deriver) codeBytes() int { return codeBytes(d.coder().m) }
+
 // storedBytes returns the bytes of a stored vector.
 func storedBytes(spec *schemas.Spec) int {
 	if spec.Vectors == schemas.Float16 {

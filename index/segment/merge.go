@@ -209,7 +209,7 @@ func (m *merger) emit(ctx context.Context, g group, emit func(ChunkBodies) error
 	if c.Rows, err = t.rows(); err != nil {
 		return fmt.Errorf("rows: %w", err)
 	}
-	if c.Codes, err = t.blocks(m.mdl); err != nil {
+	if c.Codes, err = t.blocks(m.coder()); err != nil {
 		return fmt.Errorf("codes: %w", err)
 	}
 	if c.Vectors, err = t.originals(); err != nil {
@@ -221,7 +221,7 @@ func (m *merger) emit(ctx context.Context, g group, emit func(ChunkBodies) error
 // gather copies the rows of a group out of the sources.
 func (m *merger) gather(ctx context.Context, g group) (*table, error) {
 	t := &table{spec: m.spec, ids: make([]string, 0, g.rows), orders: make([]Order, 0, g.rows), lists: make([]int32, 0, g.rows)}
-	t.grow(g.rows, m.mdl)
+	t.grow(g.rows, m.codeBytes())
 	columns := NewRows(m.spec).Attributes
 	c := &carrier{deriver: m.deriver, table: t, columns: columns}
 	for l := g.first; l < g.end; l++ {
@@ -273,7 +273,7 @@ func (c *carrier) carry(s *source, l, row int) {
 	copy(t.norms[to*levels:][:levels], p.Norms[row*levels:])
 	copy(t.vectors[to*p.width:][:p.width], p.stored(row))
 	if !s.foreign {
-		width := c.mdl.CodeBytes()
+		width := c.codeBytes()
 		p.readCode(t.codes[to*width:][:width], l, row)
 		return
 	}
@@ -285,7 +285,7 @@ func (c *carrier) carry(s *source, l, row int) {
 // encode derives the codes of the rows that are pending.
 func (c *carrier) encode() {
 	t, n := c.table, len(c.pending)
-	width, stored := c.mdl.CodeBytes(), storedBytes(c.spec)
+	width, stored := c.codeBytes(), storedBytes(c.spec)
 	list, codes := make([]int32, n), make([]byte, n*width)
 	for i, row := range c.pending {
 		list[i] = t.lists[row]

@@ -44,7 +44,7 @@ func Write(spec *schemas.Spec, mdl *model.Model, level avx.Level, rows *Rows) ([
 	if err := d.derive(t, rows, order); err != nil {
 		return nil, err
 	}
-	body, err := t.segment(mdl)
+	body, err := t.segment(d.coder())
 	if err != nil {
 		return nil, fmt.Errorf("segment: %w", err)
 	}
@@ -70,7 +70,7 @@ func (d *deriver) assign(rows *Rows, list []int32) error {
 
 // derive fills the columns of a table that follow from vectors and lists. Row i of the table is row order[i] of rows.
 func (d *deriver) derive(t *table, rows *Rows, order []int32) error {
-	t.grow(rows.Len(), d.mdl)
+	t.grow(rows.Len(), d.codeBytes())
 	dim, width := d.spec.Dim(), storedBytes(d.spec)
 	for start := 0; start < rows.Len(); start += deriveBatch {
 		n := min(deriveBatch, rows.Len()-start)
@@ -132,15 +132,19 @@ type table struct {
 	vectors    []byte // in their stored form
 }
 
-// grow makes room for what n rows have of fixed width; mdl may be nil.
-func (t *table) grow(n int, mdl *model.Model) {
+// coder says what made the codes of a table: a model and its number of sub-quantisers. The zero value means none.
+type coder struct {
+	model string
+	m     int
+}
+
+// grow makes room for what n rows have of fixed width, with codes of width bytes.
+func (t *table) grow(n, width int) {
 	t.int8s = make([]int8, n*t.spec.Dim())
 	t.scales = make([]float32, n)
 	t.norms = make([]float32, n*len(t.spec.Ladder))
 	t.vectors = newBytes(n * storedBytes(t.spec))
-	if mdl != nil {
-		t.codes = make([]byte, n*mdl.CodeBytes())
-	}
+	t.codes = make([]byte, n*width)
 }
 
 // newBytes returns n zero bytes that are aligned to any number.
@@ -173,17 +177,14 @@ func (t *table) rowColumns(schema *arrow.Schema) ([]arrow.Array, error) {
 	return append(columns, fixedLists(next(), n, bytesOf(t.norms))), nil
 }
 
-// segment returns the segment file of a table; mdl may be nil.
-func (t *table) segment(mdl *model.Model) ([]byte, error) {
-	schema := t.spec.SegmentSchema("", 0)
-	if mdl != nil {
-		schema = t.spec.SegmentSchema(mdl.ID(), mdl.M())
-	}
+// segment returns the segment file of a table.
+func (t *table) segment(c coder) ([]byte, error) {
+	schema := t.spec.SegmentSchema(c.model, c.m)
 	columns, err := t.rowColumns(schema)
 	if err != nil {
 		return nil, err
 	}
-	if mdl != nil {
+	if c.model != "" {
 		columns = append(columns, fixed(schema.Field(len(columns)).Type, len(t.ids), t.codes))
 	}
 	columns = append(columns, fixedLists(t.spec.VectorList(), len(t.ids), t.vectors))
@@ -201,23 +202,23 @@ func (t *table) rows() ([]byte, error) {
 }
 
 // blocks returns the codes file of a chunk.
-func (t *table) blocks(mdl *model.Model) ([]byte, error) {
+func (t *table) blocks(c coder) ([]byte, error) {
 	var list, rows []int32
 	var packed []byte
-	m, width := mdl.M(), mdl.CodeBytes()
+	width := codeBytes(c.m)
 	for start := 0; start < len(t.lists); {
 		end := start + 1
 		for end < len(t.lists) && t.lists[end] == t.lists[start] {
 			end++
 		}
-		packed = packBlocks(packed, t.codes[start*width:end*width], m)
+		packed = packBlocks(packed, t.codes[start*width:end*width], c.m)
 		for ; start < end; start += avx.BlockRows {
 			list = append(list, t.lists[start])
 			rows = append(rows, int32(min(avx.BlockRows, end-start)))
 		}
 		start = end
 	}
-	schema := schemas.CodesSchema(mdl.ID(), m)
+	schema := schemas.CodesSchema(c.model, c.m)
 	return writeFile(schema, []arrow.Array{
 		fixed(arrow.PrimitiveTypes.Int32, len(list), bytesOf(list)),
 		fixed(arrow.PrimitiveTypes.Int32, len(rows), bytesOf(rows)),

@@ -151,7 +151,8 @@ func (b *Builder) Run(ctx context.Context) error {
 		case errors.Is(err, schemas.ErrFenced):
 			b.metrics.fenced.Inc()
 			b.o.Logger.Warn("another builder published first, reloading", "error", err)
-		case errors.Is(err, schemas.ErrTransient):
+		case errors.Is(err, schemas.ErrTransient), errors.Is(err, store.ErrDenied), errors.Is(err, store.ErrCacheFull):
+			// Rights and space are mended outside of this process, which should go on then.
 			b.metrics.transient.Inc()
 			b.o.Logger.Warn("will try again", "error", err)
 		default:

@@ -10,6 +10,8 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/adastream/adastream/schemas"
 )
 
 // What the errors of this package are, for errors.Is. An error that is none of
@@ -18,7 +20,7 @@ var (
 	// ErrTransient marks faults that pass by themselves: a broker that is
 	// away, a moved leader, a topic that has only just been created, a
 	// timeout. The caller tries again after a pause.
-	ErrTransient = errors.New("transient kafka fault")
+	ErrTransient = schemas.ErrTransient
 	// ErrDenied marks refused credentials, certificates and permissions.
 	ErrDenied = errors.New("denied by kafka")
 	// ErrOutOfRange marks an offset that the log does not hold; the error is

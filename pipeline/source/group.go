@@ -71,7 +71,8 @@ func (a *Assignment) Commit(offsets map[int]int64) error {
 // chain makes that harmless.
 //
 // Faults do not end Join. It tries again and tells Options.Logger and
-// Options.OnState. Added partitions are noticed (Options.WatchInterval) and
+// Options.OnState, about membership alone: that the topic was deleted meanwhile,
+// Fetch tells. Added partitions are noticed (Options.WatchInterval) and
 // shared out by a rebalance.
 func (c *Client) Join(ctx context.Context, group string, run func(ctx context.Context, a *Assignment)) error {
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -1,8 +1,9 @@
 {{/* What the pods of the three workloads have in common; arguments as in _names.tpl. */}}
 
 {{- define "adastream.podMetadata" -}}
+{{- /* No label of the chart's version: an upgrade that leaves the pods as they are must not restart them. */ -}}
 labels:
-  {{- include "adastream.labels" . | nindent 2 }}
+  {{- include "adastream.selectorLabels" . | nindent 2 }}
 {{- with (index .root.Values .component).podAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
@@ -64,17 +65,15 @@ resources:
 {{- end }}
 {{- end }}
 
+{{/* Users' arguments come first: of a flag that is given twice the last counts, and the ports must be those of the probes. */}}
 {{- define "adastream.commonArgs" -}}
+{{- range (index .root.Values .component).extraArgs }}
+- {{ . | quote }}
+{{- end }}
 - {{ printf "--store=%s" (required "store.url: say where the index is: s3://bucket/prefix?endpoint=https://host:port" .root.Values.store.url) | quote }}
 - --ops-listen=:{{ include "adastream.opsPort" . }}
 - --log-level={{ .root.Values.log.level }}
 - --log-format={{ .root.Values.log.format }}
-{{- end }}
-
-{{- define "adastream.extraArgs" -}}
-{{- range (index .root.Values .component).extraArgs }}
-- {{ . | quote }}
-{{- end }}
 {{- end }}
 
 {{/* Without a limit of memory Kubernetes gives the node's, and the Go runtime keeps below that. */}}

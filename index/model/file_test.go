@@ -1,0 +1,277 @@
+package model_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/schemas"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// smallKeys and smallColumns are a model that is written by hand: two lists on 4 of 8 dimensions, a rotation that swaps
+// dimensions 0 and 1, one sub-quantiser for the first level and one for the second.
+func smallKeys() [][2]string {
+	return [][2]string{
+		{"adastream.kind", "model"},
+		{"adastream.format", "1"},
+		{"adastream.metric", "ip"},
+		{"adastream.ladder", "4,8"},
+		{"adastream.dim", "8"},
+		{"adastream.coarse_dims", "4"},
+		{"adastream.nlist", "2"},
+		{"adastream.m", "2"},
+		{"adastream.bits", "4"},
+		{"adastream.blocks", "1,1"},
+		{"adastream.trained_rows", "1000"},
+	}
+}
+
+func smallColumns() [][]float32 {
+	books := make([]float32, 2*16*4)
+	for i := range books {
+		books[i] = float32(i%64/4) / 8 * float32(1-i/64*2) // codeword c is c/8 in all dimensions, negative in the second level
+	}
+	return [][]float32{
+		{1, 0, 0, 0, 0, 1, 0, 0},
+		{1, 0, 0, 0, 0.5, 0, 0, 0, 0, 1, 0, 0, 0, 0.5, 0, 0},
+		{0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1},
+		books,
+	}
+}
+
+// file writes columns of lists as an Arrow file, knowing nothing of package model.
+func file(t testing.TB, keys [][2]string, names []string, columns [][]float32, rows int, o ...ipc.Option) []byte {
+	t.Helper()
+	var k, v []string
+	for _, pair := range keys {
+		k, v = append(k, pair[0]), append(v, pair[1])
+	}
+	metadata := arrow.NewMetadata(k, v)
+	var fields []arrow.Field
+	for _, name := range names {
+		fields = append(fields, arrow.Field{Name: name, Type: arrow.ListOfNonNullable(arrow.PrimitiveTypes.Float32)})
+	}
+	schema := arrow.NewSchema(fields, &metadata)
+	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
+	defer b.Release()
+	for range rows {
+		for i, column := range columns {
+			list := b.Field(i).(*array.ListBuilder)
+			list.Append(true)
+			list.ValueBuilder().(*array.Float32Builder).AppendValues(column, nil)
+		}
+	}
+	batch := b.NewRecordBatch()
+	defer batch.Release()
+	var out bytes.Buffer
+	w, err := ipc.NewFileWriter(&out, append(o, ipc.WithSchema(schema))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Write(batch), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func names() []string { return []string{"coarse", "centroids", "rotation", "codebooks"} }
+
+// column reads a column of a model's file.
+func column(t testing.TB, data []byte, i int) []float32 {
+	t.Helper()
+	r, err := ipc.NewMappedFileReader(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	batch, err := r.RecordBatchAt(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer batch.Release()
+	return slices.Clone(batch.Column(i).(*array.List).ListValues().(*array.Float32).Float32Values())
+}
+
+func TestGolden(t *testing.T) {
+	const id = "dd19102d8140b03e43e80da10eff58634edeb927be39025a70928e4c3862588f"
+	path := filepath.Join("testdata", "model.arrow")
+	if *update {
+		if err := os.WriteFile(path, file(t, smallKeys(), names(), smallColumns(), 1), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	golden, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(file(t, smallKeys(), names(), smallColumns(), 1), golden) {
+		t.Error("arrow-go no longer writes the bytes of the golden file: the ID of a model would change")
+	}
+	m, err := model.Parse(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.ID() != id || !bytes.Equal(m.Bytes(), golden) {
+		t.Errorf("ID %s", m.ID())
+	}
+	if m.Metric() != schemas.InnerProduct || m.Ladder().String() != "4,8" || m.Dim() != 8 || m.CoarseDims() != 4 || m.NList() != 2 ||
+		m.M() != 2 || m.CodeBytes() != 1 || m.TrainedRows() != 1000 || m.Subs(4) != 1 || m.Subs(8) != 2 {
+		t.Errorf("read as %s", m)
+	}
+
+	// Row 0 is nearer to list 1, and its residual is 3/8 in the first and -5/8 in the second level.
+	x := []float32{0.375, 1.375, 0.375, 0.375, -0.625, -0.125, -0.625, -0.625}
+	for _, level := range avx.Levels() {
+		s := model.NewScratch()
+		lists, codes := make([]int32, 1), make([]byte, 1)
+		m.Assign(level, x, 1, lists, s)
+		m.Encode(level, x, 1, lists, codes, s)
+		if lists[0] != 1 || codes[0] != 0x53 {
+			t.Errorf("%s: list %d, code %#x", level, lists[0], codes[0])
+		}
+		probes := m.Probe(level, []float32{2, 3, 0, 0, 0, 4, 0, 0}, 2, s)
+		if want := []model.Probe{{List: 1, Base: 5}, {List: 0, Base: 2}}; !slices.Equal(probes, want) {
+			t.Errorf("%s: probes %v, want %v", level, probes, want)
+		}
+	}
+}
+
+// What Train writes is what the tests' own writer makes of the same columns.
+func TestTrainWritesTheFormat(t *testing.T) {
+	m, _ := train(t, spec(schemas.Cosine, 4, 16), 300, model.Options{NList: 5, CoarseDims: 4, M: 3})
+	var columns [][]float32
+	for i := range names() {
+		columns = append(columns, column(t, m.Bytes(), i))
+	}
+	keys := smallKeys()
+	blocks := "1,2"
+	if m.Subs(4) == 2 {
+		blocks = "2,1"
+	}
+	for i, v := range []string{"model", "1", "cosine", "4,16", "16", "4", "5", "3", "4", blocks, "300"} {
+		keys[i][1] = v
+	}
+	if !bytes.Equal(m.Bytes(), file(t, keys, names(), columns, 1)) {
+		t.Error("another file")
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	key := func(i int, v string) [][2]string {
+		k := smallKeys()
+		k[i][1] = v
+		return k
+	}
+	columns := func(i int, change func([]float32) []float32) [][]float32 {
+		c := smallColumns()
+		c[i] = change(slices.Clone(c[i]))
+		return c
+	}
+	nan := func(x []float32) []float32 {
+		zero := float32(0)
+		x[1] = zero / zero
+		return x
+	}
+	shorter := func(x []float32) []float32 { return x[1:] }
+	longer := func(x []float32) []float32 { return append(x, x...) }
+	tests := map[string][]byte{
+		"nothing":            {},
+		"magic alone":        []byte("ARROW1\x00\x00ARROW1"),
+		"kind":               file(t, key(0, "rows"), names(), smallColumns(), 1),
+		"format":             file(t, key(1, "2"), names(), smallColumns(), 1),
+		"metric":             file(t, key(2, "l2"), names(), smallColumns(), 1),
+		"empty ladder":       file(t, key(3, ""), names(), smallColumns(), 1),
+		"falling ladder":     file(t, key(3, "8,4"), names(), smallColumns(), 1),
+		"zero ladder":        file(t, key(3, "0,8"), names(), smallColumns(), 1),
+		"ladder with a plus": file(t, key(3, "+4,8"), names(), smallColumns(), 1),
+		"dim":                file(t, key(4, "9"), names(), smallColumns(), 1),
+		"coarse dims":        file(t, key(5, "5"), names(), smallColumns(), 1),
+		"nlist":              file(t, key(6, "3"), names(), smallColumns(), 1),
+		"huge nlist":         file(t, key(6, "2147483647"), names(), smallColumns(), 1),
+		"m":                  file(t, key(7, "3"), names(), smallColumns(), 1),
+		"bits":               file(t, key(8, "8"), names(), smallColumns(), 1),
+		"blocks":             file(t, key(9, "2,0"), names(), smallColumns(), 1),
+		"too many blocks":    file(t, key(9, "1,1,0"), names(), smallColumns(), 1),
+		"negative rows":      file(t, key(10, "-1"), names(), smallColumns(), 1),
+		"a key more":         file(t, append(smallKeys(), [2]string{"x", "y"}), names(), smallColumns(), 1),
+		"a key less":         file(t, smallKeys()[1:], names(), smallColumns(), 1),
+		"column name":        file(t, smallKeys(), []string{"coarse", "centroids", "rotation", "books"}, smallColumns(), 1),
+		"a column less":      file(t, smallKeys(), names()[:3], smallColumns()[:3], 1),
+		"no rows":            file(t, smallKeys(), names(), smallColumns(), 0),
+		"two rows":           file(t, smallKeys(), names(), smallColumns(), 2),
+		"coarse too short":   file(t, smallKeys(), names(), columns(0, shorter), 1),
+		"centroids too long": file(t, smallKeys(), names(), columns(1, longer), 1),
+		"rotation too short": file(t, smallKeys(), names(), columns(2, shorter), 1),
+		"codebooks too long": file(t, smallKeys(), names(), columns(3, longer), 1),
+		"coarse is NaN":      file(t, smallKeys(), names(), columns(0, nan), 1),
+		"rotation is NaN":    file(t, smallKeys(), names(), columns(2, nan), 1),
+		"no rotation":        file(t, smallKeys(), names(), columns(2, func(x []float32) []float32 { clear(x); return x }), 1),
+		"compressed":         file(t, smallKeys(), names(), smallColumns(), 1, ipc.WithZstd()),
+	}
+	good := file(t, smallKeys(), names(), smallColumns(), 1)
+	if _, err := model.Parse(good); err != nil {
+		t.Fatal(err)
+	}
+	for end := range len(good) {
+		if _, err := model.Parse(good[:end]); !errors.Is(err, schemas.ErrCorrupt) {
+			t.Fatalf("first %d of %d bytes: error %v", end, len(good), err)
+		}
+	}
+	for name, data := range tests {
+		if _, err := model.Parse(data); !errors.Is(err, schemas.ErrCorrupt) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+// Any one byte may be anything: Parse refuses, or makes a model that works.
+func TestParseFlippedBytes(t *testing.T) {
+	good := file(t, smallKeys(), names(), smallColumns(), 1)
+	for i := range good {
+		for _, flip := range []byte{0x01, 0x80, 0xff} {
+			data := bytes.Clone(good)
+			data[i] ^= flip
+			tryParse(t, data)
+		}
+	}
+}
+
+func tryParse(t *testing.T, data []byte) {
+	m, err := model.Parse(data)
+	if err != nil {
+		if !errors.Is(err, schemas.ErrCorrupt) {
+			t.Fatalf("error %v", err)
+		}
+		return
+	}
+	if !bytes.Equal(m.Bytes(), data) {
+		t.Fatal("the model's bytes are not those it was read from")
+	}
+	x, s := make([]float32, m.Dim()), model.NewScratch()
+	lists, codes := make([]int32, 1), make([]byte, m.CodeBytes())
+	m.Assign(avx.Generic, x, 1, lists, s)
+	m.Encode(avx.Generic, x, 1, lists, codes, s)
+	m.Probe(avx.Generic, x, m.NList(), s)
+	m.LUT(avx.Generic, x, m.Dim(), s)
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(file(f, smallKeys(), names(), smallColumns(), 1))
+	f.Add(file(f, smallKeys(), names(), smallColumns(), 1, ipc.WithZstd()))
+	m, _ := train(f, spec(schemas.Cosine, 4), 40, model.Options{NList: 2})
+	f.Add(m.Bytes())
+	f.Fuzz(tryParse)
+}

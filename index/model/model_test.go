@@ -1,0 +1,460 @@
+package model_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/mrl"
+	"github.com/adastream/adastream/schemas"
+)
+
+// matryoshka makes n vectors around topics, whose spread decays from dimension to dimension, of unit length under cosine.
+func matryoshka(n int, spec *schemas.Spec, seed uint64) []float32 {
+	const topics = 40
+	dim := spec.Dim()
+	centres := make([]float64, topics*dim)
+	r := rand.New(rand.NewPCG(1, 1))
+	for i := range centres {
+		centres[i] = r.NormFloat64() / math.Sqrt(float64(i%dim+1))
+	}
+	r = rand.New(rand.NewPCG(seed, 2))
+	x := make([]float32, n*dim)
+	for i := range n {
+		row, c := x[i*dim:][:dim], centres[r.IntN(topics)*dim:]
+		for d := range row {
+			row[d] = float32(c[d] + 0.5*r.NormFloat64()/math.Sqrt(float64(d+1)))
+		}
+		if spec.Metric == schemas.Cosine {
+			mrl.Normalize(avx.Generic, row, row)
+		}
+	}
+	return x
+}
+
+func spec(metric schemas.Metric, ladder ...int) *schemas.Spec {
+	return &schemas.Spec{Metric: metric, Ladder: ladder}
+}
+
+func train(t testing.TB, s *schemas.Spec, n int, o model.Options) (*model.Model, []float32) {
+	t.Helper()
+	x := matryoshka(n, s, 3)
+	m, err := model.Train(context.Background(), s, x, n, int64(n), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, x
+}
+
+func ExampleTrain() {
+	s := spec(schemas.Cosine, 8, 16, 32)
+	sample := matryoshka(2000, s, 1)
+	m, err := model.Train(context.Background(), s, sample, 2000, 1_000_000, model.Options{CoarseDims: 16, Level: avx.Generic})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(m.NList(), "lists on", m.CoarseDims(), "dimensions, codes of", m.CodeBytes(), "bytes")
+
+	query, scratch := make([]float32, 32), model.NewScratch()
+	if m.Prepare(avx.Generic, query, sample[:32]) {
+		probes := m.Probe(avx.Generic, query, 4, scratch)
+		lut := m.LUT(avx.Generic, query, 32, scratch)
+		fmt.Println(len(probes), "lists to scan with", lut.Subs, "sub-quantisers")
+	}
+	// Output:
+	// 48 lists on 16 dimensions, codes of 4 bytes
+	// 4 lists to scan with 8 sub-quantisers
+}
+
+func TestDefaultNList(t *testing.T) {
+	tests := []struct {
+		total int64
+		n     int
+		want  int
+	}{
+		{1, 1, 1},
+		{100, 100, 3},
+		{511, 511, 15},
+		{512, 512, 16},
+		{1000, 1000, 16},
+		{10_000, 10_000, 304},
+		{65_000, 65_000, 1008},
+		{1_000_000, 1_000_000, 4000},
+		{1_000_000, 64_000, 2000},
+		{1 << 40, 1 << 20, 32768},
+		{4, 1 << 20, 16},
+	}
+	for _, tt := range tests {
+		if got := model.DefaultNList(tt.total, tt.n); got != tt.want {
+			t.Errorf("%d rows, sample of %d: %d lists, want %d", tt.total, tt.n, got, tt.want)
+		}
+	}
+}
+
+// A list is the nearest by the metric, and the model says so alike on all kernels.
+func TestAssign(t *testing.T) {
+	for _, metric := range []schemas.Metric{schemas.Cosine, schemas.InnerProduct} {
+		s := spec(metric, 8, 16, 32)
+		m, x := train(t, s, 1500, model.Options{CoarseDims: 16})
+		coarse := coarse(t, m)
+		for _, level := range avx.Levels() {
+			lists := make([]int32, 1500)
+			m.Assign(level, x, 1500, lists, model.NewScratch())
+			for i, list := range lists {
+				score := func(j int) float64 {
+					c, sum := coarse[j*16:][:16], 0.0
+					for d, v := range c {
+						if metric == schemas.Cosine {
+							sum += float64(v) * float64(x[i*32+d])
+						} else {
+							sum -= float64(v-x[i*32+d]) * float64(v-x[i*32+d])
+						}
+					}
+					return sum
+				}
+				for j := range m.NList() {
+					if score(j) > score(int(list))+1e-5 {
+						t.Fatalf("%s, %s: row %d is in list %d, list %d is nearer", metric, level, i, list, j)
+					}
+				}
+			}
+		}
+	}
+}
+
+// coarse reads the coarse centroids from the file.
+func coarse(t *testing.T, m *model.Model) []float32 {
+	t.Helper()
+	return column(t, m.Bytes(), 0)
+}
+
+func TestProbeIsBruteForce(t *testing.T) {
+	for _, metric := range []schemas.Metric{schemas.Cosine, schemas.InnerProduct} {
+		s := spec(metric, 16, 32)
+		m, x := train(t, s, 3000, model.Options{CoarseDims: 16, NList: 150})
+		coarse := coarse(t, m)
+		scratch := model.NewScratch()
+		for _, level := range avx.Levels() {
+			for i := range 50 {
+				query := x[i*32:][:32]
+				scores := make([]float32, m.NList())
+				avx.Scores(level, avx.Pack(coarse, m.NList(), 16, nil), query, scores)
+				want := make([]int, m.NList())
+				for j := range want {
+					want[j] = j
+				}
+				slices.SortStableFunc(want, func(a, b int) int { return cmp.Compare(scores[b], scores[a]) })
+				for _, nprobe := range []int{-1, 0, 1, 2, 7, 64, m.NList() - 1, m.NList(), 1000} {
+					probes := m.Probe(level, query, nprobe, scratch)
+					if len(probes) != max(0, min(nprobe, m.NList())) {
+						t.Fatalf("nprobe %d: %d lists", nprobe, len(probes))
+					}
+					for r, p := range probes {
+						if int(p.List) != want[r] {
+							t.Fatalf("%s, %s, nprobe %d: rank %d is list %d, want %d", metric, level, nprobe, r, p.List, want[r])
+						}
+						if base := avx.Dot(level, query, m.Centroid(int(p.List))); p.Base != base {
+							t.Fatalf("base %v, want %v", p.Base, base)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// Full-width centroids are the means of the rows of their lists.
+func TestCentroidsAreMeans(t *testing.T) {
+	s := spec(schemas.Cosine, 8, 24)
+	m, x := train(t, s, 1000, model.Options{CoarseDims: 8})
+	lists := make([]int32, 1000)
+	m.Assign(avx.Generic, x, 1000, lists, model.NewScratch())
+	for list := range m.NList() {
+		sum, n := make([]float64, 24), 0.0
+		for i, l := range lists {
+			if int(l) == list {
+				n++
+				for d := range sum {
+					sum[d] += float64(x[i*24+d])
+				}
+			}
+		}
+		if n == 0 {
+			t.Fatalf("no row is in list %d", list)
+		}
+		for d, v := range m.Centroid(list) {
+			if math.Abs(sum[d]/n-float64(v)) > 1e-6 {
+				t.Fatalf("list %d, dimension %d: %v, mean %v", list, d, v, sum[d]/n)
+			}
+		}
+	}
+}
+
+// Base + table is close enough to the inner product to bring the true neighbours to the front.
+func TestCodesFindNeighbours(t *testing.T) {
+	for _, metric := range []schemas.Metric{schemas.Cosine, schemas.InnerProduct} {
+		const n, queries = 3000, 30
+		s := spec(metric, 16, 32, 64)
+		m, x := train(t, s, n, model.Options{CoarseDims: 32})
+		lists, codes := make([]int32, n), make([]byte, n*m.CodeBytes())
+		scratch := model.NewScratch()
+		m.Assign(avx.Generic, x, n, lists, scratch)
+		m.Encode(avx.Generic, x, n, lists, codes, scratch)
+		q := matryoshka(queries, s, 77)
+		found := 0
+		for i := range queries {
+			query := q[i*64:][:64]
+			base := make([]float32, m.NList())
+			for _, p := range m.Probe(avx.Generic, query, m.NList(), scratch) {
+				base[p.List] = p.Base
+			}
+			lut := m.LUT(avx.Generic, query, 64, scratch)
+			truth, got := make([]float32, n), make([]float32, n)
+			for row := range n {
+				truth[row] = avx.Dot(avx.Generic, query, x[row*64:][:64])
+				sum := 0
+				for sub := range lut.Subs {
+					sum += int(lut.Table[16*sub+int(codes[row*m.CodeBytes()+sub/2]>>(4*(sub%2))&15)])
+				}
+				got[row] = base[lists[row]] + lut.Bias + lut.Scale*float32(sum)
+			}
+			best := top(got, 50)
+			for _, row := range top(truth, 10) {
+				if slices.Contains(best, row) {
+					found++
+				}
+			}
+		}
+		if share := float64(found) / (10 * queries); share < 0.95 {
+			t.Errorf("%s: %.3f of the 10 neighbours are in the best 50", metric, share)
+		}
+	}
+}
+
+func top(scores []float32, k int) []int {
+	rows := make([]int, len(scores))
+	for i := range rows {
+		rows[i] = i
+	}
+	slices.SortFunc(rows, func(a, b int) int { return cmp.Compare(scores[b], scores[a]) })
+	return rows[:k]
+}
+
+func TestPrepare(t *testing.T) {
+	inf := float32(math.Inf(1))
+	tests := []struct {
+		metric schemas.Metric
+		src    []float32
+		want   []float32
+	}{
+		{schemas.Cosine, []float32{3, 4, 0, 0}, []float32{0.6, 0.8, 0, 0}},
+		{schemas.Cosine, []float32{0, 0, 0, 0}, nil},
+		{schemas.Cosine, []float32{1, inf, 0, 0}, nil},
+		{schemas.Cosine, []float32{1, inf - inf, 0, 0}, nil},
+		{schemas.InnerProduct, []float32{3, 4, 0, 0}, []float32{3, 4, 0, 0}},
+		{schemas.InnerProduct, []float32{0, 0, 0, 0}, []float32{0, 0, 0, 0}},
+		{schemas.InnerProduct, []float32{1, inf, 0, 0}, nil},
+		{schemas.InnerProduct, []float32{1e30, 0, 0, 0}, nil},
+	}
+	for _, tt := range tests {
+		m, _ := train(t, spec(tt.metric, 4), 50, model.Options{})
+		dst := []float32{9, 9, 9, 9}
+		ok := m.Prepare(avx.Generic, dst, tt.src)
+		want := tt.want
+		if want == nil {
+			want = []float32{9, 9, 9, 9}
+		}
+		if ok != (tt.want != nil) || !slices.EqualFunc(dst, want, func(a, b float32) bool { return math.Abs(float64(a-b)) < 1e-6 }) {
+			t.Errorf("%s %v: %v %v", tt.metric, tt.src, ok, dst)
+		}
+	}
+}
+
+func TestTrainIsDeterministic(t *testing.T) {
+	s := spec(schemas.Cosine, 8, 16, 32)
+	for _, level := range avx.Levels() {
+		a, _ := train(t, s, 2000, model.Options{Level: level, Threads: 1, Seed: 4})
+		b, _ := train(t, s, 2000, model.Options{Level: level, Threads: 3, Seed: 4})
+		c, _ := train(t, s, 2000, model.Options{Level: level, Seed: 5})
+		if a.ID() != b.ID() || !bytes.Equal(a.Bytes(), b.Bytes()) {
+			t.Errorf("%s: three threads make another model than one", level)
+		}
+		if a.ID() == c.ID() {
+			t.Errorf("%s: another seed makes the same model", level)
+		}
+	}
+}
+
+func TestTrainOnFewRows(t *testing.T) {
+	for _, metric := range []schemas.Metric{schemas.Cosine, schemas.InnerProduct} {
+		for _, n := range []int{1, 2, 15, 16, 17, 100, 600} {
+			m, x := train(t, spec(metric, 4, 16, 32), n, model.Options{NList: 64})
+			if m.NList() > n || m.TrainedRows() != int64(n) {
+				t.Errorf("%s: %s from %d rows, %d lists", metric, m, n, m.NList())
+			}
+			lists, codes := make([]int32, n), make([]byte, n*m.CodeBytes())
+			m.Assign(avx.Generic, x, n, lists, model.NewScratch())
+			m.Encode(avx.Generic, x, n, lists, codes, model.NewScratch())
+			if same, err := model.Parse(m.Bytes()); err != nil || same.ID() != m.ID() {
+				t.Errorf("%s: %v", m, err)
+			}
+		}
+		zeros := make([]float32, 40*32)
+		if _, err := model.Train(t.Context(), spec(metric, 4, 16, 32), zeros, 40, 40, model.Options{}); err != nil {
+			t.Errorf("%s: zeros: %v", metric, err)
+		}
+	}
+}
+
+func TestTrainStops(t *testing.T) {
+	s := spec(schemas.Cosine, 16, 32)
+	x := matryoshka(2000, s, 1)
+	stages := []string{model.StageCoarseDims, model.StageLists, model.StageCodes}
+	for i, stop := range stages {
+		ctx, cancel := context.WithCancel(t.Context())
+		var seen []string
+		_, err := model.Train(ctx, s, x, 2000, 2000, model.Options{Progress: func(stage string, done, total int) {
+			if !slices.Contains(seen, stage) {
+				seen = append(seen, stage)
+			}
+			if done < 1 || done > total {
+				t.Errorf("%s: %d of %d", stage, done, total)
+			}
+			if stage == stop {
+				cancel()
+			}
+		}})
+		if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), stop) || !slices.Equal(seen, stages[:i+1]) {
+			t.Errorf("stopped in %s: error %v after %v", stop, err, seen)
+		}
+	}
+}
+
+func TestTrainRefuses(t *testing.T) {
+	s := spec(schemas.Cosine, 4, 8)
+	x := make([]float32, 80)
+	tests := []struct {
+		n    int
+		o    model.Options
+		want []string
+	}{
+		{0, model.Options{}, []string{"sample of 0"}},
+		{11, model.Options{}, []string{"sample of 11"}},
+		{10, model.Options{NList: -1, CoarseDims: 5, M: 9, Threads: -1}, []string{"nlist: -1", "coarse_dims: 5", "m: 9", "threads: -1"}},
+	}
+	for _, tt := range tests {
+		_, err := model.Train(t.Context(), s, x, tt.n, 10, tt.o)
+		for _, want := range tt.want {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("error %v, want %q in it", err, want)
+			}
+		}
+	}
+}
+
+// The measured width is short when prefixes say all that matters, and long when they say nothing.
+func TestCoarseDimsAreMeasured(t *testing.T) {
+	tests := []struct {
+		name        string
+		noisy, tale float64 // spread of the first 16 dimensions and of the others
+		want        func(d int) bool
+	}{
+		{"steep", 1, 0.02, func(d int) bool { return d == 16 }},
+		{"all is in the tail", 0.02, 1, func(d int) bool { return d > 16 }},
+	}
+	for _, tt := range tests {
+		const n, dim = 3000, 48
+		s := spec(schemas.Cosine, 8, 16, 48)
+		r := rand.New(rand.NewPCG(5, 5))
+		low := make([]float64, 6*dim) // a few directions, so that neighbours are near
+		for i := range low {
+			low[i] = r.NormFloat64()
+		}
+		x := make([]float32, n*dim)
+		for i := range n {
+			row := x[i*dim:][:dim]
+			for k := range 6 {
+				f := r.NormFloat64()
+				for d := range row {
+					row[d] += float32(f * low[k*dim+d])
+				}
+			}
+			for d := range row {
+				if d < 16 {
+					row[d] = float32(tt.noisy * (float64(row[d]) + r.NormFloat64()*(1-tt.noisy)*10))
+				} else {
+					row[d] *= float32(tt.tale)
+				}
+			}
+			mrl.Normalize(avx.Generic, row, row)
+		}
+		m, err := model.Train(t.Context(), s, x, n, n, model.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !tt.want(m.CoarseDims()) {
+			t.Errorf("%s: %d dimensions", tt.name, m.CoarseDims())
+		}
+	}
+}
+
+func TestNoAllocation(t *testing.T) {
+	s := spec(schemas.Cosine, 16, 32)
+	const n = 700
+	m, x := train(t, s, n, model.Options{})
+	scratch := model.NewScratch()
+	lists, codes, dst := make([]int32, n), make([]byte, n*m.CodeBytes()), make([]float32, 32)
+	for _, level := range avx.Levels() {
+		for name, f := range map[string]func(){
+			"Prepare": func() { m.Prepare(level, dst, x[:32]) },
+			"Assign":  func() { m.Assign(level, x, n, lists, scratch) },
+			"Encode":  func() { m.Encode(level, x, n, lists, codes, scratch) },
+			"Probe":   func() { m.Probe(level, x[:32], 5, scratch) },
+			"LUT":     func() { m.LUT(level, x[:32], 16, scratch) },
+		} {
+			if a := testing.AllocsPerRun(10, f); a != 0 {
+				t.Errorf("%s, %s: %v allocations", name, level, a)
+			}
+		}
+	}
+}
+
+func BenchmarkProbe(b *testing.B) {
+	s := spec(schemas.Cosine, 64, 128)
+	m, x := train(b, s, 4096, model.Options{NList: 1024, CoarseDims: 64})
+	for _, level := range avx.Levels() {
+		b.Run(level.String(), func(b *testing.B) {
+			scratch := model.NewScratch()
+			for i := 0; b.Loop(); i++ {
+				m.Probe(level, x[i%4096*128:][:128], 64, scratch)
+			}
+		})
+	}
+}
+
+func BenchmarkAssignEncode(b *testing.B) {
+	s := spec(schemas.Cosine, 64, 128)
+	const n = 4096
+	m, x := train(b, s, n, model.Options{NList: 1024, CoarseDims: 64})
+	lists, codes := make([]int32, n), make([]byte, n*m.CodeBytes())
+	for _, level := range avx.Levels() {
+		b.Run(level.String(), func(b *testing.B) {
+			scratch := model.NewScratch()
+			for b.Loop() {
+				m.Assign(level, x, n, lists, scratch)
+				m.Encode(level, x, n, lists, codes, scratch)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/row")
+		})
+	}
+}
