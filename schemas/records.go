@@ -105,9 +105,10 @@ type PlanPoint struct {
 	ScanDims int     `json:"scan_dims"` // prefix that the codes are scanned on
 	Refine   int     `json:"refine"`    // candidates that are scored on their int8 rows
 	Recall   float64 `json:"recall"`    // recall@10 against exact search
-	Low      float64 `json:"low"`       // lower bound of its 95 % confidence interval
-	Scanned  float64 `json:"scanned"`   // codes scanned per query, mean
-	Micros   float64 `json:"micros"`    // microseconds per query on the builder, mean, one thread
+	Low      float64 `json:"low"`       // 95 % confidence interval
+	High     float64 `json:"high"`
+	Scanned  float64 `json:"scanned"` // codes scanned per query, mean
+	Micros   float64 `json:"micros"`  // microseconds per query on the builder, mean, one thread
 }
 
 // Quality is the verdict of the gate over a generation.

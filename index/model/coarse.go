@@ -69,29 +69,28 @@ func (t *training) measure(ctx context.Context) (int, error) {
 
 // heldOut is a part of the sample, divided into base rows and queries.
 type heldOut struct {
-	*training
-	base    []float32 // [n][dim]
-	n       int
+	base    *training
 	queries [][]float32
 	truth   [][]int32 // base rows with the largest inner product with each query
 }
 
 func (t *training) holdOut(queries int) *heldOut {
 	rows := min(t.n, measureRows)
-	h := &heldOut{training: t, n: rows - queries}
-	h.base = make([]float32, 0, h.n*t.dim)
+	base := &training{metric: t.metric, ladder: t.ladder, dim: t.dim, n: rows - queries, o: t.o}
+	base.sample = make([]float32, 0, base.n*t.dim)
+	h := &heldOut{base: base}
 	for i := range rows {
 		row := t.spaced(i, rows)
 		if i*queries/rows < (i+1)*queries/rows { // the last of each of as many equal parts
 			h.queries = append(h.queries, row)
 		} else {
-			h.base = append(h.base, row...)
+			base.sample = append(base.sample, row...)
 		}
 	}
-	scores := make([]float32, h.n)
+	scores := make([]float32, base.n)
 	keys := make([]uint64, 2*measureNeighbours)
 	for _, q := range h.queries {
-		avx.DotRows(t.o.Level, q, h.base, t.dim, scores)
+		avx.DotRows(t.o.Level, q, base.sample, t.dim, scores)
 		var truth []int32
 		for _, key := range best(scores, measureNeighbours, keys) {
 			truth = append(truth, keyList(key))
@@ -104,17 +103,17 @@ func (t *training) holdOut(queries int) *heldOut {
 // candidates makes lists on the first d dimensions. It returns the mean number of rows in the lists that must be probed
 // and the number of all lists.
 func (h *heldOut) candidates(ctx context.Context, d int) (rows float64, nlist int, err error) {
-	part := &training{metric: h.metric, ladder: h.ladder, dim: h.dim, sample: h.base, n: h.n, o: h.o}
-	centroids, err := kmeans.Train(ctx, part.prefixes(h.n, d), h.n, d, d, kmeans.Options{
-		K: DefaultNList(int64(h.n), math.MaxInt), Iterations: measureIterations, Seed: h.o.Seed,
-		Spherical: h.metric == spherical, Level: h.o.Level, Threads: h.o.Threads,
+	t := h.base
+	centroids, err := kmeans.Train(ctx, t.prefixes(t.n, d), t.n, d, d, kmeans.Options{
+		K: DefaultNList(int64(t.n), math.MaxInt), Iterations: measureIterations, Seed: t.o.Seed,
+		Spherical: t.metric == spherical, Level: t.o.Level, Threads: t.o.Threads,
 	})
 	if err != nil {
 		return 0, 0, err
 	}
 	nlist = len(centroids) / d
-	lists := make([]int32, h.n)
-	if err := part.assign(ctx, centroids, d, lists); err != nil {
+	lists := make([]int32, t.n)
+	if err := t.assign(ctx, centroids, d, lists); err != nil {
 		return 0, 0, err
 	}
 	sizes := make([]int, nlist)
@@ -131,7 +130,7 @@ func (h *heldOut) candidates(ctx context.Context, d int) (rows float64, nlist in
 	probed := make([]int, nlist) // rows of all queries in the list of each rank
 	rank := make([]int, nlist)
 	for i, q := range h.queries {
-		avx.Scores(h.o.Level, panels, q, scores)
+		avx.Scores(t.o.Level, panels, q, scores)
 		for r, key := range best(scores, nlist, keys) {
 			rank[keyList(key)] = r
 			probed[r] += sizes[keyList(key)]

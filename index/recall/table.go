@@ -117,7 +117,7 @@ func (s *sweep) measure(ctx context.Context, p search.Plan) (point, error) {
 	s.spent += c * float64(s.meter.sample.N)
 	return point{schemas.PlanPoint{
 		NProbe: p.NProbe, ScanDims: p.ScanDims, Refine: p.Refine,
-		Recall: r.Recall, Low: r.Low, Scanned: r.Scanned, Micros: r.Micros,
+		Recall: r.Recall, Low: r.Low, High: r.High, Scanned: r.Scanned, Micros: r.Micros,
 	}, c}, nil
 }
 

@@ -101,7 +101,7 @@ func (c *Column) allowed() string {
 
 // AppendFrom appends value i of an array of a type that [Column.Accepts]. All integers widen to int64, all floats to
 // float64, strings of all kinds to utf8; timestamps are rounded down to milliseconds. On an error, which says what
-// value does not fit, nothing is appended. The array must be sound: see package ingest for how messages are checked.
+// value does not fit, nothing is appended. The array must be sound: see package pipeline/ingest for how messages are checked.
 func (c *Column) AppendFrom(arr arrow.Array, i int) error {
 	if !c.Accepts(arr.DataType()) {
 		return fmt.Errorf("type %s is not %s, allowed: %s", arr.DataType(), c.typ, c.allowed())

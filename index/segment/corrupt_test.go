@@ -14,6 +14,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/schemas"
@@ -127,13 +128,10 @@ func TestOpenOfDamagedBytes(t *testing.T) {
 		// Capacity beyond the length stands for what else may lie there: flatbuffers' slicing reached into it once.
 		data := newBytes(len(golden) + 32<<20)[:len(golden)]
 		for i := range golden {
-			for _, flip := range []byte{0x01, 0x80, 0xff, golden[i]} { // the last makes it zero
-				copy(data, golden)
-				data[i] ^= flip
-				if flip != 0 {
-					checkOpen(t, o, data, allocationLimit, fmt.Sprintf("byte %d xor %#x", i, flip))
-				}
-			}
+			flip := []byte{0x01, 0x80, 0xff}[i%3]
+			copy(data, golden)
+			data[i] ^= flip
+			checkOpen(t, o, data, allocationLimit, fmt.Sprintf("byte %d xor %#x", i, flip))
 		}
 		copy(data, golden)
 		for n := range golden {
@@ -142,7 +140,7 @@ func TestOpenOfDamagedBytes(t *testing.T) {
 			}
 		}
 		rng := rand.New(rand.NewPCG(1, 1))
-		for k := range 2000 { // whole words, so that lengths and offsets become anything
+		for k := range 1000 { // whole words, so that lengths and offsets become anything
 			copy(data, golden)
 			for range 1 + rng.IntN(3) {
 				at := rng.IntN(len(data)/4) * 4
@@ -250,6 +248,14 @@ func TestOpenRefuses(t *testing.T) {
 		{"list is too large", openSegment(spec, withLists(func(l []int32) { l[len(l)-1] = MaxLists })), []string{"lists ["}},
 		{"list without model", openSegment(spec, tampered(t, spec.SegmentSchema("", 0), plain, schemas.KindSegment,
 			func(c map[string]arrow.Array) { c["list"] = int32s(-1, -1, -1, 0, -1, -1, -1) })), []string{"row 3 is in list 0"}},
+		{"codes are short", openSegment(spec, tampered(t, schema, segment, schemas.KindSegment, func(c map[string]arrow.Array) {
+			c["code"] = fixed(c["code"].DataType(), golden.N, golden.codes[:len(golden.codes)-1])
+		})), []string{`column "code" has 20 bytes, allowed: 21`}},
+		{"an id is null", openSegment(spec, tampered(t, schema, segment, schemas.KindSegment, func(c map[string]arrow.Array) {
+			b := array.NewStringBuilder(memory.DefaultAllocator)
+			b.AppendValues(make([]string, golden.N), []bool{true, true, false, true, true, true, true})
+			c["id"] = b.NewArray()
+		})), []string{`column "id" has 1 nulls`}},
 		{"rows of the manifest", openChunk(shorter, rows, codes, vectors), []string{"chunks/c.rows", "7 rows, allowed: the 6"}},
 		{"lists of the manifest", openChunk(narrow, rows, codes, vectors), []string{"chunks/c.rows", `"list"`}},
 		{"codes and rows swapped", openChunk(chunk, codes, rows, vectors), []string{"chunks/c.rows", "adastream.kind"}},

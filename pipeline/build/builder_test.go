@@ -476,7 +476,7 @@ func TestCorruptSegmentStopsTheBuilder(t *testing.T) {
 
 func TestVerdict(t *testing.T) {
 	point := func(recall float64) []schemas.PlanPoint {
-		return []schemas.PlanPoint{{NProbe: 4, Refine: 100, Recall: recall, Low: recall - 0.01}}
+		return []schemas.PlanPoint{{NProbe: 4, Refine: 100, Recall: recall, Low: recall - 0.01, High: recall + 0.01}}
 	}
 	for _, c := range []struct {
 		name          string

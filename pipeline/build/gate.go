@@ -49,7 +49,7 @@ func (b *Builder) measure(ctx context.Context, j *job) error {
 func verdict(plans, parent []schemas.PlanPoint, objective float64, queries int) *schemas.Quality {
 	_, chosen, _ := recall.Choose(plans, objective)
 	q := &schemas.Quality{
-		Recall: chosen.Recall, Low: chosen.Low, High: min(1, 2*chosen.Recall-chosen.Low),
+		Recall: chosen.Recall, Low: chosen.Low, High: chosen.High,
 		Queries: queries, Objective: objective, Promoted: true,
 	}
 	best, before := bestOf(plans), bestOf(parent)

@@ -198,7 +198,7 @@ func TestGolden(t *testing.T) {
 		Tombstones: []schemas.Object{stones}, Dead: &dead, Checkpoint: map[string]int64{"3": 7, "2": 1100},
 		Watermark: 1777863721000, Produced: 1777863720500, LiveRows: 5080, DeadRows: 10, Moved: 1,
 		Lists:   &schemas.ListStats{NList: 64, Longest: 200, Mean: 78.125, Balance: 1.25, NonEmpty: 64},
-		Plans:   []schemas.PlanPoint{{NProbe: 4, ScanDims: 128, Refine: 100, Recall: 0.97, Low: 0.96, Scanned: 312.5, Micros: 80}},
+		Plans:   []schemas.PlanPoint{{NProbe: 4, ScanDims: 128, Refine: 100, Recall: 0.97, Low: 0.96, High: 0.98, Scanned: 312.5, Micros: 80}},
 		Quality: &schemas.Quality{Recall: 0.97, Low: 0.96, High: 0.98, Queries: 256, Objective: 0.95, Measured: 2, Promoted: false, Reason: "worse than <1>"},
 	}
 	for _, m := range []*schemas.Manifest{small, large} {

@@ -35,7 +35,8 @@ func invalid(detail, allowed string) *problem {
 	return &problem{Title: "a field has a value that is not allowed", Status: http.StatusBadRequest, Code: codeInvalid, Detail: detail, Allowed: allowed}
 }
 
-func (p *problem) write(w http.ResponseWriter) {
+// write takes a copy: some problems are shared.
+func (p problem) write(w http.ResponseWriter) {
 	p.Type = "urn:adastream:problem:" + p.Code
 	switch p.Status {
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
@@ -43,5 +44,5 @@ func (p *problem) write(w http.ResponseWriter) {
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // the client is gone if this fails
+	_ = json.NewEncoder(w).Encode(&p) // the client is gone if this fails
 }

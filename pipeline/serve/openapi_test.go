@@ -1,0 +1,76 @@
+package serve
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
+)
+
+// What the handlers answer is what schemas/openapi.yaml says, problems too.
+func TestAnswersAreAsDescribed(t *testing.T) {
+	const name = "../../schemas/openapi.yaml" // it refers to files beside it
+	body, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fromYAML any
+	if err := yaml.Unmarshal(body, &fromYAML); err != nil {
+		t.Fatal(err)
+	}
+	asJSON, err := json.Marshal(fromYAML)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(asJSON))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range document.(map[string]any)["components"].(map[string]any)["schemas"].(map[string]any) {
+		if s := s.(map[string]any); s["type"] == "object" && s["additionalProperties"] == nil {
+			s["additionalProperties"] = false // here, not for clients: what is not described is not answered
+		}
+	}
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource(name, document); err != nil {
+		t.Fatal(err)
+	}
+
+	p := newPublisher(t)
+	n := p.node(Options{})
+	api := n.API()
+	check := func(schema, method, path, request string, status int) {
+		t.Helper()
+		s, err := compiler.Compile(name + "#/components/schemas/" + schema)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := call(api, method, path, request)
+		if w.Code != status {
+			t.Errorf("%s %s: %d, want %d: %s", method, path, w.Code, status, w.Body)
+		}
+		answer, err := jsonschema.UnmarshalJSON(bytes.NewReader(w.Body.Bytes()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Validate(answer); err != nil {
+			t.Errorf("%s %s: %v\n%s", method, path, err, w.Body)
+		}
+	}
+	check("SnapshotsAnswer", http.MethodGet, "/v1/snapshots", "", http.StatusOK)
+	check("Problem", http.MethodPost, "/v1/search", `{"like":"id-1"}`, http.StatusServiceUnavailable)
+	p.add(0, 30)
+	p.await(n, 1)
+	check("SnapshotsAnswer", http.MethodGet, "/v1/snapshots", "", http.StatusOK)
+	check("SearchAnswer", http.MethodPost, "/v1/search", fmt.Sprintf(`{"vector":%s,"include_vector":true}`, vectorJSON(unit(1))), http.StatusOK)
+	check("VectorAnswer", http.MethodGet, "/v1/vectors/id-1", "", http.StatusOK)
+	check("Problem", http.MethodGet, "/v1/vectors/nobody", "", http.StatusNotFound)
+	check("Problem", http.MethodPost, "/v1/search", `{"vector":[1]}`, http.StatusBadRequest)
+	check("Problem", http.MethodPost, "/v1/search", `{`, http.StatusBadRequest)
+	check("Problem", http.MethodGet, "/nowhere", "", http.StatusNotFound)
+}
