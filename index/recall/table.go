@@ -160,14 +160,23 @@ func front(points []point) []schemas.PlanPoint {
 	return plans
 }
 
-// Choose returns the cheapest of the plans, which are in order of cost, whose measured recall reaches the target. If
-// none does it returns the one with the most recall and false; of no plans, zero values and false.
+// Choose returns the cheapest of the plans, which are in order of cost, that is known to reach the target: the lower bound
+// of its interval does. Queries to come are not those that were measured, and the index grows until it is measured again,
+// so the mean alone promises too much. If no bound reaches the target, the mean counts. If none of them does either, it
+// returns the plan with the most recall and false; of no plans, zero values and false.
 func Choose(plans []schemas.PlanPoint, target float64) (search.Plan, schemas.PlanPoint, bool) {
+	for _, reached := range []func(schemas.PlanPoint) float64{
+		func(p schemas.PlanPoint) float64 { return p.Low },
+		func(p schemas.PlanPoint) float64 { return p.Recall },
+	} {
+		for _, p := range plans {
+			if reached(p) >= target {
+				return planOf(p), p, true
+			}
+		}
+	}
 	var best schemas.PlanPoint
 	for _, p := range plans {
-		if p.Recall >= target {
-			return planOf(p), p, true
-		}
 		if p.Recall > best.Recall {
 			best = p
 		}

@@ -112,9 +112,11 @@ func TestChoose(t *testing.T) {
 		ok     bool
 	}{
 		{plans, 0.1, 0, true},
-		{plans, 0.6, 0, true},
-		{plans, 0.61, 1, true},
+		{plans, 0.55, 0, true},
+		{plans, 0.6, 1, true}, // 0 reaches it by its mean alone
+		{plans, 0.86, 2, true},
 		{plans, 0.95, 2, true},
+		{plans, 0.97, 2, true}, // by its mean: no bound does
 		{plans, 0.98, 2, false},
 		{plans[:1], 0.98, 0, false},
 		{nil, 0.5, -1, false},

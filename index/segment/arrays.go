@@ -3,6 +3,7 @@ package segment
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math"
 	"strings"
 	"unsafe"
@@ -16,11 +17,11 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// bodyAlignment is the multiple of bytes at which the body of a record batch begins. Arrow aligns buffers to 64 bytes
-// within the body, but the body itself only to 8.
-const bodyAlignment = 64
+// columnAlignment is the multiple of bytes of the file at which the column that is read most begins: a cache line.
+// arrow-go aligns buffers to 8 bytes.
+const columnAlignment = 64
 
-// metaPad is the key of the batch's metadata that fills up to bodyAlignment.
+// metaPad is the key of the batch's metadata that fills up to columnAlignment.
 const metaPad = "adastream.pad"
 
 // number is a value that an Arrow buffer holds as it lies in memory.
@@ -147,42 +148,61 @@ func identity(ids []string, orders []Order) ([]arrow.Array, error) {
 	}, nil
 }
 
-// writeFile returns the Arrow file of one record batch. The same columns make the same bytes.
-func writeFile(schema *arrow.Schema, columns []arrow.Array, n int) ([]byte, error) {
+// writeFile returns the Arrow file of one record batch. The same columns make the same bytes. The values of column hot
+// begin at a multiple of columnAlignment; -1 means that none need to.
+func writeFile(schema *arrow.Schema, columns []arrow.Array, n, hot int) ([]byte, error) {
+	pad := 0
+	if hot >= 0 && n > 0 {
+		dry := &locator{want: unsafe.SliceData(values(columns[hot].Data()).Bytes())}
+		if err := writeBatch(dry, schema, columns, n, 0); err != nil {
+			return nil, err
+		}
+		pad = -dry.found & (columnAlignment - 1)
+	}
 	size := 4096
 	for _, c := range columns {
 		size += int(bodyBytes(c.Data()))
 	}
-	// The metadata of a batch has the same size whatever its rows: the file of one row shows where the body begins.
-	first := make([]arrow.Array, len(columns))
-	for j, c := range columns {
-		first[j] = array.NewSlice(c, 0, int64(min(n, 1)))
-	}
-	probe, err := writeBatch(schema, first, min(n, 1), 0, 4096)
-	if err != nil {
-		return nil, err
-	}
-	body, err := inspect(probe)
-	if err != nil {
-		return nil, fmt.Errorf("file of one row: %w", err)
-	}
-	return writeBatch(schema, columns, n, int(-body&(bodyAlignment-1)), size)
-}
-
-func writeBatch(schema *arrow.Schema, columns []arrow.Array, n, pad, size int) ([]byte, error) {
 	out := bytes.NewBuffer(make([]byte, 0, size))
-	w, err := ipc.NewFileWriter(out, ipc.WithSchema(schema))
-	if err != nil {
-		return nil, err
-	}
-	meta := arrow.NewMetadata([]string{metaPad}, []string{strings.Repeat(".", pad)})
-	if err := w.Write(array.NewRecordBatchWithMetadata(schema, columns, int64(n), meta)); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
+	if err := writeBatch(out, schema, columns, n, pad); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), nil
+}
+
+// writeBatch writes a file. Each 8 bytes of pad move the body of the batch by as many.
+func writeBatch(to io.Writer, schema *arrow.Schema, columns []arrow.Array, n, pad int) error {
+	w, err := ipc.NewFileWriter(to, ipc.WithSchema(schema))
+	if err != nil {
+		return err
+	}
+	meta := arrow.NewMetadata([]string{metaPad}, []string{strings.Repeat(".", pad)})
+	if err := w.Write(array.NewRecordBatchWithMetadata(schema, columns, int64(n), meta)); err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+// locator keeps nothing of what is written to it but where in it a buffer lies.
+type locator struct {
+	want           *byte
+	written, found int
+}
+
+func (l *locator) Write(p []byte) (int, error) {
+	if unsafe.SliceData(p) == l.want {
+		l.found = l.written
+	}
+	l.written += len(p)
+	return len(p), nil
+}
+
+// values returns the buffer of the values of a column of fixed width, or of lists of them.
+func values(d arrow.ArrayData) *memory.Buffer {
+	if children := d.Children(); len(children) > 0 {
+		return values(children[0])
+	}
+	return d.Buffers()[1]
 }
 
 // bodyBytes returns the bytes that an array takes in a file.

@@ -193,7 +193,7 @@ func tampered(t *testing.T, schema *arrow.Schema, data []byte, kind string, chan
 		arrays = append(arrays, columns[field.Name])
 		n = columns[field.Name].Len()
 	}
-	body, err := writeFile(schema, arrays, n)
+	body, err := writeFile(schema, arrays, n, -1)
 	if err != nil {
 		t.Fatal(err)
 	}

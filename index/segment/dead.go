@@ -39,7 +39,7 @@ func WriteDead(dead map[string]*roaring.Bitmap) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dead rows: %s: %w", schemas.StoredRows, err)
 	}
-	body, err := writeFile(schemas.DeadSchema(), []arrow.Array{part, rows}, n)
+	body, err := writeFile(schemas.DeadSchema(), []arrow.Array{part, rows}, n, -1)
 	if err != nil {
 		return nil, fmt.Errorf("dead rows: %w", err)
 	}

@@ -10,7 +10,8 @@
 //
 // The stored vector of a row is the given one in the type of the spec: narrowed to float16, or as it is. The searched
 // vector is the stored one, scaled to unit length under cosine. List, code, int8 row and norms are functions of the
-// searched vector, hence of what is stored: a merge that derives them anew gets what the first writer would have got.
+// searched vector, hence of what is stored: a merge that derives them anew gets what the first writer would have got at
+// the same SIMD level; between levels sums differ by their rounding.
 // [Check] says which vectors can be stored.
 //
 // # Files
@@ -20,8 +21,9 @@
 //   - sorts the rows of a segment by list, then in order of arrival; without a model all are in list -1;
 //   - gives each list of a chunk as many full blocks of 64 codes as it needs and at most one that is not full, its
 //     absent rows zero;
-//   - lets the body of the batch begin at a multiple of 64 bytes of the file, filling up with an entry "adastream.pad"
-//     in the metadata of the batch, so that all columns of a mapped file are aligned to cache lines.
+//   - lets the column that queries read most - int8 of segments and rows, block of codes, vector of vectors - begin at
+//     a multiple of 64 bytes of the file, so that it is aligned to cache lines in a mapping. An entry "adastream.pad" in
+//     the metadata of the batch fills up; its value means nothing.
 //
 // Readers do not need the last: they take every file whose buffers are aligned to 8 bytes, as Arrow demands.
 //

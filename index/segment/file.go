@@ -33,7 +33,7 @@ func openFile(name, kind string, data []byte, schemaOf func(model string, m int)
 		}
 	}()
 	data = aligned(data)
-	if _, err := inspect(data); err != nil {
+	if err := inspect(data); err != nil {
 		return nil, corrupt(name, "%v", err)
 	}
 	size := int64(len(data))
@@ -179,7 +179,7 @@ func (f *file) checkOffsets(column string, offsets []int32, size int) error {
 }
 
 // column returns a column by name.
-func (f *file) column(name string) arrow.Array { return f.columns[f.schema.FieldIndices(name)[0]] }
+func (f *file) column(name string) arrow.Array { return f.columns[column(f.schema, name)] }
 
 func (f *file) int32s(name string) []int32 { return f.column(name).(*array.Int32).Int32Values() }
 func (f *file) int64s(name string) []int64 { return f.column(name).(*array.Int64).Int64Values() }

@@ -35,47 +35,46 @@ const (
 // trailer is the bytes behind the footer: its length and the magic.
 const magic, trailer = "ARROW1", 4 + len("ARROW1")
 
-// inspect walks the parts of an Arrow file whose lengths the library believes before it looks for the bytes, and
-// returns where the body of its only record batch begins. It demands one uncompressed batch, no dictionaries, and
-// buffers that are aligned to 8 bytes and lie inside the body.
+// inspect checks the parts of an Arrow file whose lengths the library believes before it looks for the bytes. It demands
+// one uncompressed batch, no dictionaries, and buffers that are aligned to 8 bytes and lie inside the body.
 //
 // arrow-go v18.8.0 allocates by the lengths of the vectors of fields and metadata as they stand there, and by the
 // uncompressed sizes of compressed buffers: a few flipped bits are gigabytes, and running out of memory is not an
 // error that can be recovered from. The tables themselves it reads with bounds checks that panic, as this does: call
 // it under recover.
-func inspect(data []byte) (body int64, err error) {
+func inspect(data []byte) error {
 	if len(data) < len(magic)+2+trailer || string(data[len(data)-len(magic):]) != magic || string(data[:len(magic)]) != magic {
-		return 0, errors.New("not an arrow file")
+		return errors.New("not an arrow file")
 	}
 	end := len(data) - trailer
 	size := int(binary.LittleEndian.Uint32(data[end:]))
 	if size > maxFooterBytes || size > end-len(magic)-2 || size < 4 {
-		return 0, fmt.Errorf("footer of %d bytes in a file of %d", size, len(data))
+		return fmt.Errorf("footer of %d bytes in a file of %d", size, len(data))
 	}
 	footer := root(data[end-size : end : end])
 	schema, ok := subtable(footer, footerSchema)
 	if !ok {
-		return 0, errors.New("footer has no schema")
+		return errors.New("footer has no schema")
 	}
 	if err := inspectFields(schema, schemaFields, schemaMetadata, maxFields, 0); err != nil {
-		return 0, err
+		return err
 	}
 	if n := vectorLen(footer, footerDictionaries); n != 0 {
-		return 0, fmt.Errorf("%d dictionaries, allowed: 0", n)
+		return fmt.Errorf("%d dictionaries, allowed: 0", n)
 	}
 	if n := vectorLen(footer, footerBatches); n != 1 {
-		return 0, fmt.Errorf("%d record batches, allowed: 1", n)
+		return fmt.Errorf("%d record batches, allowed: 1", n)
 	}
 	block := footer.Bytes[footer.Vector(offset(footer, footerBatches)):][:blockBytes]
 	start, meta, length := int64(binary.LittleEndian.Uint64(block)), int64(int32(binary.LittleEndian.Uint32(block[8:]))), int64(binary.LittleEndian.Uint64(block[16:]))
 	limit := int64(end - size)
 	if start < 8 || start%8 != 0 || meta < 16 || meta%8 != 0 || start > limit-meta || length < 0 || length > limit-start-meta {
-		return 0, fmt.Errorf("record batch at %d with %d bytes of metadata and %d of body in a file of %d", start, meta, length, len(data))
+		return fmt.Errorf("record batch at %d with %d bytes of metadata and %d of body in a file of %d", start, meta, length, len(data))
 	}
 	if err := inspectBatch(data[start:start+meta:start+meta], length); err != nil {
-		return 0, fmt.Errorf("record batch: %w", err)
+		return fmt.Errorf("record batch: %w", err)
 	}
-	return start + meta, nil
+	return nil
 }
 
 // inspectFields bounds the vectors of a schema or a field: both hold fields and metadata.

@@ -277,3 +277,33 @@ func TestPackBlocks(t *testing.T) {
 		}
 	}
 }
+
+// What is stored as given does not depend on the level, and what one level wrote merges at another.
+func TestLevelsAgreeOnWhatIsStored(t *testing.T) {
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	mdl := testModel(t, spec, 1, 4)
+	rows := randomRows(t, spec, rand.New(rand.NewPCG(6, 6)), 0, 300)
+	want := records(mustOpen(t, spec, mustWrite(t, spec, mdl, rows)))
+	for _, level := range levelsHere() {
+		for _, from := range []*model.Model{nil, mdl} {
+			body, err := Write(spec, from, level, rows)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var chunks []ChunkBodies
+			keep := func(c ChunkBodies) error { chunks = append(chunks, c); return nil }
+			if err := Merge(context.Background(), spec, mdl, level, []Input{{Part: mustOpen(t, spec, body)}}, 20_000, keep); err != nil {
+				t.Fatal(err)
+			}
+			got := records(checkChunks(t, spec, mdl, chunks)...)
+			if len(got) != len(want) {
+				t.Fatalf("%s: %d rows, want %d", level, len(got), len(want))
+			}
+			for at, w := range want {
+				if g := got[at]; g.id != w.id || g.order != w.order || g.attributes != w.attributes || g.vector != w.vector {
+					t.Fatalf("%s: row at offset %d: %+v, want %+v", level, at, g, w)
+				}
+			}
+		}
+	}
+}

@@ -20,7 +20,7 @@ func WriteTombstones(tombstones []Tombstone) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tombstones: %w", err)
 	}
-	body, err := writeFile(schemas.TombstonesSchema(), columns, len(tombstones))
+	body, err := writeFile(schemas.TombstonesSchema(), columns, len(tombstones), -1)
 	if err != nil {
 		return nil, fmt.Errorf("tombstones: %w", err)
 	}

@@ -177,6 +177,9 @@ func (t *table) rowColumns(schema *arrow.Schema) ([]arrow.Array, error) {
 	return append(columns, fixedLists(next(), n, bytesOf(t.norms))), nil
 }
 
+// column returns the place of a column of a schema.
+func column(schema *arrow.Schema, name string) int { return schema.FieldIndices(name)[0] }
+
 // segment returns the segment file of a table.
 func (t *table) segment(c coder) ([]byte, error) {
 	schema := t.spec.SegmentSchema(c.model, c.m)
@@ -188,7 +191,7 @@ func (t *table) segment(c coder) ([]byte, error) {
 		columns = append(columns, fixed(schema.Field(len(columns)).Type, len(t.ids), t.codes))
 	}
 	columns = append(columns, fixedLists(t.spec.VectorList(), len(t.ids), t.vectors))
-	return writeFile(schema, columns, len(t.ids))
+	return writeFile(schema, columns, len(t.ids), column(schema, schemas.StoredInt8))
 }
 
 // rows returns the rows file of a chunk.
@@ -198,7 +201,7 @@ func (t *table) rows() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return writeFile(schema, columns, len(t.ids))
+	return writeFile(schema, columns, len(t.ids), column(schema, schemas.StoredInt8))
 }
 
 // blocks returns the codes file of a chunk.
@@ -223,10 +226,10 @@ func (t *table) blocks(c coder) ([]byte, error) {
 		fixed(arrow.PrimitiveTypes.Int32, len(list), bytesOf(list)),
 		fixed(arrow.PrimitiveTypes.Int32, len(rows), bytesOf(rows)),
 		fixed(schema.Field(2).Type, len(list), packed),
-	}, len(list))
+	}, len(list), column(schema, schemas.StoredBlock))
 }
 
 // originals returns the vectors file of a chunk.
 func (t *table) originals() ([]byte, error) {
-	return writeFile(t.spec.VectorsSchema(), []arrow.Array{fixedLists(t.spec.VectorList(), len(t.ids), t.vectors)}, len(t.ids))
+	return writeFile(t.spec.VectorsSchema(), []arrow.Array{fixedLists(t.spec.VectorList(), len(t.ids), t.vectors)}, len(t.ids), 0)
 }

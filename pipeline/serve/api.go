@@ -253,8 +253,8 @@ func (n *Node) plan(snap *snapshot.Snapshot, q *searchRequest, k int) (search.Pl
 			return search.Plan{}, nil, invalid(fmt.Sprintf("target_recall: %v", target), "more than 0 and at most 1")
 		}
 	}
-	p, point, _ := recall.Choose(snap.Manifest().Plans, target)
-	if p == (search.Plan{}) || target > point.Recall && q.TargetRecall != nil {
+	p, point, reached := recall.Choose(snap.Manifest().Plans, target)
+	if p == (search.Plan{}) || !reached && q.TargetRecall != nil {
 		return search.Plan{Exact: true}, &one, nil // nothing was measured, or nothing measured is good enough
 	}
 	return p, &point.Recall, nil
