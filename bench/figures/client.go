@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -148,9 +149,9 @@ type settled struct {
 	took time.Duration
 }
 
-// settle waits until all rows are searchable and no new generation has come for a while.
+// settle waits until all rows are searchable, no job runs and no new generation has come for a while.
 func (d *daemons) settle(ctx context.Context, rows int64) (*settled, error) {
-	const quiet, limit = 8 * time.Second, 10 * time.Minute
+	const quiet, limit = 3 * time.Second, 10 * time.Minute
 	started := time.Now()
 	last, since := int64(0), time.Now()
 	for time.Since(started) < limit {
@@ -158,7 +159,11 @@ func (d *daemons) settle(ctx context.Context, rows int64) (*settled, error) {
 		if err != nil {
 			return nil, err
 		}
-		if g == nil || g.Generation != last {
+		busy, err := d.building(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if g == nil || busy || g.Generation != last {
 			since = time.Now()
 			if g != nil {
 				last = g.Generation
@@ -170,6 +175,22 @@ func (d *daemons) settle(ctx context.Context, rows int64) (*settled, error) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	return nil, fmt.Errorf("not settled within %v: generation %d", limit, last)
+}
+
+// building says whether the builder has a background job.
+func (d *daemons) building(ctx context.Context) (bool, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, d.builderOps+"/metrics", nil)
+	if err != nil {
+		return false, err
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return false, err
+	}
+	defer response.Body.Close()
+	raw, err := io.ReadAll(response.Body)
+	return bytes.Contains(raw, []byte(`adastream_builder_jobs_running{kind="rewrite"} 1`)) ||
+		bytes.Contains(raw, []byte(`adastream_builder_jobs_running{kind="compaction"} 1`)), err
 }
 
 // searched is what the default plan found.
@@ -224,6 +245,7 @@ func (d *daemons) recall(ctx context.Context, data *table, queries []float32, tr
 		found += hits
 		wanted += len(truth[q])
 	}
+	slices.Sort(s.took)
 	s.recall = float64(found) / float64(wanted)
 	return s, nil
 }

@@ -39,6 +39,7 @@ type options struct {
 	MaxQueries int      `help:"Queries to measure recall on." default:"2000"`
 	Partitions int      `help:"Partitions of the topic." default:"4"`
 	Brokers    []string `help:"A real Kafka; default: the embedded broker."`
+	Logs       bool     `help:"Print the logs of the daemons at the end."`
 	Store      string   `help:"A real S3; default: a directory."`
 }
 
@@ -105,6 +106,11 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	if o.Logs {
+		for _, p := range d.all() {
+			fmt.Printf("---- %s\n%s", p.Name, p.Log())
+		}
+	}
 	return d.print(o, data, streamed, settled, searched)
 }
 
@@ -134,7 +140,7 @@ func pickQueries(o options, data *table) (queries []float32, self []int, err err
 // daemons are one of each kind, and the client of their topic.
 type daemons struct {
 	ingestor, builder, query *fleet.Process
-	api                      string
+	api, builderOps          string
 	client                   *source.Client
 }
 
@@ -160,7 +166,7 @@ func startDaemons(ctx context.Context, o options, dir string) (*daemons, error) 
 			return nil, err
 		}
 	}
-	d.api = "http://" + addresses[3]
+	d.api, d.builderOps = "http://"+addresses[3], "http://"+addresses[1]
 	start := func(name string, ops string, args ...string) (p *fleet.Process) {
 		if err == nil {
 			p, err = bin.Start(name, nil, append([]string{"--store", o.Store, "--ops-listen", ops}, args...)...)

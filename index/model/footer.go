@@ -38,7 +38,7 @@ func checkFlatbuffers(data []byte) error {
 	if size < 4 || size > end {
 		return fmt.Errorf("footer of %d bytes in a file of %d", size, len(data))
 	}
-	footer := root(data[end-size : end])
+	footer := root(data[end-size : end : end]) // clipped: flatbuffers reads up to the capacity
 	if n := entries(footer, footerDictionaries); n != 0 {
 		return fmt.Errorf("%d dictionaries, allowed: 0", n)
 	}
@@ -79,7 +79,7 @@ func checkMessage(data []byte, footer flatbuffers.Table) error {
 	if offset < 0 || size < prefix+4 || offset > int64(len(data))-int64(size) {
 		return fmt.Errorf("record batch of %d bytes at %d in a file of %d", size, offset, len(data))
 	}
-	message := data[offset:][:size]
+	message := data[offset:][:size:size]
 	if binary.LittleEndian.Uint32(message) != 0xffffffff {
 		return errors.New("record batch without its marker")
 	}

@@ -213,7 +213,7 @@ func (b *Builder) session(ctx context.Context, healthy func()) error {
 func (b *Builder) drop() {
 	for len(b.jobs) > 0 {
 		j := <-b.done
-		delete(b.jobs, j.kind)
+		b.forget(j)
 		for _, p := range j.outputs {
 			p.Release()
 		}

@@ -85,6 +85,7 @@ func (b *Builder) start(ctx context.Context, j *job, parts []*heldPart) {
 	}
 	j.mdl, j.parent, j.started = b.model, b.plans, time.Now()
 	b.jobs[j.kind] = j
+	b.metrics.jobsRunning.WithLabelValues(string(j.kind)).Set(1)
 	b.o.Logger.Info("job started", "kind", j.kind, "train", j.train, "parts", len(j.inputs), "rows", j.liveRows())
 	go func() {
 		if j.kind == rewrite {
@@ -144,9 +145,15 @@ func (b *Builder) compactionDue() []*heldPart {
 	return due
 }
 
+// forget ends the bookkeeping of a job that has come through done.
+func (b *Builder) forget(j *job) {
+	delete(b.jobs, j.kind)
+	b.metrics.jobsRunning.WithLabelValues(string(j.kind)).Set(0)
+}
+
 // land takes in a finished job.
 func (b *Builder) land(ctx context.Context, j *job) error {
-	delete(b.jobs, j.kind)
+	b.forget(j)
 	if j.err != nil {
 		for _, p := range j.outputs {
 			p.Release()

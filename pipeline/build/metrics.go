@@ -35,6 +35,7 @@ type metrics struct {
 	recall, held                           prometheus.Gauge
 	publishSeconds, freshnessSeconds       prometheus.Histogram
 	jobSeconds                             *prometheus.HistogramVec
+	jobsRunning                            *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -48,7 +49,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
 		return f.NewHistogram(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "builder", Name: name, Help: help, Buckets: buckets})
 	}
-	return &metrics{
+	m := &metrics{
 		rows:       counter("folded_rows_total", "Upserts folded into generations."),
 		deletes:    counter("folded_deletes_total", "Deletes folded into generations."),
 		gaps:       counter("gaps_total", "Commits folded that say that data was lost to retention."),
@@ -67,8 +68,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		freshnessSeconds: histogram("publish_delay_seconds", "From a generation's newest record's timestamp to its publication.",
 			prometheus.ExponentialBuckets(0.1, 1.5, 16)),
 		jobSeconds: f.NewHistogramVec(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "builder", Name: "job_seconds",
-			Help: "Time of background jobs.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 16)}, []string{"kind"}),
+			Help: "Time of background jobs that ended well.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 16)}, []string{"kind"}),
+		jobsRunning: f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "builder", Name: "jobs_running",
+			Help: "Background jobs that run now."}, []string{"kind"}),
 	}
+	for _, kind := range []jobKind{compaction, rewrite} { // so that they are there before the first job
+		m.jobsRunning.WithLabelValues(string(kind)).Set(0)
+	}
+	return m
 }
 
 func (m *metrics) published(g *schemas.Manifest, took time.Duration) {
