@@ -97,14 +97,11 @@ func (b *Builder) heldOut(ctx context.Context, snap *snapshot.Snapshot) (recall.
 			}
 		}
 	}
-	if step := len(s.Self) / gateQueries; step > 1 {
-		few := s.Self[:0]
-		for i := 0; i < len(s.Self) && len(few) < gateQueries; i += step {
-			few = append(few, s.Self[i])
-		}
-		s.Self = few
+	s.N = min(len(s.Self), gateQueries)
+	for i := range s.N {
+		s.Self[i] = s.Self[i*len(s.Self)/s.N]
 	}
-	s.N = len(s.Self)
+	s.Self = s.Self[:s.N]
 	s.Queries = make([]float32, s.N*dim)
 	for i, self := range s.Self {
 		snap.Parts()[self.Part].Vector(b.o.Level, self.Row, s.Queries[i*dim:(i+1)*dim])

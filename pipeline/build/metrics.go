@@ -65,7 +65,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		held:       gauge("held_back", "1 while the newest generation is not promoted because its recall is too low, else 0."),
 		publishSeconds: histogram("publish_seconds", "Time to write a generation.",
 			prometheus.ExponentialBuckets(0.005, 2, 12)),
-		freshnessSeconds: histogram("publish_delay_seconds", "From a generation's newest record's timestamp to its publication.",
+		freshnessSeconds: histogram("publish_delay_seconds", "From the timestamp of the newest record to its publication, for each generation that brought newer ones.",
 			prometheus.ExponentialBuckets(0.1, 1.5, 16)),
 		jobSeconds: f.NewHistogramVec(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "builder", Name: "job_seconds",
 			Help: "Time of background jobs that ended well.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 16)}, []string{"kind"}),
@@ -78,7 +78,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return m
 }
 
-func (m *metrics) published(g *schemas.Manifest, took time.Duration) {
+// published counts a generation; newer says whether it holds newer records than the one before.
+func (m *metrics) published(g *schemas.Manifest, newer bool, took time.Duration) {
 	m.generation.Set(float64(g.Generation))
 	m.liveRows.Set(float64(g.LiveRows))
 	m.deadRows.Set(float64(g.DeadRows))
@@ -86,7 +87,7 @@ func (m *metrics) published(g *schemas.Manifest, took time.Duration) {
 	m.chunks.Set(float64(len(g.Chunks)))
 	m.moved.Set(float64(g.Moved))
 	m.publishSeconds.Observe(took.Seconds())
-	if g.Produced > 0 {
+	if newer {
 		m.freshnessSeconds.Observe(g.Created.Sub(time.UnixMilli(g.Produced)).Seconds())
 	}
 }

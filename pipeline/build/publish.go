@@ -53,8 +53,9 @@ func (b *Builder) publish(ctx context.Context) error {
 	if err := b.o.Log.Publish(ctx, m); err != nil {
 		return fmt.Errorf("publish generation %d: %w", m.Generation, err)
 	}
+	newer := b.manifest == nil || m.Produced > b.manifest.Produced
 	b.manifest, b.changed, b.ledger.dirty = m, false, false
-	b.metrics.published(m, time.Since(started))
+	b.metrics.published(m, newer, time.Since(started))
 	b.o.Logger.Info("published", "generation", m.Generation, "live_rows", m.LiveRows, "dead_rows", m.DeadRows,
 		"chunks", len(m.Chunks), "segments", len(m.Segments), "took", time.Since(started).Round(time.Millisecond))
 	return nil

@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/schemas"
@@ -40,21 +41,22 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		liveRows:         gauge("live_rows", "Rows that a query can find."),
 		produced:         gauge("newest_record_timestamp_seconds", "Timestamp of the newest record that is searchable, seconds since the epoch."),
 		swapSeconds:      histogram("swap_seconds", "Time to fetch, verify, map and swap in a generation.", prometheus.ExponentialBuckets(0.002, 2, 14)),
-		freshnessSeconds: histogram("freshness_seconds", "From the timestamp of a generation's newest record to its being searchable here.", prometheus.ExponentialBuckets(0.1, 1.5, 16)),
+		freshnessSeconds: histogram("freshness_seconds", "From the timestamp of the newest record to its being searchable here, for each swap that brought newer ones.", prometheus.ExponentialBuckets(0.1, 1.5, 16)),
 		listsProbed:      counter("lists_probed_total", "Lists probed."),
 		codesScanned:     counter("codes_scanned_total", "Codes scanned."),
 		refinedTo:        counter("rows_refined_total", "Rows scored on their int8 vectors."),
 	}
 }
 
-func (m *metrics) swapped(g *schemas.Manifest, took time.Duration) {
+// swapped counts a swap; freshness is 0 when it brought no newer record.
+func (m *metrics) swapped(g *schemas.Manifest, freshness, took time.Duration) {
 	m.swaps.Inc()
 	m.generation.Set(float64(g.Generation))
 	m.liveRows.Set(float64(g.LiveRows))
 	m.swapSeconds.Observe(took.Seconds())
-	if g.Produced > 0 {
-		m.produced.Set(float64(g.Produced) / 1000)
-		m.freshnessSeconds.Observe(time.Since(time.UnixMilli(g.Produced)).Seconds())
+	m.produced.Set(float64(g.Produced) / 1000)
+	if freshness > 0 {
+		m.freshnessSeconds.Observe(freshness.Seconds())
 	}
 }
 
@@ -63,4 +65,14 @@ func (m *metrics) searched(u search.Usage, took time.Duration) {
 	m.listsProbed.Add(float64(u.Lists))
 	m.codesScanned.Add(float64(u.Codes))
 	m.refinedTo.Add(float64(u.Refined))
+}
+
+// searches is how many searches there were and how long one took on average.
+func (m *metrics) searches() (n uint64, mean time.Duration) {
+	var now dto.Metric
+	if err := m.searchSeconds.Write(&now); err != nil || now.Histogram.GetSampleCount() == 0 {
+		return 0, 0
+	}
+	n = now.Histogram.GetSampleCount()
+	return n, time.Duration(now.Histogram.GetSampleSum() / float64(n) * float64(time.Second)).Round(time.Microsecond)
 }

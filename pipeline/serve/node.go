@@ -108,6 +108,7 @@ type Node struct {
 
 	// Owned by the goroutine of Run.
 	sequence int64 // of the channel record that is served
+	produced int64 // newest record timestamp that was ever served, ms since the epoch
 	parts    map[string]*replica.Part
 	model    *model.Model
 }
@@ -228,12 +229,20 @@ func (n *Node) advance(ctx context.Context) error {
 	if old != nil {
 		old.Close()
 	}
-	took := time.Since(started)
-	n.metrics.swapped(m, took)
-	n.recent.add(swapInfo{Generation: m.Generation, At: time.Now(), Took: took.Round(time.Millisecond), LiveRows: m.LiveRows,
-		NewParts: fetched, Freshness: time.Since(time.UnixMilli(m.Produced)).Round(time.Millisecond)})
-	n.o.Logger.Info("serving", "generation", m.Generation, "live_rows", m.LiveRows, "new_parts", fetched, "took", took.Round(time.Millisecond))
+	n.swapped(m, fetched, time.Since(started))
+	n.o.Logger.Info("serving", "generation", m.Generation, "live_rows", m.LiveRows, "new_parts", fetched, "took", time.Since(started).Round(time.Millisecond))
 	return n.sweep(m)
+}
+
+// swapped counts a swap. Only one that brings newer records says how fresh they are.
+func (n *Node) swapped(m *schemas.Manifest, fetched int, took time.Duration) {
+	info := swapInfo{Generation: m.Generation, At: time.Now(), Took: took.Round(time.Millisecond), LiveRows: m.LiveRows, NewParts: fetched}
+	if m.Produced > n.produced {
+		n.produced = m.Produced
+		info.Freshness = time.Since(time.UnixMilli(m.Produced)).Round(time.Millisecond)
+	}
+	n.metrics.swapped(m, info.Freshness, took)
+	n.recent.add(info)
 }
 
 // open makes a snapshot of m. Parts that the current generation has too are shared, not opened again.

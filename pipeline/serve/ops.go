@@ -47,11 +47,16 @@ type pageData struct {
 	Serving *servingInfo
 	Problem string
 	Swaps   []swapInfo
+
+	Freshness time.Duration // of the last swap that brought newer records
+	Searches  int64
+	Mean      time.Duration // of a search
 }
 
 // page answers at a glance: is it healthy, how fresh, how good, how fast.
 func (n *Node) page(w http.ResponseWriter, r *http.Request) {
-	data := pageData{Spec: n.spec, Swaps: n.recent.list()}
+	searches, mean := n.metrics.searches()
+	data := pageData{Spec: n.spec, Swaps: n.recent.list(), Freshness: n.recent.freshness(), Searches: int64(searches), Mean: mean}
 	if err := errors.Join(n.Ready(), n.Stale()); err != nil {
 		data.Problem = err.Error()
 	}

@@ -12,7 +12,7 @@ type swapInfo struct {
 	Took       time.Duration
 	LiveRows   int64
 	NewParts   int
-	Freshness  time.Duration // from the newest record's timestamp to the swap
+	Freshness  time.Duration // from the newest record's timestamp to the swap, 0 when it brought no newer record
 }
 
 const recentSwaps = 12
@@ -41,4 +41,14 @@ func (r *recent) list() []swapInfo {
 		out = append(out, r.swaps[i])
 	}
 	return out
+}
+
+// freshness is that of the last swap that brought newer records, 0 before the first.
+func (r *recent) freshness() time.Duration {
+	for _, s := range r.list() {
+		if s.Freshness > 0 {
+			return s.Freshness
+		}
+	}
+	return 0
 }
