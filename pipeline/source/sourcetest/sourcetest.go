@@ -6,6 +6,7 @@ package sourcetest
 
 import (
 	"context"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -43,8 +44,9 @@ func Brokers(t testing.TB) []string {
 }
 
 // Topic returns a client for a fresh topic on Brokers, with the given number of
-// partitions and topic configs. The topic is deleted and the client closed when
-// the test ends.
+// partitions and topic configs. Its records stay whatever their timestamps, unless
+// the config says otherwise. The topic is deleted and the client closed when the
+// test ends.
 func Topic(t testing.TB, partitions int, config map[string]string) *source.Client {
 	t.Helper()
 	return TopicOn(t, source.Options{Brokers: Brokers(t)}, partitions, config)
@@ -64,7 +66,9 @@ func TopicOn(t testing.TB, o source.Options, partitions int, config map[string]s
 	t.Cleanup(func() { c.Close() })
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := c.CreateTopic(ctx, partitions, 1, config); err != nil {
+	all := map[string]string{"retention.ms": "-1"} // a real broker deletes records of long ago within a second
+	maps.Copy(all, config)
+	if err := c.CreateTopic(ctx, partitions, 1, all); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { DeleteTopic(t, c) })
