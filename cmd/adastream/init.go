@@ -160,7 +160,7 @@ func (c *initCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if _, err := c.spec(); err != nil {
 		return cli.Usage(err)
 	}
-	b, err := c.Store.Open(ctx, log)
+	b, err := c.Store.Open(ctx, log, nil)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ type snapshotLsCommand struct {
 }
 
 func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
-	index, err := c.ReadIndex(ctx, l.Logger())
+	index, err := c.ReadIndex(ctx, l.Logger(), nil)
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ type snapshotShowCommand struct {
 }
 
 func (c *snapshotShowCommand) Run(ctx context.Context, l *cli.Logging) error {
-	index, err := c.ReadIndex(ctx, l.Logger())
+	index, err := c.ReadIndex(ctx, l.Logger(), nil)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ type quarantineLsCommand struct {
 }
 
 func (c *quarantineLsCommand) Run(ctx context.Context, l *cli.Logging) error {
-	index, err := c.ReadIndex(ctx, l.Logger())
+	index, err := c.ReadIndex(ctx, l.Logger(), nil)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,10 @@ type standaloneCommand struct {
 }
 
 func (c *standaloneCommand) Run(ctx context.Context, l *cli.Logging) error {
+	return cli.Asked(ctx, c.run(ctx, l))
+}
+
+func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	log := l.Logger()
 	brokers := c.Brokers
 	if len(brokers) == 0 {
@@ -39,7 +43,7 @@ func (c *standaloneCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if c.Store == "" {
 		c.Store = filepath.Join(c.Dir, "store")
 	}
-	bucket, err := cli.Store{Store: c.Store}.Open(ctx, log)
+	bucket, err := cli.Store{Store: c.Store}.Open(ctx, log, nil)
 	if err != nil {
 		return err
 	}

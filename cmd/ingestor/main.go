@@ -24,13 +24,19 @@ type command struct {
 	cli.Logging
 }
 
-func (c *command) Run(ctx context.Context) error {
+func (c *command) Run(ctx context.Context) error { return cli.Asked(ctx, c.run(ctx)) }
+
+func (c *command) run(ctx context.Context) error {
 	log := c.Logger()
 	level, err := cli.Level(log)
 	if err != nil {
 		return err
 	}
-	index, err := c.OpenIndex(ctx, log)
+	ops, err := cli.OpenOps(ctx, c.OpsListen)
+	if err != nil {
+		return err
+	}
+	index, err := c.OpenIndex(ctx, log, ops.Waiting)
 	if err != nil {
 		return err
 	}
@@ -55,13 +61,10 @@ func (c *command) Run(ctx context.Context) error {
 	if err != nil {
 		return cli.Usage(err)
 	}
-	ops, err := cli.Listen(ctx, c.OpsListen)
-	if err != nil {
-		return err
-	}
 	log.Info("ingestor", "index", index.Spec(), "store", index.Bucket(), "brokers", c.Brokers, "group", c.Group, "ops", ops.Addr())
+	ops.Use(cli.OpsHandler(registry, ingestor.Ready))
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return cli.ServeOn(ctx, ops, cli.OpsHandler(registry, ingestor.Ready), time.Second) })
+	g.Go(func() error { return ops.Wait(ctx) })
 	g.Go(func() error { return ingestor.Run(ctx) })
 	return g.Wait()
 }

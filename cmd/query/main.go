@@ -23,13 +23,19 @@ type command struct {
 	cli.Logging
 }
 
-func (c *command) Run(ctx context.Context) error {
+func (c *command) Run(ctx context.Context) error { return cli.Asked(ctx, c.run(ctx)) }
+
+func (c *command) run(ctx context.Context) error {
 	log := c.Logger()
 	level, err := cli.Level(log)
 	if err != nil {
 		return err
 	}
-	index, err := c.ReadIndex(ctx, log)
+	ops, err := cli.OpenOps(ctx, c.OpsListen)
+	if err != nil {
+		return err
+	}
+	index, err := c.ReadIndex(ctx, log, ops.Waiting)
 	if err != nil {
 		return err
 	}
@@ -49,14 +55,11 @@ func (c *command) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ops, err := cli.Listen(ctx, c.OpsListen)
-	if err != nil {
-		return err
-	}
 	log.Info("query", "index", index.Spec(), "store", index.Bucket(), "api", api.Addr(), "ops", ops.Addr())
+	ops.Use(node.Ops())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return cli.ServeOn(ctx, api, node.API(), c.Drain) })
-	g.Go(func() error { return cli.ServeOn(ctx, ops, node.Ops(), time.Second) })
+	g.Go(func() error { return ops.Wait(ctx) })
 	g.Go(func() error { return node.Run(ctx) })
 	return g.Wait()
 }

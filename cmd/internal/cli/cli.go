@@ -60,6 +60,14 @@ func Main(name, description string, command any, bindings ...any) {
 	os.Exit(0)
 }
 
+// Asked turns the error of a daemon that was told to stop, by the end of ctx, into success.
+func Asked(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && (errors.Is(err, cause) || errors.Is(err, context.Canceled)) {
+		return nil
+	}
+	return err
+}
+
 // loadYAML reads a file of flags. Unlike the library's own order, the environment goes before the file.
 func loadYAML(r io.Reader) (kong.Resolver, error) {
 	values := map[string]any{}

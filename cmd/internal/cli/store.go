@@ -23,12 +23,13 @@ type Store struct {
 
 // Open opens the bucket and makes sure that it honours put-if-absent, which takes the right to put and delete. A store that
 // is away is waited for; one that lies, or refuses us, is an error at once.
-func (s Store) Open(ctx context.Context, log *slog.Logger) (store.Bucket, error) {
+// waiting, which may be nil, hears each time why there is a wait.
+func (s Store) Open(ctx context.Context, log *slog.Logger, waiting func(error)) (store.Bucket, error) {
 	b, err := s.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return b, wait(ctx, log, "store is not there, will try again", func() error { return store.Probe(ctx, b) })
+	return b, wait(ctx, log, waiting, "store is not there, will try again", func() error { return store.Probe(ctx, b) })
 }
 
 func (s Store) open(ctx context.Context) (store.Bucket, error) {
@@ -40,25 +41,25 @@ func (s Store) open(ctx context.Context) (store.Bucket, error) {
 }
 
 // OpenIndex opens the index that is in the store, to write to it.
-func (s Store) OpenIndex(ctx context.Context, log *slog.Logger) (*commit.Log, error) {
-	b, err := s.Open(ctx, log)
+func (s Store) OpenIndex(ctx context.Context, log *slog.Logger, waiting func(error)) (*commit.Log, error) {
+	b, err := s.Open(ctx, log, waiting)
 	if err != nil {
 		return nil, err
 	}
-	return s.index(ctx, b, log)
+	return s.index(ctx, b, log, waiting)
 }
 
 // ReadIndex opens the index that is in the store, with no more than the right to read.
-func (s Store) ReadIndex(ctx context.Context, log *slog.Logger) (*commit.Log, error) {
+func (s Store) ReadIndex(ctx context.Context, log *slog.Logger, waiting func(error)) (*commit.Log, error) {
 	b, err := s.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return s.index(ctx, b, log)
+	return s.index(ctx, b, log, waiting)
 }
 
-func (s Store) index(ctx context.Context, b store.Bucket, log *slog.Logger) (l *commit.Log, err error) {
-	err = wait(ctx, log, "index cannot be read, will try again", func() (err error) {
+func (s Store) index(ctx context.Context, b store.Bucket, log *slog.Logger, waiting func(error)) (l *commit.Log, err error) {
+	err = wait(ctx, log, waiting, "index cannot be read, will try again", func() (err error) {
 		l, err = commit.Open(ctx, b)
 		return err
 	})
@@ -69,7 +70,7 @@ func (s Store) index(ctx context.Context, b store.Bucket, log *slog.Logger) (l *
 }
 
 // wait repeats do until it succeeds or fails for a reason that time does not mend.
-func wait(ctx context.Context, log *slog.Logger, message string, do func() error) error {
+func wait(ctx context.Context, log *slog.Logger, waiting func(error), message string, do func() error) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := do()
 		if err != nil && !errors.Is(err, store.ErrTransient) {
@@ -77,7 +78,10 @@ func wait(ctx context.Context, log *slog.Logger, message string, do func() error
 		}
 		return struct{}{}, err
 	}, backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, in time.Duration) {
-		log.Warn(message, "in", in.Round(time.Millisecond), "error", err)
+		log.Warn(message, "in", in.Round(time.Millisecond).String(), "error", err)
+		if waiting != nil {
+			waiting(fmt.Errorf("%s: %w", message, err))
+		}
 	}))
 	return err
 }
