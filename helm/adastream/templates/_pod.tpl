@@ -94,8 +94,8 @@ resources:
 {{- end }}
 
 {{/*
-The ops port opens when the store has answered, so the first probe has patience; liveness is the process alone. patience
-is how many readiness probes, 2 s apart, may fail in a row before traffic stops.
+Liveness is the process alone: one that waits for broker or store is alive, and /readyz says what it waits for. A query
+node stays ready while it has a generation to serve, fresh or stale.
 */}}
 {{- define "adastream.probes" -}}
 startupProbe:
@@ -104,7 +104,7 @@ startupProbe:
     port: ops
   periodSeconds: 2
   timeoutSeconds: 5
-  failureThreshold: 150
+  failureThreshold: 15
 livenessProbe:
   httpGet:
     path: /livez
@@ -118,7 +118,7 @@ readinessProbe:
     port: ops
   periodSeconds: 2
   timeoutSeconds: 5
-  failureThreshold: {{ .patience }}
+  failureThreshold: 3
 {{- end }}
 
 {{/* The cache may be lost at any time: an emptyDir, or a claim that goes away with its pod's ordinal. */}}
