@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/adastream/adastream/index/arrowfile"
 	"github.com/adastream/adastream/index/opq"
 	"github.com/adastream/adastream/schemas"
 )
@@ -27,8 +28,6 @@ const (
 	metaBits        = "adastream.bits"
 	metaBlocks      = "adastream.blocks"
 	metaTrainedRows = "adastream.trained_rows"
-
-	metaKeys = 11
 )
 
 // columns are the names of the columns, in order.
@@ -99,7 +98,7 @@ func Parse(data []byte) (m *Model, err error) {
 }
 
 func decode(data []byte) (*params, error) {
-	if err := checkFlatbuffers(data); err != nil {
+	if err := arrowfile.Inspect(data); err != nil {
 		return nil, err
 	}
 	r, err := ipc.NewMappedFileReader(data, ipc.WithAllocator(noMemory{}), ipc.WithBodySizeLimit(int64(len(data))))

@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/adastream/adastream/index/arrowfile"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -33,7 +34,7 @@ func openFile(name, kind string, data []byte, schemaOf func(model string, m int)
 		}
 	}()
 	data = aligned(data)
-	if err := inspect(data); err != nil {
+	if err := arrowfile.Inspect(data); err != nil {
 		return nil, corrupt(name, "%v", err)
 	}
 	size := int64(len(data))

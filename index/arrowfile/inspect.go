@@ -1,4 +1,9 @@
-package segment
+// Package arrowfile makes it safe to hand the bytes of a stored Arrow file to arrow-go, whoever wrote them.
+//
+// arrow-go v18.8.0 allocates by the lengths of the vectors of fields and metadata as they stand there, and by the
+// uncompressed sizes of compressed buffers: a few flipped bits are gigabytes, and running out of memory is not an error
+// that can be recovered from. [Inspect] looks at these lengths first.
+package arrowfile
 
 import (
 	"encoding/binary"
@@ -35,14 +40,10 @@ const (
 // trailer is the bytes behind the footer: its length and the magic.
 const magic, trailer = "ARROW1", 4 + len("ARROW1")
 
-// inspect checks the parts of an Arrow file whose lengths the library believes before it looks for the bytes. It demands
-// one uncompressed batch, no dictionaries, and buffers that are aligned to 8 bytes and lie inside the body.
-//
-// arrow-go v18.8.0 allocates by the lengths of the vectors of fields and metadata as they stand there, and by the
-// uncompressed sizes of compressed buffers: a few flipped bits are gigabytes, and running out of memory is not an
-// error that can be recovered from. The tables themselves it reads with bounds checks that panic, as this does: call
-// it under recover.
-func inspect(data []byte) error {
+// Inspect checks the parts of an Arrow file whose lengths the library believes before it looks for the bytes. It demands
+// one uncompressed batch, no dictionaries, and buffers that are aligned to 8 bytes and lie inside the body. The tables
+// themselves are read with bounds checks that panic, by the library and by this: call both under recover.
+func Inspect(data []byte) error {
 	if len(data) < len(magic)+2+trailer || string(data[len(data)-len(magic):]) != magic || string(data[:len(magic)]) != magic {
 		return errors.New("not an arrow file")
 	}
