@@ -31,8 +31,8 @@ func (b *Builder) measure(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	if s.N == 0 {
-		return nil // too few rows to say anything; the gate stays open
+	if s.N == 0 || snap.Live() < 2 {
+		return nil // too few rows to say anything, or a row without neighbours; the gate stays open
 	}
 	if j.plans, err = recall.Table(ctx, b.o.Level, snap, s, gateK); err != nil {
 		return err

@@ -64,8 +64,9 @@ func (b *Builder) startJobs(ctx context.Context) {
 		return
 	}
 	if b.jobs[rewrite] == nil {
-		if due, train := b.rewriteDue(); due {
-			// A rewrite takes everything that is idle: an input that a compaction has now comes with the next one.
+		// A rewrite takes everything that is idle: an input that a compaction has now comes with the next one. Training
+		// waits for it instead: what is idle may be a handful of rows, or none.
+		if due, train := b.rewriteDue(); due && !(train && b.jobs[compaction] != nil) {
 			b.start(ctx, &job{kind: rewrite, train: train}, b.parts)
 		}
 	}
@@ -207,6 +208,12 @@ func (b *Builder) sweep() error {
 	}
 	if b.modelRef != nil {
 		keep[b.modelRef.SHA256] = true
+	}
+	for _, o := range b.buried {
+		keep[o.SHA256] = true
+	}
+	if m := b.manifest; m != nil && m.Dead != nil {
+		keep[m.Dead.SHA256] = true
 	}
 	freed, err := b.o.Cache.Sweep(func(sha256 string) bool { return keep[sha256] })
 	if err != nil {

@@ -73,7 +73,7 @@ func (b *Builder) load(ctx context.Context) error {
 	b.ledger.moved = m.Moved
 	b.ledger.dirty = false
 	b.o.Logger.Info("loaded", "generation", m.Generation, "live_rows", len(b.ledger.live), "chunks", len(m.Chunks), "segments", len(m.Segments))
-	return nil
+	return b.sweep() // else a builder that is overtaken before its jobs land would keep all that it ever fetched
 }
 
 func (b *Builder) adopt(part *heldPart, dead *roaring.Bitmap) {

@@ -89,18 +89,25 @@ func fencedIfGone(err error) error {
 	return err
 }
 
-// Channel reads the newest promotion after one, given by its sequence, or returns nil if there is none.
+// Channel reads the newest promotion after one, given by its sequence, or returns nil if there is none. Promote goes on
+// from what was seen here.
 func (l *Log) Channel(ctx context.Context, after int64) (*schemas.Channel, error) {
 	c, err := newest(ctx, l, channelPrefix, after, l.promotion)
-	if err != nil || c == nil {
+	if err != nil {
 		return nil, err
 	}
+	l.saw(c)
+	return c, nil
+}
+
+// saw notes the newest promotion that is known; nil when there was none to see.
+func (l *Log) saw(c *schemas.Channel) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.channel == nil || l.channel.Sequence < c.Sequence {
+	l.looked = true
+	if c != nil && (l.channel == nil || l.channel.Sequence < c.Sequence) {
 		l.channel = c
 	}
-	return c, nil
 }
 
 // promotion reads one record of the channel.
@@ -116,50 +123,64 @@ func (l *Log) promotion(ctx context.Context, sequence int64) (*schemas.Channel, 
 	return c, nil
 }
 
-// Promote makes queries follow a generation from now on: a newer one, or an older one to roll back. If someone else
-// promoted at the same time, the error wraps ErrFenced: look at the channel, and decide again. If the newest promotion
-// says the same already, it is returned, so that the call can be repeated.
+// Promote makes queries follow a generation from now on: a newer one, or an older one to roll back. If someone else has
+// promoted another one since this Log last looked, by Channel or an earlier Promote, the error wraps ErrFenced: look at the
+// channel, and decide again. If the newest promotion says the same already, it is returned, so that the call can be
+// repeated.
 func (l *Log) Promote(ctx context.Context, generation int64, reason, by string) (*schemas.Channel, error) {
 	if _, err := l.bucket.Stat(ctx, numbered(manifestsPrefix, generation)); err != nil {
 		return nil, fmt.Errorf("promote generation %d: %w", generation, err)
 	}
-	last, err := l.lastPromotion(ctx)
-	if err != nil {
+	seen, looked := l.seen()
+	last, err := l.Channel(ctx, sequenceOf(seen))
+	switch {
+	case err != nil:
 		return nil, err
+	case last == nil:
+		last = seen
+	case looked && (last.Reason != reason || last.By != by): // else it is ours, and its answer was lost
+		return overtaken(generation, reason, last)
 	}
 	if last != nil && last.Generation == generation && last.Reason == reason && last.By == by {
 		return last, nil
 	}
-	c := &schemas.Channel{Format: schemas.ChannelFormat, Sequence: 1, Generation: generation, Reason: reason, By: by, Created: time.Now().UTC()}
-	if last != nil {
-		c.Sequence = last.Sequence + 1
-	}
+	c := &schemas.Channel{Format: schemas.ChannelFormat, Sequence: sequenceOf(last) + 1, Generation: generation, Reason: reason, By: by, Created: time.Now().UTC()}
 	err = put(ctx, l.bucket, numbered(channelPrefix, c.Sequence), c)
 	if errors.Is(err, store.ErrExists) {
 		theirs, err := l.promotion(ctx, c.Sequence)
 		if err != nil {
 			return nil, notYet(err)
 		}
-		return nil, fmt.Errorf("promote generation %d: %s has just promoted %d: %w", generation, theirs.By, theirs.Generation, schemas.ErrFenced)
+		return overtaken(generation, reason, theirs)
 	}
 	if err != nil {
 		return nil, err
 	}
+	l.saw(c)
 	return c, nil
 }
 
-func (l *Log) lastPromotion(ctx context.Context) (*schemas.Channel, error) {
+// overtaken answers a promotion that came after another one that it did not know. If that says the same there is nothing
+// left to do.
+func overtaken(generation int64, reason string, theirs *schemas.Channel) (*schemas.Channel, error) {
+	if theirs.Generation == generation && theirs.Reason == reason {
+		return theirs, nil
+	}
+	return nil, fmt.Errorf("promote generation %d: %s has just promoted %d: %w", generation, theirs.By, theirs.Generation, schemas.ErrFenced)
+}
+
+func (l *Log) seen() (c *schemas.Channel, looked bool) {
 	l.mu.Lock()
-	known := l.channel
-	l.mu.Unlock()
-	if known == nil {
-		return l.Channel(ctx, 0)
+	defer l.mu.Unlock()
+	return l.channel, l.looked
+}
+
+// sequenceOf is 0 for no promotion.
+func sequenceOf(c *schemas.Channel) int64 {
+	if c == nil {
+		return 0
 	}
-	newer, err := l.Channel(ctx, known.Sequence)
-	if newer != nil || err != nil {
-		return newer, err
-	}
-	return known, nil
+	return c.Sequence
 }
 
 // newest reads the last of the numbered records after one. Records that are listed but cannot be read yet, or were

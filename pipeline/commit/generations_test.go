@@ -191,6 +191,9 @@ func TestChannel(t *testing.T) {
 			t.Fatalf("promotion %d = %+v, %v", i, c, err)
 		}
 	}
+	if c, err := l.Promote(t.Context(), 1, "why", "you"); err != nil || c.Sequence != 4 || c.By != "me" {
+		t.Errorf("promotion that somebody else has made = %+v, %v", c, err)
+	}
 	if c, err := l.Promote(t.Context(), 1, "pin", "me"); err != nil || c.Sequence != 5 {
 		t.Errorf("promotion for another reason = %+v, %v", c, err)
 	}
@@ -199,6 +202,42 @@ func TestChannel(t *testing.T) {
 		if err != nil || (c == nil) != (want == 0) || c != nil && c.Sequence != want {
 			t.Errorf("Channel(%d) = %+v, %v, want sequence %d", after, c, err, want)
 		}
+	}
+}
+
+// TestSleepingPromoter: a builder that sleeps between looking at the channel and promoting does not undo what was promoted
+// meanwhile. Once it has looked again it may: that is a rollback.
+func TestSleepingPromoter(t *testing.T) {
+	for _, before := range []int64{0, 1} { // promotions that the sleeper has seen
+		b := store.NewMemory()
+		awake := openLog(t, b)
+		mustPublish(t, awake, 3)
+		if before == 1 {
+			mustPromote(t, awake, 1)
+		}
+		sleeper := openLog(t, b)
+		if _, err := sleeper.Channel(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		mustPromote(t, awake, 2)
+		mustPromote(t, awake, 3)
+		if c, err := sleeper.Promote(t.Context(), 2, "built", "sleeper"); !errors.Is(err, schemas.ErrFenced) {
+			t.Errorf("%d seen: Promote = %+v, %v, want ErrFenced", before, c, err)
+		}
+		if c, err := openLog(t, b).Channel(t.Context(), 0); err != nil || c.Generation != 3 {
+			t.Errorf("%d seen: the channel is at %+v, %v, want generation 3", before, c, err)
+		}
+		if c, err := sleeper.Channel(t.Context(), 0); err != nil || c.Generation != 3 {
+			t.Errorf("%d seen: the sleeper sees %+v, %v, want generation 3", before, c, err)
+		}
+		mustPromote(t, sleeper, 2)
+	}
+}
+
+func mustPromote(t *testing.T, l *Log, generation int64) {
+	t.Helper()
+	if _, err := l.Promote(t.Context(), generation, "built", "b"); err != nil {
+		t.Fatal(err)
 	}
 }
 

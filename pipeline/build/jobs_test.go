@@ -1,0 +1,145 @@
+package build
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/adastream/adastream/index/recall"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/schemas"
+)
+
+// idle is a builder that has folded and published, and runs no jobs of its own accord.
+func (w *world) idle(minTrainRows int) *Builder {
+	w.t.Helper()
+	b, err := New(Options{Log: w.open(), Cache: w.cache(), Level: w.level, MinTrainRows: minTrainRows, Threads: 1})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(b.drop)
+	if err := b.load(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := b.fold(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := b.publish(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	return b
+}
+
+// A model is trained on everything or not yet: what a running compaction has would be missing, and what is left may be
+// a handful of rows.
+func TestTrainingWaitsForCompaction(t *testing.T) {
+	w := newWorld(t, 5)
+	for range 3 {
+		w.ingest(0, 200, 2400, nil)
+	}
+	b := w.idle(256)
+	running := &job{kind: compaction}
+	b.jobs[compaction] = running
+	for _, p := range b.parts[1:] {
+		p.busy = true
+	}
+	b.startJobs(t.Context())
+	if j := b.jobs[rewrite]; j != nil {
+		t.Errorf("a rewrite that trains has begun on %d of %d rows", j.liveRows(), len(b.ledger.live))
+		<-b.done
+		b.forget(j)
+	}
+	delete(b.jobs, compaction)
+	for _, p := range b.parts {
+		p.busy = false
+	}
+	b.startJobs(t.Context())
+	j := b.jobs[rewrite]
+	if j == nil || !j.train || j.liveRows() != len(b.ledger.live) {
+		t.Errorf("after the compaction there is %+v, want a rewrite that trains on everything", j)
+	}
+}
+
+// commit appends a commit of upserts and deletes to partition 0, as given.
+func (w *world) commit(upserts, deletes []string) {
+	w.t.Helper()
+	rows := segment.NewRows(w.log.Spec())
+	var stones []segment.Tombstone
+	start := w.next[0]
+	order := segment.Order{Timestamp: 1000 + start, Offset: start}
+	for _, id := range upserts {
+		rows.IDs, rows.Orders = append(rows.IDs, id), append(rows.Orders, order)
+		rows.Vectors = append(rows.Vectors, w.vector()...)
+		rows.Attributes[0].AppendNull()
+		order.Row++
+	}
+	for _, id := range deletes {
+		stones = append(stones, segment.Tombstone{ID: id, Order: order})
+		order.Row++
+	}
+	c := &schemas.Commit{Format: schemas.CommitFormat, Start: start, End: start + 1, Rows: len(upserts), Deletes: len(deletes),
+		Watermark: order.Timestamp, Produced: order.Timestamp, Writer: fmt.Sprint("w-", start), Created: time.Now().UTC()}
+	put := func(body []byte, err error, put func([]byte) (schemas.Object, error)) *schemas.Object {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		o, err := put(body)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return &o
+	}
+	if len(upserts) > 0 {
+		body, err := segment.Write(w.log.Spec(), nil, w.level, rows)
+		c.Segment = put(body, err, func(body []byte) (schemas.Object, error) { return w.log.PutSegment(w.t.Context(), 0, start, body) })
+	}
+	if len(deletes) > 0 {
+		body, err := segment.WriteTombstones(stones)
+		c.Tombstones = put(body, err, func(body []byte) (schemas.Object, error) { return w.log.PutTombstones(w.t.Context(), 0, start, body) })
+	}
+	if err := w.log.Append(w.t.Context(), c); err != nil {
+		w.t.Fatal(err)
+	}
+	w.next[0] = start + 1
+}
+
+// Nothing can be measured on a row that is alone: the builder goes on.
+func TestLastRowIsHeldOut(t *testing.T) {
+	w := newWorld(t, 6)
+	ids := make([]string, 400)
+	for i := range ids {
+		ids[i] = fmt.Sprint("id-", i)
+	}
+	last := slices.IndexFunc(ids, recall.HeldOut)
+	w.commit(ids, nil)
+	_, stop := w.builder(Options{})
+	w.settledWith(func(m *schemas.Manifest) bool { return len(m.Chunks) > 0 })
+	w.commit(nil, slices.Delete(slices.Clone(ids), last, last+1))
+	m := w.settledWith(func(m *schemas.Manifest) bool { return m.LiveRows == 1 && m.DeadRows == 0 })
+	if len(m.Chunks) != 1 || m.Chunks[0].NumRows != 1 {
+		t.Errorf("chunks are %+v, want one with one row", m.Chunks)
+	}
+	stop()
+}
+
+// A builder that is overtaken again and again, and never lands a job, does not keep what it once fetched.
+func TestLoadSweepsTheCache(t *testing.T) {
+	w := newWorld(t, 7)
+	w.ingest(0, 50, 100, nil)
+	b := w.idle(256)
+	for range 20 {
+		w.ingest(0, 50, 100, nil)
+		if _, err := b.fold(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := b.o.Cache.Stats().Bytes
+	b.drop() // before it could publish
+	if err := b.load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if after := b.o.Cache.Stats().Bytes; after > before/10 {
+		t.Errorf("the cache has %d bytes after loading a generation of one segment, and had %d before", after, before)
+	}
+}
