@@ -178,8 +178,10 @@ func (b *Builder) session(ctx context.Context, healthy func()) error {
 	}
 	tick := time.NewTicker(b.o.PublishEvery)
 	defer tick.Stop()
+	atOnce := make(chan time.Time) // closed: a pause that is over at once
+	close(atOnce)
 	for {
-		folded, err := b.fold(ctx)
+		behind, err := b.fold(ctx)
 		if err != nil {
 			return err
 		}
@@ -194,13 +196,14 @@ func (b *Builder) session(ctx context.Context, healthy func()) error {
 		b.health.set(nil)
 		healthy()
 		b.startJobs(ctx)
-		if folded == foldLimit {
-			continue // far behind: no pause
+		pause := tick.C
+		if behind {
+			pause = atOnce
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-tick.C:
+		case <-pause:
 		case j := <-b.done:
 			if err := b.land(ctx, j); err != nil {
 				return err

@@ -431,6 +431,21 @@ func TestTwoBuilders(t *testing.T) {
 		}
 		builders[m.Builder]++
 	}
+	promoted := int64(0)
+	for sequence := int64(1); ; sequence++ {
+		body, err := w.bucket.Get(t.Context(), fmt.Sprintf("channels/stable/0000/%020d", sequence))
+		if errors.Is(err, store.ErrNotFound) {
+			break
+		}
+		c, err := schemas.ParseChannel(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Generation < promoted {
+			t.Errorf("promotion %d goes back from generation %d to %d", sequence, promoted, c.Generation)
+		}
+		promoted = c.Generation
+	}
 	if len(builders) != 2 && !bytes.Contains(log.Bytes(), []byte("another builder published first")) {
 		t.Errorf("the builders did not meet: %v", builders)
 	}

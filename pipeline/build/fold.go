@@ -13,38 +13,41 @@ import (
 )
 
 const (
-	foldLimit   = 256 // commits of all partitions in one round: bounds how much a generation adds when far behind
+	foldLimit   = 256 // commits of all partitions in one round, but at least foldEach: bounds how much a generation adds
+	foldEach    = 16  // commits of one partition in one round, at least
 	foldFetches = 8   // partitions asked, and segments fetched, at a time
 )
 
-// fold takes in the commits that follow the checkpoint, and returns how many there were, at most foldLimit.
-func (b *Builder) fold(ctx context.Context) (int, error) {
+// fold takes in commits that follow the checkpoint, and says whether some partition may have more.
+func (b *Builder) fold(ctx context.Context) (behind bool, err error) {
 	partitions := b.o.Log.Spec().Topic.Partitions
+	each := max(foldEach, foldLimit/partitions)
 	found := make([][]*schemas.Commit, partitions)
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(foldFetches)
 	for p := range partitions {
 		next := b.heads[p].next
 		g.Go(func() (err error) {
-			found[p], err = b.o.Log.Since(gctx, p, next, max(1, foldLimit/partitions))
+			found[p], err = b.o.Log.Since(gctx, p, next, each)
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return 0, fmt.Errorf("follow commits: %w", err)
+		return false, fmt.Errorf("follow commits: %w", err)
 	}
 	var commits []*schemas.Commit
 	for _, of := range found {
 		commits = append(commits, of...)
+		behind = behind || len(of) == each
 	}
 	opened, err := b.openCommits(ctx, commits)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	for i, c := range commits {
 		b.take(c, opened[i])
 	}
-	return min(len(commits), foldLimit), nil
+	return behind, nil
 }
 
 // commitData is what a commit names, opened.

@@ -117,7 +117,8 @@ func (b *Builder) rewriteDue() (due, train bool) {
 		}
 	}
 	worth := max(b.o.RewriteRows, base/rewriteShare)
-	return delta >= worth || dead >= worth, false
+	held := b.quality != nil && !b.quality.Promoted // the model is not good enough: the next one may be
+	return delta >= worth || dead >= worth, held
 }
 
 // compactionDue returns small idle segments, when there are many, and idle segments of another model than the
