@@ -253,6 +253,8 @@ func TestWrongCallsExitWithTwo(t *testing.T) {
 		{"adastream", []string{"init", "--store", f.storage, "--brokers", f.brokers, "--ladder", "8,16", "--encoder", "x", "--topic", f.topic}, []string{"index already"}},
 		{"adastream", []string{"search", "--like", "a", "--vector", "b"}, []string{"--like", "--vector"}},
 		{"adastream", []string{"snapshot", "show", "--store", f.storage, "99"}, []string{"99", "snapshot ls"}},
+		{"adastream", []string{"snapshot", "ls", "--store", f.storage, "--last=-1"}, []string{"--last", "-1", "negative"}},
+		{"adastream", []string{"quarantine", "ls", "--store", f.storage, "--partition", "99"}, []string{"--partition 99", "0 to "}},
 	} {
 		t.Run(c.name+" "+strings.Join(c.args, " "), func(t *testing.T) {
 			out, err := f.bin.Run(t.Context(), c.name, c.args...)

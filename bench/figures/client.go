@@ -83,6 +83,9 @@ func (d *daemons) watch(ctx context.Context, batches <-chan sent, s *streamed) e
 	var waiting []sent
 	produced := false
 	for !produced || len(waiting) > 0 {
+		if err := ctx.Err(); err != nil { // producing has failed
+			return err
+		}
 		for more := true; more && !produced; {
 			select {
 			case b, ok := <-batches:

@@ -156,15 +156,15 @@ func startDaemons(ctx context.Context, o options, dir string) (*daemons, error) 
 		"--from", o.Data, "--ladder", ladder, "--partitions", fmt.Sprint(o.Partitions)); err != nil {
 		return nil, err
 	}
-	d := &daemons{}
-	if d.client, err = source.New(source.Options{Brokers: o.Brokers, Topic: topic}); err != nil {
-		return nil, err
-	}
 	var addresses [4]string
 	for i := range addresses {
 		if addresses[i], err = fleet.Address(); err != nil {
 			return nil, err
 		}
+	}
+	d := &daemons{}
+	if d.client, err = source.New(source.Options{Brokers: o.Brokers, Topic: topic}); err != nil {
+		return nil, err
 	}
 	d.api, d.builderOps = "http://"+addresses[3], "http://"+addresses[1]
 	start := func(name string, ops string, args ...string) (p *fleet.Process) {
@@ -177,7 +177,11 @@ func startDaemons(ctx context.Context, o options, dir string) (*daemons, error) 
 	d.ingestor = start("ingestor", addresses[0], "--brokers", brokers)
 	d.builder = start("builder", addresses[1], "--cache-dir", cache)
 	d.query = start("query", addresses[2], "--cache-dir", cache, "--listen", addresses[3])
-	return d, err
+	if err != nil {
+		d.kill()
+		return nil, err
+	}
+	return d, nil
 }
 
 func (d *daemons) all() []*fleet.Process { return []*fleet.Process{d.ingestor, d.builder, d.query} }

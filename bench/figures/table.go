@@ -111,17 +111,17 @@ func (t *table) neighbours(ctx context.Context, queries []float32, self []int, k
 		return nil, err
 	}
 	truth := make([][]int, len(self))
-	g, _ := errgroup.WithContext(ctx)
+	g, ctx := errgroup.WithContext(ctx)
 	workers := runtime.NumCPU()
 	for w := range workers {
 		g.Go(func() error {
 			scores := make([]float32, t.n)
 			rows := make([]int, t.n)
-			for q := w; q < len(self); q += workers {
+			for q := w; q < len(self) && ctx.Err() == nil; q += workers {
 				avx.DotRows(level, queries[q*t.dim:(q+1)*t.dim], t.vectors, t.dim, scores)
 				truth[q] = best(scores, rows, self[q], k)
 			}
-			return nil
+			return ctx.Err()
 		})
 	}
 	return truth, g.Wait()

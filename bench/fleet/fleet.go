@@ -125,7 +125,7 @@ func (p *Process) CPU() (time.Duration, error) {
 	_, rest, _ := bytes.Cut(stat, []byte(") "))
 	fields := bytes.Fields(rest)
 	if len(fields) < 13 {
-		return 0, errors.New("/proc/stat: too few fields")
+		return 0, fmt.Errorf("/proc/%d/stat: %d fields, want at least 13 after the name", p.cmd.Process.Pid, len(fields))
 	}
 	user, err1 := strconv.ParseInt(string(fields[11]), 10, 64)
 	system, err2 := strconv.ParseInt(string(fields[12]), 10, 64)
@@ -155,6 +155,7 @@ func AwaitOK(ctx context.Context, url string) error {
 			if response.StatusCode == http.StatusOK {
 				return nil
 			}
+			err = errors.New(response.Status)
 		}
 		select {
 		case <-ctx.Done():

@@ -32,9 +32,10 @@ type demoCommand struct {
 }
 
 const (
-	demoRows  = 1000 // rows of a batch
-	demoPause = 250 * time.Millisecond
-	demoWait  = 90 * time.Second // for anything that the demo waits for; it takes seconds
+	demoPartitions = 4
+	demoRows       = 1000 // rows of a batch
+	demoPause      = 250 * time.Millisecond
+	demoWait       = 90 * time.Second // for anything that the demo waits for; it takes seconds
 )
 
 // demo is one run of the demo.
@@ -72,7 +73,7 @@ func (c *demoCommand) Run(ctx context.Context, l *cli.Logging) error {
 	}
 	defer broker.Close()
 	flags := specFlags{Name: "words", Ladder: sample.Ladder(), Metric: string(schemas.Cosine), Encoder: sample.Encoder,
-		Vectors: string(schemas.Float16), Attribute: map[string]string{"class": "utf8"}, Partitions: 4, Replication: 1, TargetRecall: 0.95}
+		Vectors: string(schemas.Float16), Attribute: map[string]string{"class": "utf8"}, Partitions: demoPartitions, Replication: 1, TargetRecall: 0.95}
 	log := l.Logger()
 	options, err := cli.Kafka{Brokers: []string{broker.Addr()}}.Options(flags.topic(), log)
 	if err != nil {

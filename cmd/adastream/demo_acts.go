@@ -121,7 +121,7 @@ func (d *demo) stream(ctx context.Context) error {
 	shown := make(chan []time.Duration, 1)
 	go func() { shown <- d.show(show) }()
 	defer stop()
-	err = produce.All(ctx, d.producer, 4, r, demoRows, func(rows int64) {
+	err = produce.All(ctx, d.producer, demoPartitions, r, demoRows, func(rows int64) {
 		d.produced.Add(rows)
 		pause(ctx, demoPause)
 	})
@@ -294,7 +294,7 @@ func (d *demo) send(ctx context.Context, id, class string, vector []float32, op 
 	for _, x := range vector {
 		list.ValueBuilder().(*array.Float16Builder).Append(float16.New(x))
 	}
-	_, err := produce.Batch(ctx, d.producer, 4, b.NewRecordBatch())
+	_, err := produce.Batch(ctx, d.producer, demoPartitions, b.NewRecordBatch())
 	return err
 }
 

@@ -85,7 +85,7 @@ func clockSkew(ctx context.Context, b store.Bucket) (time.Duration, error) {
 	if err := b.PutIfAbsent(ctx, key, []byte(key)); err != nil {
 		return 0, err
 	}
-	defer func() { _ = b.Delete(ctx, key) }() // a leftover does no harm
+	defer func() { _ = b.Delete(context.WithoutCancel(ctx), key) }() // a leftover does no harm
 	after := time.Now()
 	info, err := b.Stat(ctx, key)
 	if err != nil {

@@ -108,8 +108,9 @@ func attributeType(t arrow.DataType) (schemas.AttributeType, bool) {
 	switch t.ID() {
 	case arrow.STRING, arrow.LARGE_STRING:
 		return schemas.AttributeString, true
-	case arrow.DICTIONARY:
-		return attributeType(t.(*arrow.DictionaryType).ValueType)
+	case arrow.DICTIONARY: // of strings only: see segment.Column
+		value, ok := attributeType(t.(*arrow.DictionaryType).ValueType)
+		return value, ok && value == schemas.AttributeString
 	case arrow.BOOL:
 		return schemas.AttributeBool, true
 	case arrow.INT8, arrow.INT16, arrow.INT32, arrow.INT64, arrow.UINT8, arrow.UINT16, arrow.UINT32, arrow.UINT64:
@@ -160,11 +161,11 @@ func (c *initCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if _, err := c.spec(); err != nil {
 		return cli.Usage(err)
 	}
-	b, err := c.Store.Open(ctx, log, nil)
+	options, err := c.Kafka.Options(c.topic(), log)
 	if err != nil {
 		return err
 	}
-	options, err := c.Kafka.Options(c.topic(), log)
+	b, err := c.Store.Open(ctx, log, nil)
 	if err != nil {
 		return err
 	}

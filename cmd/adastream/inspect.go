@@ -27,6 +27,9 @@ type snapshotLsCommand struct {
 }
 
 func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
+	if c.Last < 0 {
+		return cli.Usage(fmt.Errorf("--last %d: must not be negative", c.Last))
+	}
 	index, err := c.ReadIndex(ctx, l.Logger(), nil)
 	if err != nil {
 		return err
@@ -54,7 +57,7 @@ func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 		}
 		model, recall, served := "-", "exact", ""
 		if m.Model != nil {
-			model, recall = m.Model.ID[:8], "?"
+			model, recall = fmt.Sprintf("%.8s", m.Model.ID), "?"
 		}
 		if m.Quality != nil {
 			recall = fmt.Sprintf("%.3f", m.Quality.Recall)
@@ -112,9 +115,12 @@ func (c *quarantineLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
+	partitions := index.Spec().Topic.Partitions
+	if c.Partition >= partitions {
+		return cli.Usage(fmt.Errorf("--partition %d: there are 0 to %d", c.Partition, partitions-1))
+	}
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	defer t.Flush()
-	print := func(q ingest.Quarantined) error {
+	show := func(q ingest.Quarantined) error {
 		if c.JSON {
 			return json.NewEncoder(os.Stdout).Encode(q)
 		}
@@ -125,15 +131,15 @@ func (c *quarantineLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 		_, err := fmt.Fprintf(t, "%s\tpartition %d\toffset %d\t%s\t%s\t%s\n", q.Topic, q.Partition, q.Offset, row, q.Reason, q.Detail)
 		return err
 	}
-	for p := range index.Spec().Topic.Partitions {
+	for p := range partitions {
 		if c.Partition >= 0 && c.Partition != p {
 			continue
 		}
-		if err := eachQuarantined(ctx, index, p, print); err != nil {
-			return err
+		if err := eachQuarantined(ctx, index, p, show); err != nil {
+			return errors.Join(t.Flush(), err) // what was found before is shown
 		}
 	}
-	return nil
+	return t.Flush()
 }
 
 // eachQuarantined walks what the commits of a partition refused, in order of offsets. Objects that no commit names are

@@ -92,7 +92,8 @@ func readVector(name string) (v []float32, err error) {
 	return v, json.NewDecoder(in).Decode(&v)
 }
 
-// postSearch returns the body of a 200 answer; anything else is an error with the problem's text.
+// postSearch returns the body of a 200 answer; anything else is an error with the problem's text, and a fault of the call
+// when the node says so.
 func postSearch(ctx context.Context, client *http.Client, url string, request any) ([]byte, error) {
 	body, err := json.Marshal(request)
 	if err != nil {
@@ -112,19 +113,30 @@ func postSearch(ctx context.Context, client *http.Client, url string, request an
 	if err != nil {
 		return nil, err
 	}
-	if response.StatusCode != http.StatusOK {
-		var p struct{ Detail, Allowed string }
-		if json.Unmarshal(raw, &p) == nil && p.Detail != "" {
-			if p.Allowed != "" {
-				return nil, fmt.Errorf("%s: %s (allowed: %s)", response.Status, p.Detail, p.Allowed)
-			}
-			return nil, fmt.Errorf("%s: %s", response.Status, p.Detail)
-		}
-		return nil, fmt.Errorf("%s: %s", response.Status, raw)
+	switch response.StatusCode {
+	case http.StatusOK:
+		return raw, nil
+	case http.StatusBadRequest, http.StatusNotFound:
+		return nil, cli.Usage(refusal(response.Status, raw))
+	default:
+		return nil, refusal(response.Status, raw)
 	}
-	return raw, nil
 }
 
+// refusal is what a problem document says, or the body itself if it is none.
+func refusal(status string, body []byte) error {
+	var p struct{ Detail, Allowed string }
+	switch {
+	case json.Unmarshal(body, &p) != nil || p.Detail == "":
+		return fmt.Errorf("%s: %s", status, body)
+	case p.Allowed != "":
+		return fmt.Errorf("%s: %s (allowed: %s)", status, p.Detail, p.Allowed)
+	default:
+		return fmt.Errorf("%s: %s", status, p.Detail)
+	}
+}
+
+// print shows the hits as a table, and below it what the answer cost.
 func (a *searchAnswer) print(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, h := range a.Hits {
@@ -135,7 +147,11 @@ func (a *searchAnswer) print(w io.Writer) {
 		}
 		slices.Sort(names)
 		for _, name := range names {
-			fmt.Fprintf(t, "\t%s: %v", name, h.Attributes[name])
+			value := h.Attributes[name]
+			if value == nil {
+				value = "-"
+			}
+			fmt.Fprintf(t, "\t%s: %v", name, value)
 		}
 		fmt.Fprintln(t)
 	}

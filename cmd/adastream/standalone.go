@@ -64,8 +64,11 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	}
 	defer client.Close()
 	if index == nil {
+		if _, err := c.spec(); err != nil {
+			return cli.Usage(fmt.Errorf("%s holds no index, and the flags do not describe one: %w", bucket, err))
+		}
 		if _, err := c.create(ctx, bucket, client, log); err != nil {
-			return fmt.Errorf("%s holds no index, and the flags do not describe one: %w", bucket, err)
+			return fmt.Errorf("make an index in %s: %w", bucket, err)
 		}
 		if index, err = commit.Open(ctx, bucket); err != nil {
 			return err

@@ -109,7 +109,7 @@ type Builder struct {
 	quality  *schemas.Quality
 	plans    []schemas.PlanPoint
 	modelRef *schemas.ModelRef
-	channel  int64 // newest generation that was promoted
+	promoted int64 // generation that the channel points at
 
 	jobs map[jobKind]*job
 	done chan *job
@@ -225,5 +225,5 @@ func (b *Builder) drop() {
 		p.Release()
 	}
 	b.manifest, b.model, b.modelRef, b.parts, b.ledger, b.buried, b.heads = nil, nil, nil, nil, nil, nil, nil
-	b.quality, b.plans, b.channel, b.changed = nil, nil, 0, false
+	b.quality, b.plans, b.promoted, b.changed = nil, nil, 0, false
 }

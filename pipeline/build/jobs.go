@@ -39,7 +39,7 @@ type job struct {
 	started time.Time
 
 	outputs []*heldPart
-	ref     *schemas.ModelRef // of the new model
+	ref     *schemas.ModelRef // of the new model, nil when none was trained
 	quality *schemas.Quality  // of the outputs, rewrite only
 	plans   []schemas.PlanPoint
 	err     error
@@ -98,7 +98,8 @@ func (b *Builder) start(ctx context.Context, j *job, parts []*heldPart) {
 	}()
 }
 
-// rewriteDue says whether a rewrite is worth it, and whether it should train.
+// rewriteDue says whether a rewrite is worth it, and whether it should train. What a compaction has is not counted: the
+// rewrite could not take it, and would be due again as soon as it had landed.
 func (b *Builder) rewriteDue() (due, train bool) {
 	live := len(b.ledger.live)
 	if b.model == nil {
@@ -109,6 +110,9 @@ func (b *Builder) rewriteDue() (due, train bool) {
 	}
 	var base, delta, dead int
 	for _, p := range b.parts {
+		if p.busy {
+			continue
+		}
 		dead += int(p.dead.GetCardinality())
 		if p.chunk != nil && p.Model == b.modelRef.ID {
 			base += p.N
@@ -118,7 +122,7 @@ func (b *Builder) rewriteDue() (due, train bool) {
 	}
 	worth := max(b.o.RewriteRows, base/rewriteShare)
 	held := b.quality != nil && !b.quality.Promoted // the model is not good enough: the next one may be
-	return delta >= worth || dead >= worth, held
+	return delta >= worth || dead >= worth, held && live >= b.o.MinTrainRows
 }
 
 // compactionDue returns small idle segments, when there are many, and idle segments of another model than the
@@ -173,7 +177,7 @@ func (b *Builder) land(ctx context.Context, j *job) error {
 	for p := range inputs {
 		p.Release()
 	}
-	if j.train {
+	if j.ref != nil {
 		b.model, b.modelRef = j.mdl, j.ref
 	}
 	if j.kind == rewrite {
@@ -181,7 +185,6 @@ func (b *Builder) land(ctx context.Context, j *job) error {
 		if b.quality != nil {
 			b.quality.Measured = b.manifest.Generation + 1
 		}
-		b.metrics.measured(b.quality)
 	}
 	b.changed = true
 	took := time.Since(j.started)

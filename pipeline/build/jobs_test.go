@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/schemas"
@@ -121,6 +123,113 @@ func TestLastRowIsHeldOut(t *testing.T) {
 		t.Errorf("chunks are %+v, want one with one row", m.Chunks)
 	}
 	stop()
+}
+
+// rewriteHeldBack runs and publishes the rewrite that is due, as if the gate held it back. It says whether it was to train.
+func (w *world) rewriteHeldBack(b *Builder) (trained bool) {
+	w.t.Helper()
+	b.startJobs(w.t.Context())
+	if b.jobs[rewrite] == nil {
+		w.t.Fatal("no rewrite is due")
+	}
+	j := <-b.done
+	if j.quality != nil {
+		j.quality.Promoted, j.quality.Reason = false, "test"
+	}
+	for _, step := range []func() error{
+		func() error { return b.land(w.t.Context(), j) },
+		func() error { return b.publish(w.t.Context()) },
+		func() error { return b.promote(w.t.Context()) },
+	} {
+		if err := step(); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return j.train
+}
+
+// A generation is held back, and then all of its rows are deleted: there is nothing to train the next model on, and the
+// model that is there stays.
+func TestHeldBackAndThenEmptied(t *testing.T) {
+	w := newWorld(t, 8)
+	ids := make([]string, 400)
+	for i := range ids {
+		ids[i] = fmt.Sprint("id-", i)
+	}
+	w.commit(ids, nil)
+	b := w.idle(256)
+	b.o.RewriteRows = 100
+	if !w.rewriteHeldBack(b) || testutil.ToFloat64(b.metrics.held) != 1 {
+		t.Fatalf("trained %v, held back %v", b.model != nil, testutil.ToFloat64(b.metrics.held))
+	}
+	trained := b.modelRef
+	w.commit(nil, ids)
+	if _, err := b.fold(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if w.rewriteHeldBack(b) {
+		t.Error("a model is to be trained on nothing")
+	}
+	if b.modelRef != trained || len(b.parts) != 0 {
+		t.Errorf("model %+v and %d parts, want %+v and none", b.modelRef, len(b.parts), trained)
+	}
+	b.startJobs(t.Context())
+	if len(b.jobs) > 0 {
+		t.Error("a job has begun on nothing")
+	}
+	w.check(b.manifest)
+}
+
+// A rewrite cannot take what a compaction has, so that must not make it due: it would land nothing, again and again.
+func TestRewriteDoesNotCountWhatACompactionHas(t *testing.T) {
+	w := newWorld(t, 9)
+	w.ingest(0, 400, 2400, nil)
+	b := w.idle(256)
+	b.o.RewriteRows = 100
+	w.rewriteHeldBack(b)
+	b.quality = nil
+	w.ingest(1, 200, 2400, nil)
+	if _, err := b.fold(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if due, _ := b.rewriteDue(); !due {
+		t.Error("200 new rows call for no rewrite")
+	}
+	for _, p := range b.parts {
+		p.busy = p.segment != nil
+	}
+	if due, _ := b.rewriteDue(); due {
+		t.Error("a rewrite is due for rows that it cannot take")
+	}
+}
+
+// What a dashboard shows does not depend on when the builder was started.
+func TestMetricsAfterRestart(t *testing.T) {
+	w := newWorld(t, 10)
+	w.ingest(0, 400, 2400, nil)
+	first := w.idle(256)
+	w.rewriteHeldBack(first)
+	second, err := New(Options{Log: w.open(), Cache: w.cache(), Level: w.level})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(second.drop)
+	if err := second.load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.promote(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for name, of := range map[string]func(*metrics) float64{
+		"generation": func(m *metrics) float64 { return testutil.ToFloat64(m.generation) },
+		"live rows":  func(m *metrics) float64 { return testutil.ToFloat64(m.liveRows) },
+		"recall":     func(m *metrics) float64 { return testutil.ToFloat64(m.recall) },
+		"held back":  func(m *metrics) float64 { return testutil.ToFloat64(m.held) },
+	} {
+		if got, want := of(second.metrics), of(first.metrics); got != want || want == 0 {
+			t.Errorf("%s is %v after a restart, was %v", name, got, want)
+		}
+	}
 }
 
 // A builder that is overtaken again and again, and never lands a job, does not keep what it once fetched.

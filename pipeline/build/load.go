@@ -23,13 +23,12 @@ func (b *Builder) load(ctx context.Context) error {
 		return fmt.Errorf("load channel: %w", err)
 	}
 	if ch != nil {
-		b.channel = ch.Generation
+		b.promoted = ch.Generation
 	}
 	if m == nil {
 		return nil
 	}
 	b.manifest, b.buried, b.quality, b.plans = m, m.Tombstones, m.Quality, m.Plans
-	b.ledger.moved = m.Moved
 	if b.modelRef = m.Model; b.modelRef != nil {
 		if b.model, err = replica.Model(ctx, b.o.Cache, *b.modelRef); err != nil {
 			return err
@@ -40,8 +39,7 @@ func (b *Builder) load(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%w: manifest %d: checkpoint of partition %q", schemas.ErrCorrupt, m.Generation, p)
 		}
-		head := chainHead{next: next, watermark: m.Watermark, produced: m.Produced}
-		b.heads[partition] = head
+		b.heads[partition] = chainHead{next: next, watermark: m.Watermark, produced: m.Produced}
 	}
 	dead, err := replica.Dead(ctx, b.o.Cache, m.Dead)
 	if err != nil {
@@ -70,8 +68,9 @@ func (b *Builder) load(ctx context.Context) error {
 			b.ledger.remove(t)
 		}
 	}
-	b.ledger.moved = m.Moved
+	b.ledger.moved = m.Moved // tombstones were counted when they were folded
 	b.ledger.dirty = false
+	b.metrics.holds(m)
 	b.o.Logger.Info("loaded", "generation", m.Generation, "live_rows", len(b.ledger.live), "chunks", len(m.Chunks), "segments", len(m.Segments))
 	return b.sweep() // else a builder that is overtaken before its jobs land would keep all that it ever fetched
 }

@@ -78,22 +78,24 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return m
 }
 
-// published counts a generation; newer says whether it holds newer records than the one before.
-func (m *metrics) published(g *schemas.Manifest, newer bool, took time.Duration) {
+// holds shows the newest generation, loaded or published.
+func (m *metrics) holds(g *schemas.Manifest) {
 	m.generation.Set(float64(g.Generation))
 	m.liveRows.Set(float64(g.LiveRows))
 	m.deadRows.Set(float64(g.DeadRows))
 	m.segments.Set(float64(len(g.Segments)))
 	m.chunks.Set(float64(len(g.Chunks)))
 	m.moved.Set(float64(g.Moved))
-	m.publishSeconds.Observe(took.Seconds())
-	if newer {
-		m.freshnessSeconds.Observe(g.Created.Sub(time.UnixMilli(g.Produced)).Seconds())
+	if g.Quality != nil {
+		m.recall.Set(g.Quality.Recall)
 	}
 }
 
-func (m *metrics) measured(q *schemas.Quality) {
-	if q != nil {
-		m.recall.Set(q.Recall)
+// published counts a generation; newer says whether it holds newer records than the one before.
+func (m *metrics) published(g *schemas.Manifest, newer bool, took time.Duration) {
+	m.holds(g)
+	m.publishSeconds.Observe(took.Seconds())
+	if newer {
+		m.freshnessSeconds.Observe(time.Since(time.UnixMilli(g.Produced)).Seconds())
 	}
 }

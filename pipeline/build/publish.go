@@ -30,8 +30,10 @@ func (b *Builder) publish(ctx context.Context) error {
 		Plans:      b.plans,
 		Quality:    b.quality,
 	}
+	produced := int64(0) // by the parent
 	if b.manifest != nil {
 		m.Generation, m.Parent, m.Dead = b.manifest.Generation+1, b.manifest.Generation, b.manifest.Dead
+		produced = b.manifest.Produced
 	}
 	m.Watermark, m.Produced = times(b.heads)
 	for _, p := range b.parts {
@@ -51,11 +53,10 @@ func (b *Builder) publish(ctx context.Context) error {
 	}
 	m.Tombstones = b.buried
 	if err := b.o.Log.Publish(ctx, m); err != nil {
-		return fmt.Errorf("publish generation %d: %w", m.Generation, err)
+		return err
 	}
-	newer := b.manifest == nil || m.Produced > b.manifest.Produced
 	b.manifest, b.changed, b.ledger.dirty = m, false, false
-	b.metrics.published(m, newer, time.Since(started))
+	b.metrics.published(m, m.Produced > produced, time.Since(started))
 	b.o.Logger.Info("published", "generation", m.Generation, "live_rows", m.LiveRows, "dead_rows", m.DeadRows,
 		"chunks", len(m.Chunks), "segments", len(m.Segments), "took", time.Since(started).Round(time.Millisecond))
 	return nil
@@ -155,17 +156,19 @@ func listStats(parts []*heldPart, ref *schemas.ModelRef) *schemas.ListStats {
 // promote points the channel at the current generation, unless its recall is known to be below the objective.
 func (b *Builder) promote(ctx context.Context) error {
 	m := b.manifest
-	if m == nil || m.Generation == b.channel {
+	switch {
+	case m == nil:
 		return nil
-	}
-	if m.Quality != nil && !m.Quality.Promoted {
+	case m.Generation == b.promoted: // by us, or by another builder before we loaded it
+	case m.Quality != nil && !m.Quality.Promoted:
 		b.metrics.held.Set(1)
 		return nil
+	default:
+		if _, err := b.o.Log.Promote(ctx, m.Generation, "built", b.id); err != nil {
+			return err
+		}
+		b.promoted = m.Generation
 	}
-	if _, err := b.o.Log.Promote(ctx, m.Generation, "built", b.id); err != nil {
-		return fmt.Errorf("promote generation %d: %w", m.Generation, err)
-	}
-	b.channel = m.Generation
 	b.metrics.held.Set(0)
 	return nil
 }

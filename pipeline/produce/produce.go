@@ -43,12 +43,12 @@ func Batch(ctx context.Context, to Sender, partitions int, batch arrow.RecordBat
 }
 
 // Messages splits batch by the partition of each row's id.
-func Messages(ctx context.Context, partitions int, batch arrow.RecordBatch) ([]source.Message, error) {
+func Messages(ctx context.Context, partitions int, batch arrow.RecordBatch) (messages []source.Message, err error) {
+	defer damaged(&err)
 	rows, err := byPartition(partitions, batch)
 	if err != nil {
 		return nil, err
 	}
-	var messages []source.Message
 	for p, indices := range rows {
 		if indices.Len() == 0 {
 			continue
@@ -150,8 +150,10 @@ type Reader struct {
 	rows   int64 // -1 when it is a stream
 }
 
-// Open reads an Arrow IPC file from f if f can seek and is one, else a stream.
-func Open(f io.Reader) (*Reader, error) {
+// Open reads an Arrow IPC file from f if f can seek and is one, else a stream. It counts the rows of a file, and so reads
+// all of it.
+func Open(f io.Reader) (r *Reader, err error) {
+	defer damaged(&err)
 	if at, ok := f.(ipc.ReadAtSeeker); ok {
 		if r, err := ipc.NewFileReader(at); err == nil {
 			return fileReader(r)
@@ -205,12 +207,25 @@ func (r *Reader) Schema() *arrow.Schema { return r.schema }
 // Rows is how many rows there are in all, or -1 when that is not known.
 func (r *Reader) Rows() int64 { return r.rows }
 
-// Next returns a batch, or io.EOF after the last one.
-func (r *Reader) Next() (arrow.RecordBatch, error) { return r.next() }
+// Next returns a batch, or io.EOF after the last one. The batch of a stream is valid until the next call.
+func (r *Reader) Next() (batch arrow.RecordBatch, err error) {
+	defer damaged(&err)
+	return r.next()
+}
+
+// damaged, deferred, turns a panic of the Arrow library into an error: it trusts what it reads.
+func damaged(err *error) {
+	if fault := recover(); fault != nil {
+		*err = fmt.Errorf("damaged Arrow data: %v", fault)
+	}
+}
 
 // All sends everything that r has, in batches of at most rows rows, and calls done with the rows of each batch that was
 // acknowledged.
 func All(ctx context.Context, to Sender, partitions int, r *Reader, rows int64, done func(rows int64)) error {
+	if rows < 1 {
+		return fmt.Errorf("rows of a batch: %d, allowed: at least 1", rows)
+	}
 	for {
 		batch, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -220,7 +235,9 @@ func All(ctx context.Context, to Sender, partitions int, r *Reader, rows int64, 
 			return err
 		}
 		for from := int64(0); from < batch.NumRows(); from += rows {
-			n, err := Batch(ctx, to, partitions, batch.NewSlice(from, min(from+rows, batch.NumRows())))
+			slice := batch.NewSlice(from, min(from+rows, batch.NumRows()))
+			n, err := Batch(ctx, to, partitions, slice)
+			slice.Release()
 			if err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package produce
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/float16"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
@@ -154,5 +156,156 @@ func TestOpen(t *testing.T) {
 	}
 	if _, err := Open(strings.NewReader("neither")); err == nil {
 		t.Error("something else was opened")
+	}
+}
+
+// What an ingestor accepts comes through: half-precision lists, whichever kind of list, with nulls in any column.
+func TestColumnsSurvive(t *testing.T) {
+	const partitions, n = 3, 40
+	md := arrow.MetadataFrom(map[string]string{"adastream.encoder": "e"})
+	schema := arrow.NewSchema([]arrow.Field{
+		{Name: "id", Type: arrow.BinaryTypes.LargeString, Nullable: true},
+		{Name: "vector", Type: arrow.FixedSizeListOf(2, arrow.FixedWidthTypes.Float16), Nullable: true},
+		{Name: "list", Type: arrow.ListOf(arrow.FixedWidthTypes.Float16), Nullable: true},
+		{Name: "at", Type: arrow.FixedWidthTypes.Timestamp_us, Nullable: true},
+	}, &md)
+	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
+	defer b.Release()
+	half := func(i int) float16.Num { return float16.New(float32(i) / 2) }
+	for i := range n {
+		if i%7 == 3 {
+			for _, f := range b.Fields() {
+				f.AppendNull()
+			}
+			continue
+		}
+		b.Field(0).(*array.LargeStringBuilder).Append(strconv.Itoa(i))
+		vector := b.Field(1).(*array.FixedSizeListBuilder)
+		vector.Append(true)
+		vector.ValueBuilder().(*array.Float16Builder).AppendValues([]float16.Num{half(i), half(-i)}, nil)
+		list := b.Field(2).(*array.ListBuilder)
+		list.Append(true)
+		for range i % 3 {
+			list.ValueBuilder().(*array.Float16Builder).Append(half(i))
+		}
+		b.Field(3).(*array.TimestampBuilder).Append(arrow.Timestamp(i))
+	}
+	whole := b.NewRecordBatch()
+	part := whole.NewSlice(2, n) // as All cuts it
+	messages, err := Messages(t.Context(), partitions, part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make([][]string, partitions) // rows of each partition, as JSON
+	for i := range int(part.NumRows()) {
+		p := 0
+		if ids := part.Column(0).(*array.LargeString); ids.IsValid(i) {
+			p = source.PartitionOf(ids.Value(i), partitions)
+		}
+		want[p] = append(want[p], rowText(part, i))
+	}
+	got := make([][]string, partitions)
+	for _, m := range messages {
+		r, err := ipc.NewReader(bytes.NewReader(m.Value))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !r.Schema().Equal(schema) {
+			t.Errorf("partition %d: schema %s", m.Partition, r.Schema())
+		}
+		if encoder, _ := r.Schema().Metadata().GetValue("adastream.encoder"); encoder != "e" {
+			t.Errorf("partition %d: encoder %q", m.Partition, encoder)
+		}
+		for r.Next() {
+			for i := range int(r.RecordBatch().NumRows()) {
+				got[m.Partition] = append(got[m.Partition], rowText(r.RecordBatch(), i))
+			}
+		}
+		if err := r.Err(); err != nil {
+			t.Error(err)
+		}
+	}
+	for p := range want {
+		if !slices.Equal(got[p], want[p]) {
+			t.Errorf("partition %d:\n got %q\nwant %q", p, got[p], want[p])
+		}
+	}
+}
+
+func rowText(b arrow.RecordBatch, i int) string {
+	var fields []string
+	for _, c := range b.Columns() {
+		fields = append(fields, c.ValueStr(i))
+	}
+	return strings.Join(fields, " ")
+}
+
+// counter is a broker that counts rows.
+type counter struct {
+	t    *testing.T
+	rows int64
+}
+
+func (c *counter) Send(_ context.Context, messages ...source.Message) error {
+	for _, m := range messages {
+		r, err := ipc.NewReader(bytes.NewReader(m.Value))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		for r.Next() {
+			c.rows += r.RecordBatch().NumRows()
+		}
+	}
+	return nil
+}
+
+// All cuts every batch and tells of each piece after it was sent.
+func TestAll(t *testing.T) {
+	b := rows(t, arrow.PrimitiveTypes.Int64, func(b array.Builder, i int) { b.(*array.Int64Builder).Append(int64(i)) }, 7)
+	stream, err := Encode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Open(bytes.NewReader(stream))
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := &counter{t: t}
+	if err := All(t.Context(), to, 2, r, 0, nil); err == nil || !strings.Contains(err.Error(), "at least 1") {
+		t.Errorf("batches of no rows: %v", err)
+	}
+	var told []int64
+	if err := All(t.Context(), to, 2, r, 3, func(rows int64) { told = append(told, rows) }); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(told, []int64{3, 3, 1}) || to.rows != 7 {
+		t.Errorf("told of %v, sent %d rows", told, to.rows)
+	}
+}
+
+// A damaged file is an error that the operator can read: the library panics.
+func TestDamagedFile(t *testing.T) {
+	b := rows(t, arrow.BinaryTypes.String, func(b array.Builder, i int) { b.(*array.StringBuilder).Append(strconv.Itoa(i)) }, 7)
+	var file bytes.Buffer
+	w, err := ipc.NewFileWriter(&file, ipc.WithSchema(b.Schema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Write(b), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	mark := []byte("\xff\xff\xff\xff") // before each message: schema, dictionary, batch
+	parts := bytes.Split(file.Bytes(), mark)
+	for i, what := range []string{"dictionary", "batch"} {
+		damaged := slices.Clone(parts)
+		damaged[2+i] = bytes.Clone(damaged[2+i])
+		copy(damaged[2+i][4:], "\xff\xff\xff\x7f") // after the length: where in the message its root table is
+		r, err := Open(bytes.NewReader(bytes.Join(damaged, mark)))
+		if err == nil {
+			err = All(t.Context(), &counter{t: t}, 2, r, 100, func(int64) {})
+		}
+		if err == nil || !strings.Contains(err.Error(), "damaged Arrow data") {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,7 +35,7 @@ func (n *Node) API() http.Handler {
 // route wraps a handler: method, limits, one JSON answer or one problem, counted by status.
 func (n *Node) route(name, method string, handle func(*http.Request) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer, err := func() (any, error) {
+		body, err := func() ([]byte, error) {
 			if method != "" && r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
 				w.Header().Set("Allow", method)
 				return nil, &problem{Title: "method not allowed", Status: http.StatusMethodNotAllowed, Code: codeMethod, Detail: r.Method, Allowed: method}
@@ -42,7 +43,11 @@ func (n *Node) route(name, method string, handle func(*http.Request) (any, error
 			r.Body = http.MaxBytesReader(w, r.Body, n.o.MaxBody)
 			ctx, cancel := context.WithTimeout(r.Context(), n.o.Timeout)
 			defer cancel()
-			return handle(r.WithContext(ctx))
+			answer, err := handle(r.WithContext(ctx))
+			if err != nil {
+				return nil, err
+			}
+			return json.Marshal(answer) // before the status is written: it may fail
 		}()
 		if err != nil {
 			p := n.problemOf(name, err)
@@ -52,7 +57,7 @@ func (n *Node) route(name, method string, handle func(*http.Request) (any, error
 		}
 		n.metrics.requests.WithLabelValues(name, "200").Inc()
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(answer) // the client is gone if this fails
+		_, _ = w.Write(append(body, '\n')) // the client is gone if this fails
 	})
 }
 
@@ -212,10 +217,10 @@ func (n *Node) answer(ctx context.Context, snap *snapshot.Snapshot, q *searchReq
 		a.Usage.Plan = &planUsage{NProbe: plan.NProbe, ScanDims: plan.ScanDims, Refine: plan.Refine}
 	}
 	for _, h := range hits {
-		out := n.hit(snap, h.Part, h.Row, fields, q.IncludeVector)
-		if q.Like != nil && out.ID == *q.Like || len(a.Hits) == k {
+		if q.Like != nil && snap.Parts()[h.Part].IDAt(h.Row) == *q.Like || len(a.Hits) == k {
 			continue
 		}
+		out := n.hit(snap, h.Part, h.Row, fields, q.IncludeVector)
 		out.Score = h.Score
 		a.Hits = append(a.Hits, out)
 	}
@@ -233,6 +238,12 @@ func (n *Node) plan(snap *snapshot.Snapshot, q *searchRequest, k int) (search.Pl
 	if ways > 1 {
 		return search.Plan{}, nil, invalid("more than one of exact, plan and target_recall is given", "at most one of them")
 	}
+	target := n.spec.Defaults.TargetRecall
+	if q.TargetRecall != nil {
+		if target = *q.TargetRecall; !(target > 0 && target <= 1) {
+			return search.Plan{}, nil, invalid(fmt.Sprintf("target_recall: %v", target), "more than 0 and at most 1")
+		}
+	}
 	one := 1.0
 	switch {
 	case q.Exact || snap.Model() == nil:
@@ -247,12 +258,6 @@ func (n *Node) plan(snap *snapshot.Snapshot, q *searchRequest, k int) (search.Pl
 		}
 		return p, nil, p.Validate(snap)
 	}
-	target := n.spec.Defaults.TargetRecall
-	if q.TargetRecall != nil {
-		if target = *q.TargetRecall; !(target > 0 && target <= 1) {
-			return search.Plan{}, nil, invalid(fmt.Sprintf("target_recall: %v", target), "more than 0 and at most 1")
-		}
-	}
 	p, point, reached := recall.Choose(snap.Manifest().Plans, target)
 	if p == (search.Plan{}) || !reached && q.TargetRecall != nil {
 		return search.Plan{Exact: true}, &one, nil // nothing was measured, or nothing measured is good enough
@@ -260,36 +265,38 @@ func (n *Node) plan(snap *snapshot.Snapshot, q *searchRequest, k int) (search.Pl
 	return p, &point.Recall, nil
 }
 
-// fields returns the indices of the attributes that are wanted.
+// fields returns the indices of the attributes that are wanted: all when names is nil.
 func (n *Node) fields(names []string) ([]int, error) {
-	var picked []int
 	if names == nil {
-		for i := range n.spec.Attributes {
-			picked = append(picked, i)
-		}
-		return picked, nil
+		return n.allFields(), nil
 	}
-next:
-	for _, name := range names {
-		for i, a := range n.spec.Attributes {
-			if a.Name == name {
-				picked = append(picked, i)
-				continue next
-			}
+	picked := make([]int, len(names))
+	for i, name := range names {
+		picked[i] = slices.IndexFunc(n.spec.Attributes, func(a schemas.Attribute) bool { return a.Name == name })
+		if picked[i] < 0 {
+			return nil, invalid(fmt.Sprintf("fields: %q is not an attribute of the index", name), n.fieldNames())
 		}
-		allowed := "none: the index has no attributes"
-		if len(n.spec.Attributes) > 0 {
-			allowed = ""
-			for i, a := range n.spec.Attributes {
-				if i > 0 {
-					allowed += ", "
-				}
-				allowed += a.Name
-			}
-		}
-		return nil, invalid(fmt.Sprintf("fields: %q is not an attribute of the index", name), allowed)
 	}
 	return picked, nil
+}
+
+func (n *Node) allFields() []int {
+	all := make([]int, len(n.spec.Attributes))
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+func (n *Node) fieldNames() string {
+	if len(n.spec.Attributes) == 0 {
+		return "none: the index has no attributes"
+	}
+	var names []string
+	for _, a := range n.spec.Attributes {
+		names = append(names, a.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // hit copies a row out of the mapping, which may end with the snapshot.
@@ -328,11 +335,7 @@ func (n *Node) vector(r *http.Request) (any, error) {
 	if !ok {
 		return nil, &problem{Title: "no such vector", Status: http.StatusNotFound, Code: codeNotFound, Detail: fmt.Sprintf("no live row has the id %q", id)}
 	}
-	all, err := n.fields(nil)
-	if err != nil {
-		return nil, err
-	}
-	h := n.hit(snap, part, row, all, true)
+	h := n.hit(snap, part, row, n.allFields(), true)
 	order := snap.Parts()[part].OrderAt(row)
 	return vectorAnswer{ID: h.ID, Attributes: h.Attributes, Vector: h.Vector, Version: order.Version,
 		Partition: order.Partition, Offset: order.Offset, Snapshot: n.info(snap)}, nil

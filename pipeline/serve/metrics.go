@@ -41,14 +41,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		liveRows:         gauge("live_rows", "Rows that a query can find."),
 		produced:         gauge("newest_record_timestamp_seconds", "Timestamp of the newest record that is searchable, seconds since the epoch."),
 		swapSeconds:      histogram("swap_seconds", "Time to fetch, verify, map and swap in a generation.", prometheus.ExponentialBuckets(0.002, 2, 14)),
-		freshnessSeconds: histogram("freshness_seconds", "From the timestamp of the newest record to its being searchable here, for each swap that brought newer ones.", prometheus.ExponentialBuckets(0.1, 1.5, 16)),
+		freshnessSeconds: histogram("freshness_seconds", "From the timestamp of the newest record to its being searchable here, for each swap but the first that brought newer ones.", prometheus.ExponentialBuckets(0.1, 1.5, 16)),
 		listsProbed:      counter("lists_probed_total", "Lists probed."),
 		codesScanned:     counter("codes_scanned_total", "Codes scanned."),
 		refinedTo:        counter("rows_refined_total", "Rows scored on their int8 vectors."),
 	}
 }
 
-// swapped counts a swap; freshness is 0 when it brought no newer record.
+// swapped counts a swap; freshness is 0 when it was the first or brought no newer record.
 func (m *metrics) swapped(g *schemas.Manifest, freshness, took time.Duration) {
 	m.swaps.Inc()
 	m.generation.Set(float64(g.Generation))

@@ -157,7 +157,8 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 }
 
-// Close drops the node's hold of the current generation. Queries that run keep theirs; new ones get 503.
+// Close drops the node's hold of the current generation, once Run has returned. Queries that run keep theirs; new ones
+// get 503.
 func (n *Node) Close() {
 	if s := n.current.Swap(nil); s != nil {
 		s.Close()
@@ -209,7 +210,8 @@ func (n *Node) generation() int64 {
 	return s.Manifest().Generation
 }
 
-// advance loads the generation that the newest channel record names, if it is another than the current one.
+// advance loads the generation that the newest channel record names, if there is a record that is newer than the one
+// that is served.
 func (n *Node) advance(ctx context.Context) error {
 	ch, err := n.o.Log.Channel(ctx, n.sequence)
 	if err != nil || ch == nil {
@@ -231,16 +233,20 @@ func (n *Node) advance(ctx context.Context) error {
 	}
 	n.swapped(m, fetched, time.Since(started))
 	n.o.Logger.Info("serving", "generation", m.Generation, "live_rows", m.LiveRows, "new_parts", fetched, "took", time.Since(started).Round(time.Millisecond))
-	return n.sweep(m)
+	if err := n.sweep(m); err != nil { // the generation is served all the same, and the next swap sweeps again
+		n.o.Logger.Warn("cache keeps files that nothing uses", "generation", m.Generation, "error", err)
+	}
+	return nil
 }
 
-// swapped counts a swap. Only one that brings newer records says how fresh they are.
+// swapped counts a swap. Only one that brings newer records says how fresh they are; the first one does not: its records
+// may have been searchable elsewhere since long before this node was started.
 func (n *Node) swapped(m *schemas.Manifest, fetched int, took time.Duration) {
 	info := swapInfo{Generation: m.Generation, At: time.Now(), Took: took.Round(time.Millisecond), LiveRows: m.LiveRows, NewParts: fetched}
-	if m.Produced > n.produced {
-		n.produced = m.Produced
+	if n.produced > 0 && m.Produced > n.produced {
 		info.Freshness = time.Since(time.UnixMilli(m.Produced)).Round(time.Millisecond)
 	}
+	n.produced = max(n.produced, m.Produced)
 	n.metrics.swapped(m, info.Freshness, took)
 	n.recent.add(info)
 }
@@ -322,8 +328,6 @@ func (n *Node) sweep(m *schemas.Manifest) error {
 	if m.Dead != nil {
 		keep[m.Dead.SHA256] = true
 	}
-	if _, err := n.o.Cache.Sweep(func(sha256 string) bool { return keep[sha256] }); err != nil {
-		return fmt.Errorf("sweep cache: %w", err)
-	}
-	return nil
+	_, err := n.o.Cache.Sweep(func(sha256 string) bool { return keep[sha256] })
+	return err
 }

@@ -1,8 +1,8 @@
 package serve
 
 import (
+	"cmp"
 	"embed"
-	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -57,7 +57,7 @@ type pageData struct {
 func (n *Node) page(w http.ResponseWriter, r *http.Request) {
 	searches, mean := n.metrics.searches()
 	data := pageData{Spec: n.spec, Swaps: n.recent.list(), Freshness: n.recent.freshness(), Searches: int64(searches), Mean: mean}
-	if err := errors.Join(n.Ready(), n.Stale()); err != nil {
+	if err := cmp.Or(n.Ready(), n.Stale()); err != nil {
 		data.Problem = err.Error()
 	}
 	if a, err := n.snapshots(r); err == nil {

@@ -12,7 +12,7 @@ type swapInfo struct {
 	Took       time.Duration
 	LiveRows   int64
 	NewParts   int
-	Freshness  time.Duration // from the newest record's timestamp to the swap, 0 when it brought no newer record
+	Freshness  time.Duration // from the newest record's timestamp to the swap, 0 when it was the first or brought no newer record
 }
 
 const recentSwaps = 12

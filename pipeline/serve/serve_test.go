@@ -297,6 +297,7 @@ func TestAPI(t *testing.T) {
 		{"k zero", "POST", "/v1/search", `{"vector":` + good + `,"k":0}`, 400, []string{`1 to 50`}},
 		{"two ways", "POST", "/v1/search", `{"vector":` + good + `,"exact":true,"target_recall":0.9}`, 400, []string{`at most one`}},
 		{"target recall", "POST", "/v1/search", `{"vector":` + good + `,"target_recall":0.5}`, 200, nil},
+		{"target recall of more than all", "POST", "/v1/search", `{"vector":` + good + `,"target_recall":2}`, 400, []string{`target_recall: 2`, `at most 1`}},
 		{"unknown id", "POST", "/v1/search", `{"like":"nobody"}`, 404, []string{`nobody`, `"not_found"`}},
 		{"not json", "POST", "/v1/search", `{`, 400, []string{`"malformed"`}},
 		{"two documents", "POST", "/v1/search", `{"like":"id-1"} {}`, 400, []string{`"malformed"`}},

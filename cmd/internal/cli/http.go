@@ -21,9 +21,9 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 	return l, nil
 }
 
-// ServeOn answers on l until ctx ends, then lets running requests end within grace.
+// ServeOn answers on l until ctx ends, then lets running requests end within grace, and cuts off those that do not.
 func ServeOn(ctx context.Context, l net.Listener, handler http.Handler, grace time.Duration) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 5 * time.Minute, IdleTimeout: 2 * time.Minute}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()
 	select {
@@ -33,10 +33,11 @@ func ServeOn(ctx context.Context, l net.Listener, handler http.Handler, grace ti
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	if err := server.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return err
+	err := server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return server.Close()
 	}
-	return nil
+	return err
 }
 
 // NewRegistry is a registry with the metrics of the process and the Go runtime.

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+// A file gives the spec what the flags leave open, and flags go before it. Columns that no attribute can take are left out.
+func TestSpecFromFile(t *testing.T) {
+	dictionary := func(values arrow.DataType) arrow.DataType {
+		return &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int32, ValueType: values}
+	}
+	md := arrow.MetadataFrom(map[string]string{schemas.MetaEncoder: "from-file"})
+	name := filepath.Join(t.TempDir(), "rows.arrow")
+	var file bytes.Buffer
+	w, err := ipc.NewFileWriter(&file, ipc.WithSchema(arrow.NewSchema([]arrow.Field{
+		{Name: "id", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "version", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "vector", Type: arrow.FixedSizeListOf(16, arrow.FixedWidthTypes.Float16)},
+		{Name: "stars", Type: arrow.PrimitiveTypes.Uint8},
+		{Name: "class", Type: dictionary(arrow.BinaryTypes.String)},
+		{Name: "codes", Type: dictionary(arrow.PrimitiveTypes.Int64)}, // an ingestor takes no dictionary but of strings
+		{Name: "blob", Type: arrow.BinaryTypes.Binary},
+	}, &md)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Close(), os.WriteFile(name, file.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	f := specFlags{Name: "n", From: name, Metric: "cosine", Partitions: 2, TargetRecall: 0.9}
+	s, err := f.spec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []schemas.Attribute{{Name: "class", Type: schemas.AttributeString}, {Name: "stars", Type: schemas.AttributeInt}}
+	if s.Encoder != "from-file" || s.Vectors != schemas.Float16 || !slices.Equal(s.Ladder, []int{16}) || !slices.Equal(s.Attributes, want) || s.Topic.Name != "n" {
+		t.Errorf("spec from the file: %+v", s)
+	}
+	f.Encoder, f.Ladder, f.Vectors, f.Topic, f.Attribute = "mine", []int{8, 16}, "float32", "t", map[string]string{"stars": "float64"}
+	if s, err = f.spec(); err != nil {
+		t.Fatal(err)
+	}
+	want[1].Type = schemas.AttributeFloat
+	if s.Encoder != "mine" || s.Vectors != schemas.Float32 || !slices.Equal(s.Ladder, []int{8, 16}) || !slices.Equal(s.Attributes, want) || s.Topic.Name != "t" {
+		t.Errorf("spec from file and flags: %+v", s)
+	}
+}
+
+func TestPrintAnswer(t *testing.T) {
+	for _, c := range []struct{ name, answer, want string }{
+		{"by plan", `{"hits":[{"id":"a","score":0.98765,"attributes":{"z":1,"class":"x"}},{"id":"long","score":0.5,"attributes":{"z":2,"class":null}}],
+			"snapshot":{"generation":7,"live_rows":90},"usage":{"lists_probed":4,"codes_scanned":30,"refined":20,"microseconds":55},"expected_recall":0.951}`,
+			"  0.988  a     class: x  z: 1\n  0.500  long  class: -  z: 2\ngeneration 7 of 90 rows; 4 lists, 30 codes, 20 rows refined, recall@10 to expect 0.951; 55 µs\n"},
+		{"exact", `{"hits":[],"snapshot":{"generation":1,"live_rows":3},"usage":{"exact":true,"refined":3,"microseconds":9}}`,
+			"generation 1 of 3 rows; exact over 3 rows; 9 µs\n"},
+	} {
+		var a searchAnswer
+		if err := json.Unmarshal([]byte(c.answer), &a); err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		a.print(&out)
+		if out.String() != c.want {
+			t.Errorf("%s:\n got %q\nwant %q", c.name, out.String(), c.want)
+		}
+	}
+}
+
+// What the node says of a refused search reaches the operator.
+func TestRefusedSearch(t *testing.T) {
+	for _, c := range []struct {
+		status     int
+		body, want string
+	}{
+		{http.StatusBadRequest, `{"detail":"k: 0","allowed":"1 to 1000"}`, "400 Bad Request: k: 0 (allowed: 1 to 1000)"},
+		{http.StatusServiceUnavailable, `{"detail":"no generation"}`, "503 Service Unavailable: no generation"},
+		{http.StatusBadGateway, `<html>`, "502 Bad Gateway: <html>"},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(c.status)
+			_, _ = w.Write([]byte(c.body)) // the client says if it is missing
+		}))
+		if _, err := postSearch(t.Context(), server.Client(), server.URL+"/", nil); err == nil || err.Error() != c.want {
+			t.Errorf("%v, want %s", err, c.want)
+		}
+		server.Close()
+	}
+}
+
+// skewed is a store whose clock is off, and that tells whole seconds if coarse.
+type skewed struct {
+	store.Bucket
+	by     time.Duration
+	coarse bool
+}
+
+func (s skewed) Stat(ctx context.Context, key string) (store.Info, error) {
+	info, err := s.Bucket.Stat(ctx, key)
+	if info.Modified = info.Modified.Add(s.by); s.coarse {
+		info.Modified = info.Modified.Truncate(time.Second)
+	}
+	return info, err
+}
+
+func TestClockSkew(t *testing.T) {
+	for _, c := range []struct {
+		by     time.Duration
+		coarse bool
+		least  time.Duration // of what is found
+		most   time.Duration
+	}{
+		{0, false, 0, 0},
+		{0, true, 0, 0},
+		{-time.Minute, false, time.Minute, 2 * time.Minute},
+		{time.Minute, false, -time.Minute, 0},
+		{-time.Minute, true, time.Minute, 2 * time.Minute},
+	} {
+		b := store.NewMemory()
+		got, err := clockSkew(t.Context(), skewed{b, c.by, c.coarse})
+		if err != nil || got < c.least || got > c.most || got == 0 != (c.by == 0) {
+			t.Errorf("store's clock %v off, whole seconds %v: %v, %v", c.by, c.coarse, got, err)
+		}
+		for info, err := range b.List(t.Context(), "", "") {
+			t.Errorf("left behind: %v, %v", info, err)
+		}
+	}
+}
