@@ -6,5 +6,14 @@
 // ended. If anything about the new generation is missing or corrupt, the old one goes on serving and the node says so
 // in its log, in /readyz and in adastream_query_load_failures_total.
 //
+// A search request has one query or many, in JSON or Arrow, and its answer has either form:
+//
+//	request ── readJSON or readArrow ──► queries [n][D], options ── answer ──► hits ── json or arrow ──► response
+//	                                                       │
+//	                  slots ── run ── searchBatch in each of the workers, on one snapshot
+//
+// Each request holds one of Options.MaxRunning slots while it is searched and encoded; one of many queries works on slots
+// that are free as well. Bodies are untrusted: their size is bounded, and reading them allocates in proportion to it.
+//
 // The query API (Node.API) and the operator's pages (Node.Ops) are two handlers, for two ports.
 package serve

@@ -34,7 +34,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return &metrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "requests_total",
 			Help: "Requests of the query API by route and status code."}, []string{"route", "code"}),
-		searchSeconds:    histogram("search_seconds", "Time of a search, without reading the request and writing the answer.", prometheus.ExponentialBuckets(25e-6, 2, 16)),
+		searchSeconds:    histogram("search_seconds", "Time of a search, without reading the request and writing the answer; the queries of one request count with their mean.", prometheus.ExponentialBuckets(25e-6, 2, 16)),
 		loadFailures:     counter("load_failures_total", "Times that the newest generation could not be loaded; the old one went on serving."),
 		swaps:            counter("swaps_total", "Generations taken into service."),
 		generation:       gauge("generation", "Generation that is served."),
@@ -60,8 +60,12 @@ func (m *metrics) swapped(g *schemas.Manifest, freshness, took time.Duration) {
 	}
 }
 
-func (m *metrics) searched(u search.Usage, took time.Duration) {
-	m.searchSeconds.Observe(took.Seconds())
+// searched counts queries that one searcher answered in a time, each with its mean.
+func (m *metrics) searched(u search.Usage, queries int, took time.Duration) {
+	mean := took.Seconds() / float64(max(1, queries))
+	for range queries {
+		m.searchSeconds.Observe(mean)
+	}
 	m.listsProbed.Add(float64(u.Lists))
 	m.codesScanned.Add(float64(u.Codes))
 	m.refinedTo.Add(float64(u.Refined))

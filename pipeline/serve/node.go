@@ -30,10 +30,10 @@ type Options struct {
 	Level avx.Level
 
 	PollEvery  time.Duration // between two looks at the channel; 0 is 250 ms
-	MaxK       int           // most results of a query; 0 is 1000
-	MaxBody    int64         // bytes of a request; 0 is 1 MiB
-	MaxRunning int           // queries at a time, others wait; 0 is 64
-	Timeout    time.Duration // of one query, waiting included; 0 is 5 s
+	MaxK       int           // most results of a query, and most vectors in an answer; 0 is 1000
+	MaxBody    int64         // bytes of a request; 0 is 16 MiB
+	MaxRunning int           // slots: queries at a time, one of each request and more if there are free ones; others wait; 0 is 64
+	Timeout    time.Duration // of one request, waiting included; 0 is 5 s
 
 	Logger   *slog.Logger         // nil discards
 	Registry *prometheus.Registry // nil makes a new one; Ops serves it at /metrics
@@ -56,7 +56,7 @@ func (o Options) Validate() error {
 	}{
 		{"poll interval", o.PollEvery < 0, o.PollEvery, "250ms"},
 		{"max k", o.MaxK < 0, o.MaxK, "1000"},
-		{"max body", o.MaxBody < 0, o.MaxBody, "1 MiB"},
+		{"max body", o.MaxBody < 0, o.MaxBody, "16 MiB"},
 		{"max running", o.MaxRunning < 0, o.MaxRunning, "64"},
 		{"timeout", o.Timeout < 0, o.Timeout, "5s"},
 	} {
@@ -75,7 +75,7 @@ func (o Options) withDefaults() Options {
 		o.MaxK = 1000
 	}
 	if o.MaxBody == 0 {
-		o.MaxBody = 1 << 20
+		o.MaxBody = 16 << 20
 	}
 	if o.MaxRunning == 0 {
 		o.MaxRunning = 64
@@ -101,7 +101,7 @@ type Node struct {
 	recent    recent
 	current   atomic.Pointer[snapshot.Snapshot]
 	searchers sync.Pool     // *search.Searcher: scratch of one query at a time
-	running   chan struct{} // a place for each query that runs
+	running   chan struct{} // the slots that are taken
 
 	mu     sync.Mutex
 	follow error // why the newest generation could not be loaded, or nil

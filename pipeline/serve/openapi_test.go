@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -62,15 +63,37 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 			t.Errorf("%s %s: %v\n%s", method, path, err, w.Body)
 		}
 	}
+	asked := func(request string) {
+		t.Helper()
+		s, err := compiler.Compile(name + "#/components/schemas/SearchRequest")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := jsonschema.UnmarshalJSON(strings.NewReader(request))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Validate(body); err != nil {
+			t.Errorf("%s: %v", request, err)
+		}
+	}
 	check("SnapshotsAnswer", http.MethodGet, "/v1/snapshots", "", http.StatusOK)
 	check("Problem", http.MethodPost, "/v1/search", `{"like":"id-1"}`, http.StatusServiceUnavailable)
 	p.add(0, 30)
 	p.await(n, 1)
 	check("SnapshotsAnswer", http.MethodGet, "/v1/snapshots", "", http.StatusOK)
 	check("SearchAnswer", http.MethodPost, "/v1/search", fmt.Sprintf(`{"vector":%s,"include_vector":true}`, vectorJSON(unit(1))), http.StatusOK)
+	for _, request := range []string{
+		fmt.Sprintf(`{"vectors":[%s,%s],"k":3,"include_vector":true}`, vectorJSON(unit(1)), vectorJSON(unit(2))),
+		fmt.Sprintf(`{"vectors_f32":"%s","fields":[]}`, base64Rows(unit(1))),
+	} {
+		asked(request)
+		check("SearchAnswer", http.MethodPost, "/v1/search", request, http.StatusOK)
+	}
 	check("VectorAnswer", http.MethodGet, "/v1/vectors/id-1", "", http.StatusOK)
 	check("Problem", http.MethodGet, "/v1/vectors/nobody", "", http.StatusNotFound)
 	check("Problem", http.MethodPost, "/v1/search", `{"vector":[1]}`, http.StatusBadRequest)
+	check("Problem", http.MethodPost, "/v1/search", `{"vectors":[[1],[2]]}`, http.StatusBadRequest)
 	check("Problem", http.MethodPost, "/v1/search", `{`, http.StatusBadRequest)
 	check("Problem", http.MethodGet, "/nowhere", "", http.StatusNotFound)
 }

@@ -54,14 +54,11 @@ type pageData struct {
 }
 
 // page answers at a glance: is it healthy, how fresh, how good, how fast.
-func (n *Node) page(w http.ResponseWriter, r *http.Request) {
+func (n *Node) page(w http.ResponseWriter, _ *http.Request) {
 	searches, mean := n.metrics.searches()
-	data := pageData{Spec: n.spec, Swaps: n.recent.list(), Freshness: n.recent.freshness(), Searches: int64(searches), Mean: mean}
+	data := pageData{Spec: n.spec, Serving: n.serving(), Swaps: n.recent.list(), Freshness: n.recent.freshness(), Searches: int64(searches), Mean: mean}
 	if err := cmp.Or(n.Ready(), n.Stale()); err != nil {
 		data.Problem = err.Error()
-	}
-	if a, err := n.snapshots(r); err == nil {
-		data.Serving = a.(snapshotsAnswer).Serving
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")

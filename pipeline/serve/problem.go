@@ -17,7 +17,7 @@ type problem struct {
 
 // Codes of problems.
 const (
-	codeMalformed  = "malformed"   // not the JSON document that is expected
+	codeMalformed  = "malformed"   // not the JSON document or Arrow stream that is expected
 	codeInvalid    = "invalid"     // a field has a value that is not allowed
 	codeNotFound   = "not_found"   // no live row has that id
 	codeTooLarge   = "too_large"   // the body is over the limit
@@ -33,6 +33,10 @@ func (p *problem) Error() string { return p.Detail }
 
 func invalid(detail, allowed string) *problem {
 	return &problem{Title: "a field has a value that is not allowed", Status: http.StatusBadRequest, Code: codeInvalid, Detail: detail, Allowed: allowed}
+}
+
+func malformed(detail, allowed string) *problem {
+	return &problem{Title: "malformed request", Status: http.StatusBadRequest, Code: codeMalformed, Detail: detail, Allowed: allowed}
 }
 
 // write takes a copy: some problems are shared.

@@ -26,14 +26,14 @@ const testDim = 16
 
 // publisher makes generations by hand.
 type publisher struct {
-	t      *testing.T
+	t      testing.TB
 	bucket store.Bucket
 	log    *commit.Log
 	m      schemas.Manifest
 	next   int64
 }
 
-func newPublisher(t *testing.T) *publisher {
+func newPublisher(t testing.TB) *publisher {
 	t.Helper()
 	spec := schemas.Spec{Name: "test", Ladder: []int{8, testDim}, Encoder: "e", Topic: schemas.Topic{Name: "t", Partitions: 1},
 		Attributes: []schemas.Attribute{{Name: "color", Type: schemas.AttributeString}}}.WithDefaults()
@@ -140,6 +140,23 @@ func call(h http.Handler, method, path, body string) *httptest.ResponseRecorder 
 	return w
 }
 
+// answerJSON is an answer as a client reads it.
+type answerJSON struct {
+	hitsJSON
+	Results  []hitsJSON   `json:"results"`
+	Snapshot snapshotInfo `json:"snapshot"`
+	Usage    usage        `json:"usage"`
+}
+
+type hitsJSON struct {
+	Hits []struct {
+		ID         string         `json:"id"`
+		Score      float32        `json:"score"`
+		Attributes map[string]any `json:"attributes"`
+		Vector     []float32      `json:"vector"`
+	} `json:"hits"`
+}
+
 func vectorJSON(v []float32) string {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -168,7 +185,7 @@ func TestNoQueryFailsOrMixesGenerationsDuringSwaps(t *testing.T) {
 				default:
 				}
 				w := call(api, http.MethodPost, "/v1/search", fmt.Sprintf(`{"vector":%s,"k":100}`, vectorJSON(unit(c*1000+i))))
-				var a searchAnswer
+				var a answerJSON
 				if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil || w.Code != http.StatusOK {
 					t.Errorf("%d %s", w.Code, w.Body)
 					return

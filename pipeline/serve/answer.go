@@ -1,0 +1,155 @@
+package serve
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/index/snapshot"
+)
+
+// searchAnswer is the hits of the queries of a request, which its encodings read from the snapshot: both need it held.
+type searchAnswer struct {
+	snap    *snapshot.Snapshot
+	results [][]search.Hit // of each query, the best first
+	many    bool           // answered as results; otherwise there is one query, answered as hits
+	fields  []int          // attributes to return, indices into the spec
+	vectors bool           // return them too
+	about   about
+}
+
+// about is what an answer says beside its hits.
+type about struct {
+	Snapshot       snapshotInfo `json:"snapshot"`
+	Usage          usage        `json:"usage"`
+	ExpectedRecall *float64     `json:"expected_recall,omitempty"` // recall@10, as measured by the builder; absent for explicit plans
+}
+
+// usage is what all queries of a request cost together.
+type usage struct {
+	Plan         *planUsage `json:"plan,omitempty"` // absent when the search was exact
+	Exact        bool       `json:"exact"`
+	Lists        int        `json:"lists_probed"`
+	Codes        int        `json:"codes_scanned"`
+	Refined      int        `json:"refined"`
+	Microseconds int64      `json:"microseconds"`
+}
+
+type planUsage struct {
+	NProbe   int `json:"nprobe"`
+	ScanDims int `json:"scan_dims"`
+	Refine   int `json:"refine"`
+}
+
+// hitBytes is about what a hit without attributes takes as JSON.
+const hitBytes = 64
+
+// json writes hits by hand, straight from the mapping into the answer: nothing is allocated for a hit.
+func (a *searchAnswer) json() (*response, error) {
+	about, err := json.Marshal(a.about)
+	if err != nil {
+		return nil, err
+	}
+	size := len(about) + 64
+	for _, hits := range a.results {
+		size += 16 + hitBytes*len(hits)
+	}
+	b := make([]byte, 0, size)
+	if a.many {
+		b = append(b, `{"results":[`...)
+		for i, hits := range a.results {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(b, `{"hits":`...)
+			b = append(a.appendHits(b, hits), '}')
+		}
+		b = append(b, ']')
+	} else {
+		b = append(b, `{"hits":`...)
+		b = a.appendHits(b, a.results[0])
+	}
+	b = append(b, ',')
+	b = append(b, about[1:]...) // goes on with the same object
+	return &response{jsonType, append(b, '\n')}, nil
+}
+
+func (a *searchAnswer) appendHits(b []byte, hits []search.Hit) []byte {
+	b = append(b, '[')
+	for i, h := range hits {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = a.appendHit(b, h)
+	}
+	return append(b, ']')
+}
+
+func (a *searchAnswer) appendHit(b []byte, h search.Hit) []byte {
+	p := a.snap.Parts()[h.Part]
+	b = append(b, `{"id":`...)
+	b = appendText(b, p.IDAt(h.Row))
+	b = append(b, `,"score":`...)
+	b = appendNumber(b, h.Score)
+	for i, j := range a.fields {
+		if i == 0 {
+			b = append(b, `,"attributes":{`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = appendText(b, a.snap.Spec().Attributes[j].Name)
+		b = append(b, ':')
+		b = appendValue(b, p, j, h.Row)
+	}
+	if len(a.fields) > 0 {
+		b = append(b, '}')
+	}
+	if a.vectors {
+		b = append(b, `,"vector":[`...)
+		for i, x := range dequantised(a.snap, h.Part, h.Row) {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendNumber(b, x)
+		}
+		b = append(b, ']')
+	}
+	return append(b, '}')
+}
+
+// appendValue appends attribute j of a row.
+func appendValue(b []byte, p *segment.Part, j, row int) []byte {
+	switch v := p.Value(j, row).(type) {
+	case bool:
+		return strconv.AppendBool(b, v)
+	case int64:
+		return strconv.AppendInt(b, v, 10)
+	case float64:
+		return strconv.AppendFloat(b, v, 'g', -1, 64)
+	case string:
+		return appendText(b, v)
+	case time.Time:
+		return append(v.AppendFormat(append(b, '"'), time.RFC3339Nano), '"')
+	}
+	return append(b, "null"...) // null, or a float that is not finite
+}
+
+// appendNumber appends a finite number.
+func appendNumber(b []byte, x float32) []byte { return strconv.AppendFloat(b, float64(x), 'g', -1, 32) }
+
+// appendText appends a JSON string. Texts with something to escape are left to the library, as are others than ASCII,
+// which may not be UTF-8.
+func appendText(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			quoted, _ := json.Marshal(s) // strings never fail
+			return append(b, quoted...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}

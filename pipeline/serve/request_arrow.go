@@ -1,0 +1,118 @@
+package serve
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/adastream/adastream/schemas"
+)
+
+// parameters are the names of the search options of an Arrow request, which stand in its URL.
+var parameters = []string{"k", "target_recall", "exact", "plan.nprobe", "plan.scan_dims", "plan.refine", "fields"}
+
+// refuseParameters refuses search options in the URL of a JSON request, which would be ignored.
+func refuseParameters(r *http.Request) error {
+	for name := range r.URL.Query() {
+		if slices.Contains(parameters, name) {
+			return invalid(name+": given in the URL of a JSON request", "in the body")
+		}
+	}
+	return nil
+}
+
+// readArrow reads a request whose body is an Arrow stream of queries and whose URL has the options.
+func (n *Node) readArrow(r *http.Request) (*queries, *searchOptions, error) {
+	o, err := parseParameters(r.URL.RawQuery)
+	if err != nil {
+		return nil, nil, err
+	}
+	body, err := readAll(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	vectors, err := readStream(body, n.spec.Dim(), n.o.Level)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &queries{field: schemas.ColumnVector, many: true, vectors: vectors}, o, nil
+}
+
+// presize is how many bytes a request gets because it says that it will send them; more come with the bytes.
+const presize = 2 << 20
+
+func readAll(r *http.Request) ([]byte, error) {
+	body := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), presize)+bytes.MinRead))
+	if _, err := body.ReadFrom(r.Body); err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return nil, err
+		}
+		return nil, malformed("the body ends early: "+err.Error(), "all of it")
+	}
+	return body.Bytes(), nil
+}
+
+// parseParameters reads the options in the URL of an Arrow request, strictly.
+func parseParameters(raw string) (*searchOptions, error) {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, malformed("URL: "+err.Error(), "parameters "+strings.Join(parameters, ", "))
+	}
+	o, plan := &searchOptions{Fields: []string{}}, &planRequest{}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		given := values[name]
+		if len(given) > 1 {
+			return nil, invalid(fmt.Sprintf("%s: given %d times", name, len(given)), "once")
+		}
+		value := given[0]
+		var err error
+		switch name {
+		case "k":
+			o.K = new(int)
+			err = parseInt(name, value, o.K)
+		case "plan.nprobe":
+			o.Plan = plan
+			err = parseInt(name, value, &plan.NProbe)
+		case "plan.scan_dims":
+			err = parseInt(name, value, &plan.ScanDims)
+		case "plan.refine":
+			err = parseInt(name, value, &plan.Refine)
+		case "target_recall":
+			o.TargetRecall = new(float64)
+			if *o.TargetRecall, err = strconv.ParseFloat(value, 64); err != nil {
+				err = invalid(name+": "+value, "more than 0 and at most 1")
+			}
+		case "exact":
+			if o.Exact, err = strconv.ParseBool(value); err != nil {
+				err = invalid(name+": "+value, "true or false")
+			}
+		case "fields":
+			if value != "" {
+				o.Fields = strings.Split(value, ",")
+			}
+		default:
+			err = invalid(name+": no such parameter", strings.Join(parameters, ", "))
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if o.Plan == nil && *plan != (planRequest{}) {
+		return nil, invalid("plan.nprobe: missing", "a number beside plan.scan_dims and plan.refine")
+	}
+	return o, nil
+}
+
+func parseInt(name, value string, into *int) (err error) {
+	if *into, err = strconv.Atoi(value); err != nil {
+		return invalid(name+": "+value, "an integer")
+	}
+	return nil
+}

@@ -1,0 +1,243 @@
+package serve
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/adastream/adastream/index/search"
+)
+
+// searchBody is the body of a request in JSON. Exactly one of the first four is given.
+type searchBody struct {
+	Vector     *numbers `json:"vector"`      // D numbers
+	Vectors    *rows    `json:"vectors"`     // arrays of D numbers, one a query
+	VectorsF32 *[]byte  `json:"vectors_f32"` // the same as float32, little-endian, in base64
+	Like       *string  `json:"like"`        // the id of a row
+	searchOptions
+}
+
+func (n *Node) readJSON(r *http.Request) (*queries, *searchOptions, error) {
+	if err := refuseParameters(r); err != nil {
+		return nil, nil, err
+	}
+	var body searchBody
+	if err := decodeBody(r, &body); err != nil {
+		return nil, nil, err
+	}
+	q, err := body.queries(n.spec.Dim())
+	return q, &body.searchOptions, err
+}
+
+// queries checks that there is one kind of query and that each has dim values.
+func (b *searchBody) queries(dim int) (*queries, error) {
+	const kinds = "one of vector, vectors, vectors_f32 and like"
+	var given []string
+	for _, kind := range []struct {
+		name  string
+		given bool
+	}{{"vector", b.Vector != nil}, {"vectors", b.Vectors != nil}, {"vectors_f32", b.VectorsF32 != nil}, {"like", b.Like != nil}} {
+		if kind.given {
+			given = append(given, kind.name)
+		}
+	}
+	switch len(given) {
+	case 0:
+		return nil, invalid("vector: missing", kinds)
+	case 1:
+	default:
+		return nil, invalid(strings.Join(given, " and ")+": given together", kinds)
+	}
+	q := &queries{field: given[0], like: b.Like}
+	switch {
+	case b.Vector != nil:
+		q.vectors = *b.Vector
+		return q, checkWidth(q.field, len(q.vectors), dim)
+	case b.Vectors != nil:
+		q.many, q.vectors = true, b.Vectors.values
+		return q, b.Vectors.check(q.field, dim)
+	case b.VectorsF32 != nil:
+		q.many = true
+		return q, q.decodeFloats(*b.VectorsF32, dim)
+	}
+	return q, nil
+}
+
+func checkWidth(field string, got, dim int) error {
+	if got != dim {
+		return &search.QueryError{Field: field, Value: fmt.Sprintf("%d values", got), Allowed: fmt.Sprintf("%d values", dim)}
+	}
+	return nil
+}
+
+func checkCount(field string, n int) error {
+	if n < 1 || n > maxQueries {
+		return invalid(fmt.Sprintf("%s: %d queries", field, n), fmt.Sprintf("1 to %d queries in one request", maxQueries))
+	}
+	return nil
+}
+
+// decodeFloats reads rows of little-endian float32 values.
+func (q *queries) decodeFloats(raw []byte, dim int) error {
+	if len(raw)%(4*dim) != 0 {
+		return &search.QueryError{Field: q.field, Value: fmt.Sprintf("%d bytes", len(raw)), Allowed: fmt.Sprintf("a multiple of %d: 4 for each of %d values", 4*dim, dim)}
+	}
+	if err := checkCount(q.field, len(raw)/(4*dim)); err != nil {
+		return err
+	}
+	q.vectors = floatsOf(raw)
+	return nil
+}
+
+// floatsOf reads little-endian float32 values.
+func floatsOf(raw []byte) []float32 {
+	values := make([]float32, len(raw)/4)
+	for i := range values {
+		values[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+	}
+	return values
+}
+
+// decodeBody reads one JSON document, strictly.
+func decodeBody(r *http.Request, into any) error {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	err := d.Decode(into)
+	if err == nil {
+		if _, err = d.Token(); errors.Is(err, io.EOF) {
+			return nil
+		}
+		err = errors.New("bytes after the document")
+	}
+	var tooLarge *http.MaxBytesError
+	var bad *search.QueryError
+	if errors.As(err, &tooLarge) || errors.As(err, &bad) {
+		return err
+	}
+	return malformed(err.Error(), "one JSON object with the fields of schemas/openapi.yaml")
+}
+
+// numberBytes is about what a number takes at least, when one is written with the digits of a float32.
+const numberBytes = 8
+
+// numbers is a JSON array of numbers, read without reflection.
+type numbers []float32
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *numbers) UnmarshalJSON(raw []byte) error {
+	a := arrayReader{rest: raw}
+	if !a.open() {
+		return notNumbers("vector", raw)
+	}
+	values, err := a.numbers(make([]float32, 0, len(raw)/numberBytes))
+	*v = values
+	return err
+}
+
+// rows is a JSON array of arrays of numbers.
+type rows struct {
+	values []float32 // of all rows
+	ends   []int     // of each row in values; one more than maxQueries at most, the others are not read
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *rows) UnmarshalJSON(raw []byte) error {
+	v.values, v.ends = make([]float32, 0, len(raw)/numberBytes), v.ends[:0]
+	a := arrayReader{rest: raw}
+	if !a.open() {
+		return notNumbers("vectors", raw)
+	}
+	for len(v.ends) <= maxQueries && a.next() {
+		if !a.open() {
+			return notNumbers(fmt.Sprintf("vectors[%d]", len(v.ends)), a.rest)
+		}
+		values, err := a.numbers(v.values)
+		if err != nil {
+			q := queries{field: "vectors", many: true}
+			return q.locate(err, len(v.ends))
+		}
+		v.values, v.ends = values, append(v.ends, len(values))
+	}
+	return nil
+}
+
+// check makes sure that there is not one row too many and that each has dim values.
+func (v *rows) check(field string, dim int) error {
+	if len(v.ends) > maxQueries {
+		return invalid(fmt.Sprintf("%s: more than %d queries", field, maxQueries), fmt.Sprintf("1 to %d queries in one request", maxQueries))
+	}
+	if err := checkCount(field, len(v.ends)); err != nil {
+		return err
+	}
+	start := 0
+	for i, end := range v.ends {
+		if err := checkWidth(fmt.Sprintf("%s[%d]", field, i), end-start, dim); err != nil {
+			return err
+		}
+		start = end
+	}
+	return nil
+}
+
+// arrayReader reads arrays of JSON whose syntax is known to be right.
+type arrayReader struct {
+	rest []byte
+}
+
+func (a *arrayReader) space() {
+	for len(a.rest) > 0 && (a.rest[0] == ' ' || a.rest[0] == '\n' || a.rest[0] == '\t' || a.rest[0] == '\r') {
+		a.rest = a.rest[1:]
+	}
+}
+
+// take passes a character, if it is the next one.
+func (a *arrayReader) take(c byte) bool {
+	a.space()
+	if len(a.rest) == 0 || a.rest[0] != c {
+		return false
+	}
+	a.rest = a.rest[1:]
+	return true
+}
+
+// open passes the beginning of an array.
+func (a *arrayReader) open() bool { return a.take('[') }
+
+// next goes to the next element of an array, and passes its end if there is none.
+func (a *arrayReader) next() bool {
+	if a.take(']') {
+		return false
+	}
+	a.take(',')
+	a.space()
+	return len(a.rest) > 0
+}
+
+// numbers appends the elements of an array that was opened, up to its end.
+func (a *arrayReader) numbers(dst []float32) ([]float32, error) {
+	for first := len(dst); a.next(); {
+		n := 0
+		for n < len(a.rest) && a.rest[n] > ' ' && a.rest[n] != ',' && a.rest[n] != ']' {
+			n++
+		}
+		x, err := strconv.ParseFloat(string(a.rest[:n]), 32)
+		if c := a.rest[0]; err != nil || c != '-' && (c < '0' || c > '9') {
+			return dst, &search.QueryError{Field: fmt.Sprintf("vector[%d]", len(dst)-first), Value: excerpt(a.rest[:n]), Allowed: "a number that float32 holds"}
+		}
+		dst, a.rest = append(dst, float32(x)), a.rest[n:]
+	}
+	return dst, nil
+}
+
+func notNumbers(field string, raw []byte) error {
+	return &search.QueryError{Field: field, Value: excerpt(raw), Allowed: "an array of numbers"}
+}
+
+// excerpt is the beginning of what a request has in the wrong place.
+func excerpt(raw []byte) string { return string(raw[:min(len(raw), 40)]) }

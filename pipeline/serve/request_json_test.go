@@ -1,0 +1,55 @@
+package serve
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"testing"
+)
+
+// FuzzNumbers: arrays read by hand are those that encoding/json reads.
+func FuzzNumbers(f *testing.F) {
+	for _, seed := range []string{`[]`, `[1]`, ` [ -0.5e-3 , 1E2,3 ] `, `[1e39]`, `[null]`, `["1"]`, `[[1]]`, `[true]`, `{}`, `[1,,2]`, `[0x1p4]`, `[1_0]`, `[Infinity]`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var got numbers
+		var pointers []*float32 // tell nulls, which are no numbers
+		err, plain := json.Unmarshal(raw, &got), json.Unmarshal(raw, &pointers)
+		if json.Valid(raw) && string(raw) != "null" && (err == nil) != (plain == nil && !slices.Contains(pointers, nil)) {
+			t.Fatalf("%s: %v, encoding/json says %v", raw, err, plain)
+		}
+		if err != nil {
+			return
+		}
+		for i, x := range got {
+			if math.Float32bits(x) != math.Float32bits(*pointers[i]) {
+				t.Fatalf("%s: %v at %d, encoding/json reads %v", raw, x, i, *pointers[i])
+			}
+		}
+		var many rows
+		if err := json.Unmarshal(slices.Concat([]byte("["), raw, []byte(","), raw, []byte("]")), &many); err != nil && string(raw) != "null" {
+			t.Fatalf("%s twice: %v", raw, err)
+		} else if err == nil && !slices.Equal(many.values, slices.Concat(got, got)) {
+			t.Fatalf("%s twice: %v", raw, many)
+		}
+	})
+}
+
+// What is written by hand is what encoding/json reads back.
+func FuzzAppendText(f *testing.F) {
+	for _, seed := range []string{"", "a", `"\`, "\x00\x1f", "é\u2028", "\xff", "<&>"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		b := appendText(nil, s)
+		var got, want string
+		plain, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if json.Unmarshal(b, &got) != nil || json.Unmarshal(plain, &want) != nil || got != want {
+			t.Fatalf("%q is written %s", s, b)
+		}
+	})
+}

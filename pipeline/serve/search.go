@@ -1,0 +1,263 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/adastream/adastream/index/recall"
+	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/index/snapshot"
+	"github.com/adastream/adastream/schemas"
+)
+
+// Limits of one request beside those of [Options].
+const (
+	maxQueries = 1000    // queries
+	maxHits    = 100_000 // queries times k
+)
+
+// queries are the vectors that a request asks about.
+type queries struct {
+	field   string    // what the request calls them
+	many    bool      // whether the answer has results or the hits of the one query
+	vectors []float32 // [n][D], row-major; nil when like is given
+	like    *string   // the id of a row, whose vector is the query and which is left out of the answer
+}
+
+// searchOptions say how to search and what to answer, the same for all queries of a request.
+type searchOptions struct {
+	K             *int         `json:"k"`              // default 10
+	TargetRecall  *float64     `json:"target_recall"`  // default: the index's
+	Plan          *planRequest `json:"plan"`           // instead of target_recall
+	Exact         bool         `json:"exact"`          // instead of either
+	Fields        []string     `json:"fields"`         // attributes wanted; all of them when absent
+	IncludeVector bool         `json:"include_vector"` // as searched, from its int8 form
+}
+
+type planRequest struct {
+	NProbe   int `json:"nprobe"`
+	ScanDims int `json:"scan_dims"` // 0 is D
+	Refine   int `json:"refine"`    // 0 is 10 * k
+}
+
+// search answers POST /v1/search: one query or many, as JSON or Arrow in and out.
+func (n *Node) search(r *http.Request) (*response, error) {
+	q, o, err := n.readSearch(r)
+	if err != nil {
+		return nil, err
+	}
+	arrow := wantsArrow(r)
+	if arrow && o.IncludeVector {
+		return nil, invalid("include_vector: true", "false in an Arrow answer")
+	}
+	if err := n.admit(r.Context()); err != nil {
+		return nil, err
+	}
+	defer n.leave(1)
+	snap := n.hold()
+	if snap == nil {
+		return nil, errNotReady
+	}
+	defer snap.Release() // after the answer is encoded: ids and attributes are read from the mapping
+	a, err := n.answer(r.Context(), snap, q, o)
+	if err != nil {
+		return nil, err
+	}
+	if arrow {
+		return a.arrow()
+	}
+	return a.json()
+}
+
+// readSearch reads a request in the form that its content type says. Anything but Arrow is read as JSON.
+func (n *Node) readSearch(r *http.Request) (*queries, *searchOptions, error) {
+	if isType(r.Header.Get("Content-Type"), arrowType) {
+		return n.readArrow(r)
+	}
+	return n.readJSON(r)
+}
+
+// wantsArrow reports whether the answer is to be Arrow: what the header Accept names first, else what the request is.
+func wantsArrow(r *http.Request) bool {
+	for _, header := range r.Header["Accept"] {
+		for accepted := range strings.SplitSeq(header, ",") {
+			switch {
+			case isType(accepted, arrowType):
+				return true
+			case isType(accepted, jsonType):
+				return false
+			}
+		}
+	}
+	return isType(r.Header.Get("Content-Type"), arrowType)
+}
+
+// isType compares a media type, parameters aside.
+func isType(got, want string) bool {
+	got, _, _ = strings.Cut(got, ";")
+	return strings.EqualFold(strings.TrimSpace(got), want)
+}
+
+// admit waits for a slot, which the caller leaves.
+func (n *Node) admit(ctx context.Context) error {
+	select {
+	case n.running <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return ctx.Err()
+		}
+		return &problem{Title: "overloaded", Status: http.StatusTooManyRequests, Code: codeOverloaded,
+			Detail: fmt.Sprintf("%d queries are running and none ended within %v", n.o.MaxRunning, n.o.Timeout)}
+	}
+}
+
+// admitMore takes slots that are free now, at most so many, and returns how many it took.
+func (n *Node) admitMore(most int) (taken int) {
+	for ; taken < most; taken++ {
+		select {
+		case n.running <- struct{}{}:
+		default:
+			return taken
+		}
+	}
+	return taken
+}
+
+func (n *Node) leave(slots int) {
+	for range slots {
+		<-n.running
+	}
+}
+
+// answer runs the queries on a held snapshot, which the answer goes on reading.
+func (n *Node) answer(ctx context.Context, snap *snapshot.Snapshot, q *queries, o *searchOptions) (*searchAnswer, error) {
+	count := max(1, len(q.vectors)/n.spec.Dim())
+	k, err := n.k(o, count)
+	if err != nil {
+		return nil, err
+	}
+	fields, err := n.fields(o.Fields)
+	if err != nil {
+		return nil, err
+	}
+	plan, expected, err := n.plan(snap, o, k)
+	if err != nil {
+		return nil, err
+	}
+	wanted := k
+	if q.like != nil {
+		part, row, ok := snap.Find(*q.like)
+		if !ok {
+			return nil, &problem{Title: "no such vector", Status: http.StatusNotFound, Code: codeNotFound, Detail: fmt.Sprintf("like: no live row has the id %q", *q.like)}
+		}
+		q.vectors, wanted = dequantised(snap, part, row), k+1
+	}
+	started := time.Now()
+	results, u, err := n.run(ctx, snap, q, wanted, plan)
+	if err != nil {
+		return nil, err
+	}
+	a := &searchAnswer{snap: snap, results: results, many: q.many, fields: fields, vectors: o.IncludeVector,
+		about: about{Snapshot: n.info(snap), ExpectedRecall: expected}}
+	a.about.Usage = usage{Exact: plan.Exact, Lists: u.Lists, Codes: u.Codes, Refined: u.Refined, Microseconds: time.Since(started).Microseconds()}
+	if !plan.Exact {
+		a.about.Usage.Plan = &planUsage{NProbe: plan.NProbe, ScanDims: plan.ScanDims, Refine: plan.Refine}
+	}
+	if q.like != nil {
+		others := slices.DeleteFunc(results[0], func(h search.Hit) bool { return snap.Parts()[h.Part].IDAt(h.Row) == *q.like })
+		results[0] = others[:min(k, len(others))]
+	}
+	return a, nil
+}
+
+// k is how many hits each of so many queries is to have.
+func (n *Node) k(o *searchOptions, count int) (int, error) {
+	k, most := 10, min(n.o.MaxK, maxHits/count)
+	if o.K != nil {
+		k = *o.K
+	}
+	switch {
+	case (k < 1 || k > most) && count == 1:
+		return 0, invalid(fmt.Sprintf("k: %d", k), fmt.Sprintf("1 to %d", most))
+	case k < 1 || k > most:
+		return 0, invalid(fmt.Sprintf("k: %d", k), fmt.Sprintf("1 to %d for %d queries", most, count))
+	case o.IncludeVector && k*count > n.o.MaxK:
+		return 0, invalid(fmt.Sprintf("include_vector: true, with k = %d for %d queries", k, count),
+			fmt.Sprintf("at most %d vectors in one answer", n.o.MaxK))
+	}
+	return k, nil
+}
+
+// plan turns what the request says into a plan, with the recall to expect where it was measured.
+func (n *Node) plan(snap *snapshot.Snapshot, o *searchOptions, k int) (search.Plan, *float64, error) {
+	ways := 0
+	for _, given := range []bool{o.Exact, o.Plan != nil, o.TargetRecall != nil} {
+		if given {
+			ways++
+		}
+	}
+	if ways > 1 {
+		return search.Plan{}, nil, invalid("more than one of exact, plan and target_recall is given", "at most one of them")
+	}
+	target := n.spec.Defaults.TargetRecall
+	if o.TargetRecall != nil {
+		if target = *o.TargetRecall; !(target > 0 && target <= 1) {
+			return search.Plan{}, nil, invalid(fmt.Sprintf("target_recall: %v", target), "more than 0 and at most 1")
+		}
+	}
+	one := 1.0
+	switch {
+	case o.Exact || snap.Model() == nil:
+		return search.Plan{Exact: true}, &one, nil
+	case o.Plan != nil:
+		p := search.Plan{NProbe: o.Plan.NProbe, ScanDims: o.Plan.ScanDims, Refine: o.Plan.Refine}
+		if p.ScanDims == 0 {
+			p.ScanDims = n.spec.Dim()
+		}
+		if p.Refine == 0 {
+			p.Refine = 10 * k
+		}
+		return p, nil, p.Validate(snap)
+	}
+	p, point, reached := recall.Choose(snap.Manifest().Plans, target)
+	if p == (search.Plan{}) || !reached && o.TargetRecall != nil {
+		return search.Plan{Exact: true}, &one, nil // nothing was measured, or nothing measured is good enough
+	}
+	return p, &point.Recall, nil
+}
+
+// fields returns the indices of the attributes that are wanted: all when names is nil.
+func (n *Node) fields(names []string) ([]int, error) {
+	if names == nil {
+		all := make([]int, len(n.spec.Attributes))
+		for i := range all {
+			all[i] = i
+		}
+		return all, nil
+	}
+	picked := make([]int, len(names))
+	for i, name := range names {
+		picked[i] = slices.IndexFunc(n.spec.Attributes, func(a schemas.Attribute) bool { return a.Name == name })
+		if picked[i] < 0 {
+			return nil, invalid(fmt.Sprintf("fields: %q is not an attribute of the index", name), n.fieldNames())
+		}
+	}
+	return picked, nil
+}
+
+func (n *Node) fieldNames() string {
+	if len(n.spec.Attributes) == 0 {
+		return "none: the index has no attributes"
+	}
+	var names []string
+	for _, a := range n.spec.Attributes {
+		names = append(names, a.Name)
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,178 @@
+package serve
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	flatbuffers "github.com/google/flatbuffers/go"
+
+	"github.com/adastream/adastream/avx"
+)
+
+const streamDim = 4
+
+var streamValues = []float32{1, -2, 0.5, 4, 0.25, 6, -7, 8}
+
+// batchOf is a record batch from a JSON array of objects.
+func batchOf(t testing.TB, schema *arrow.Schema, rows string) arrow.RecordBatch {
+	t.Helper()
+	b, _, err := array.RecordFromJSON(memory.DefaultAllocator, schema, strings.NewReader(rows))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestReadStream(t *testing.T) {
+	good := vectorsBatch(singleItems, streamDim, streamValues)
+	metadata := arrow.NewMetadata([]string{"adastream.encoder"}, []string{"e"})
+	noted := arrow.NewSchema(good.Schema().Fields(), &metadata)
+	strict := arrow.NewSchema([]arrow.Field{{Name: "vector", Type: arrow.FixedSizeListOfNonNullable(streamDim, singleItems)}}, nil)
+	for name, stream := range map[string][]byte{
+		"float32":      vectorsStream(t, singleItems, streamDim, streamValues),
+		"float16":      vectorsStream(t, halfItems, streamDim, streamValues),
+		"metadata":     streamOf(t, noted, []arrow.RecordBatch{array.NewRecordBatch(noted, good.Columns(), 2)}),
+		"not nullable": streamOf(t, strict, []arrow.RecordBatch{batchOf(t, strict, `[{"vector":[1,-2,0.5,4]},{"vector":[0.25,6,-7,8]}]`)}),
+		"slice":        streamOf(t, good.Schema(), []arrow.RecordBatch{vectorsBatch(singleItems, streamDim, slices.Concat(unit(1)[:4], streamValues, unit(2)[:8])).NewSlice(1, 3)}),
+	} {
+		for shift := range 3 { // numbers need not be aligned
+			got, err := readStream(append(make([]byte, shift), stream...)[shift:], streamDim, avx.Generic)
+			if err != nil || !slices.Equal(got, streamValues) {
+				t.Errorf("%s: %v, %v", name, got, err)
+			}
+		}
+	}
+}
+
+func TestReadStreamRefuses(t *testing.T) {
+	good := vectorsBatch(singleItems, streamDim, streamValues)
+	stream := streamOf(t, good.Schema(), []arrow.RecordBatch{good})
+	field := func(name string, of arrow.DataType) *arrow.Schema {
+		return arrow.NewSchema([]arrow.Field{{Name: name, Type: of, Nullable: true}}, nil)
+	}
+	oneOf := func(schema *arrow.Schema, rows string) []byte {
+		return streamOf(t, schema, []arrow.RecordBatch{batchOf(t, schema, rows)})
+	}
+	vectors := good.Schema().Field(0)
+	two := arrow.NewSchema([]arrow.Field{vectors, {Name: "id", Type: arrow.BinaryTypes.String}}, nil)
+	dictionary := &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: arrow.BinaryTypes.String}
+	var file bytes.Buffer
+	w, err := ipc.NewFileWriter(&file, ipc.WithSchema(good.Schema()))
+	if err != nil || w.Write(good) != nil || w.Close() != nil {
+		t.Fatal("a file of test")
+	}
+	patched := func(find, replace uint32) []byte {
+		at := bytes.Index(stream, binary.LittleEndian.AppendUint32(nil, find))
+		if at < 0 {
+			t.Fatalf("no %#x in the stream of test", find)
+		}
+		return slices.Concat(stream[:at], binary.LittleEndian.AppendUint32(nil, replace), stream[at+4:])
+	}
+	for _, c := range []struct {
+		name   string
+		stream []byte
+		want   string
+	}{
+		{"empty", nil, "it is cut"},
+		{"not closed", stream[:len(stream)-8], "it is cut"},
+		{"cut in the body", stream[:len(stream)-20], "a body of"},
+		{"cut in the schema", stream[:40], "a message of"},
+		{"more behind it", append(slices.Clone(stream), 0), "goes on"},
+		{"a file", file.Bytes(), "no message begins with 4152524f"},
+		{"only a schema", streamOf(t, good.Schema(), nil), "no record batch follows"},
+		{"two batches", streamOf(t, good.Schema(), []arrow.RecordBatch{good, good}), "goes on after the first"},
+		{"no schema", stream[8+int(binary.LittleEndian.Uint32(stream[4:])):], "does not begin with a schema"},
+		{"two columns", oneOf(two, `[{"vector":[1,2,3,4],"id":"a"}]`), "2 columns"},
+		{"another name", oneOf(field("vektor", vectors.Type), `[{"vektor":[1,2,3,4]}]`), `column "vektor"`},
+		{"a list", oneOf(field("vector", arrow.ListOf(singleItems)), `[{"vector":[1,2,3,4]}]`), "no fixed_size_list"},
+		{"a dictionary", oneOf(field("vector", dictionary), `[{"vector":"a"}]`), "no fixed_size_list"},
+		{"of integers", oneOf(field("vector", arrow.FixedSizeListOf(streamDim, arrow.PrimitiveTypes.Int32)), `[{"vector":[1,2,3,4]}]`), "not of floats"},
+		{"of float64", vectorsStream(t, arrow.PrimitiveTypes.Float64, streamDim, streamValues), "float64"},
+		{"width", vectorsStream(t, singleItems, 2, streamValues), "vectors of 2 values"},
+		{"compressed", vectorsStream(t, singleItems, streamDim, streamValues, ipc.WithLZ4()), "compressed"},
+		{"null vector", oneOf(good.Schema(), `[{"vector":[1,2,3,4]},{"vector":null}]`), "2 values at depth 0, 1 of them null"},
+		{"null value", oneOf(good.Schema(), `[{"vector":[1,2,null,4]}]`), "4 values at depth 1, 1 of them null"},
+		{"a long message", patched(binary.LittleEndian.Uint32(stream[4:]), math.MaxInt32), "a message of 2147483647 bytes"},
+		{"a negative length", patched(binary.LittleEndian.Uint32(stream[4:]), math.MaxUint32-7), "a message of -8 bytes"},
+	} {
+		_, err := readStream(c.stream, streamDim, avx.Generic)
+		var p *problem
+		if !errors.As(err, &p) || p.Code != codeMalformed || !strings.Contains(p.Detail, c.want) || !strings.Contains(p.Allowed, "[4] without nulls") {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// FuzzReadStream: whatever comes, reading ends in a problem or in what arrow-go reads.
+func FuzzReadStream(f *testing.F) {
+	seeds := [][]byte{vectorsStream(f, singleItems, streamDim, streamValues), vectorsStream(f, halfItems, streamDim, streamValues)}
+	for _, seed := range append(seeds, vectorsStream(f, singleItems, streamDim, streamValues, ipc.WithLZ4()), vectorsStream(f, singleItems, 2, streamValues)) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		got, err := readStream(stream, streamDim, avx.Generic)
+		if err != nil {
+			var p *problem
+			if !errors.As(err, &p) || p.Status != 400 {
+				t.Fatalf("%v is no problem", err)
+			}
+			return
+		}
+		if len(got) < streamDim || len(got)%streamDim != 0 || 2*len(got) > len(stream) {
+			t.Fatalf("%d values of %d bytes", len(got), len(stream))
+		}
+		if !tame(stream, seeds) {
+			return
+		}
+		if want, ok := readByArrow(stream); ok && !slices.EqualFunc(got, want, func(a, b float32) bool { return math.Float32bits(a) == math.Float32bits(b) }) {
+			t.Fatalf("%v, arrow-go reads %v", got, want)
+		}
+	})
+}
+
+// tame reports whether arrow-go may read a stream that readStream took: it allocates what the metadata of a schema and
+// of a batch claims, so the schema must be that of a seed and the batch must have none.
+func tame(stream []byte, seeds [][]byte) bool {
+	const messageMetadata = 4
+	end := prefixBytes + int(binary.LittleEndian.Uint32(stream[4:]))
+	batch := stream[end+prefixBytes:]
+	root := flatbuffers.Table{Bytes: batch, Pos: flatbuffers.GetUOffsetT(batch)}
+	return offset(root, messageMetadata) == 0 && slices.ContainsFunc(seeds, func(seed []byte) bool { return bytes.HasPrefix(seed, stream[:end]) })
+}
+
+// readByArrow reads the vectors of a stream. It is not ok if the library refuses what is not looked at here.
+func readByArrow(stream []byte) (values []float32, ok bool) {
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	r, err := ipc.NewReader(bytes.NewReader(stream))
+	if err != nil {
+		return nil, false
+	}
+	defer r.Release()
+	if !r.Next() {
+		return nil, false
+	}
+	column := r.RecordBatch().Column(0).(*array.FixedSizeList)
+	switch items := column.ListValues().(type) {
+	case *array.Float32:
+		return slices.Clone(items.Float32Values()), true
+	case *array.Float16:
+		for _, x := range items.Values() {
+			values = append(values, x.Float32())
+		}
+		return values, true
+	}
+	return nil, false
+}
