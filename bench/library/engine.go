@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime/pprof"
+	"strconv"
+	"time"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/bench/dataset"
+	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/index/snapshot"
+	"github.com/adastream/adastream/schemas"
+)
+
+const k = dataset.K // neighbours that are asked for
+
+// engine is a generation in memory with its searcher.
+type engine struct {
+	set      *dataset.Set
+	level    avx.Level
+	snap     *snapshot.Snapshot
+	searcher *search.Searcher
+	settings []search.Plan
+	found    []int32 // [Queries][k] rows of the base
+	built    *dataset.Built
+	bytes    int64 // of the files that serving keeps in memory
+}
+
+// build makes a generation in memory.
+func build(ctx context.Context, o options, level avx.Level, set *dataset.Set) (*engine, error) {
+	spec := set.Spec()
+	e := &engine{set: set, level: level, found: make([]int32, set.Queries*k), searcher: search.New(level)}
+	m := &schemas.Manifest{Format: schemas.ManifestFormat, Generation: 1, LiveRows: int64(set.N)}
+	var parts []*segment.Part
+	how := dataset.BuildOptions{Level: level, Threads: o.Threads, NList: o.NList, CoarseDims: o.CoarseDims}
+	var err error
+	e.built, err = set.Build(ctx, spec, how, func(b segment.ChunkBodies) error {
+		c := schemas.Chunk{ID: strconv.Itoa(len(parts)), FirstList: b.FirstList, EndList: b.EndList, NumRows: b.NumRows}
+		p, err := segment.OpenChunk(spec, c, b.Rows, b.Codes, nil) // originals are not needed to serve
+		m.Chunks, parts = append(m.Chunks, c), append(parts, p)
+		e.bytes += int64(len(b.Rows) + len(b.Codes))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	mdl := e.built.Model
+	e.bytes += int64(len(mdl.Bytes()))
+	m.Model = &schemas.ModelRef{ID: mdl.ID(), NList: mdl.NList(), TrainedRows: mdl.TrainedRows()}
+	e.settings = set.Settings(mdl.NList())
+	e.snap, err = snapshot.Open(spec, m, mdl, parts, nil, nil)
+	return e, err
+}
+
+func (e *engine) ready() dataset.Ready {
+	return e.set.NewReady(fmt.Sprintf("Adastream, %d lists", e.built.Model.NList()), e.level.String(), e.built, e.bytes, e.settings)
+}
+
+// run answers the first queries by a plan and returns the rows, [queries][k].
+func (e *engine) run(ctx context.Context, p search.Plan, queries int, batched bool) ([]int32, time.Duration, error) {
+	hits := make([][]search.Hit, queries)
+	room := make([]search.Hit, queries*k)
+	for q := range hits {
+		hits[q] = room[q*k : q*k : (q+1)*k]
+	}
+	started := time.Now()
+	for q := range hits {
+		var err error
+		if hits[q], _, err = e.searcher.Search(ctx, e.snap, e.set.Query(q), k, p, hits[q]); err != nil {
+			return nil, 0, err
+		}
+	}
+	took := time.Since(started)
+	for q, list := range hits {
+		for i := range k {
+			row := -1
+			if i < len(list) {
+				var err error
+				if row, err = strconv.Atoi(e.snap.Parts()[list[i].Part].IDAt(list[i].Row)); err != nil {
+					return nil, 0, err
+				}
+			}
+			e.found[q*k+i] = int32(row)
+		}
+	}
+	return e.found[:queries*k], took, nil
+}
+
+// table prints what every setting gives.
+func (e *engine) table(ctx context.Context, o options) error {
+	r := e.ready()
+	fmt.Printf("%s, %s: train %.1f s, add %.1f s, %.0f bytes a vector, coarse dims %d\n", r.Engine, r.Version, r.TrainSeconds,
+		r.AddSeconds, r.BytesPerVector, e.snap.Model().CoarseDims())
+	if o.Profile != "" {
+		f, err := os.Create(o.Profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	queries := min(o.Queries, e.set.Queries)
+	for _, p := range e.settings {
+		if o.Only != 0 && p.NProbe != o.Only {
+			continue
+		}
+		n := queries
+		if p.Exact {
+			n = min(n, 100)
+		}
+		found, took, err := e.run(ctx, p, n, false)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%-26s recall %.4f  %8.0f queries/s\n", dataset.Describe(p), e.set.Recall(found, n), float64(n)/took.Seconds())
+	}
+	return nil
+}

@@ -1,0 +1,116 @@
+"""Starts engines as processes, talks to them, and keeps only as many as fit in memory."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from protocol import Data, K
+
+# Libraries read these when they load. Settings meant for another program must not slow a peer down.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "GOMAXPROCS")
+FOREIGN = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "NVPL_BLAS_DEBUG_CPU_TYPE", "ADASTREAM_SIMD")
+
+
+def commands(names: list[str], binaries: dict[str, str]) -> dict[str, list[str]]:
+    """The command of each engine: a binary given for it, or else a peer that serve.py serves."""
+    serve = str(Path(__file__).with_name("serve.py"))
+    return {name: [binaries[name]] if name in binaries else [sys.executable, serve, name] for name in names}
+
+
+class Process:
+    """A running engine."""
+
+    def __init__(self, command: list[str], threads: int, log: Path) -> None:
+        env = {k: v for k, v in os.environ.items() if k not in FOREIGN} | {k: str(threads) for k in THREADS}
+        with log.open("ab") as errors:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=env)
+        self.log = log
+        self.found = tempfile.NamedTemporaryFile(suffix=".i32")
+        self.ready = self.read()
+
+    def read(self) -> dict[str, Any]:
+        """The next line that is an object: libraries write to standard output as they please."""
+        assert self.process.stdout
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        raise RuntimeError(f"the engine ended with status {self.process.wait()}: see {self.log}")
+
+    def search(self, setting: int, batched: bool, queries: int) -> tuple[float, float, npt.NDArray[np.int32]]:
+        """Seconds in the calls, cores kept busy meanwhile, and the ids found."""
+        assert self.process.stdin
+        before = self.cpu()
+        request = {"setting": setting, "batched": batched, "queries": queries, "out": self.found.name}
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        seconds = self.read()["seconds"]
+        cores = (self.cpu() - before) / seconds
+        return seconds, cores, np.fromfile(self.found.name, "<i4").reshape(queries, K)
+
+    def cpu(self) -> float:
+        """Seconds of processor time the engine's threads have used."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+    def stop(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+        self.found.close()
+
+
+class Pool:
+    """The engines by name. Those running hold no more than `memory` bytes of indexes together."""
+
+    def __init__(self, commands: dict[str, list[str]], data: Data, threads: int, memory: float) -> None:
+        self.commands, self.data, self.threads, self.memory = commands, data, threads, memory
+        self.running: dict[str, Process] = {}
+        self.ready: dict[str, dict[str, Any]] = {}
+        self.failed: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.running.values():
+            process.stop()
+
+    def start(self, name: str, threads: int) -> Process:
+        cache = self.data.dir / "cache" / name
+        cache.mkdir(parents=True, exist_ok=True)
+        arguments = ["--dir", str(self.data.dir), "--cache", str(cache), "--threads", str(self.threads)]
+        return Process(self.commands[name] + arguments, threads, cache.parent / f"{name}.log")
+
+    def build(self) -> list[str]:
+        """Has every engine build its index, one at a time, and end. Returns those that could."""
+        for name in self.commands:
+            print(f"building {name}", file=sys.stderr, flush=True)
+            try:
+                process = self.start(name, self.threads)
+            except (RuntimeError, OSError) as e:
+                self.failed[name] = str(e)
+                print(f"  left out: {e}", file=sys.stderr, flush=True)
+                continue
+            self.ready[name] = process.ready
+            process.stop()
+        return list(self.ready)
+
+    def get(self, name: str) -> Process:
+        """The engine, started on one thread unless it runs. The largest make room for it."""
+        if name not in self.running:
+            for other in sorted(self.running, key=self.size, reverse=True):
+                if self.size(name) + sum(map(self.size, self.running)) > self.memory:
+                    self.running.pop(other).stop()
+            self.running[name] = self.start(name, 1)
+        return self.running[name]
+
+    def size(self, name: str) -> float:
+        """Bytes of an engine's index."""
+        return self.ready[name]["bytes_per_vector"] * self.data.meta["n"]
