@@ -6,7 +6,7 @@ import (
 )
 
 // BlockRows is the number of rows in a block of 4-bit codes.
-const BlockRows = 64
+const BlockRows = 32
 
 // maxScanBlocks keeps a row index in the lower 16 bits of a hit, maxScanSubs keeps a sum of
 // bytes in the upper 16.
@@ -14,6 +14,10 @@ const (
 	maxScanBlocks = 1 << 16 / BlockRows
 	maxScanSubs   = 256
 )
+
+// BlockBytes returns the size of a block of codes of m sub-quantisers, which is that of an even
+// number of them.
+func BlockBytes(m int) int { return (m + m%2) * BlockRows / 2 }
 
 // Dot returns the inner product of a and b, which have the same length.
 func Dot(l Level, a, b []float32) float32 {
@@ -72,26 +76,42 @@ func Scores(l Level, p *Panels, row []float32, out []float32) {
 // ScanPQ4 scans rows of 4-bit product quantiser codes and appends those that score at least
 // threshold, in row order, to the front of out. It returns their number.
 //
-// A block holds 64 rows. Its sub-quantiser s < m occupies the 32 bytes from
-// codes[block*blockStride + 32*s]; byte i holds the code of row i in the low nibble and that
-// of row i+32 in the high one: FAISS "fast scan" with a block twice as tall, after André et
-// al., Cache locality is not enough, VLDB 2015. m may be smaller than blockStride/32: a query
+// A block holds 32 rows. Its sub-quantiser s < m occupies the 16 bytes from
+// codes[block*blockStride + 16*s]; byte i holds the code of row i in the low nibble and that
+// of row i+16 in the high one: the layout of FAISS "fast scan", after André et al., Cache
+// locality is not enough, VLDB 2015. m is even and may be smaller than blockStride/16: a query
 // may scan the shorter prefix of a ladder.
 //
-// lut holds m tables of 16 bytes, larger is better. The score of a row is the sum of
-// lut[16*s + code s], exact in 16 bits since m <= 256. A hit is score<<16 | row index. Only
-// rows below count <= nblocks*64 <= 65536 are reported. len(out) must be at least nblocks*64.
-func ScanPQ4(l Level, codes []byte, nblocks, blockStride, m int, lut []byte, count int, threshold uint16, out []uint32) int {
-	if uint(nblocks) > maxScanBlocks || uint(m) > maxScanSubs || uint(count) > uint(nblocks*BlockRows) {
+// lut holds m tables of 16 bytes, larger is better; the table of a sub-quantiser that is not to
+// count is zero. The score of a row is the sum of lut[16*s + code s], exact in 16 bits since
+// m <= 256. A hit is score<<16 | row index. Only rows below count <= nblocks*32 <= 65536 are
+// reported. len(out) must be at least nblocks*32.
+//
+// Ahead is what will be scanned next, if that is known, from its first block. Levels above
+// Generic prefetch it.
+func ScanPQ4(l Level, codes []byte, nblocks, blockStride, m int, lut []byte, count int, threshold uint16, ahead []byte, out []uint32) int {
+	if uint(nblocks) > maxScanBlocks || uint(m) > maxScanSubs || m%2 != 0 || uint(count) > uint(nblocks*BlockRows) {
 		panic("avx: ScanPQ4: nblocks, m or count out of range")
 	}
-	codes = window(codes, nblocks, blockStride, 32*m)
+	codes = window(codes, nblocks, blockStride, BlockBytes(m))
 	lut, out = lut[:16*m:len(lut)], out[:nblocks*BlockRows:len(out)]
 	switch l {
 	case AVX2:
-		return scanPQ4AVX2(codes, blockStride, m, lut, count, threshold, out)
+		return scanPQ4AVX2(codes, blockStride, m, lut, count, threshold, ahead, out)
 	default:
 		return scanPQ4Generic(codes, blockStride, m, lut, count, threshold, out)
+	}
+}
+
+// Above writes the i with float32(dots[i])*weight[i] >= threshold, ascending, to the front of
+// out. It returns their number. len(weight) and len(out) must be at least len(dots).
+func Above(l Level, dots []int32, weight []float32, threshold float32, out []uint32) int {
+	weight, out = weight[:len(dots):len(weight)], out[:len(dots):len(out)]
+	switch l {
+	case AVX2:
+		return aboveAVX2(dots, weight, threshold, out)
+	default:
+		return aboveGeneric(dots, weight, threshold, out)
 	}
 }
 

@@ -109,11 +109,34 @@ func scoresAVX2(p *Panels, row, out []float32) {
 	}
 }
 
-func scanPQ4AVX2(codes []byte, blockStride, m int, lut []byte, count int, threshold uint16, out []uint32) int {
+func scanPQ4AVX2(codes []byte, blockStride, m int, lut []byte, count int, threshold uint16, ahead []byte, out []uint32) int {
 	if count == 0 || m == 0 {
 		return scanPQ4Generic(codes, blockStride, m, lut, count, threshold, out)
 	}
-	return scanPQ4KernelAVX2(&codes[0], blockStride, m, &lut[0], count, threshold, &out[0])
+	next := &codes[0] // requested again it costs next to nothing
+	if len(ahead) > 0 {
+		next = &ahead[0]
+	}
+	return scanPQ4KernelAVX2(&codes[0], blockStride, m, &lut[0], count, threshold, next, &out[0])
+}
+
+func aboveAVX2(dots []int32, weight []float32, threshold float32, out []uint32) int {
+	found, whole := 0, len(dots)&^7
+	for start := 0; start < whole; {
+		n := min(callElements, whole-start)
+		some := aboveKernelAVX2(&dots[start], &weight[start], n, threshold, &out[found])
+		for i := range out[found : found+some] {
+			out[found+i] += uint32(start)
+		}
+		found, start = found+some, start+n
+	}
+	for i := whole; i < len(dots); i++ {
+		if float32(dots[i])*weight[i] >= threshold {
+			out[found] = uint32(i)
+			found++
+		}
+	}
+	return found
 }
 
 func dotI8AVX2(q []int16, rows []int8, stride int, out []int32) {

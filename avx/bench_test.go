@@ -110,17 +110,36 @@ func BenchmarkScores(b *testing.B) {
 	}
 }
 
+// BenchmarkAbove chooses from 8192 scores of which none, a tenth and all are found.
+func BenchmarkAbove(b *testing.B) {
+	const n = 8192
+	dots, weight, out := make([]int32, n), make([]float32, n), make([]uint32, n)
+	r := newRand()
+	for i := range dots {
+		dots[i], weight[i] = r.Int32N(1000), 1
+	}
+	for _, l := range Levels() {
+		for _, threshold := range []float32{1000, 900, 0} {
+			b.Run(fmt.Sprintf("%v/share=%v", l, 1-threshold/1000), func(b *testing.B) {
+				for b.Loop() {
+					Above(l, dots, weight, threshold, out)
+				}
+			})
+		}
+	}
+}
+
 // BenchmarkScanPQ4 scans 4096 rows of which none, some 1 % and all are hits.
 func BenchmarkScanPQ4(b *testing.B) {
 	r := newRand()
 	const nblocks = 64
 	for _, m := range []int{16, 32, 64} {
-		codes, lut := randomBytes[byte](r, nblocks*32*m), randomBytes[byte](r, 16*m)
+		codes, lut := randomBytes[byte](r, nblocks*16*m), randomBytes[byte](r, 16*m)
 		out := make([]uint32, nblocks*BlockRows)
-		all := ScanPQ4(Generic, codes, nblocks, 32*m, m, lut, len(out), 0, out)
+		all := ScanPQ4(Generic, codes, nblocks, 16*m, m, lut, len(out), 0, nil, out)
 		few := uint16(0)
 		for n := all; n > all/100; few += 8 {
-			n = ScanPQ4(Generic, codes, nblocks, 32*m, m, lut, all, few, out)
+			n = ScanPQ4(Generic, codes, nblocks, 16*m, m, lut, all, few, nil, out)
 		}
 		for _, c := range []struct {
 			name      string
@@ -130,7 +149,7 @@ func BenchmarkScanPQ4(b *testing.B) {
 				eachLevel(b, func(b *testing.B, l Level) {
 					b.SetBytes(int64(len(codes)))
 					for b.Loop() {
-						ScanPQ4(l, codes, nblocks, 32*m, m, lut, all, c.threshold, out)
+						ScanPQ4(l, codes, nblocks, 16*m, m, lut, all, c.threshold, nil, out)
 					}
 					reportRows(b, all)
 				})

@@ -29,13 +29,16 @@ func TestShortSlicesPanic(t *testing.T) {
 		"Assign n < 0":          func(l Level) { Assign(l, p, floats, -1, 0, int32s, floats) },
 		"Scores row":            func(l Level) { Scores(l, p, floats[:9], floats) },
 		"Scores out":            func(l Level) { Scores(l, p, floats, floats[:9]) },
-		"ScanPQ4 codes":         func(l Level) { ScanPQ4(l, codes[:95], 1, 96, 3, codes, 64, 0, uint32s) },
-		"ScanPQ4 lut":           func(l Level) { ScanPQ4(l, codes, 1, 96, 3, codes[:47], 64, 0, uint32s) },
-		"ScanPQ4 out":           func(l Level) { ScanPQ4(l, codes, 1, 96, 3, codes, 1, 0, uint32s[:63]) },
-		"ScanPQ4 count":         func(l Level) { ScanPQ4(l, codes, 1, 96, 3, codes, 65, 0, uint32s) },
-		"ScanPQ4 count < 0":     func(l Level) { ScanPQ4(l, codes, 1, 96, 3, codes, -1, 0, uint32s) },
-		"ScanPQ4 nblocks":       func(l Level) { ScanPQ4(l, codes, 1025, 0, 1, codes, 64, 0, make([]uint32, 1025*64)) },
-		"ScanPQ4 m":             func(l Level) { ScanPQ4(l, make([]byte, 32*257), 1, 0, 257, make([]byte, 16*257), 64, 0, uint32s) },
+		"ScanPQ4 codes":         func(l Level) { ScanPQ4(l, codes[:63], 1, 64, 4, codes, 32, 0, nil, uint32s) },
+		"ScanPQ4 lut":           func(l Level) { ScanPQ4(l, codes, 1, 64, 4, codes[:63], 32, 0, nil, uint32s) },
+		"ScanPQ4 out":           func(l Level) { ScanPQ4(l, codes, 1, 64, 4, codes, 1, 0, nil, uint32s[:31]) },
+		"ScanPQ4 count":         func(l Level) { ScanPQ4(l, codes, 1, 64, 4, codes, 33, 0, nil, uint32s) },
+		"ScanPQ4 count < 0":     func(l Level) { ScanPQ4(l, codes, 1, 64, 4, codes, -1, 0, nil, uint32s) },
+		"ScanPQ4 nblocks":       func(l Level) { ScanPQ4(l, codes, 2049, 0, 2, codes, 32, 0, nil, make([]uint32, 2049*32)) },
+		"ScanPQ4 m":             func(l Level) { ScanPQ4(l, make([]byte, 16*258), 1, 0, 258, make([]byte, 16*258), 32, 0, nil, uint32s) },
+		"ScanPQ4 odd m":         func(l Level) { ScanPQ4(l, codes, 1, 64, 3, codes, 32, 0, nil, uint32s) },
+		"Above weight":          func(l Level) { Above(l, make([]int32, 9), floats[:8], 0, uint32s) },
+		"Above out":             func(l Level) { Above(l, make([]int32, 9), floats[:9], 0, uint32s[:8]) },
 		"DotI8 rows":            func(l Level) { DotI8(l, words[:20], bytes[:99], 20, int32s[:5]) },
 		"DotI8At rows":          func(l Level) { DotI8At(l, words[:20], bytes[:99], 20, []uint32{0, 4}, int32s) },
 		"DotI8At out":           func(l Level) { DotI8At(l, words[:20], bytes, 20, uint32s[:5], int32s[:4]) },
@@ -66,7 +69,7 @@ func TestKernelsAllocateNothing(t *testing.T) {
 	rows, q := normals(r, n*dim), normals(r, dim)
 	floats, int32s := make([]float32, n*dim), make([]int32, n)
 	p := Pack(rows, k, dim, nil)
-	codes, lut, hits := randomBytes[byte](r, 2*32*8), randomBytes[byte](r, 16*8), make([]uint32, 128)
+	codes, lut, hits := randomBytes[byte](r, 4*16*8), randomBytes[byte](r, 16*8), make([]uint32, 128)
 	words, bytes, at := randomWords(r, dim), randomBytes[int8](r, n*dim), []uint32{7, 100, 3, 3, 9}
 	halves := make([]uint16, n*dim)
 	var sink float32
@@ -76,7 +79,8 @@ func TestKernelsAllocateNothing(t *testing.T) {
 		"DotRows":     func(l Level) { DotRows(l, q, rows, dim, floats[:n]) },
 		"Assign":      func(l Level) { Assign(l, p, rows, n, dim, int32s, floats) },
 		"Scores":      func(l Level) { Scores(l, p, q, floats) },
-		"ScanPQ4":     func(l Level) { ScanPQ4(l, codes, 2, 32*8, 8, lut, 100, 1000, hits) },
+		"ScanPQ4":     func(l Level) { ScanPQ4(l, codes, 4, 16*8, 8, lut, 100, 1000, codes, hits) },
+		"Above":       func(l Level) { Above(l, int32s, floats, 1, hits) },
 		"DotI8":       func(l Level) { DotI8(l, words, bytes, dim, int32s) },
 		"DotI8At":     func(l Level) { DotI8At(l, words, bytes, dim, at, int32s) },
 		"HalfToFloat": func(l Level) { HalfToFloat(l, floats, halves) },

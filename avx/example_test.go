@@ -29,8 +29,8 @@ func ExampleAssign() {
 	// Output: [1 0 2 1]
 }
 
-// One block of 64 rows with a single sub-quantiser. Row 5 has code 3 and row 40 code 9, the
-// others have code 0.
+// One block of 32 rows with two sub-quantisers, of which the first counts. Row 5 has code 3 and
+// row 20 code 9, the others have code 0.
 func ExampleScanPQ4() {
 	level, err := avx.Best()
 	if err != nil {
@@ -39,18 +39,18 @@ func ExampleScanPQ4() {
 	}
 	codes := make([]byte, 32)
 	codes[5] |= 3
-	codes[40-32] |= 9 << 4
-	lut := make([]byte, 16)
+	codes[20-16] |= 9 << 4
+	lut := make([]byte, 32)
 	lut[3], lut[9] = 100, 200
 
 	hits := make([]uint32, avx.BlockRows)
-	n := avx.ScanPQ4(level, codes, 1, 32, 1, lut, 64, 50, hits)
+	n := avx.ScanPQ4(level, codes, 1, 32, 2, lut, 32, 50, nil, hits)
 	for _, hit := range hits[:n] {
 		fmt.Printf("row %d scores %d\n", hit&0xffff, hit>>16)
 	}
 	// Output:
 	// row 5 scores 100
-	// row 40 scores 200
+	// row 20 scores 200
 }
 
 func ExampleQuantizeI8() {

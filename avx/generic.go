@@ -85,10 +85,10 @@ func scanPQ4Generic(codes []byte, blockStride, m int, lut []byte, count int, thr
 	var sums [BlockRows]uint32
 	for first := 0; first < count; first += BlockRows {
 		block := codes[first/BlockRows*blockStride:]
-		for i := 0; i < 32; i += 4 {
+		for i := 0; i < 16; i += 4 {
 			var a0, a1, a2, a3, b0, b1, b2, b3 uint32
 			for s := range m {
-				c := (*[4]byte)(block[32*s+i:])
+				c := (*[4]byte)(block[16*s+i:])
 				table := (*[16]byte)(lut[16*s:])
 				a0 += uint32(table[c[0]&15])
 				a1 += uint32(table[c[1]&15])
@@ -100,7 +100,7 @@ func scanPQ4Generic(codes []byte, blockStride, m int, lut []byte, count int, thr
 				b3 += uint32(table[c[3]>>4])
 			}
 			*(*[4]uint32)(sums[i:]) = [4]uint32{a0, a1, a2, a3}
-			*(*[4]uint32)(sums[32+i:]) = [4]uint32{b0, b1, b2, b3}
+			*(*[4]uint32)(sums[16+i:]) = [4]uint32{b0, b1, b2, b3}
 		}
 		for i, sum := range sums[:min(BlockRows, count-first)] {
 			if sum >= uint32(threshold) {
@@ -139,6 +139,17 @@ func dotI8AtGeneric(q []int16, rows []int8, stride int, at []uint32, out []int32
 	for i, r := range at {
 		out[i] = dotI8RowGeneric(q, rows[int(r)*stride:])
 	}
+}
+
+func aboveGeneric(dots []int32, weight []float32, threshold float32, out []uint32) int {
+	found := 0
+	for i, d := range dots {
+		if float32(d)*weight[i] >= threshold {
+			out[found] = uint32(i)
+			found++
+		}
+	}
+	return found
 }
 
 func halfToFloatGeneric(dst []float32, src []uint16) {

@@ -14,8 +14,8 @@ func scanSlow(codes []byte, blockStride, m int, lut []byte, count int, threshold
 	for row := range count {
 		sum := 0
 		for s := range m {
-			pair := codes[row/64*blockStride+32*s+row%32]
-			if row%64 < 32 {
+			pair := codes[row/32*blockStride+16*s+row%16]
+			if row%32 < 16 {
 				sum += int(lut[16*s+int(pair%16)])
 			} else {
 				sum += int(lut[16*s+int(pair/16)])
@@ -32,7 +32,7 @@ func checkScan(t *testing.T, l Level, m *memory, codes []byte, nblocks, blockStr
 	t.Helper()
 	codes, lut = put(m, 0, codes), put(m, 1, lut)
 	out := space[uint32](m, 2, nblocks*BlockRows)
-	n := ScanPQ4(l, codes, nblocks, blockStride, subs, lut, count, threshold, out)
+	n := ScanPQ4(l, codes, nblocks, blockStride, subs, lut, count, threshold, codes, out)
 	want := scanSlow(codes, blockStride, subs, lut, count, threshold)
 	if !slices.Equal(out[:n], want) {
 		t.Fatalf("nblocks=%d stride=%d m=%d count=%d threshold=%d: got %x, want %x", nblocks, blockStride, subs, count, threshold, out[:n], want)
@@ -43,13 +43,13 @@ func TestScanPQ4(t *testing.T) {
 	r := newRand()
 	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
 		for nblocks := range 4 {
-			for _, subs := range []int{0, 1, 2, 3, 4, 5, 16, 31, 32, 256} {
+			for _, subs := range []int{0, 2, 4, 6, 16, 30, 32, 64, 256} {
 				for _, gap := range []int{0, 1, 32} {
-					stride := 32*subs + gap
-					codes := randomBytes[byte](r, max(0, nblocks-1)*stride+32*subs)
+					stride := 16*subs + gap
+					codes := randomBytes[byte](r, max(0, nblocks-1)*stride+16*subs)
 					lut := randomBytes[byte](r, 16*subs)
 					mean := uint16(subs * 128)
-					for _, count := range []int{nblocks * 64, r.IntN(nblocks*64 + 1), max(0, nblocks*64-64), max(0, nblocks*64-63), max(0, nblocks*64-1)} {
+					for _, count := range []int{nblocks * 32, r.IntN(nblocks*32 + 1), max(0, nblocks*32-32), max(0, nblocks*32-31), max(0, nblocks*32-1)} {
 						for _, threshold := range []uint16{0, 1, mean, mean + mean/8, 65280, 65535} {
 							checkScan(t, l, m, codes, nblocks, stride, subs, lut, count, threshold)
 						}
@@ -64,10 +64,10 @@ func TestScanPQ4ReachesTheLargestSums(t *testing.T) {
 	r := newRand()
 	lut := slices.Repeat([]byte{255}, 16*256)
 	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
-		for subs := 250; subs <= 256; subs++ {
-			codes := randomBytes[byte](r, 2*32*subs)
+		for subs := 250; subs <= 256; subs += 2 {
+			codes := randomBytes[byte](r, 2*16*subs)
 			for _, threshold := range []int{255*subs - 1, 255 * subs, min(65535, 255*subs+1)} {
-				checkScan(t, l, m, codes, 2, 32*subs, subs, lut[:16*subs], 128, uint16(threshold))
+				checkScan(t, l, m, codes, 2, 16*subs, subs, lut[:16*subs], 64, uint16(threshold))
 			}
 		}
 	})
@@ -76,12 +76,12 @@ func TestScanPQ4ReachesTheLargestSums(t *testing.T) {
 // The largest scan: row indices fill 16 bits.
 func TestScanPQ4OfAllRows(t *testing.T) {
 	r := newRand()
-	codes, lut := randomBytes[byte](r, 1024*64), randomBytes[byte](r, 32)
+	codes, lut := randomBytes[byte](r, 2048*32), randomBytes[byte](r, 32)
 	out := make([]uint32, 1<<16)
 	for _, l := range Levels() {
 		for _, threshold := range []uint16{0, 300} {
-			n := ScanPQ4(l, codes, 1024, 64, 2, lut, 1<<16, threshold, out)
-			if want := scanSlow(codes, 64, 2, lut, 1<<16, threshold); !slices.Equal(out[:n], want) {
+			n := ScanPQ4(l, codes, 2048, 32, 2, lut, 1<<16, threshold, nil, out)
+			if want := scanSlow(codes, 32, 2, lut, 1<<16, threshold); !slices.Equal(out[:n], want) {
 				t.Errorf("%v threshold=%d: got %d hits, want %d, or other ones", l, threshold, n, len(want))
 			}
 		}
@@ -91,12 +91,61 @@ func TestScanPQ4OfAllRows(t *testing.T) {
 // A query may scan a shorter level of the codes of a longer one.
 func TestScanPQ4OfAPrefix(t *testing.T) {
 	r := newRand()
-	codes, lut := randomBytes[byte](r, 3*32*16), randomBytes[byte](r, 16*16)
+	codes, lut := randomBytes[byte](r, 3*16*16), randomBytes[byte](r, 16*16)
 	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
-		for subs := range 17 {
-			checkScan(t, l, m, codes, 3, 32*16, subs, lut[:16*subs], 180, uint16(subs*130))
+		for subs := 0; subs <= 16; subs += 2 {
+			checkScan(t, l, m, codes, 3, 16*16, subs, lut[:16*subs], 90, uint16(subs*130))
 		}
 	})
+}
+
+func aboveSlow(dots []int32, weight []float32, threshold float32) []uint32 {
+	var found []uint32
+	for i := range dots {
+		if x := float32(dots[i]) * weight[i]; x >= threshold {
+			found = append(found, uint32(i))
+		}
+	}
+	return found
+}
+
+func TestAbove(t *testing.T) {
+	r := newRand()
+	special := []float32{0, -1, float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), math.MaxFloat32}
+	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
+		for n := range 50 {
+			dots, weight := make([]int32, n), make([]float32, n)
+			for i := range dots {
+				dots[i], weight[i] = r.Int32()-1<<30, r.Float32()
+				if r.IntN(10) == 0 {
+					weight[i] = special[r.IntN(len(special))]
+				}
+			}
+			dots, weight = put(m, 0, dots), put(m, 1, weight)
+			out := space[uint32](m, 2, n)
+			for _, threshold := range append(special, 1<<28, -1<<28) {
+				got := out[:Above(l, dots, weight, threshold, out)]
+				if want := aboveSlow(dots, weight, threshold); !slices.Equal(got, want) {
+					t.Fatalf("n=%d threshold=%v: got %v, want %v", n, threshold, got, want)
+				}
+			}
+		}
+	})
+}
+
+// More than one call of the kernel takes.
+func TestAboveOfMany(t *testing.T) {
+	const n = 1<<18 + 1<<16 + 3
+	dots, weight, out := make([]int32, n), make([]float32, n), make([]uint32, n)
+	for i := range dots {
+		dots[i], weight[i] = int32(i%97), 1
+	}
+	for _, l := range Levels() {
+		got := out[:Above(l, dots, weight, 95, out)]
+		if want := aboveSlow(dots, weight, 95); !slices.Equal(got, want) {
+			t.Errorf("%v: %d found, want %d, or other ones", l, len(got), len(want))
+		}
+	}
 }
 
 func FuzzScanPQ4(f *testing.F) {
@@ -104,8 +153,8 @@ func FuzzScanPQ4(f *testing.F) {
 	f.Add(uint64(2), uint8(1), uint8(255), uint8(3), uint16(1), uint16(65535), uint8(0))
 	f.Fuzz(func(t *testing.T, seed uint64, blocks, subs, gap uint8, count, threshold uint16, top uint8) {
 		r := rand.New(rand.NewPCG(seed, 0))
-		nblocks, m := int(blocks)%8, int(subs)+1
-		stride := 32*m + int(gap)
+		nblocks, m := int(blocks)%8, int(subs)/2*2+2
+		stride := 16*m + int(gap)
 		codes := randomBytes[byte](r, nblocks*stride)
 		lut := randomBytes[byte](r, 16*m)
 		for i := range lut {
@@ -115,7 +164,7 @@ func FuzzScanPQ4(f *testing.F) {
 		want := scanSlow(codes, stride, m, lut, rows, threshold)
 		out := make([]uint32, nblocks*BlockRows)
 		for _, l := range Levels() {
-			if n := ScanPQ4(l, codes, nblocks, stride, m, lut, rows, threshold, out); !slices.Equal(out[:n], want) {
+			if n := ScanPQ4(l, codes, nblocks, stride, m, lut, rows, threshold, codes, out); !slices.Equal(out[:n], want) {
 				t.Errorf("%v: got %x, want %x", l, out[:n], want)
 			}
 		}

@@ -31,10 +31,15 @@ func assign1KernelAVX2(row *float32, panels *float32, bias *float32, dim int, np
 //go:noescape
 func scoresKernelAVX2(row *float32, panels *float32, bias *float32, dim int, npanels int, out *float32)
 
-// scanPQ4KernelAVX2 scans ceil(count/64) blocks; m and count are at least 1.
+// scanPQ4KernelAVX2 scans ceil(count/32) blocks; count is at least 1, m even and at least 2.
 //
 //go:noescape
-func scanPQ4KernelAVX2(codes *byte, blockStride int, m int, lut *byte, count int, threshold uint16, out *uint32) int
+func scanPQ4KernelAVX2(codes *byte, blockStride int, m int, lut *byte, count int, threshold uint16, ahead *byte, out *uint32) int
+
+// aboveKernelAVX2 lists the i < n with dots[i]*weight[i] >= threshold; n is a positive multiple of 8.
+//
+//go:noescape
+func aboveKernelAVX2(dots *int32, weight *float32, n int, threshold float32, out *uint32) int
 
 // dotI8KernelAVX2 writes the inner products of q and n rows, stride apart;
 // n is at least 1 and dim at least 16.

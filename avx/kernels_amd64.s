@@ -920,15 +920,16 @@ end1:
 	VZEROUPPER
 	RET
 
-// func scanPQ4KernelAVX2(codes *byte, blockStride int, m int, lut *byte, count int, threshold uint16, out *uint32) int
-// Requires: AVX, AVX2, BMI
-TEXT ·scanPQ4KernelAVX2(SB), NOSPLIT, $128-64
+// func scanPQ4KernelAVX2(codes *byte, blockStride int, m int, lut *byte, count int, threshold uint16, ahead *byte, out *uint32) int
+// Requires: AVX, AVX2, BMI, MMX+
+TEXT ·scanPQ4KernelAVX2(SB), NOSPLIT, $64-72
 	MOVQ         codes+0(FP), AX
 	MOVQ         lut+24(FP), DX
-	MOVQ         out+48(FP), BX
-	XORQ         SI, SI
-	MOVQ         m+16(FP), DI
-	SHLQ         $0x04, DI
+	MOVQ         out+56(FP), BX
+	MOVQ         ahead+48(FP), SI
+	XORQ         DI, DI
+	MOVQ         m+16(FP), R8
+	SHLQ         $0x04, R8
 	VPBROADCASTW threshold+40(FP), Y0
 	VMOVDQU      nibbles<>+0(SB), Y1
 	VMOVDQU      evenBytes<>+0(SB), Y2
@@ -939,126 +940,155 @@ block:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	XORQ   CX, CX
-	LEAQ   -16(DI), R8
+	LEAQ   -32(R8), R9
 
 by2:
-	CMPQ           CX, R8
-	JGE            rest
-	VBROADCASTI128 (DX)(CX*1), Y7
-	VMOVDQU        (AX)(CX*2), Y8
-	VPSRLW         $0x04, Y8, Y9
-	VPAND          Y1, Y8, Y8
-	VPSHUFB        Y8, Y7, Y8
-	VPADDW         Y8, Y3, Y3
-	VPSRLW         $0x08, Y8, Y8
-	VPADDW         Y8, Y4, Y4
-	VPAND          Y1, Y9, Y9
-	VPSHUFB        Y9, Y7, Y9
-	VPADDW         Y9, Y5, Y5
-	VPSRLW         $0x08, Y9, Y9
-	VPADDW         Y9, Y6, Y6
-	VBROADCASTI128 16(DX)(CX*1), Y7
-	VMOVDQU        32(AX)(CX*2), Y8
-	VPSRLW         $0x04, Y8, Y9
-	VPAND          Y1, Y8, Y8
-	VPSHUFB        Y8, Y7, Y8
-	VPADDW         Y8, Y3, Y3
-	VPSRLW         $0x08, Y8, Y8
-	VPADDW         Y8, Y4, Y4
-	VPAND          Y1, Y9, Y9
-	VPSHUFB        Y9, Y7, Y9
-	VPADDW         Y9, Y5, Y5
-	VPSRLW         $0x08, Y9, Y9
-	VPADDW         Y9, Y6, Y6
-	ADDQ           $0x20, CX
-	JMP            by2
+	CMPQ       CX, R9
+	JGE        rest
+	PREFETCHT0 (SI)(CX*1)
+	VMOVDQU    (DX)(CX*1), Y7
+	VMOVDQU    (AX)(CX*1), Y8
+	VPSRLW     $0x04, Y8, Y9
+	VPAND      Y1, Y8, Y8
+	VPSHUFB    Y8, Y7, Y8
+	VPADDW     Y8, Y3, Y3
+	VPSRLW     $0x08, Y8, Y8
+	VPADDW     Y8, Y4, Y4
+	VPAND      Y1, Y9, Y9
+	VPSHUFB    Y9, Y7, Y9
+	VPADDW     Y9, Y5, Y5
+	VPSRLW     $0x08, Y9, Y9
+	VPADDW     Y9, Y6, Y6
+	VMOVDQU    32(DX)(CX*1), Y7
+	VMOVDQU    32(AX)(CX*1), Y8
+	VPSRLW     $0x04, Y8, Y9
+	VPAND      Y1, Y8, Y8
+	VPSHUFB    Y8, Y7, Y8
+	VPADDW     Y8, Y3, Y3
+	VPSRLW     $0x08, Y8, Y8
+	VPADDW     Y8, Y4, Y4
+	VPAND      Y1, Y9, Y9
+	VPSHUFB    Y9, Y7, Y9
+	VPADDW     Y9, Y5, Y5
+	VPSRLW     $0x08, Y9, Y9
+	VPADDW     Y9, Y6, Y6
+	ADDQ       $0x40, CX
+	JMP        by2
 
 rest:
-	CMPQ           CX, DI
-	JGE            compare
-	VBROADCASTI128 (DX)(CX*1), Y7
-	VMOVDQU        (AX)(CX*2), Y8
-	VPSRLW         $0x04, Y8, Y9
-	VPAND          Y1, Y8, Y8
-	VPSHUFB        Y8, Y7, Y8
-	VPADDW         Y8, Y3, Y3
-	VPSRLW         $0x08, Y8, Y8
-	VPADDW         Y8, Y4, Y4
-	VPAND          Y1, Y9, Y9
-	VPSHUFB        Y9, Y7, Y9
-	VPADDW         Y9, Y5, Y5
-	VPSRLW         $0x08, Y9, Y9
-	VPADDW         Y9, Y6, Y6
+	CMPQ       CX, R8
+	JGE        compare
+	PREFETCHT0 (SI)(CX*1)
+	VMOVDQU    (DX)(CX*1), Y7
+	VMOVDQU    (AX)(CX*1), Y8
+	VPSRLW     $0x04, Y8, Y9
+	VPAND      Y1, Y8, Y8
+	VPSHUFB    Y8, Y7, Y8
+	VPADDW     Y8, Y3, Y3
+	VPSRLW     $0x08, Y8, Y8
+	VPADDW     Y8, Y4, Y4
+	VPAND      Y1, Y9, Y9
+	VPSHUFB    Y9, Y7, Y9
+	VPADDW     Y9, Y5, Y5
+	VPSRLW     $0x08, Y9, Y9
+	VPADDW     Y9, Y6, Y6
 
 compare:
-	VPSLLW    $0x08, Y4, Y7
-	VPSUBW    Y7, Y3, Y3
-	VPMAXUW   Y0, Y3, Y7
-	VPCMPEQW  Y3, Y7, Y7
-	VPMAXUW   Y0, Y4, Y8
-	VPCMPEQW  Y4, Y8, Y8
-	VPAND     Y2, Y7, Y7
-	VPANDN    Y8, Y2, Y8
-	VPOR      Y7, Y8, Y7
-	VPMOVMSKB Y7, CX
-	VPSLLW    $0x08, Y6, Y7
-	VPSUBW    Y7, Y5, Y5
-	VPMAXUW   Y0, Y5, Y7
-	VPCMPEQW  Y5, Y7, Y7
-	VPMAXUW   Y0, Y6, Y8
-	VPCMPEQW  Y6, Y8, Y8
-	VPAND     Y2, Y7, Y7
-	VPANDN    Y8, Y2, Y8
-	VPOR      Y7, Y8, Y7
-	VPMOVMSKB Y7, R8
-	SHLQ      $0x20, R8
-	ORQ       CX, R8
-	JZ        next
-	MOVQ      count+32(FP), CX
-	SUBQ      SI, CX
-	CMPQ      CX, $0x40
-	JGE       spill
-	MOVQ      $-1, R9
-	SHLQ      CL, R9
-	NOTQ      R9
-	ANDQ      R9, R8
-	JZ        next
+	VPERM2I128 $0x31, Y5, Y3, Y7
+	VPERM2I128 $0x20, Y5, Y3, Y3
+	VPADDW     Y7, Y3, Y3
+	VPERM2I128 $0x31, Y6, Y4, Y5
+	VPERM2I128 $0x20, Y6, Y4, Y4
+	VPADDW     Y5, Y4, Y4
+	VPSLLW     $0x08, Y4, Y5
+	VPSUBW     Y5, Y3, Y3
+	VPMAXUW    Y0, Y3, Y5
+	VPCMPEQW   Y3, Y5, Y5
+	VPMAXUW    Y0, Y4, Y6
+	VPCMPEQW   Y4, Y6, Y6
+	VPAND      Y2, Y5, Y5
+	VPANDN     Y6, Y2, Y6
+	VPOR       Y5, Y6, Y5
+	VPMOVMSKB  Y5, R9
+	TESTQ      R9, R9
+	JZ         next
+	MOVQ       count+32(FP), CX
+	SUBQ       DI, CX
+	CMPQ       CX, $0x20
+	JGE        spill
+	MOVQ       $-1, R10
+	SHLQ       CL, R10
+	NOTQ       R10
+	ANDQ       R10, R9
+	JZ         next
 
 spill:
-	VPUNPCKLWD   Y4, Y3, Y7
+	VPUNPCKLWD   Y4, Y3, Y5
 	VPUNPCKHWD   Y4, Y3, Y3
-	VMOVDQU      X7, (SP)
+	VMOVDQU      X5, (SP)
 	VMOVDQU      X3, 16(SP)
-	VEXTRACTI128 $0x01, Y7, 32(SP)
+	VEXTRACTI128 $0x01, Y5, 32(SP)
 	VEXTRACTI128 $0x01, Y3, 48(SP)
-	VPUNPCKLWD   Y6, Y5, Y3
-	VPUNPCKHWD   Y6, Y5, Y4
-	VMOVDQU      X3, 64(SP)
-	VMOVDQU      X4, 80(SP)
-	VEXTRACTI128 $0x01, Y3, 96(SP)
-	VEXTRACTI128 $0x01, Y4, 112(SP)
 	LEAQ         (SP), CX
 
 hit:
-	TZCNTQ  R8, R9
-	MOVWLZX (CX)(R9*2), R10
-	SHLL    $0x10, R10
-	ADDL    SI, R9
-	ORL     R9, R10
-	MOVL    R10, (BX)
+	TZCNTQ  R9, R10
+	MOVWLZX (CX)(R10*2), R11
+	SHLL    $0x10, R11
+	ADDL    DI, R10
+	ORL     R10, R11
+	MOVL    R11, (BX)
 	ADDQ    $0x04, BX
-	LEAQ    -1(R8), R9
-	ANDQ    R9, R8
+	LEAQ    -1(R9), R10
+	ANDQ    R10, R9
 	JNZ     hit
 
 next:
 	ADDQ blockStride+8(FP), AX
-	ADDQ $0x40, SI
-	CMPQ SI, count+32(FP)
+	ADDQ blockStride+8(FP), SI
+	ADDQ $0x20, DI
+	CMPQ DI, count+32(FP)
 	JLT  block
-	SUBQ out+48(FP), BX
+	SUBQ out+56(FP), BX
 	SHRQ $0x02, BX
-	MOVQ BX, ret+56(FP)
+	MOVQ BX, ret+64(FP)
+	VZEROUPPER
+	RET
+
+// func aboveKernelAVX2(dots *int32, weight *float32, n int, threshold float32, out *uint32) int
+// Requires: AVX, BMI
+TEXT ·aboveKernelAVX2(SB), NOSPLIT, $0-48
+	MOVQ         dots+0(FP), AX
+	MOVQ         weight+8(FP), CX
+	MOVQ         out+32(FP), DX
+	MOVQ         n+16(FP), BX
+	VBROADCASTSS threshold+24(FP), Y0
+	XORQ         SI, SI
+
+by8:
+	VCVTDQ2PS (AX)(SI*4), Y1
+	VMULPS    (CX)(SI*4), Y1, Y1
+	VCMPPS    $0x1d, Y0, Y1, Y1
+	VMOVMSKPS Y1, DI
+	TESTL     DI, DI
+	JZ        next
+
+hit:
+	TZCNTQ DI, R8
+	ADDL   SI, R8
+	MOVL   R8, (DX)
+	ADDQ   $0x04, DX
+	LEAQ   -1(DI), R8
+	ANDQ   R8, DI
+	JNZ    hit
+
+next:
+	ADDQ $0x08, SI
+	CMPQ SI, BX
+	JLT  by8
+	SUBQ out+32(FP), DX
+	SHRQ $0x02, DX
+	MOVQ DX, ret+40(FP)
 	VZEROUPPER
 	RET
 

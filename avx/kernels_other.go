@@ -17,8 +17,12 @@ func assignAVX2(p *Panels, rows []float32, n, stride int, best []int32, score []
 
 func scoresAVX2(p *Panels, row, out []float32) { scoresGeneric(p, row, out) }
 
-func scanPQ4AVX2(codes []byte, blockStride, m int, lut []byte, count int, threshold uint16, out []uint32) int {
+func scanPQ4AVX2(codes []byte, blockStride, m int, lut []byte, count int, threshold uint16, _ []byte, out []uint32) int {
 	return scanPQ4Generic(codes, blockStride, m, lut, count, threshold, out)
+}
+
+func aboveAVX2(dots []int32, weight []float32, threshold float32, out []uint32) int {
+	return aboveGeneric(dots, weight, threshold, out)
 }
 
 func dotI8AVX2(q []int16, rows []int8, stride int, out []int32) {

@@ -34,7 +34,7 @@ const (
 	StoredScale     = "scale"     // float32
 	StoredNorms     = "norms"     // fixed_size_list<float32>[levels]: length of each ladder prefix of the vector that is searched
 	StoredVector    = "vector"    // fixed_size_list<float16|float32>[D]: as given
-	StoredBlock     = "block"     // fixed_size_binary[32*M]: codes of up to 64 rows, see avx.ScanPQ4
+	StoredBlock     = "block"     // fixed_size_binary[16*M, M rounded up to even]: codes of up to 32 rows, see avx.ScanPQ4
 	StoredRows      = "rows"      // in codes: int32, rows in the block; in dead: binary, a roaring bitmap in its portable format
 	StoredPart      = "part"      // utf8: ID of a chunk or segment
 	AttributePrefix = "attr."
@@ -163,12 +163,12 @@ func (s *Spec) RowsSchema() *arrow.Schema {
 	return arrow.NewSchema(s.rowFields(), metadata(KindRows))
 }
 
-// CodesSchema is the schema of a chunk's codes: one row for each block of up to 64 rows of one list, in row order.
+// CodesSchema is the schema of a chunk's codes: one row for each block of up to 32 rows of one list, in row order.
 func CodesSchema(model string, m int) *arrow.Schema {
 	return arrow.NewSchema([]arrow.Field{
 		{Name: StoredList, Type: arrow.PrimitiveTypes.Int32},
 		{Name: StoredRows, Type: arrow.PrimitiveTypes.Int32},
-		{Name: StoredBlock, Type: &arrow.FixedSizeBinaryType{ByteWidth: 32 * m}},
+		{Name: StoredBlock, Type: &arrow.FixedSizeBinaryType{ByteWidth: 16 * (m + m%2)}},
 	}, metadata(KindCodes, MetaModel, model, MetaM, strconv.Itoa(m)))
 }
 

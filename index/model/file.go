@@ -14,6 +14,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/adastream/adastream/index/arrowfile"
+	"github.com/adastream/adastream/index/coarse"
+	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/index/opq"
 	"github.com/adastream/adastream/schemas"
 )
@@ -25,44 +27,77 @@ const (
 	metaDim         = "adastream.dim"
 	metaCoarseDims  = "adastream.coarse_dims"
 	metaNList       = "adastream.nlist"
+	metaGroups      = "adastream.groups"
 	metaBits        = "adastream.bits"
 	metaBlocks      = "adastream.blocks"
 	metaTrainedRows = "adastream.trained_rows"
 )
 
-// columns are the names of the columns, in order.
-var columns = [...]string{"coarse", "centroids", "rotation", "codebooks"}
+// Bounds of what a file may claim: all lists are fewer than 2^31.
+const (
+	maxGroups     = 1 << 15
+	maxGroupLists = 1<<16 - 1
+)
 
-// schema is the schema of a model's file.
-func (p *params) schema(blocks []int) *arrow.Schema {
+// columns are the names of the columns, in order.
+var columns = [...]string{"centroids", "rotation", "codebooks"}
+
+// header is what the metadata of a file says.
+type header struct {
+	metric      schemas.Metric
+	ladder      mrl.Ladder
+	coarseDims  int
+	groups      []int // lists of each group
+	blocks      []int // sub-quantisers of each block
+	trainedRows int64
+}
+
+func (p *params) header() *header {
+	h := &header{metric: p.metric, ladder: p.ladder, coarseDims: p.lists.Dims(), blocks: p.quantizer.Blocks(), trainedRows: p.trainedRows}
+	bounds := p.lists.Groups()
+	for i, end := range bounds[1:] {
+		h.groups = append(h.groups, int(end-bounds[i]))
+	}
+	return h
+}
+
+// schema is the schema of a file.
+func (h *header) schema() *arrow.Schema {
 	fields := make([]arrow.Field, len(columns))
 	for i, name := range columns {
 		fields[i] = arrow.Field{Name: name, Type: arrow.ListOfNonNullable(arrow.PrimitiveTypes.Float32)}
 	}
-	m, list := 0, make([]string, len(blocks))
-	for i, subs := range blocks {
-		m += subs
-		list[i] = strconv.Itoa(subs)
-	}
 	keys := []string{
-		schemas.MetaKind, schemas.MetaFormat, metaMetric, metaLadder, metaDim, metaCoarseDims, metaNList, schemas.MetaM, metaBits,
-		metaBlocks, metaTrainedRows,
+		schemas.MetaKind, schemas.MetaFormat, metaMetric, metaLadder, metaDim, metaCoarseDims, metaNList, metaGroups, schemas.MetaM,
+		metaBits, metaBlocks, metaTrainedRows,
 	}
+	nlist, groups := sumAndList(h.groups)
+	m, blocks := sumAndList(h.blocks)
 	values := []string{
-		schemas.KindModel, schemas.FileFormat, string(p.metric), p.ladder.String(), strconv.Itoa(p.ladder.Dim()),
-		strconv.Itoa(p.coarseDims), strconv.Itoa(p.nlist), strconv.Itoa(m), strconv.Itoa(opq.Bits),
-		strings.Join(list, ","), strconv.FormatInt(p.trainedRows, 10),
+		schemas.KindModel, schemas.FileFormat, string(h.metric), h.ladder.String(), strconv.Itoa(h.ladder.Dim()),
+		strconv.Itoa(h.coarseDims), strconv.Itoa(nlist), groups, strconv.Itoa(m), strconv.Itoa(opq.Bits), blocks,
+		strconv.FormatInt(h.trainedRows, 10),
 	}
 	metadata := arrow.NewMetadata(keys, values)
 	return arrow.NewSchema(fields, &metadata)
 }
 
+// sumAndList returns the sum of numbers, and them with commas between.
+func sumAndList(numbers []int) (sum int, list string) {
+	texts := make([]string, len(numbers))
+	for i, n := range numbers {
+		sum += n
+		texts[i] = strconv.Itoa(n)
+	}
+	return sum, strings.Join(texts, ",")
+}
+
 // encode writes the file.
 func (p *params) encode() ([]byte, error) {
-	schema := p.schema(p.quantizer.Blocks())
+	schema := p.header().schema()
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 	defer b.Release()
-	for i, values := range [][]float32{p.coarse, p.centroids, p.quantizer.Rotation(), p.quantizer.Codebooks()} {
+	for i, values := range [][]float32{p.lists.Centroids(), p.quantizer.Rotation(), p.quantizer.Codebooks()} {
 		list := b.Field(i).(*array.ListBuilder)
 		list.Append(true)
 		list.ValueBuilder().(*array.Float32Builder).AppendValues(values, nil)
@@ -106,11 +141,11 @@ func decode(data []byte) (*params, error) {
 		return nil, err
 	}
 	defer r.Close()
-	p, blocks, err := parseMetadata(r.Schema().Metadata())
+	h, err := parseMetadata(r.Schema().Metadata())
 	if err != nil {
 		return nil, err
 	}
-	if want := p.schema(blocks); !r.Schema().Equal(want) || !r.Schema().Metadata().Equal(want.Metadata()) {
+	if want := h.schema(); !r.Schema().Equal(want) || !r.Schema().Metadata().Equal(want.Metadata()) {
 		return nil, fmt.Errorf("schema %v, allowed: %v", r.Schema(), want)
 	}
 	if r.NumRecords() != 1 || r.NumDictionaries() != 0 {
@@ -127,19 +162,22 @@ func decode(data []byte) (*params, error) {
 			return nil, fmt.Errorf("column %s: %w", name, err)
 		}
 	}
-	if p.quantizer, err = opq.New(p.ladder, blocks, values[2], values[3]); err != nil {
+	p := &params{metric: h.metric, ladder: h.ladder, trainedRows: h.trainedRows}
+	if p.lists, err = coarse.New(h.metric, values[0], h.ladder.Dim(), h.coarseDims, h.bounds()); err != nil {
 		return nil, err
 	}
-	p.coarse, p.centroids = values[0], values[1]
-	if !holds(p.coarse, p.nlist, p.coarseDims) || !holds(p.centroids, p.nlist, p.ladder.Dim()) {
-		return nil, fmt.Errorf("%d and %d values of coarse and full centroids, allowed: %d lists of %d and %d",
-			len(p.coarse), len(p.centroids), p.nlist, p.coarseDims, p.ladder.Dim())
-	}
-	return p, nil
+	p.quantizer, err = opq.New(h.ladder, h.blocks, values[1], values[2])
+	return p, err
 }
 
-// holds reports whether there are n rows of dim values.
-func holds(values []float32, n, dim int) bool { return len(values)%dim == 0 && len(values)/dim == n }
+// bounds are the groups as package coarse wants them.
+func (h *header) bounds() []int32 {
+	bounds := make([]int32, 1, len(h.groups)+1)
+	for i, n := range h.groups {
+		bounds = append(bounds, bounds[i]+int32(n))
+	}
+	return bounds
+}
 
 // floats copies the values of column i, which must be one list of finite numbers.
 func floats(batch arrow.RecordBatch, i int) ([]float32, error) {
@@ -167,34 +205,34 @@ func floats(batch arrow.RecordBatch, i int) ([]float32, error) {
 	return values, nil
 }
 
-// parseMetadata reads the parameters and the number of sub-quantisers of each block. Whether they are written as they
-// should be, and the keys that follow from others, are left to a comparison with the schema that they imply.
-func parseMetadata(md arrow.Metadata) (p *params, blocks []int, err error) {
-	p = &params{}
+// parseMetadata reads a header. Whether it is written as it should be, and the keys that follow from others, are left to a
+// comparison with the schema that it implies.
+func parseMetadata(md arrow.Metadata) (*header, error) {
 	value := func(key string) string {
 		v, _ := md.GetValue(key)
 		return v
 	}
-	p.metric = schemas.Metric(value(metaMetric))
-	if p.metric != schemas.Cosine && p.metric != schemas.InnerProduct {
-		return nil, nil, fmt.Errorf("%s: %q, allowed: %s, %s", metaMetric, p.metric, schemas.Cosine, schemas.InnerProduct)
+	h := &header{metric: schemas.Metric(value(metaMetric))}
+	if h.metric != schemas.Cosine && h.metric != schemas.InnerProduct {
+		return nil, fmt.Errorf("%s: %q, allowed: %s, %s", metaMetric, h.metric, schemas.Cosine, schemas.InnerProduct)
 	}
-	if p.ladder, err = numbers(value(metaLadder), schemas.MaxLevels, schemas.MaxDim); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", metaLadder, err)
+	var err error
+	if h.ladder, err = numbers(value(metaLadder), schemas.MaxLevels, schemas.MaxDim); err != nil {
+		return nil, fmt.Errorf("%s: %w", metaLadder, err)
 	}
-	if blocks, err = numbers(value(metaBlocks), schemas.MaxDim, opq.MaxSubs); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", metaBlocks, err)
+	if h.groups, err = numbers(value(metaGroups), maxGroups, maxGroupLists); err != nil {
+		return nil, fmt.Errorf("%s: %w", metaGroups, err)
 	}
-	if p.coarseDims, err = strconv.Atoi(value(metaCoarseDims)); err != nil || !p.ladder.Has(p.coarseDims) {
-		return nil, nil, fmt.Errorf("%s: %q, allowed: %s", metaCoarseDims, value(metaCoarseDims), p.ladder)
+	if h.blocks, err = numbers(value(metaBlocks), schemas.MaxDim, opq.MaxSubs); err != nil {
+		return nil, fmt.Errorf("%s: %w", metaBlocks, err)
 	}
-	if p.nlist, err = strconv.Atoi(value(metaNList)); err != nil || p.nlist < 1 || p.nlist > math.MaxInt32 {
-		return nil, nil, fmt.Errorf("%s: %q, allowed: 1 to %d", metaNList, value(metaNList), math.MaxInt32)
+	if h.coarseDims, err = strconv.Atoi(value(metaCoarseDims)); err != nil || !h.ladder.Has(h.coarseDims) {
+		return nil, fmt.Errorf("%s: %q, allowed: %s", metaCoarseDims, value(metaCoarseDims), h.ladder)
 	}
-	if p.trainedRows, err = strconv.ParseInt(value(metaTrainedRows), 10, 64); err != nil || p.trainedRows < 0 {
-		return nil, nil, fmt.Errorf("%s: %q, allowed: 0 or more", metaTrainedRows, value(metaTrainedRows))
+	if h.trainedRows, err = strconv.ParseInt(value(metaTrainedRows), 10, 64); err != nil || h.trainedRows < 0 {
+		return nil, fmt.Errorf("%s: %q, allowed: 0 or more", metaTrainedRows, value(metaTrainedRows))
 	}
-	return p, blocks, nil
+	return h, nil
 }
 
 // numbers reads a list of 1 to length numbers from 0 to largest, with commas between.

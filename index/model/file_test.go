@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/schemas"
 )
@@ -32,6 +34,7 @@ func smallKeys() [][2]string {
 		{"adastream.dim", "8"},
 		{"adastream.coarse_dims", "4"},
 		{"adastream.nlist", "2"},
+		{"adastream.groups", "1,1"},
 		{"adastream.m", "2"},
 		{"adastream.bits", "4"},
 		{"adastream.blocks", "1,1"},
@@ -45,7 +48,6 @@ func smallColumns() [][]float32 {
 		books[i] = float32(i%64/4) / 8 * float32(1-i/64*2) // codeword c is c/8 in all dimensions, negative in the second level
 	}
 	return [][]float32{
-		{1, 0, 0, 0, 0, 1, 0, 0},
 		{1, 0, 0, 0, 0.5, 0, 0, 0, 0, 1, 0, 0, 0, 0.5, 0, 0},
 		{0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1},
 		books,
@@ -87,7 +89,7 @@ func file(t testing.TB, keys [][2]string, names []string, columns [][]float32, r
 	return out.Bytes()
 }
 
-func names() []string { return []string{"coarse", "centroids", "rotation", "codebooks"} }
+func names() []string { return []string{"centroids", "rotation", "codebooks"} }
 
 // column reads a column of a model's file.
 func column(t testing.TB, data []byte, i int) []float32 {
@@ -106,7 +108,7 @@ func column(t testing.TB, data []byte, i int) []float32 {
 }
 
 func TestGolden(t *testing.T) {
-	const id = "dd19102d8140b03e43e80da10eff58634edeb927be39025a70928e4c3862588f"
+	const id = "b892f4b57b619b7801f5d0a44b765bf992cf6564c77cb4a8fdf108448f726613"
 	path := filepath.Join("testdata", "model.arrow")
 	if *update {
 		if err := os.WriteFile(path, file(t, smallKeys(), names(), smallColumns(), 1), 0o644); err != nil {
@@ -142,8 +144,11 @@ func TestGolden(t *testing.T) {
 		if lists[0] != 1 || codes[0] != 0x53 {
 			t.Errorf("%s: list %d, code %#x", level, lists[0], codes[0])
 		}
-		probes := m.Probe(level, []float32{2, 3, 0, 0, 0, 4, 0, 0}, 2, s)
-		if want := []model.Probe{{List: 1, Base: 5}, {List: 0, Base: 2}}; !slices.Equal(probes, want) {
+		probes := m.Probe(level, []int16{200, 300, 0, 0, 0, 400, 0, 0}, 0.01, 2, s)
+		for i := range probes { // centroids are rounded to a 127th of their largest value
+			probes[i].Base = float32(math.Round(float64(probes[i].Base)*20) / 20)
+		}
+		if want := []coarse.Probe{{List: 1, Base: 5}, {List: 0, Base: 2}}; !slices.Equal(probes, want) {
 			t.Errorf("%s: probes %v, want %v", level, probes, want)
 		}
 	}
@@ -161,7 +166,7 @@ func TestTrainWritesTheFormat(t *testing.T) {
 	if m.Subs(4) == 2 {
 		blocks = "2,1"
 	}
-	for i, v := range []string{"model", "1", "cosine", "4,16", "16", "4", "5", "3", "4", blocks, "300"} {
+	for i, v := range []string{"model", "1", "cosine", "4,16", "16", "4", "5", "5", "3", "4", blocks, "300"} {
 		keys[i][1] = v
 	}
 	if !bytes.Equal(m.Bytes(), file(t, keys, names(), columns, 1)) {
@@ -201,24 +206,26 @@ func TestParseRefuses(t *testing.T) {
 		"coarse dims":        file(t, key(5, "5"), names(), smallColumns(), 1),
 		"nlist":              file(t, key(6, "3"), names(), smallColumns(), 1),
 		"huge nlist":         file(t, key(6, "2147483647"), names(), smallColumns(), 1),
-		"m":                  file(t, key(7, "3"), names(), smallColumns(), 1),
-		"bits":               file(t, key(8, "8"), names(), smallColumns(), 1),
-		"blocks":             file(t, key(9, "2,0"), names(), smallColumns(), 1),
-		"too many blocks":    file(t, key(9, "1,1,0"), names(), smallColumns(), 1),
-		"negative rows":      file(t, key(10, "-1"), names(), smallColumns(), 1),
+		"groups":             file(t, key(7, "2,1"), names(), smallColumns(), 1),
+		"an empty group":     file(t, key(7, "2,0"), names(), smallColumns(), 1),
+		"no groups":          file(t, key(7, ""), names(), smallColumns(), 1),
+		"m":                  file(t, key(8, "3"), names(), smallColumns(), 1),
+		"bits":               file(t, key(9, "8"), names(), smallColumns(), 1),
+		"blocks":             file(t, key(10, "2,0"), names(), smallColumns(), 1),
+		"too many blocks":    file(t, key(10, "1,1,0"), names(), smallColumns(), 1),
+		"negative rows":      file(t, key(11, "-1"), names(), smallColumns(), 1),
 		"a key more":         file(t, append(smallKeys(), [2]string{"x", "y"}), names(), smallColumns(), 1),
 		"a key less":         file(t, smallKeys()[1:], names(), smallColumns(), 1),
-		"column name":        file(t, smallKeys(), []string{"coarse", "centroids", "rotation", "books"}, smallColumns(), 1),
-		"a column less":      file(t, smallKeys(), names()[:3], smallColumns()[:3], 1),
+		"column name":        file(t, smallKeys(), []string{"centroids", "rotation", "books"}, smallColumns(), 1),
+		"a column less":      file(t, smallKeys(), names()[:2], smallColumns()[:2], 1),
 		"no rows":            file(t, smallKeys(), names(), smallColumns(), 0),
 		"two rows":           file(t, smallKeys(), names(), smallColumns(), 2),
-		"coarse too short":   file(t, smallKeys(), names(), columns(0, shorter), 1),
-		"centroids too long": file(t, smallKeys(), names(), columns(1, longer), 1),
-		"rotation too short": file(t, smallKeys(), names(), columns(2, shorter), 1),
-		"codebooks too long": file(t, smallKeys(), names(), columns(3, longer), 1),
-		"coarse is NaN":      file(t, smallKeys(), names(), columns(0, nan), 1),
-		"rotation is NaN":    file(t, smallKeys(), names(), columns(2, nan), 1),
-		"no rotation":        file(t, smallKeys(), names(), columns(2, func(x []float32) []float32 { clear(x); return x }), 1),
+		"centroids too long": file(t, smallKeys(), names(), columns(0, longer), 1),
+		"rotation too short": file(t, smallKeys(), names(), columns(1, shorter), 1),
+		"codebooks too long": file(t, smallKeys(), names(), columns(2, longer), 1),
+		"centroids are NaN":  file(t, smallKeys(), names(), columns(0, nan), 1),
+		"rotation is NaN":    file(t, smallKeys(), names(), columns(1, nan), 1),
+		"no rotation":        file(t, smallKeys(), names(), columns(1, func(x []float32) []float32 { clear(x); return x }), 1),
 		"compressed":         file(t, smallKeys(), names(), smallColumns(), 1, ipc.WithZstd()),
 	}
 	good := file(t, smallKeys(), names(), smallColumns(), 1)
@@ -264,7 +271,7 @@ func tryParse(t *testing.T, data []byte) {
 	lists, codes := make([]int32, 1), make([]byte, m.CodeBytes())
 	m.Assign(avx.Generic, x, 1, lists, s)
 	m.Encode(avx.Generic, x, 1, lists, codes, s)
-	m.Probe(avx.Generic, x, m.NList(), s)
+	m.Probe(avx.Generic, make([]int16, m.Dim()), 1, m.NList(), s)
 	m.LUT(avx.Generic, x, m.Dim(), s)
 }
 

@@ -5,19 +5,15 @@
 // The searched vector of a row is its vector scaled to unit length under cosine, and as given under ip. Vectors and
 // queries here are searched vectors, see [Model.Prepare].
 //
-// Centroids exist twice. The coarse ones have CoarseDims dimensions, a level of the ladder, and decide which list a
-// vector belongs to and which lists a query probes: by inner product with unit centroids under cosine, by Euclidean
-// distance for vectors and inner product for queries under ip. The full-width ones are the plain means of the searched
-// vectors of each list - not scaled to unit length, since what they are for is that residuals are small and have mean
-// zero. With residual r = x - centroid, <q,x> = <q,centroid> + <q,r>: the first is [Probe].Base, the second is what
+// Package coarse tells which list a vector belongs to and which lists a query probes, by the first CoarseDims dimensions.
+// With residual r = x - centroid, <q,x> = <q,centroid> + <q,r>: the first is Base of a [coarse.Probe], the second is what
 // codes and [opq.LUT] approximate.
 //
 // # File format
 //
 // A model is an Arrow IPC file (version 5 of the metadata, little-endian, not compressed) of one record batch with one
-// row, four columns and no nulls:
+// row, three columns and no nulls:
 //
-//	coarse     list<float32 not null> not null   [nlist][coarse_dims] row-major
 //	centroids  list<float32 not null> not null   [nlist][D] row-major
 //	rotation   list<float32 not null> not null   the matrices of opq.Quantizer.Rotation, one after the other
 //	codebooks  list<float32 not null> not null   the codewords of opq.Quantizer.Codebooks, one after the other
@@ -30,7 +26,8 @@
 //	adastream.ladder        the widths with commas between, "64,128,256"
 //	adastream.dim           D, the last width of the ladder
 //	adastream.coarse_dims   a width of the ladder
-//	adastream.nlist         number of lists, at least 1
+//	adastream.nlist         number of lists, the sum of adastream.groups
+//	adastream.groups        consecutive lists of each group, see package coarse, with commas between, each at least 1
 //	adastream.m             number of sub-quantisers, the sum of adastream.blocks
 //	adastream.bits          "4", of the code of a sub-quantiser
 //	adastream.blocks        sub-quantisers of each block, see opq.Quantizer.Blocks, with commas between
@@ -46,6 +43,7 @@ import (
 	"math"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/index/opq"
 	"github.com/adastream/adastream/schemas"
@@ -53,67 +51,24 @@ import (
 
 // Model is immutable and safe for concurrent use; a [Scratch] is not.
 type Model struct {
-	id          string
-	data        []byte
-	metric      schemas.Metric
-	ladder      mrl.Ladder
-	coarseDims  int
-	nlist       int
-	trainedRows int64
-
-	coarse    []float32 // [nlist][coarseDims]
-	centroids []float32 // [nlist][D]
-	quantizer *opq.Quantizer
-
-	assign *avx.Panels // coarse centroids; the best score is that of a vector's list
-	probe  *avx.Panels // the same, scored by inner product alone; assign itself under cosine
-}
-
-// Probe is a list to search, and what its centroid contributes to the score of each of its rows.
-type Probe struct {
-	List int32
-	Base float32 // <query, full-width centroid>
+	params
+	id   string
+	data []byte
 }
 
 // params are the parts of a model.
 type params struct {
 	metric      schemas.Metric
 	ladder      mrl.Ladder
-	coarseDims  int
-	nlist       int
 	trainedRows int64
-	coarse      []float32
-	centroids   []float32
+	lists       *coarse.Quantizer
 	quantizer   *opq.Quantizer
 }
 
 // newModel makes a model of parts that fit, and of their encoded form.
 func newModel(p params, data []byte) *Model {
-	m := &Model{
-		data: data, metric: p.metric, ladder: p.ladder, coarseDims: p.coarseDims, nlist: p.nlist,
-		trainedRows: p.trainedRows, coarse: p.coarse, centroids: p.centroids, quantizer: p.quantizer,
-	}
 	sum := sha256.Sum256(data)
-	m.id = hex.EncodeToString(sum[:])
-	m.probe = avx.Pack(p.coarse, p.nlist, p.coarseDims, nil)
-	m.assign = m.probe
-	if p.metric != spherical {
-		m.assign = packAssign(p.metric, p.coarse, p.nlist, p.coarseDims)
-	}
-	return m
-}
-
-// packAssign returns panels on which the best score is that of the list that a vector belongs to: the largest inner
-// product with unit centroids, or the smallest distance.
-func packAssign(metric schemas.Metric, centroids []float32, n, dim int) *avx.Panels {
-	if metric == spherical {
-		return avx.Pack(centroids, n, dim, nil)
-	}
-	bias := make([]float32, n)
-	for j := range bias {
-		bias[j] = -avx.SumSquares(avx.Generic, centroids[j*dim:][:dim]) / 2
-	}
-	return avx.Pack(centroids, n, dim, bias)
+	return &Model{params: p, id: hex.EncodeToString(sum[:]), data: data}
 }
 
 // ID returns the lower-case hex of the sha256 of Bytes.
@@ -132,10 +87,10 @@ func (m *Model) Ladder() mrl.Ladder { return m.ladder }
 func (m *Model) Dim() int { return m.ladder.Dim() }
 
 // CoarseDims returns the width that lists are chosen by.
-func (m *Model) CoarseDims() int { return m.coarseDims }
+func (m *Model) CoarseDims() int { return m.lists.Dims() }
 
 // NList returns the number of lists.
-func (m *Model) NList() int { return m.nlist }
+func (m *Model) NList() int { return m.lists.NList() }
 
 // M returns the number of sub-quantisers of a code.
 func (m *Model) M() int { return m.quantizer.M() }
@@ -150,15 +105,13 @@ func (m *Model) Subs(dims int) int { return m.quantizer.Subs(dims) }
 func (m *Model) TrainedRows() int64 { return m.trainedRows }
 
 // Centroid returns the full-width centroid of a list. It must not be changed.
-func (m *Model) Centroid(list int) []float32 { return m.centroids[list*m.Dim():][:m.Dim()] }
+func (m *Model) Centroid(list int) []float32 { return m.lists.Centroid(list) }
 
 // Scratch is working memory of one goroutine, for any number of models. It grows to the largest need once.
 type Scratch struct {
-	score     []float32
-	keys      []uint64
-	probes    []Probe
 	residuals []float32
 	lut       opq.LUT
+	coarse    coarse.Scratch
 	opq       opq.Scratch
 }
 
@@ -194,8 +147,7 @@ func (m *Model) Prepare(level avx.Level, dst, src []float32) bool {
 
 // Assign sets lists[i] to the list of each of n vectors [n][Dim()]. It does not depend on a vector's neighbours.
 func (m *Model) Assign(level avx.Level, vectors []float32, n int, lists []int32, s *Scratch) {
-	s.score = grow(s.score, n)
-	avx.Assign(level, m.assign, vectors, n, m.Dim(), lists, s.score)
+	m.lists.Assign(level, vectors, n, lists, &s.coarse)
 }
 
 // Encode writes the codes of n vectors [n][Dim()], which belong to lists, to codes [n][CodeBytes()].
@@ -221,20 +173,10 @@ func (m *Model) residuals(vectors []float32, lists []int32, dst []float32) {
 	}
 }
 
-// Probe returns the nprobe lists, or all if there are fewer, whose coarse centroids have the largest inner product with
-// the query's prefix, best first, equal ones in the order of lists. The query has Dim() finite values. The result is
-// valid until the next Probe with s.
-func (m *Model) Probe(level avx.Level, query []float32, nprobe int, s *Scratch) []Probe {
-	nprobe = max(0, min(nprobe, m.nlist))
-	s.score = grow(s.score, m.nlist)
-	avx.Scores(level, m.probe, query, s.score)
-	s.keys = grow(s.keys, 2*nprobe)
-	s.probes = grow(s.probes, nprobe)
-	for i, key := range best(s.score, nprobe, s.keys) {
-		list := keyList(key)
-		s.probes[i] = Probe{List: list, Base: avx.Dot(level, query, m.Centroid(int(list)))}
-	}
-	return s.probes
+// Probe returns the lists that a query should probe, see [coarse.Quantizer.Probe]. The query is scale times Dim() values of
+// int16. The result is valid until the next Probe with s.
+func (m *Model) Probe(level avx.Level, query []int16, scale float64, nprobe int, s *Scratch) []coarse.Probe {
+	return m.lists.Probe(level, query, scale, nprobe, &s.coarse)
 }
 
 // LUT returns the query's lookup table over the first dims dimensions, a level of the ladder. The query has Dim() finite
@@ -247,5 +189,5 @@ func (m *Model) LUT(level avx.Level, query []float32, dims int, s *Scratch) *opq
 // String describes the model for logs.
 func (m *Model) String() string {
 	return fmt.Sprintf("model %.12s (%s, ladder %s, %d lists on %d dimensions, codes of %d x %d bits)",
-		m.id, m.metric, m.ladder, m.nlist, m.coarseDims, m.M(), opq.Bits)
+		m.id, m.metric, m.ladder, m.NList(), m.CoarseDims(), m.M(), opq.Bits)
 }

@@ -67,7 +67,8 @@ func ExampleTrain() {
 
 	query, scratch := make([]float32, 32), model.NewScratch()
 	if m.Prepare(avx.Generic, query, sample[:32]) {
-		probes := m.Probe(avx.Generic, query, 4, scratch)
+		values := make([]int16, 32)
+		probes := m.Probe(avx.Generic, values, mrl.QuantizeQuery(values, query), 4, scratch)
 		lut := m.LUT(avx.Generic, query, 32, scratch)
 		fmt.Println(len(probes), "lists to scan with", lut.Subs, "sub-quantisers")
 	}
@@ -87,115 +88,18 @@ func TestDefaultNList(t *testing.T) {
 		{511, 511, 15},
 		{512, 512, 16},
 		{1000, 1000, 16},
-		{10_000, 10_000, 304},
-		{65_000, 65_000, 1008},
-		{1_000_000, 1_000_000, 4000},
+		{20_000, 20_000, 624},
+		{65_000, 65_000, 2016},
+		{472_754, 472_754, 8240},
+		{1_000_000, 1_000_000, 12000},
 		{1_000_000, 64_000, 2000},
 		{1 << 40, 1 << 20, 32768},
-		{4, 1 << 20, 16},
+		{4, 1 << 20, 1},
+		{-1, 0, 1},
 	}
 	for _, tt := range tests {
 		if got := model.DefaultNList(tt.total, tt.n); got != tt.want {
 			t.Errorf("%d rows, sample of %d: %d lists, want %d", tt.total, tt.n, got, tt.want)
-		}
-	}
-}
-
-// A list is the nearest by the metric, and the model says so alike on all kernels.
-func TestAssign(t *testing.T) {
-	for _, metric := range []schemas.Metric{schemas.Cosine, schemas.InnerProduct} {
-		s := spec(metric, 8, 16, 32)
-		m, x := train(t, s, 1500, model.Options{CoarseDims: 16})
-		coarse := coarse(t, m)
-		for _, level := range avx.Levels() {
-			lists := make([]int32, 1500)
-			m.Assign(level, x, 1500, lists, model.NewScratch())
-			for i, list := range lists {
-				score := func(j int) float64 {
-					c, sum := coarse[j*16:][:16], 0.0
-					for d, v := range c {
-						if metric == schemas.Cosine {
-							sum += float64(v) * float64(x[i*32+d])
-						} else {
-							sum -= float64(v-x[i*32+d]) * float64(v-x[i*32+d])
-						}
-					}
-					return sum
-				}
-				for j := range m.NList() {
-					if score(j) > score(int(list))+1e-5 {
-						t.Fatalf("%s, %s: row %d is in list %d, list %d is nearer", metric, level, i, list, j)
-					}
-				}
-			}
-		}
-	}
-}
-
-// coarse reads the coarse centroids from the file.
-func coarse(t *testing.T, m *model.Model) []float32 {
-	t.Helper()
-	return column(t, m.Bytes(), 0)
-}
-
-func TestProbeIsBruteForce(t *testing.T) {
-	for _, metric := range []schemas.Metric{schemas.Cosine, schemas.InnerProduct} {
-		s := spec(metric, 16, 32)
-		m, x := train(t, s, 3000, model.Options{CoarseDims: 16, NList: 150})
-		coarse := coarse(t, m)
-		scratch := model.NewScratch()
-		for _, level := range avx.Levels() {
-			for i := range 50 {
-				query := x[i*32:][:32]
-				scores := make([]float32, m.NList())
-				avx.Scores(level, avx.Pack(coarse, m.NList(), 16, nil), query, scores)
-				want := make([]int, m.NList())
-				for j := range want {
-					want[j] = j
-				}
-				slices.SortStableFunc(want, func(a, b int) int { return cmp.Compare(scores[b], scores[a]) })
-				for _, nprobe := range []int{-1, 0, 1, 2, 7, 64, m.NList() - 1, m.NList(), 1000} {
-					probes := m.Probe(level, query, nprobe, scratch)
-					if len(probes) != max(0, min(nprobe, m.NList())) {
-						t.Fatalf("nprobe %d: %d lists", nprobe, len(probes))
-					}
-					for r, p := range probes {
-						if int(p.List) != want[r] {
-							t.Fatalf("%s, %s, nprobe %d: rank %d is list %d, want %d", metric, level, nprobe, r, p.List, want[r])
-						}
-						if base := avx.Dot(level, query, m.Centroid(int(p.List))); p.Base != base {
-							t.Fatalf("base %v, want %v", p.Base, base)
-						}
-					}
-				}
-			}
-		}
-	}
-}
-
-// Full-width centroids are the means of the rows of their lists.
-func TestCentroidsAreMeans(t *testing.T) {
-	s := spec(schemas.Cosine, 8, 24)
-	m, x := train(t, s, 1000, model.Options{CoarseDims: 8})
-	lists := make([]int32, 1000)
-	m.Assign(avx.Generic, x, 1000, lists, model.NewScratch())
-	for list := range m.NList() {
-		sum, n := make([]float64, 24), 0.0
-		for i, l := range lists {
-			if int(l) == list {
-				n++
-				for d := range sum {
-					sum[d] += float64(x[i*24+d])
-				}
-			}
-		}
-		if n == 0 {
-			t.Fatalf("no row is in list %d", list)
-		}
-		for d, v := range m.Centroid(list) {
-			if math.Abs(sum[d]/n-float64(v)) > 1e-6 {
-				t.Fatalf("list %d, dimension %d: %v, mean %v", list, d, v, sum[d]/n)
-			}
 		}
 	}
 }
@@ -215,7 +119,8 @@ func TestCodesFindNeighbours(t *testing.T) {
 		for i := range queries {
 			query := q[i*64:][:64]
 			base := make([]float32, m.NList())
-			for _, p := range m.Probe(avx.Generic, query, m.NList(), scratch) {
+			values := make([]int16, 64)
+			for _, p := range m.Probe(avx.Generic, values, mrl.QuantizeQuery(values, query), m.NList(), scratch) {
 				base[p.List] = p.Base
 			}
 			lut := m.LUT(avx.Generic, query, 64, scratch)
@@ -415,31 +320,19 @@ func TestNoAllocation(t *testing.T) {
 	m, x := train(t, s, n, model.Options{})
 	scratch := model.NewScratch()
 	lists, codes, dst := make([]int32, n), make([]byte, n*m.CodeBytes()), make([]float32, 32)
+	values := make([]int16, 32)
 	for _, level := range avx.Levels() {
 		for name, f := range map[string]func(){
 			"Prepare": func() { m.Prepare(level, dst, x[:32]) },
 			"Assign":  func() { m.Assign(level, x, n, lists, scratch) },
 			"Encode":  func() { m.Encode(level, x, n, lists, codes, scratch) },
-			"Probe":   func() { m.Probe(level, x[:32], 5, scratch) },
+			"Probe":   func() { m.Probe(level, values, 0.5, 5, scratch) },
 			"LUT":     func() { m.LUT(level, x[:32], 16, scratch) },
 		} {
 			if a := testing.AllocsPerRun(10, f); a != 0 {
 				t.Errorf("%s, %s: %v allocations", name, level, a)
 			}
 		}
-	}
-}
-
-func BenchmarkProbe(b *testing.B) {
-	s := spec(schemas.Cosine, 64, 128)
-	m, x := train(b, s, 4096, model.Options{NList: 1024, CoarseDims: 64})
-	for _, level := range avx.Levels() {
-		b.Run(level.String(), func(b *testing.B) {
-			scratch := model.NewScratch()
-			for i := 0; b.Loop(); i++ {
-				m.Probe(level, x[i%4096*128:][:128], 64, scratch)
-			}
-		})
 	}
 }
 

@@ -209,7 +209,7 @@ func (q *Quantizer) Decode(dst []float32, code []byte) {
 // LUT is the lookup table of a query: the inner product of the query's prefix and a residual r with code c is about
 // Bias + Scale * sum over s < Subs of Table[16*s + c[s]].
 type LUT struct {
-	Table []byte // [Subs][16], larger is better, as [avx.ScanPQ4] wants it
+	Table []byte // [Subs][16], larger is better, then zeros for one more if Subs is odd, as [avx.ScanPQ4] wants it
 	Subs  int
 	Scale float32 // 0 when all codes have the same inner product
 	Bias  float32
@@ -250,7 +250,7 @@ func (q *Quantizer) LUT(level avx.Level, query []float32, dims int, lut *LUT, s 
 	}
 
 	// One step for all sub-quantisers, since their bytes are summed. 255 * MaxSubs fits the 16 bits of a sum.
-	lut.Table = grow(lut.Table, Codewords*subs)
+	lut.Table = grow(lut.Table, Codewords*(subs+subs%2))
 	lut.Subs, lut.Scale, lut.Bias = subs, widest/255, float32(bias)
 	var inverse float32
 	if lut.Scale > 0 {
@@ -262,4 +262,5 @@ func (q *Quantizer) LUT(level avx.Level, query []float32, dims int, lut *LUT, s 
 	for i, v := range s.table {
 		lut.Table[i] = byte(min(v*inverse+0.5, 255))
 	}
+	clear(lut.Table[len(s.table):])
 }

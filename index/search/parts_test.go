@@ -15,50 +15,13 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/opq"
 	"github.com/adastream/adastream/index/snapshot"
 	"github.com/adastream/adastream/index/snapshot/snapshottest"
 	"github.com/adastream/adastream/schemas"
 )
-
-func TestQuantize_cannotOverflow(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
-	for _, tt := range []struct {
-		name string
-		dim  int
-		x    func(i int) float32
-		err  float64 // largest error of a value, relative to the largest value
-	}{
-		{"normal", 256, func(int) float32 { return float32(r.NormFloat64()) }, 1.0 / (2 * math.MaxInt16)},
-		{"oneValue", 64, func(i int) float32 { return float32(i / 63) }, 0},
-		{"tiny", 64, func(i int) float32 { return math.SmallestNonzeroFloat32 * float32(i) }, 1.0 / (2 * math.MaxInt16)},
-		{"huge", 64, func(i int) float32 { return 1e15 * float32(i) }, 1.0 / (2 * math.MaxInt16)},
-		{"wideAndFlat", schemas.MaxDim, func(i int) float32 { return float32(1 - 2*(i%2)) }, 1.0 / (2 * 2062)},
-		{"wideAndNormal", schemas.MaxDim, func(int) float32 { return float32(r.NormFloat64()) }, 1.0 / (2 * 7000)},
-		{"zero", 8, func(int) float32 { return 0 }, 0},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			q, quant := make([]float32, tt.dim), make([]int16, tt.dim)
-			largest := 0.0
-			for i := range q {
-				q[i] = tt.x(i)
-				largest = max(largest, math.Abs(float64(q[i])))
-			}
-			scale := quantize(quant, q)
-			sum := 0
-			for i, x := range quant {
-				sum += max(int(x), -int(x))
-				if e := math.Abs(float64(q[i]) - float64(x)*scale); e > tt.err*largest*1.001 {
-					t.Fatalf("value %d is %v, quantised to %v", i, q[i], float64(x)*scale)
-				}
-			}
-			if sum*127 > math.MaxInt32 {
-				t.Errorf("sum of absolute values %d overflows with rows of 127", sum)
-			}
-		})
-	}
-}
 
 func TestReservoir_keepsTheBest(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
@@ -191,8 +154,10 @@ func TestScan_scoresDecodedRows(t *testing.T) {
 				}
 				s.found.reset(d.N())
 				s.lut = mdl.LUT(level, s.vector, dims, s.scratch)
-				for _, p := range mdl.Probe(level, s.vector, mdl.NList(), s.scratch) {
-					if err := s.list(t.Context(), p); err != nil {
+				bases := make([]float32, mdl.NList())
+				for _, p := range mdl.Probe(level, s.quant, s.scale, mdl.NList(), s.scratch) {
+					bases[p.List] = p.Base
+					if err := s.lists(t.Context(), []coarse.Probe{p}); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -205,7 +170,7 @@ func TestScan_scoresDecodedRows(t *testing.T) {
 					part, row, _ := rows.Find(id)
 					p := rows.Parts()[part]
 					quantizer.Decode(residual, p.Code(row))
-					want := avx.Dot(avx.Generic, s.vector, mdl.Centroid(int(p.ListAt(row)))) +
+					want := bases[p.ListAt(row)] +
 						avx.Dot(avx.Generic, s.vector[:dims], residual[:dims])
 					if math.Abs(float64(c.score-want)) > float64(s.lut.MaxError())+1e-5 {
 						t.Fatalf("row %s: the scan scores %v, decoded it is %v, allowed error %v", id, c.score, want, s.lut.MaxError())

@@ -5,7 +5,9 @@ import (
 	"strconv"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/index/opq"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/index/snapshot"
@@ -21,7 +23,9 @@ type Usage struct {
 const (
 	// scanRows is how many rows one call of the scan kernel covers: enough to forget the call, few enough that the
 	// reservoir's floor rises soon in a long list. A multiple of avx.BlockRows.
-	scanRows = 16 * avx.BlockRows
+	scanRows = 32 * avx.BlockRows
+	// scanAhead is how many runs ahead of the one being scanned codes are prefetched.
+	scanAhead = 2
 	// scoreRows is how many int8 rows one call covers.
 	scoreRows = 256
 )
@@ -43,8 +47,10 @@ type Searcher struct {
 	usage  Usage
 
 	// Scratch of single steps.
+	visits []visit
 	hits   [scanRows]uint32
 	dots   []int32
+	scores []float32
 	at     []uint32        // rows to refine, one part after the other
 	ends   []int32         // for each part, end of its rows in at
 	probed snapshot.BitSet // lists
@@ -91,7 +97,7 @@ func (s *Searcher) begin(snap *snapshot.Snapshot, query []float32, k int) error 
 	if err := Prepare(snap.Spec(), query, s.vector); err != nil {
 		return err
 	}
-	s.scale = quantize(s.quant, s.vector)
+	s.scale = mrl.QuantizeQuery(s.quant, s.vector)
 	s.snap, s.parts, s.usage = snap, snap.Parts(), Usage{}
 	s.top.Reset(s.parts, k)
 	return nil
@@ -123,11 +129,9 @@ func (s *Searcher) probe(ctx context.Context, plan Plan) error {
 	}
 	s.found.reset(int(min(max(int64(plan.Refine), int64(s.top.k)), s.snap.Live())))
 	s.lut = mdl.LUT(s.level, s.vector, plan.ScanDims, s.scratch)
-	lists := mdl.Probe(s.level, s.vector, plan.NProbe, s.scratch)
-	for _, p := range lists {
-		if err := s.list(ctx, p); err != nil {
-			return err
-		}
+	lists := mdl.Probe(s.level, s.quant, s.scale, plan.NProbe, s.scratch)
+	if err := s.lists(ctx, lists); err != nil {
+		return err
 	}
 	if !s.enough() {
 		if err := s.probeOn(ctx, lists); err != nil {
@@ -142,7 +146,7 @@ func (s *Searcher) probe(ctx context.Context, plan Plan) error {
 func (s *Searcher) enough() bool { return len(s.found.list)+s.top.Len() >= s.top.k }
 
 // probeOn goes on with the best lists that are not among those probed, until k live rows were met.
-func (s *Searcher) probeOn(ctx context.Context, probed []model.Probe) error {
+func (s *Searcher) probeOn(ctx context.Context, probed []coarse.Probe) error {
 	mdl := s.snap.Model()
 	nlist := mdl.NList()
 	if words := (nlist + 63) / 64; len(s.probed) != words {
@@ -152,50 +156,79 @@ func (s *Searcher) probeOn(ctx context.Context, probed []model.Probe) error {
 	for _, p := range probed {
 		s.probed[p.List/64] |= 1 << (p.List % 64)
 	}
-	for _, p := range mdl.Probe(s.level, s.vector, nlist, s.scratch) {
+	all := mdl.Probe(s.level, s.quant, s.scale, nlist, s.scratch)
+	for i, p := range all {
 		if s.enough() {
 			return nil
 		}
 		if s.probed.Has(int(p.List)) {
 			continue
 		}
-		if err := s.list(ctx, p); err != nil {
+		if err := s.lists(ctx, all[i:i+1]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// list scans the codes of one list, and scores its rows that are not in blocks yet.
-func (s *Searcher) list(ctx context.Context, p model.Probe) error {
-	if err := ctx.Err(); err != nil {
-		return err
+// visit is a run to be searched.
+type visit struct {
+	snapshot.Run
+	base float32
+}
+
+// lists scans the codes of some lists, and scores their rows that are not in blocks yet.
+func (s *Searcher) lists(ctx context.Context, probes []coarse.Probe) error {
+	// Where the runs are is looked up for all lists first: these look-ups miss the cache, but do not wait for each other.
+	s.visits = s.visits[:0]
+	for _, p := range probes {
+		for _, r := range s.snap.Runs(p.List) {
+			s.visits = append(s.visits, visit{r, p.Base})
+		}
 	}
-	s.usage.Lists++
-	for _, r := range s.snap.Runs(p.List) {
-		if r.Block != snapshot.NoBlock {
-			s.scan(r, p.Base)
-		} else if err := s.score(ctx, int(r.Part), int(r.Start), int(r.End)); err != nil {
+	s.usage.Lists += len(probes)
+	for i, v := range s.visits {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if v.Block == snapshot.NoBlock {
+			if err := s.score(ctx, int(v.Part), int(v.Start), int(v.End)); err != nil {
+				return err
+			}
+			continue
+		}
+		var ahead []byte
+		if i+scanAhead < len(s.visits) {
+			ahead = s.blocks(s.visits[i+scanAhead].Run)
+		}
+		s.scan(v, ahead)
 	}
 	return nil
 }
 
-// scan puts the rows of a run that may be among the best candidates into the reservoir.
-func (s *Searcher) scan(r snapshot.Run, base float32) {
-	p, dead := s.parts[r.Part], s.snap.Dead(int(r.Part))
-	stride := 32 * p.M
-	offset, scale := base+s.lut.Bias, s.lut.Scale
-	codes := p.Blocks[int(r.Block)*stride:]
-	for first := r.Start; first < r.End; first += scanRows {
+// blocks returns the codes of a run, and what follows them. They are nil if they are not in blocks.
+func (s *Searcher) blocks(r snapshot.Run) []byte {
+	if r.Block == snapshot.NoBlock {
+		return nil
+	}
+	p := s.parts[r.Part]
+	return p.Blocks[int(r.Block)*avx.BlockBytes(p.M):]
+}
+
+// scan puts the rows of a run that may be among the best candidates into the reservoir. Ahead is what will be scanned soon.
+func (s *Searcher) scan(v visit, ahead []byte) {
+	p, dead := s.parts[v.Part], s.snap.Dead(int(v.Part))
+	stride, subs := avx.BlockBytes(p.M), s.lut.Subs+s.lut.Subs%2
+	offset, scale := v.base+s.lut.Bias, s.lut.Scale
+	codes := s.blocks(v.Run)
+	for first := v.Start; first < v.End; first += scanRows {
 		sum, ok := s.found.threshold(offset, scale)
 		if !ok {
 			return
 		}
-		rows := int(min(scanRows, r.End-first))
+		rows := int(min(scanRows, v.End-first))
 		blocks := (rows + avx.BlockRows - 1) / avx.BlockRows
-		n := avx.ScanPQ4(s.level, codes, blocks, stride, s.lut.Subs, s.lut.Table, rows, sum, s.hits[:])
+		n := avx.ScanPQ4(s.level, codes, blocks, stride, subs, s.lut.Table, rows, sum, ahead, s.hits[:])
 		s.usage.Codes += rows
 		codes = codes[blocks*stride:]
 		for _, h := range s.hits[:n] {
@@ -207,7 +240,7 @@ func (s *Searcher) scan(r snapshot.Run, base float32) {
 			if dead.Has(int(row)) {
 				continue
 			}
-			s.found.add(candidate{score, r.Part, row})
+			s.found.add(candidate{score, v.Part, row})
 		}
 	}
 }
@@ -224,7 +257,7 @@ func (s *Searcher) score(ctx context.Context, part, start, end int) error {
 		s.usage.Refined += len(dots)
 		for i, dot := range dots {
 			if !dead.Has(start + i) {
-				s.offer(part, start+i, dot)
+				s.offer(part, start+i, score(dot, s.scale, p.Scales[start+i]))
 			}
 		}
 	}
@@ -243,8 +276,12 @@ func (s *Searcher) refine() {
 		at := s.at[start:end]
 		dots := s.dots[:len(at)]
 		avx.DotI8At(s.level, s.quant, s.parts[part].Int8, len(s.quant), at, dots)
-		for i, dot := range dots {
-			s.offer(part, int(at[i]), dot)
+		scales, scores := s.parts[part].Scales, s.scores[:len(at)]
+		for i, row := range at { // apart from what depends on the scores, so that cache misses do not wait for each other
+			scores[i] = score(dots[i], s.scale, scales[row])
+		}
+		for i, row := range at {
+			s.offer(part, int(row), scores[i])
 		}
 		start = end
 	}
@@ -254,7 +291,7 @@ func (s *Searcher) refine() {
 // group writes the rows of the candidates to s.at, sorted by part, and where each part ends to s.ends: a counting sort.
 func (s *Searcher) group(c []candidate) {
 	s.at = resize(s.at, len(c))
-	s.dots = resize(s.dots, max(len(c), scoreRows))
+	s.dots, s.scores = resize(s.dots, max(len(c), scoreRows)), resize(s.scores, len(c))
 	s.ends = resize(s.ends, len(s.parts))
 	clear(s.ends)
 	for _, x := range c {
@@ -271,9 +308,13 @@ func (s *Searcher) group(c []candidate) {
 	}
 }
 
-// offer adds a row to the answer if it is good enough. Each row goes this way, so equal rows have equal scores.
-func (s *Searcher) offer(part, row int, dot int32) {
-	score := float32(float64(dot) * s.scale * float64(s.parts[part].Scales[row]))
+// score is that of a row. Every row's is computed here, so equal rows have equal scores.
+func score(dot int32, queryScale float64, rowScale float32) float32 {
+	return float32(float64(dot) * queryScale * float64(rowScale))
+}
+
+// offer adds a row to the answer if it is good enough.
+func (s *Searcher) offer(part, row int, score float32) {
 	if score >= s.top.Floor() {
 		s.top.Push(Hit{Part: part, Row: row, Score: score})
 	}

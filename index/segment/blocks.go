@@ -2,7 +2,7 @@ package segment
 
 import "github.com/adastream/adastream/avx"
 
-// blockSubBytes is what a block takes for one sub-quantiser: one nibble for each row.
+// blockSubBytes is what a sub-quantiser takes in a block: one nibble for each row.
 const blockSubBytes = avx.BlockRows / 2
 
 // blocksOf returns the number of blocks of a list of n rows.
@@ -18,7 +18,7 @@ func packBlocks(dst, codes []byte, m int) []byte {
 	for start := 0; start < len(codes); start += avx.BlockRows * width {
 		rows := codes[start:min(start+avx.BlockRows*width, len(codes))]
 		from := len(dst)
-		dst = append(dst, make([]byte, blockSubBytes*m)...)
+		dst = append(dst, make([]byte, avx.BlockBytes(m))...)
 		block := dst[from:]
 		for r := 0; r*width < len(rows); r++ {
 			code := rows[r*width:][:width]

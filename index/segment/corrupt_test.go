@@ -29,7 +29,7 @@ func use(p *Part) {
 		_, end := p.BlockRange(l)
 		blocks = max(blocks, end)
 	}
-	_ = p.Blocks[:blocks*32*p.M]
+	_ = p.Blocks[:blocks*avx.BlockBytes(p.M)]
 	for i := range p.N {
 		r := recordAt(p, i)
 		for row := range p.Find(r.id) {

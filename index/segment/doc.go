@@ -19,7 +19,7 @@
 // Every file is an Arrow IPC file with one uncompressed record batch and the schema that package schemas gives, and
 // the same rows make the same bytes. Beyond what Arrow asks, a writer
 //   - sorts the rows of a segment by list, then in order of arrival; without a model all are in list -1;
-//   - gives each list of a chunk as many full blocks of 64 codes as it needs and at most one that is not full, its
+//   - gives each list of a chunk as many full blocks of 32 codes as it needs and at most one that is not full, its
 //     absent rows zero;
 //   - lets the column that queries read most - int8 of segments and rows, block of codes, vector of vectors - begin at
 //     a multiple of 64 bytes of the file, so that it is aligned to cache lines in a mapping. An entry "adastream.pad" in

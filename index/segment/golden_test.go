@@ -295,7 +295,7 @@ func TestGoldenByPlainReader(t *testing.T) {
 	}
 }
 
-// wantBlocks lays out the codes of fewer than 33 rows for each list: they are all in low nibbles.
+// wantBlocks lays out the codes of fewer than 17 rows for each list: they are all in low nibbles.
 func wantBlocks(m int, listed map[string][]any) map[string][]any {
 	want := map[string][]any{}
 	var blocks [][]byte
@@ -303,12 +303,12 @@ func wantBlocks(m int, listed map[string][]any) map[string][]any {
 	for i, list := range listed["list"] {
 		if i == 0 || list != listed["list"][i-1] {
 			want["list"], want["rows"] = append(want["list"], list), append(want["rows"], int32(0))
-			blocks, row = append(blocks, make([]byte, 32*m)), 0
+			blocks, row = append(blocks, make([]byte, (m+m%2)*16)), 0
 		}
 		for s := range m {
 			var b int
 			fmt.Sscanf(listed["code"][i].(string)[s/2*2:][:2], "%x", &b)
-			blocks[len(blocks)-1][32*s+int(row)] = byte(b >> (4 * (s % 2)) & 15)
+			blocks[len(blocks)-1][16*s+int(row)] = byte(b >> (4 * (s % 2)) & 15)
 		}
 		row++
 		want["rows"][len(want["rows"])-1] = row

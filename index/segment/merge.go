@@ -167,7 +167,7 @@ func (m *merger) listSizes() []size {
 		}
 	}
 	for l := range sizes {
-		sizes[l].bytes += int64(blocksOf(sizes[l].rows) * blockSubBytes * m.mdl.M())
+		sizes[l].bytes += int64(blocksOf(sizes[l].rows) * avx.BlockBytes(m.mdl.M()))
 	}
 	return sizes
 }

@@ -67,16 +67,16 @@ func checkBlocks(t *testing.T, p *Part) {
 	for l := p.FirstList; l < p.EndList; l++ {
 		start, end := p.ListRange(l)
 		first, last := p.BlockRange(l)
-		if last-first != (end-start+63)/64 {
+		if last-first != (end-start+31)/32 {
 			t.Fatalf("list %d of %d rows has blocks [%d, %d)", l, end-start, first, last)
 		}
 		for i := start; i < end; i++ {
 			p.readCode(code, l, i)
 			r := i - start
-			block := p.Blocks[(first+r/64)*32*p.M:]
+			block := p.Blocks[(first+r/32)*avx.BlockBytes(p.M):]
 			for s := range p.M {
-				b := block[32*s+r%32]
-				if r%64 >= 32 {
+				b := block[16*s+r%16]
+				if r%32 >= 16 {
 					b >>= 4
 				}
 				if c := code[s/2] >> (s % 2 * 4); b&15 != c&15 {
@@ -258,18 +258,18 @@ func TestPackBlocks(t *testing.T) {
 				}
 			}
 			blocks := packBlocks(nil, codes, m)
-			if len(blocks) != blocksOf(n)*32*m {
+			if len(blocks) != blocksOf(n)*avx.BlockBytes(m) {
 				t.Fatalf("m %d: %d rows take %d bytes", m, n, len(blocks))
 			}
 			code := make([]byte, width)
 			for i := range n {
-				unpackCode(code, blocks[i/64*32*m:], m, i%64)
+				unpackCode(code, blocks[i/32*avx.BlockBytes(m):], m, i%32)
 				if !bytes.Equal(code, codes[i*width:][:width]) {
 					t.Fatalf("m %d, row %d of %d: %x, want %x", m, i, n, code, codes[i*width:][:width])
 				}
 			}
-			for i := n; i < blocksOf(n)*64; i++ {
-				unpackCode(code, blocks[i/64*32*m:], m, i%64)
+			for i := n; i < blocksOf(n)*32; i++ {
+				unpackCode(code, blocks[i/32*avx.BlockBytes(m):], m, i%32)
 				if !bytes.Equal(code, make([]byte, width)) {
 					t.Fatalf("m %d: absent row %d of %d has a code", m, i, n)
 				}

@@ -25,7 +25,7 @@ type Part struct {
 	Int8   []int8    // D for each row
 	Scales []float32 // one for each row
 	Norms  []float32 // one for each row and level of the ladder
-	Blocks []byte    // codes of a chunk in blocks of 32*M bytes, see [avx.ScanPQ4]; nil for a segment
+	Blocks []byte    // codes of a chunk in blocks of avx.BlockBytes(M), see [avx.ScanPQ4]; nil for a segment
 
 	ids         *array.String
 	orders      orders
@@ -104,7 +104,7 @@ func (p *Part) readCode(dst []byte, l, i int) {
 	first, _ := p.ListRange(l)
 	block, _ := p.BlockRange(l)
 	r := i - first
-	size := blockSubBytes * p.M
+	size := avx.BlockBytes(p.M)
 	unpackCode(dst, p.Blocks[(block+r/avx.BlockRows)*size:][:size], p.M, r%avx.BlockRows)
 }
 

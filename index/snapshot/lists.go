@@ -77,7 +77,7 @@ func eachRun(p *segment.Part, nlist int, f func(list int32, r Run)) error {
 		r := Run{Start: int32(start), End: int32(end), Block: NoBlock}
 		if p.Blocks != nil {
 			block, blockEnd := p.BlockRange(int(list))
-			if rows := end - start; blockEnd-block != (rows+avx.BlockRows-1)/avx.BlockRows || blockEnd*32*p.M > len(p.Blocks) {
+			if rows := end - start; blockEnd-block != (rows+avx.BlockRows-1)/avx.BlockRows || blockEnd*avx.BlockBytes(p.M) > len(p.Blocks) {
 				return corrupt("part %s: blocks [%d, %d) for %d rows of list %d", p.ID, block, blockEnd, rows, list)
 			}
 			r.Block = int32(block)

@@ -13,9 +13,6 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// sampleMost bounds the rows that a model is trained on, and so the memory of training: sampleMost * D * 4 bytes.
-const sampleMost = 131072
-
 // runRewrite merges its inputs into chunks, under a new model if j.train is set, and measures the result.
 func (b *Builder) runRewrite(ctx context.Context, j *job) error {
 	if j.liveRows() == 0 {
@@ -63,7 +60,7 @@ func (b *Builder) runRewrite(ctx context.Context, j *job) error {
 func (b *Builder) train(ctx context.Context, j *job) error {
 	spec := b.o.Log.Spec()
 	dim, total := spec.Dim(), j.liveRows()
-	sample, n := b.sample(j, min(total, sampleMost))
+	sample, n := b.sample(j, model.SampleRows(int64(total), dim))
 	mdl, err := model.Train(ctx, spec, sample[:n*dim], n, int64(total), model.Options{
 		Level: b.o.Level, Threads: b.o.Threads, Seed: 1,
 		Progress: func(stage string, done, of int) {

@@ -23,6 +23,7 @@ func AVX2() {
 	assign1(c)
 	scores()
 	scanPQ4(c)
+	above()
 	dotI8(c)
 	dotI8At(c)
 	halfToFloat()

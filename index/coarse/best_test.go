@@ -1,4 +1,4 @@
-package model
+package coarse
 
 import (
 	"cmp"
@@ -34,8 +34,8 @@ func TestBest(t *testing.T) {
 		slices.SortStableFunc(want, func(a, b int32) int { return cmp.Compare(scores[b], scores[a]) })
 		k := r.IntN(len(scores) + 1)
 		var got []int32
-		for _, key := range best(scores, k, make([]uint64, 2*k)) {
-			got = append(got, keyList(key))
+		for _, key := range best(scores, k, make([]uint64, len(scores))) {
+			got = append(got, keyItem(key))
 		}
 		if !slices.Equal(got, want[:k]) {
 			t.Fatalf("best %d of %v: %v, want %v", k, scores, got, want[:k])

@@ -1,0 +1,47 @@
+package emit
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+)
+
+const atLeast = 0x1d // predicate of VCMPPS, ordered and quiet
+
+// above tests eight scores at a time; where few reach the threshold most groups are passed
+// over by one branch.
+func above() {
+	kernel("aboveKernelAVX2",
+		"func(dots *int32, weight *float32, n int, threshold float32, out *uint32) int",
+		"aboveKernelAVX2 lists the i < n with dots[i]*weight[i] >= threshold; n is a positive multiple of 8.")
+	dots, weight, out, n := loadGP("dots"), loadGP("weight"), loadGP("out"), loadGP("n")
+	threshold := YMM()
+	VBROADCASTSS(paramAddr("threshold"), threshold)
+	i := GP64()
+	XORQ(i, i)
+	Label("by8")
+	v := YMM()
+	VCVTDQ2PS(Mem{Base: dots, Index: i, Scale: 4}, v)
+	VMULPS(Mem{Base: weight, Index: i, Scale: 4}, v, v)
+	VCMPPS(Imm(atLeast), threshold, v, v)
+	hits := GP64()
+	VMOVMSKPS(v, hits.As32())
+	TESTL(hits.As32(), hits.As32())
+	JZ(LabelRef("next"))
+	Label("hit")
+	bit, less := GP64(), GP64()
+	TZCNTQ(hits, bit) // hits is not zero: a CPU without BMI1 runs this as BSF, to the same end
+	ADDL(i.As32(), bit.As32())
+	MOVL(bit.As32(), Mem{Base: out})
+	ADDQ(Imm(4), out)
+	LEAQ(Mem{Base: hits, Disp: -1}, less)
+	ANDQ(less, hits)
+	JNZ(LabelRef("hit"))
+	Label("next")
+	ADDQ(Imm(8), i)
+	CMPQ(i, n)
+	JLT(LabelRef("by8"))
+	SUBQ(paramAddr("out"), out)
+	SHRQ(Imm(2), out)
+	Store(out, ReturnIndex(0))
+	done()
+}

@@ -1,0 +1,74 @@
+package coarse
+
+import (
+	"math"
+	"slices"
+)
+
+// A key orders an item, the place of a score, by the score, then by its number: the smaller key is the better item. The
+// upper half is the score in a form that compares as an integer, the other way round; the lower half is the number.
+func makeKey(score float32, item int) uint64 {
+	b := math.Float32bits(score + 0) // -0 becomes 0, which it equals
+	if b>>31 == 0 {
+		b = ^b &^ (1 << 31)
+	}
+	return uint64(b)<<32 | uint64(uint32(item))
+}
+
+func keyItem(key uint64) int32 { return int32(uint32(key)) }
+
+// best returns the keys of the k largest scores, best first. It uses the memory of keys, which has room for all scores. k is
+// at most the number of scores.
+func best(scores []float32, k int, keys []uint64) []uint64 {
+	keys = keys[:len(scores)]
+	for i, s := range scores {
+		keys[i] = makeKey(s, i)
+	}
+	partition(keys, k)
+	slices.Sort(keys[:k])
+	return keys[:k]
+}
+
+// partition moves the k smallest keys to the front: quickselect with the median of three as pivot. Keys are distinct.
+// Parting off what is below the pivot takes no branch that depends on a key: mispredicted, those would take most of the
+// time.
+func partition(keys []uint64, k int) {
+	for k > 0 && k < len(keys) {
+		last := len(keys) - 1
+		at := middle(keys)
+		keys[at], keys[last] = keys[last], keys[at]
+		pivot, below := keys[last], 0
+		for i, x := range keys[:last] {
+			keys[i] = keys[below]
+			keys[below] = x
+			step := 0
+			if x < pivot {
+				step = 1
+			}
+			below += step
+		}
+		keys[below], keys[last] = keys[last], keys[below]
+		switch {
+		case k <= below:
+			keys = keys[:below]
+		default: // the pivot is in its place
+			keys, k = keys[below+1:], k-below-1
+		}
+	}
+}
+
+// middle returns the place of the median of the first, the middle and the last key.
+func middle(keys []uint64) int {
+	a, b, c := 0, len(keys)/2, len(keys)-1
+	if keys[a] > keys[b] {
+		a, b = b, a
+	}
+	switch {
+	case keys[c] > keys[b]:
+		return b
+	case keys[c] > keys[a]:
+		return c
+	default:
+		return a
+	}
+}

@@ -1,0 +1,326 @@
+package coarse
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/mrl"
+	"github.com/adastream/adastream/schemas"
+)
+
+// topics makes n vectors around n/20 topics, whose spread decays from dimension to dimension, of unit length under cosine.
+func topics(n, dim int, metric schemas.Metric, seed uint64) []float32 {
+	r := rand.New(rand.NewPCG(1, 1))
+	centres := make([]float64, max(1, n/20)*dim)
+	for i := range centres {
+		centres[i] = r.NormFloat64() / math.Pow(float64(i%dim+1), 0.3)
+	}
+	r = rand.New(rand.NewPCG(seed, 2))
+	x := make([]float32, n*dim)
+	for i := range n {
+		row, c := x[i*dim:][:dim], centres[r.IntN(len(centres)/dim)*dim:]
+		for d := range row {
+			row[d] = float32(c[d] + 0.7*r.NormFloat64()/math.Pow(float64(d+1), 0.3))
+		}
+		if metric == schemas.Cosine {
+			mrl.Normalize(avx.Generic, row, row)
+		}
+	}
+	return x
+}
+
+func train(t testing.TB, metric schemas.Metric, n, dim int, o Options) (*Quantizer, []float32, []int32) {
+	t.Helper()
+	x := topics(n, dim, metric, 3)
+	q, lists, err := Train(context.Background(), metric, x, n, dim, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q, x, lists
+}
+
+// nearness is what the list of a vector has the most of, computed plainly.
+func nearness(q *Quantizer, v []float32, list int) float64 {
+	c, dot, length, distance := q.Centroid(list), 0.0, 0.0, 0.0
+	for d := range q.Dims() {
+		x, y := float64(v[d]), float64(c[d])
+		dot, length, distance = dot+x*y, length+y*y, distance+(x-y)*(x-y)
+	}
+	if q.metric == schemas.Cosine {
+		return dot / math.Sqrt(length)
+	}
+	return -distance
+}
+
+var metrics = []schemas.Metric{schemas.Cosine, schemas.InnerProduct}
+
+// With one group a list is the nearest, with many it nearly always is; all kernels say so alike, and neighbours in the
+// call do not matter.
+func TestAssign(t *testing.T) {
+	const n, dim = 3000, 24
+	for _, metric := range metrics {
+		for _, nlist := range []int{60, 560} {
+			t.Run(fmt.Sprintf("%s/%d", metric, nlist), func(t *testing.T) {
+				q, x, trained := train(t, metric, n, dim, Options{NList: nlist, Dims: 16})
+				if one := len(q.Groups()) == 2; one != (nlist <= flatLists) {
+					t.Fatalf("%d lists are in %d groups", q.NList(), len(q.Groups())-1)
+				}
+				for _, level := range avx.Levels() {
+					lists, alone := make([]int32, n), make([]int32, 1)
+					q.Assign(level, x, n, lists, &Scratch{})
+					nearest := 0
+					for i, list := range lists {
+						v := x[i*dim:][:dim]
+						best := 0
+						for j := range q.NList() {
+							if nearness(q, v, j) > nearness(q, v, best) {
+								best = j
+							}
+						}
+						if nearness(q, v, int(list)) >= nearness(q, v, best)-1e-5 {
+							nearest++
+						}
+						if i%100 == 0 {
+							if q.Assign(level, v, 1, alone, &Scratch{}); alone[0] != list {
+								t.Fatalf("row %d is in list %d among others, %d alone", i, list, alone[0])
+							}
+						}
+					}
+					if share := float64(nearest) / n; share < 0.95 || nlist <= flatLists && nearest < n {
+						t.Errorf("%s: %.3f of the rows are in their nearest list", level, share)
+					}
+					if level == avx.Generic && !slices.Equal(lists, trained) {
+						t.Error("training returned other lists")
+					}
+				}
+			})
+		}
+	}
+}
+
+// Of few lists all are looked at: the order is that of plain arithmetic on the rounded centroids. Of many the funnel finds
+// nearly all.
+func TestProbe(t *testing.T) {
+	const n, dim = 3000, 160
+	for _, metric := range metrics {
+		for _, dims := range []int{32, 144, 160} {
+			q, x, _ := train(t, metric, n, dim, Options{NList: 800, Dims: dims})
+			values, s := make([]int16, dim), &Scratch{}
+			found, of := 0, 0
+			for i := range 20 {
+				scale := mrl.QuantizeQuery(values, x[i*dim:][:dim])
+				want := make([]int, q.NList())
+				score := make([]float64, q.NList())
+				for j := range want {
+					want[j] = j
+					var dot int32
+					for d := range dims {
+						dot += int32(values[d]) * int32(q.funnel.rows[j*dim+d])
+					}
+					score[j] = float64(float32(dot) * q.funnel.weight[j])
+				}
+				slices.SortStableFunc(want, func(a, b int) int { return cmp.Compare(score[b], score[a]) })
+				for _, nprobe := range []int{-1, 0, 1, 7, 64, q.NList() - 1, q.NList(), 5000} {
+					probes := slices.Clone(q.Probe(avx.Generic, values, scale, nprobe, s))
+					if len(probes) != max(0, min(nprobe, q.NList())) {
+						t.Fatalf("nprobe %d: %d lists", nprobe, len(probes))
+					}
+					for _, level := range avx.Levels() {
+						if !slices.Equal(q.Probe(level, values, scale, nprobe, s), probes) {
+							t.Fatalf("%s finds other lists", level)
+						}
+					}
+					all := q.funnel.short == nil || 2*(shortlistFactor*nprobe+shortlistMore) > q.NList()
+					for r, p := range probes {
+						if all && int(p.List) != want[r] {
+							t.Fatalf("%s, %d dims, nprobe %d: rank %d is list %d, want %d", metric, dims, nprobe, r, p.List, want[r])
+						}
+						if slices.Contains(want[:len(probes)], int(p.List)) {
+							found++
+						}
+						of++
+						base := avx.Dot(avx.Generic, x[i*dim:][:dim], q.Centroid(int(p.List)))
+						if limit := q.funnel.step[p.List] * 8; math.Abs(float64(p.Base-base)) > float64(limit) {
+							t.Fatalf("base %v, want %v to within %v", p.Base, base, limit)
+						}
+					}
+				}
+			}
+			if share := float64(found) / float64(of); share < 0.97 {
+				t.Errorf("%s, %d dims: %.3f of the lists are found", metric, dims, share)
+			}
+		}
+	}
+}
+
+// Centroids are about the means of the rows of their lists: residuals have little of a mean left.
+func TestCentroidsAreMeans(t *testing.T) {
+	for _, nlist := range []int{30, 700} {
+		const n, dim = 4000, 24
+		q, x, lists := train(t, schemas.Cosine, n, dim, Options{NList: nlist, Dims: 16})
+		sum := make([]float64, q.NList()*dim)
+		for i, list := range lists {
+			for d, v := range x[i*dim:][:dim] {
+				sum[int(list)*dim+d] += float64(v - q.Centroid(int(list))[d])
+			}
+		}
+		off, length := 0.0, 0.0
+		for _, s := range sum {
+			off += s * s / n / n * float64(q.NList())
+		}
+		for _, v := range x {
+			length += float64(v*v) / n
+		}
+		if off > 0.001*length {
+			t.Errorf("%d lists: mean residuals have %.5f of the length of rows", nlist, off/length)
+		}
+	}
+}
+
+func TestTrainIsDeterministic(t *testing.T) {
+	const n, dim = 3000, 16
+	var first *Quantizer
+	for _, threads := range []int{1, 2, 3} {
+		q, _, lists := train(t, schemas.Cosine, n, dim, Options{NList: 600, Dims: 16, Threads: threads})
+		if first == nil {
+			first = q
+		}
+		if !slices.Equal(q.Centroids(), first.Centroids()) || !slices.Equal(q.Groups(), first.Groups()) {
+			t.Errorf("%d threads make other lists", threads)
+		}
+		if int(slices.Max(lists)) >= q.NList() || slices.Min(lists) < 0 {
+			t.Errorf("lists from %d to %d of %d", slices.Min(lists), slices.Max(lists), q.NList())
+		}
+	}
+}
+
+// Equal rows, or fewer than lists, leave lists without rows: those are dropped.
+func TestTrainOnFewRows(t *testing.T) {
+	same := slices.Repeat([]float32{1, 0, 0, 0}, 2000)
+	for _, tt := range []struct {
+		n, nlist, want int
+	}{{1, 1, 1}, {1, 600, 1}, {2000, 600, 1}, {2000, 10, 1}} {
+		q, lists, err := Train(t.Context(), schemas.Cosine, same, tt.n, 4, Options{NList: tt.nlist, Dims: 2})
+		if err != nil || q.NList() != tt.want || len(lists) != tt.n || lists[0] != 0 {
+			t.Errorf("%d equal rows in %d lists: %v, error %v", tt.n, tt.nlist, q, err)
+		}
+	}
+}
+
+func TestTrainStops(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, nlist := range []int{10, 600} {
+		if _, _, err := Train(ctx, schemas.Cosine, topics(1000, 8, schemas.Cosine, 1), 1000, 8, Options{NList: nlist, Dims: 8}); err == nil {
+			t.Error("a cancelled training returned lists")
+		}
+	}
+}
+
+func TestTrainRefuses(t *testing.T) {
+	_, _, err := Train(t.Context(), schemas.Cosine, make([]float32, 8), 3, 4, Options{Dims: 5, Threads: -1})
+	for _, want := range []string{"3 vectors of 4", "nlist: 0", "dims: 5", "threads: -1"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q in it", err, want)
+		}
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		centroids, dim, dims int
+		groups               []int32
+	}{
+		{0, 4, 4, []int32{0, 0}},
+		{8, 4, 5, []int32{0, 2}},
+		{8, 4, 0, []int32{0, 2}},
+		{9, 4, 4, []int32{0, 2}},
+		{8, 4, 4, nil},
+		{8, 4, 4, []int32{0}},
+		{8, 4, 4, []int32{0, 1}},
+		{8, 4, 4, []int32{1, 2}},
+		{8, 4, 4, []int32{0, 0, 2}},
+		{8, 4, 4, []int32{0, 3, 2}},
+	} {
+		if _, err := New(schemas.Cosine, make([]float32, tt.centroids), tt.dim, tt.dims, tt.groups); err == nil {
+			t.Errorf("%+v is taken", tt)
+		}
+	}
+}
+
+func TestNoAllocation(t *testing.T) {
+	const n, dim = 3000, 160
+	q, x, lists := train(t, schemas.Cosine, n, dim, Options{NList: 900, Dims: dim})
+	values, s := make([]int16, dim), &Scratch{}
+	scale := mrl.QuantizeQuery(values, x[:dim])
+	for _, level := range avx.Levels() {
+		for name, f := range map[string]func(){
+			"Assign":     func() { q.Assign(level, x, n, lists, s) },
+			"Probe":      func() { q.Probe(level, values, scale, 20, s) },
+			"Probe most": func() { q.Probe(level, values, scale, 800, s) },
+		} {
+			if a := testing.AllocsPerRun(5, f); a != 0 {
+				t.Errorf("%s, %s: %v allocations", name, level, a)
+			}
+		}
+	}
+}
+
+// The benchmarks are those of an index of half a million rows.
+const benchLists, benchDim = 8192, 256
+
+func benchQuantizer(b *testing.B) *Quantizer {
+	b.Helper()
+	x := topics(benchLists, benchDim, schemas.Cosine, 1)
+	groups := []int32{0}
+	for groups[len(groups)-1] < benchLists {
+		groups = append(groups, groups[len(groups)-1]+32)
+	}
+	q, err := New(schemas.Cosine, x, benchDim, benchDim, groups)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return q
+}
+
+func BenchmarkProbe(b *testing.B) {
+	q := benchQuantizer(b)
+	const queries = 1024
+	x := topics(queries, benchDim, schemas.Cosine, 2)
+	values := make([]int16, queries*benchDim)
+	for i := range queries {
+		mrl.QuantizeQuery(values[i*benchDim:][:benchDim], x[i*benchDim:][:benchDim])
+	}
+	for _, level := range avx.Levels() {
+		for _, nprobe := range []int{32, 256, benchLists} {
+			b.Run(fmt.Sprintf("%s/nprobe=%d", level, nprobe), func(b *testing.B) {
+				s := &Scratch{}
+				for i := 0; b.Loop(); i++ {
+					q.Probe(level, values[i%queries*benchDim:][:benchDim], 1e-5, nprobe, s)
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkAssign(b *testing.B) {
+	q := benchQuantizer(b)
+	const n = 4096
+	x, lists := topics(n, benchDim, schemas.Cosine, 2), make([]int32, n)
+	for _, level := range avx.Levels() {
+		b.Run(level.String(), func(b *testing.B) {
+			s := &Scratch{}
+			for b.Loop() {
+				q.Assign(level, x, n, lists, s)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/row")
+		})
+	}
+}
