@@ -1,9 +1,6 @@
 package coarse
 
-import (
-	"math"
-	"slices"
-)
+import "math"
 
 // A key orders an item, the place of a score, by the score, then by its number: the smaller key is the better item. The
 // upper half is the score in a form that compares as an integer, the other way round; the lower half is the number.
@@ -17,7 +14,7 @@ func makeKey(score float32, item int) uint64 {
 
 func keyItem(key uint64) int32 { return int32(uint32(key)) }
 
-// best returns the keys of the k largest scores, best first. It uses the memory of keys, which has room for all scores. k is
+// best returns the keys of the k largest scores, in no order. It uses the memory of keys, which has room for all scores. k is
 // at most the number of scores.
 func best(scores []float32, k int, keys []uint64) []uint64 {
 	keys = keys[:len(scores)]
@@ -25,7 +22,6 @@ func best(scores []float32, k int, keys []uint64) []uint64 {
 		keys[i] = makeKey(s, i)
 	}
 	partition(keys, k)
-	slices.Sort(keys[:k])
 	return keys[:k]
 }
 

@@ -139,8 +139,12 @@ func TestProbe(t *testing.T) {
 					}
 					all := q.funnel.short == nil || 2*(shortlistFactor*nprobe+shortlistMore) > q.NList()
 					for r, p := range probes {
-						if all && int(p.List) != want[r] {
-							t.Fatalf("%s, %d dims, nprobe %d: rank %d is list %d, want %d", metric, dims, nprobe, r, p.List, want[r])
+						among := want[:len(probes)]
+						if r < len(probes)/8 {
+							among = want[:len(probes)/8]
+						}
+						if all && !slices.Contains(among, int(p.List)) {
+							t.Fatalf("%s, %d dims, nprobe %d: place %d is list %d, want one of %v", metric, dims, nprobe, r, p.List, among)
 						}
 						if slices.Contains(want[:len(probes)], int(p.List)) {
 							found++

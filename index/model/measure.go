@@ -8,7 +8,7 @@ import (
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/coarse"
-	"github.com/adastream/adastream/index/mrl"
+	"github.com/adastream/adastream/schemas"
 )
 
 // How the width that lists are chosen by is measured.
@@ -106,16 +106,21 @@ func (h *heldOut) candidates(ctx context.Context, d int) (float64, error) {
 
 	// When the neighbours' lists have the ranks r in the order of probing, a share of them is found by probing the
 	// quantile of r, and one more.
-	var s coarse.Scratch
 	var ranks []int
 	probed := make([]int, q.NList()) // rows of all queries in the list of each rank
 	rank := make([]int, q.NList())
-	values := make([]int16, t.dim)
+	scores := make([]float32, q.NList())
 	for i, query := range h.queries {
-		scale := mrl.QuantizeQuery(values, query)
-		for r, p := range q.Probe(t.o.Level, values, scale, q.NList(), &s) {
-			rank[p.List] = r
-			probed[r] += sizes[p.List]
+		for list := range scores {
+			c := q.Centroid(list)[:d]
+			scores[list] = avx.Dot(t.o.Level, query[:d], c)
+			if t.metric == schemas.Cosine {
+				scores[list] /= float32(math.Sqrt(float64(avx.SumSquares(t.o.Level, c))))
+			}
+		}
+		for r, list := range largest(scores, q.NList()) {
+			rank[list] = r
+			probed[r] += sizes[list]
 		}
 		for _, row := range h.truth[i] {
 			ranks = append(ranks, rank[lists[row]])
