@@ -18,6 +18,7 @@ import (
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/opq"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -273,7 +274,7 @@ func tryParse(t *testing.T, data []byte) {
 	m.Assign(avx.Generic, x, 1, lists, s)
 	m.Encode(avx.Generic, x, 1, lists, codes, s)
 	m.Probe(avx.Generic, make([]int16, m.Dim()), 1, m.NList(), s)
-	m.LUT(avx.Generic, x, m.Dim(), s)
+	m.LUT(avx.Generic, x, m.Dim(), &opq.LUT{}, s)
 }
 
 func FuzzParse(f *testing.F) {

@@ -110,7 +110,6 @@ func (m *Model) Centroid(list int) []float32 { return m.lists.Centroid(list) }
 // Scratch is working memory of one goroutine, for any number of models. It grows to the largest need once.
 type Scratch struct {
 	residuals []float32
-	lut       opq.LUT
 	coarse    coarse.Scratch
 	opq       opq.Scratch
 }
@@ -179,11 +178,10 @@ func (m *Model) Probe(level avx.Level, query []int16, scale float64, nprobe int,
 	return m.lists.Probe(level, query, scale, nprobe, &s.coarse)
 }
 
-// LUT returns the query's lookup table over the first dims dimensions, a level of the ladder. The query has Dim() finite
-// values. The result is valid until the next LUT with s.
-func (m *Model) LUT(level avx.Level, query []float32, dims int, s *Scratch) *opq.LUT {
-	m.quantizer.LUT(level, query, dims, &s.lut, &s.opq)
-	return &s.lut
+// LUT makes the query's lookup table over the first dims dimensions, a level of the ladder, in the memory of lut. The query
+// has Dim() finite values.
+func (m *Model) LUT(level avx.Level, query []float32, dims int, lut *opq.LUT, s *Scratch) {
+	m.quantizer.LUT(level, query, dims, lut, &s.opq)
 }
 
 // String describes the model for logs.

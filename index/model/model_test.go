@@ -15,6 +15,7 @@ import (
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/mrl"
+	"github.com/adastream/adastream/index/opq"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -69,7 +70,8 @@ func ExampleTrain() {
 	if m.Prepare(avx.Generic, query, sample[:32]) {
 		values := make([]int16, 32)
 		probes := m.Probe(avx.Generic, values, mrl.QuantizeQuery(values, query), 4, scratch)
-		lut := m.LUT(avx.Generic, query, 32, scratch)
+		var lut opq.LUT
+		m.LUT(avx.Generic, query, 32, &lut, scratch)
 		fmt.Println(len(probes), "lists to scan with", lut.Subs, "sub-quantisers")
 	}
 	// Output:
@@ -123,7 +125,8 @@ func TestCodesFindNeighbours(t *testing.T) {
 			for _, p := range m.Probe(avx.Generic, values, mrl.QuantizeQuery(values, query), m.NList(), scratch) {
 				base[p.List] = p.Base
 			}
-			lut := m.LUT(avx.Generic, query, 64, scratch)
+			var lut opq.LUT
+			m.LUT(avx.Generic, query, 64, &lut, scratch)
 			truth, got := make([]float32, n), make([]float32, n)
 			for row := range n {
 				truth[row] = avx.Dot(avx.Generic, query, x[row*64:][:64])
@@ -321,13 +324,14 @@ func TestNoAllocation(t *testing.T) {
 	scratch := model.NewScratch()
 	lists, codes, dst := make([]int32, n), make([]byte, n*m.CodeBytes()), make([]float32, 32)
 	values := make([]int16, 32)
+	var lut opq.LUT
 	for _, level := range avx.Levels() {
 		for name, f := range map[string]func(){
 			"Prepare": func() { m.Prepare(level, dst, x[:32]) },
 			"Assign":  func() { m.Assign(level, x, n, lists, scratch) },
 			"Encode":  func() { m.Encode(level, x, n, lists, codes, scratch) },
 			"Probe":   func() { m.Probe(level, values, 0.5, 5, scratch) },
-			"LUT":     func() { m.LUT(level, x[:32], 16, scratch) },
+			"LUT":     func() { m.LUT(level, x[:32], 16, &lut, scratch) },
 		} {
 			if a := testing.AllocsPerRun(10, f); a != 0 {
 				t.Errorf("%s, %s: %v allocations", name, level, a)

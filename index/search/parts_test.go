@@ -153,7 +153,7 @@ func TestScan_scoresDecodedRows(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.found.reset(d.N())
-				s.lut = mdl.LUT(level, s.vector, dims, s.scratch)
+				mdl.LUT(level, s.vector, dims, &s.lut, s.scratch)
 				bases := make([]float32, mdl.NList())
 				for _, p := range mdl.Probe(level, s.quant, s.scale, mdl.NList(), s.scratch) {
 					bases[p.List] = p.Base

@@ -30,21 +30,18 @@ const (
 	scoreRows = 256
 )
 
-// Searcher answers one query at a time; its memory is reused from query to query. Make one for each goroutine.
+// Searcher answers queries on one goroutine; its memory is reused from call to call. Make one for each goroutine.
 type Searcher struct {
 	level   avx.Level
 	scratch *model.Scratch
 
-	// Of the query at hand. A Searcher at rest refers to no snapshot.
-	snap   *snapshot.Snapshot
-	parts  []*segment.Part
-	vector []float32 // as compared with rows
-	quant  []int16   // vector / scale
-	scale  float64
-	lut    *opq.LUT
-	found  reservoir
-	top    Top
-	usage  Usage
+	// Of the call. A Searcher at rest refers to no snapshot.
+	snap  *snapshot.Snapshot
+	parts []*segment.Part
+
+	*query         // the one at hand: of all methods but those of a batch
+	one    query   // for a call of one
+	batch  []query // for a call of many
 
 	// Scratch of single steps.
 	visits []visit
@@ -54,39 +51,66 @@ type Searcher struct {
 	at     []uint32        // rows to refine, one part after the other
 	ends   []int32         // for each part, end of its rows in at
 	probed snapshot.BitSet // lists
+
+	// Scratch of a batch.
+	turns, order []turn  // as they came, and by list
+	starts       []int32 // of each list in order
+}
+
+// query is one query on its way.
+type query struct {
+	vector []float32 // as compared with rows
+	quant  []int16   // vector / scale
+	scale  float64
+	lut    opq.LUT
+	found  reservoir
+	top    Top
+	usage  Usage
 }
 
 // New makes a searcher that uses the kernels of a level, which this machine must support.
 func New(level avx.Level) *Searcher {
-	return &Searcher{level: level, scratch: model.NewScratch(), dots: make([]int32, scoreRows)}
+	s := &Searcher{level: level, scratch: model.NewScratch(), dots: make([]int32, scoreRows)}
+	s.query = &s.one
+	return s
 }
 
 // Search appends to dst the k live rows of snap whose inner product with the query is largest, as far as the plan
 // finds them, best first. The query is as given, not normalised. The caller holds a reference on snap. A mistake in the
 // query, in k or in the plan is a [*QueryError]; the only other error is that of ctx, which is checked at every list.
 func (s *Searcher) Search(ctx context.Context, snap *snapshot.Snapshot, query []float32, k int, plan Plan, dst []Hit) ([]Hit, Usage, error) {
-	if k < 1 {
-		return dst, Usage{}, &QueryError{"k", strconv.Itoa(k), "at least 1"}
-	}
-	if err := plan.Validate(snap); err != nil {
-		return dst, Usage{}, err
-	}
-	if err := s.begin(snap, query, int(min(int64(k), snap.Live()))); err != nil {
+	k, err := wanted(snap, k, plan)
+	if err != nil {
 		return dst, Usage{}, err
 	}
 	defer s.end()
-	var err error
-	switch {
-	case s.top.k == 0: // no live row
-	case plan.Exact || snap.Model() == nil:
-		err = s.exact(ctx)
-	default:
-		err = s.probe(ctx, plan)
+	if err := s.begin(snap, query, k); err != nil {
+		return dst, Usage{}, err
 	}
-	if err != nil {
+	if err := s.answer(ctx, plan); err != nil {
 		return dst, s.usage, err
 	}
 	return append(dst, s.top.Sort()...), s.usage, nil
+}
+
+// wanted checks k and a plan, and returns how many hits there will be.
+func wanted(snap *snapshot.Snapshot, k int, plan Plan) (int, error) {
+	if k < 1 {
+		return 0, &QueryError{"k", strconv.Itoa(k), "at least 1"}
+	}
+	return int(min(int64(k), snap.Live())), plan.Validate(snap)
+}
+
+// answer fills top.
+func (s *Searcher) answer(ctx context.Context, plan Plan) error {
+	switch {
+	case s.top.k == 0: // no live row
+		return nil
+	case plan.Exact || s.snap.Model() == nil:
+		return s.exact(ctx)
+	default:
+		return s.probe(ctx, plan)
+	}
 }
 
 func (s *Searcher) begin(snap *snapshot.Snapshot, query []float32, k int) error {
@@ -105,7 +129,7 @@ func (s *Searcher) begin(snap *snapshot.Snapshot, query []float32, k int) error 
 
 // end lets go of the snapshot.
 func (s *Searcher) end() {
-	s.snap, s.parts, s.lut = nil, nil, nil
+	s.snap, s.parts = nil, nil
 	s.top.Reset(nil, 0)
 }
 
@@ -121,15 +145,10 @@ func (s *Searcher) exact(ctx context.Context) error {
 
 // probe scores the rows that the plan leads to.
 func (s *Searcher) probe(ctx context.Context, plan Plan) error {
-	mdl := s.snap.Model()
-	for _, i := range s.snap.Unlisted() {
-		if err := s.score(ctx, i, 0, s.parts[i].N); err != nil {
-			return err
-		}
+	lists, err := s.choose(ctx, plan)
+	if err != nil {
+		return err
 	}
-	s.found.reset(int(min(max(int64(plan.Refine), int64(s.top.k)), s.snap.Live())))
-	s.lut = mdl.LUT(s.level, s.vector, plan.ScanDims, s.scratch)
-	lists := mdl.Probe(s.level, s.quant, s.scale, plan.NProbe, s.scratch)
 	if err := s.lists(ctx, lists); err != nil {
 		return err
 	}
@@ -140,6 +159,19 @@ func (s *Searcher) probe(ctx context.Context, plan Plan) error {
 	}
 	s.refine()
 	return nil
+}
+
+// choose scores the rows that are in no list, and returns the lists to search. They are valid until the next choice.
+func (s *Searcher) choose(ctx context.Context, plan Plan) ([]coarse.Probe, error) {
+	mdl := s.snap.Model()
+	for _, i := range s.snap.Unlisted() {
+		if err := s.score(ctx, i, 0, s.parts[i].N); err != nil {
+			return nil, err
+		}
+	}
+	s.found.reset(int(min(max(int64(plan.Refine), int64(s.top.k)), s.snap.Live())))
+	mdl.LUT(s.level, s.vector, plan.ScanDims, &s.lut, s.scratch)
+	return mdl.Probe(s.level, s.quant, s.scale, plan.NProbe, s.scratch), nil
 }
 
 // enough reports whether k live rows were met.

@@ -10,7 +10,7 @@
 //
 //	request ── readJSON or readArrow ──► queries [n][D], options ── answer ──► hits ── json or arrow ──► response
 //	                                                       │
-//	                  slots ── run ── searchBatch in each of the workers, on one snapshot
+//	                  slots ── run ── SearchBatch in each of the workers, on one snapshot
 //
 // Each request holds one of Options.MaxRunning slots while it is searched and encoded; one of many queries works on slots
 // that are free as well. Bodies are untrusted: their size is bounded, and reading them allocates in proportion to it.

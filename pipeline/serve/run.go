@@ -43,7 +43,7 @@ func (n *Node) run(ctx context.Context, snap *snapshot.Snapshot, q *queries, k i
 	others.Wait()
 	for _, s := range shares {
 		if s.err != nil { // of the first bad query: shares are in the order of queries, and each ends at its first
-			return nil, u, q.locate(s.err, s.first+s.answered)
+			return nil, u, q.locate(s.err, s.first+s.at)
 		}
 		u.Lists, u.Codes, u.Refined = u.Lists+s.usage.Lists, u.Codes+s.usage.Codes, u.Refined+s.usage.Refined
 	}
@@ -56,32 +56,19 @@ type share struct {
 	vectors []float32
 	results [][]search.Hit
 
-	answered int // queries, all unless there is an error
-	usage    search.Usage
-	err      error
+	usage search.Usage
+	at    int // query that the error is about
+	err   error
 }
 
 func (n *Node) runShare(ctx context.Context, snap *snapshot.Snapshot, s *share, k int, plan search.Plan) {
 	searcher := n.searchers.Get().(*search.Searcher)
 	defer n.searchers.Put(searcher)
 	started := time.Now()
-	s.answered, s.usage, s.err = searchBatch(ctx, searcher, snap, s.vectors, k, plan, s.results)
-	n.metrics.searched(s.usage, s.answered, time.Since(started))
-}
-
-// searchBatch appends to each of results the hits of its query; vectors has len(results) rows of D values. It ends at the
-// first query that fails, which is the one behind those answered.
-func searchBatch(ctx context.Context, s *search.Searcher, snap *snapshot.Snapshot, vectors []float32, k int, plan search.Plan,
-	results [][]search.Hit) (answered int, total search.Usage, err error) {
-	dim := snap.Spec().Dim()
-	for i := range results {
-		var u search.Usage
-		if results[i], u, err = s.Search(ctx, snap, vectors[i*dim:(i+1)*dim], k, plan, results[i]); err != nil {
-			return i, total, err
-		}
-		total.Lists, total.Codes, total.Refined = total.Lists+u.Lists, total.Codes+u.Codes, total.Refined+u.Refined
+	s.usage, s.at, s.err = searcher.SearchBatch(ctx, snap, s.vectors, k, plan, s.results)
+	if s.err == nil {
+		n.metrics.searched(s.usage, len(s.results), time.Since(started))
 	}
-	return len(results), total, nil
 }
 
 // locate makes a fault of a query vector one of query i of the request, in the request's words.

@@ -1,0 +1,147 @@
+package search
+
+import (
+	"context"
+
+	"github.com/adastream/adastream/index/coarse"
+	"github.com/adastream/adastream/index/snapshot"
+)
+
+const (
+	// batchQueries is how many queries share their lists: what they need meanwhile, some 16 KiB each with usual plans, fits
+	// the third-level cache.
+	batchQueries = 512
+	// ownShare of its lists, the best, a query searches by itself, so that it knows which scores matter.
+	ownShare = 8
+)
+
+// SearchBatch answers len(results) queries, vectors [len(results)][D], as [Searcher.Search] does each of them, and appends
+// the hits of query i to results[i]. Lists that queries have in common are read once for all of them. The usage is that of
+// all. With an error comes the number of the query that it is about, and results are of no use.
+func (s *Searcher) SearchBatch(ctx context.Context, snap *snapshot.Snapshot, vectors []float32, k int, plan Plan, results [][]Hit) (total Usage, at int, err error) {
+	k, err = wanted(snap, k, plan)
+	if err != nil {
+		return total, 0, err
+	}
+	s.batch = resize(s.batch, max(len(s.batch), min(batchQueries, len(results))))
+	dim := snap.Spec().Dim()
+	for start := 0; start < len(results); start += batchQueries {
+		some := results[start:min(start+batchQueries, len(results))]
+		at, err := s.share(ctx, snap, vectors[start*dim:], k, plan, some)
+		for i := range some {
+			s.query = &s.batch[i]
+			total.add(s.usage)
+			s.end()
+		}
+		s.query = &s.one
+		if err != nil {
+			return total, start + at, err
+		}
+	}
+	return total, 0, nil
+}
+
+func (u *Usage) add(more Usage) {
+	u.Lists, u.Codes, u.Refined = u.Lists+more.Lists, u.Codes+more.Codes, u.Refined+more.Refined
+}
+
+// share answers some queries together. The error is about query i.
+func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors []float32, k int, plan Plan, results [][]Hit) (i int, err error) {
+	apart := plan.Exact || snap.Model() == nil || k == 0
+	s.turns = s.turns[:0]
+	dim := snap.Spec().Dim()
+	for i := range results {
+		s.query = &s.batch[i]
+		if err := s.begin(snap, vectors[i*dim:(i+1)*dim], k); err != nil {
+			return i, err
+		}
+		if apart {
+			err = s.answer(ctx, plan)
+		} else {
+			err = s.enter(ctx, plan, int32(i))
+		}
+		if err != nil {
+			return i, err
+		}
+	}
+	if i, err := s.takeTurns(ctx); err != nil {
+		return i, err
+	}
+	for i := range results {
+		s.query = &s.batch[i]
+		switch {
+		case apart:
+		case s.enough():
+			s.refine()
+		default: // its lists hold too few live rows: rare enough to begin again
+			s.top.Reset(s.parts, k)
+			if err := s.probe(ctx, plan); err != nil {
+				return i, err
+			}
+		}
+		results[i] = append(results[i], s.top.Sort()...)
+	}
+	return 0, nil
+}
+
+// turn is a list that a query is to search.
+type turn struct {
+	coarse.Probe
+	query int32
+}
+
+// enter searches the best lists of the query at hand, number i, and notes its turns at the others.
+func (s *Searcher) enter(ctx context.Context, plan Plan, i int32) error {
+	lists, err := s.choose(ctx, plan)
+	if err != nil {
+		return err
+	}
+	own := (len(lists) + ownShare - 1) / ownShare
+	s.usage.Lists += len(lists) - own
+	for _, p := range lists[own:] {
+		s.turns = append(s.turns, turn{p, i})
+	}
+	return s.lists(ctx, lists[:own])
+}
+
+// takeTurns searches list after list for all queries that have turns there. The error is about query i.
+func (s *Searcher) takeTurns(ctx context.Context) (i int, err error) {
+	if len(s.turns) == 0 {
+		return 0, nil
+	}
+	nlist := s.snap.Model().NList()
+	s.starts = resize(s.starts, nlist+1)
+	s.order = resize(s.order, len(s.turns))
+	clear(s.starts)
+	for _, t := range s.turns {
+		s.starts[t.List+1]++
+	}
+	for list := range nlist {
+		s.starts[list+1] += s.starts[list]
+	}
+	for _, t := range s.turns {
+		s.order[s.starts[t.List]] = t
+		s.starts[t.List]++ // now the end of the list's turns
+	}
+	start := int32(0)
+	for list, end := range s.starts[:nlist] {
+		turns := s.order[start:end]
+		if start = end; len(turns) == 0 {
+			continue
+		}
+		for _, r := range s.snap.Runs(int32(list)) {
+			for _, t := range turns {
+				s.query = &s.batch[t.query]
+				if r.Block != snapshot.NoBlock {
+					s.scan(visit{r, t.Base}, nil)
+				} else if err := s.score(ctx, int(r.Part), int(r.Start), int(r.End)); err != nil {
+					return int(t.query), err
+				}
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return int(turns[0].query), err
+		}
+	}
+	return 0, nil
+}

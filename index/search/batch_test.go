@@ -1,0 +1,103 @@
+package search_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/index/snapshot/snapshottest"
+	"github.com/adastream/adastream/schemas"
+)
+
+// A batch finds what its queries find alone, whatever the plan and wherever rows are. Candidates at the edge of the refine
+// step have equal scores at times, and then either may be taken: plans refine more than there can be.
+func TestBatchIsLikeSingleQueries(t *testing.T) {
+	const n, k = 2400, 7
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 16, 32), n, 1)
+	level := best(t)
+	mdl := d.Train(t, level, 24)
+	dead := func(i int) bool { return i%5 == 0 }
+	for _, queries := range []int{0, 1, 2, 100, 700} {
+		vectors := d.Vectors[:queries*d.Spec.Dim()]
+		for name, groups := range map[string][]snapshottest.Group{
+			"chunks":   {{Kind: snapshottest.Chunks, End: n}},
+			"mixed":    {{Kind: snapshottest.Chunks, End: n / 2}, {Kind: snapshottest.Segment, Start: n / 2, End: n - 100}, {Kind: snapshottest.Unlisted, Start: n - 100, End: n}},
+			"few rows": {{Kind: snapshottest.Chunks, End: 20}},
+		} {
+			snap := snapshottest.Build(t, d, mdl, level, groups, dead)
+			for _, plan := range []search.Plan{{NProbe: 1, ScanDims: 32, Refine: n}, {NProbe: 9, ScanDims: 16, Refine: n}, {NProbe: 24, ScanDims: 32, Refine: n}, {Exact: true}} {
+				t.Run(fmt.Sprintf("%d/%s/nprobe%d", queries, name, plan.NProbe), func(t *testing.T) {
+					s := search.New(level)
+					results := make([][]search.Hit, queries)
+					total, _, err := s.SearchBatch(t.Context(), snap, vectors, k, plan, results)
+					if err != nil {
+						t.Fatal(err)
+					}
+					var sum search.Usage
+					for i := range results {
+						want, u, err := s.Search(t.Context(), snap, d.Vector(i), k, plan, nil)
+						if err != nil || !slices.Equal(results[i], want) {
+							t.Fatalf("query %d: %v, alone %v, error %v", i, results[i], want, err)
+						}
+						sum.Lists += u.Lists
+					}
+					if total.Lists < sum.Lists {
+						t.Errorf("%d lists probed, %d by the queries alone", total.Lists, sum.Lists)
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestBatchNamesTheQueryAtFault(t *testing.T) {
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 16), 600, 1)
+	mdl := d.Train(t, avx.Generic, 4)
+	snap := snapshottest.Build(t, d, mdl, avx.Generic, []snapshottest.Group{{Kind: snapshottest.Chunks, End: 600}}, nil)
+	plan := search.Plan{NProbe: 2, ScanDims: 16, Refine: 10}
+	for _, bad := range []int{0, 3, 511, 512, 599} {
+		vectors := slices.Clone(d.Vectors)
+		clear(vectors[bad*16 : (bad+1)*16])
+		s := search.New(avx.Generic)
+		_, at, err := s.SearchBatch(t.Context(), snap, vectors, 5, plan, make([][]search.Hit, 600))
+		var fault *search.QueryError
+		if at != bad || !errors.As(err, &fault) {
+			t.Errorf("query %d is zero: %v of query %d", bad, err, at)
+		}
+		if hits, _, err := s.Search(t.Context(), snap, d.Vector(1), 5, plan, nil); err != nil || len(hits) != 5 {
+			t.Errorf("afterwards: %v, %v", hits, err)
+		}
+	}
+	if _, _, err := search.New(avx.Generic).SearchBatch(t.Context(), snap, d.Vectors, 0, plan, make([][]search.Hit, 1)); err == nil {
+		t.Error("k of 0 is taken")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := search.New(avx.Generic).SearchBatch(ctx, snap, d.Vectors, 5, plan, make([][]search.Hit, 9)); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func TestBatchAllocatesNothing(t *testing.T) {
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 32), 1000, 1)
+	level := best(t)
+	snap := snapshottest.Build(t, d, d.Train(t, level, 16), level, []snapshottest.Group{{Kind: snapshottest.Chunks, End: 1000}}, nil)
+	s, results := search.New(level), make([][]search.Hit, 100)
+	for i := range results {
+		results[i] = make([]search.Hit, 0, 10)
+	}
+	if allocs := testing.AllocsPerRun(5, func() {
+		for i := range results {
+			results[i] = results[i][:0]
+		}
+		if _, _, err := s.SearchBatch(t.Context(), snap, d.Vectors, 10, search.Plan{NProbe: 5, ScanDims: 32, Refine: 50}, results); err != nil {
+			t.Fatal(err)
+		}
+	}); allocs != 0 {
+		t.Errorf("%v allocations", allocs)
+	}
+}
