@@ -183,6 +183,27 @@ func QuantizeI8(l Level, dst []int8, src []float32, inv float32) {
 	}
 }
 
+// MaxAbs returns the largest magnitude of v, 0 if it is empty. NaN does not count.
+func MaxAbs(l Level, v []float32) float32 {
+	switch l {
+	case AVX2:
+		return maxAbsAVX2(v)
+	default:
+		return maxAbsGeneric(v)
+	}
+}
+
+// Scale sets dst[i] to src[i]*factor. len(dst) must be at least len(src); dst may be src.
+func Scale(l Level, dst, src []float32, factor float32) {
+	dst = dst[:len(src):len(dst)]
+	switch l {
+	case AVX2:
+		scaleAVX2(dst, src, factor)
+	default:
+		scaleGeneric(dst, src, factor)
+	}
+}
+
 // window returns the part of rows that n rows of dim elements, stride apart, span. Like an
 // index expression it panics if they do not lie within len(rows): kernels check no more.
 func window[T any](rows []T, n, stride, dim int) []T {

@@ -191,3 +191,21 @@ func quantizeI8AVX2(dst []int8, src []float32, inv float32) {
 	}
 	quantizeI8Generic(dst, src, inv)
 }
+
+func maxAbsAVX2(v []float32) float32 {
+	top, whole := float32(0), len(v)&^7
+	for start := 0; start < whole; start += callElements {
+		n := min(callElements, whole-start)
+		top = max(top, maxAbsKernelAVX2(&v[start], n))
+	}
+	return max(top, maxAbsGeneric(v[whole:]))
+}
+
+func scaleAVX2(dst, src []float32, factor float32) {
+	for len(src) >= 8 {
+		n := min(len(src), callElements) &^ 7
+		scaleKernelAVX2(&dst[0], &src[0], n, factor)
+		dst, src = dst[n:], src[n:]
+	}
+	scaleGeneric(dst, src, factor)
+}

@@ -225,3 +225,19 @@ func BenchmarkConvert(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkMaxAbsAndScale(b *testing.B) {
+	v := normals(newRand(), 256)
+	for _, l := range Levels() {
+		b.Run(fmt.Sprintf("MaxAbs/%v", l), func(b *testing.B) {
+			for b.Loop() {
+				MaxAbs(l, v)
+			}
+		})
+		b.Run(fmt.Sprintf("Scale/%v", l), func(b *testing.B) {
+			for b.Loop() {
+				Scale(l, v, v, 1)
+			}
+		})
+	}
+}

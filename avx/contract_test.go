@@ -86,6 +86,8 @@ func TestKernelsAllocateNothing(t *testing.T) {
 		"HalfToFloat": func(l Level) { HalfToFloat(l, floats, halves) },
 		"FloatToHalf": func(l Level) { FloatToHalf(l, halves, rows) },
 		"QuantizeI8":  func(l Level) { QuantizeI8(l, bytes, rows, 10) },
+		"MaxAbs":      func(l Level) { sink += MaxAbs(l, rows) },
+		"Scale":       func(l Level) { Scale(l, floats, rows, 2) },
 	}
 	for name, call := range cases {
 		for _, l := range Levels() {

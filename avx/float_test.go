@@ -320,3 +320,49 @@ func TestFloatKernelsAgreeOnSpecialRows(t *testing.T) {
 		}
 	}
 }
+
+func TestMaxAbsAndScale(t *testing.T) {
+	r := newRand()
+	special := []float32{0, float32(math.Copysign(0, -1)), float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), math.MaxFloat32, -math.SmallestNonzeroFloat32}
+	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
+		for n := range 70 {
+			v := normals(r, n)
+			for i := range v {
+				if r.IntN(9) == 0 {
+					v[i] = special[r.IntN(len(special))]
+				}
+			}
+			v = put(m, 0, v)
+			want := float32(0)
+			for _, x := range v {
+				if a := float32(math.Abs(float64(x))); a > want {
+					want = a
+				}
+			}
+			if got := MaxAbs(l, v); got != want {
+				t.Fatalf("%d values: largest magnitude %v, want %v of %v", n, got, want, v)
+			}
+			dst := space[float32](m, 1, n)
+			Scale(l, dst, v, -1.7)
+			for i, x := range v {
+				if want := x * -1.7; dst[i] != want && !(dst[i] != dst[i] && want != want) {
+					t.Fatalf("value %d of %d: %v, want %v", i, n, dst[i], want)
+				}
+			}
+		}
+	})
+	long := make([]float32, callElementsOfTest)
+	long[len(long)-2] = -3
+	for _, l := range Levels() {
+		if got := MaxAbs(l, long); got != 3 {
+			t.Errorf("%v: %v of a long vector", l, got)
+		}
+		Scale(l, long, long, 1)
+		if long[len(long)-2] != -3 {
+			t.Errorf("%v: a long vector is not scaled", l)
+		}
+	}
+}
+
+// callElementsOfTest is more than one call of a kernel takes.
+const callElementsOfTest = 1<<18 + 13

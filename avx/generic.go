@@ -208,3 +208,22 @@ func quantizeI8Generic(dst []int8, src []float32, inv float32) {
 		dst[i] = int8(math.RoundToEven(float64(x)))
 	}
 }
+
+func maxAbsGeneric(v []float32) float32 {
+	var top uint32
+	for _, x := range v {
+		if a := math.Float32bits(x) &^ (1 << 31); a <= infinity { // magnitudes compare like their bits
+			top = max(top, a)
+		}
+	}
+	return math.Float32frombits(top)
+}
+
+// infinity is the bits of it; those of NaN are larger.
+const infinity = 0x7f800000
+
+func scaleGeneric(dst, src []float32, factor float32) {
+	for i, v := range src {
+		dst[i] = v * factor
+	}
+}

@@ -66,3 +66,13 @@ func floatToHalfKernelAVX2(dst *uint16, src *float32, n int)
 //
 //go:noescape
 func quantizeI8KernelAVX2(dst *int8, src *float32, n int, inv float32)
+
+// maxAbsKernelAVX2 returns the largest magnitude of n floats; n is a positive multiple of 8.
+//
+//go:noescape
+func maxAbsKernelAVX2(v *float32, n int) float32
+
+// scaleKernelAVX2 writes src*factor; n is a positive multiple of 8.
+//
+//go:noescape
+func scaleKernelAVX2(dst *float32, src *float32, n int, factor float32)

@@ -1448,3 +1448,46 @@ by32:
 	JNZ       by32
 	VZEROUPPER
 	RET
+
+// func maxAbsKernelAVX2(v *float32, n int) float32
+// Requires: AVX, AVX2, SSE
+TEXT ·maxAbsKernelAVX2(SB), NOSPLIT, $0-20
+	MOVQ     v+0(FP), AX
+	MOVQ     n+8(FP), CX
+	VPCMPEQD Y0, Y0, Y0
+	VPSRLD   $0x01, Y0, Y0
+	VXORPS   Y1, Y1, Y1
+
+by8:
+	VANDPS       (AX), Y0, Y2
+	VMAXPS       Y1, Y2, Y1
+	ADDQ         $0x20, AX
+	SUBQ         $0x08, CX
+	JNZ          by8
+	VEXTRACTF128 $0x01, Y1, X0
+	VMAXPS       X0, X1, X1
+	VPERMILPS    $0x4e, X1, X0
+	VMAXPS       X0, X1, X1
+	VPERMILPS    $0xb1, X1, X0
+	VMAXPS       X0, X1, X1
+	MOVSS        X1, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func scaleKernelAVX2(dst *float32, src *float32, n int, factor float32)
+// Requires: AVX
+TEXT ·scaleKernelAVX2(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         n+16(FP), DX
+	VBROADCASTSS factor+24(FP), Y0
+
+by8:
+	VMULPS  (CX), Y0, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    $0x20, CX
+	ADDQ    $0x20, AX
+	SUBQ    $0x08, DX
+	JNZ     by8
+	VZEROUPPER
+	RET

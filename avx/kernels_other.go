@@ -38,3 +38,7 @@ func halfToFloatAVX2(dst []float32, src []uint16) { halfToFloatGeneric(dst, src)
 func floatToHalfAVX2(dst []uint16, src []float32) { floatToHalfGeneric(dst, src) }
 
 func quantizeI8AVX2(dst []int8, src []float32, inv float32) { quantizeI8Generic(dst, src, inv) }
+
+func maxAbsAVX2(v []float32) float32 { return maxAbsGeneric(v) }
+
+func scaleAVX2(dst, src []float32, factor float32) { scaleGeneric(dst, src, factor) }

@@ -74,10 +74,7 @@ func Normalize(level avx.Level, dst, src []float32) (norm float32) {
 	sum := avx.SumSquares(level, src)
 	if sum >= smallestSum && sum <= largestSum {
 		root := math.Sqrt(float64(sum))
-		scale := float32(1 / root)
-		for i, v := range src {
-			dst[i] = v * scale
-		}
+		avx.Scale(level, dst, src, float32(1/root))
 		return float32(root)
 	}
 	var wide float64 // holds the square of any float32, 8192 times

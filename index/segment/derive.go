@@ -98,10 +98,7 @@ func (d *deriver) row(i int) []float32 { return d.searched[i*d.spec.Dim():][:d.s
 
 // quantise writes the int8 row of a searched vector and returns its scale: dst[i] * scale is close to v[i].
 func (d *deriver) quantise(dst []int8, v []float32) (scale float32) {
-	var largest float32
-	for _, x := range v {
-		largest = max(largest, x, -x)
-	}
+	largest := avx.MaxAbs(d.level, v)
 	inverse := 127 / largest
 	if math.IsInf(float64(inverse), 0) { // zero, or so short that its scores are
 		clear(dst)

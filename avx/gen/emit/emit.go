@@ -29,6 +29,8 @@ func AVX2() {
 	halfToFloat()
 	floatToHalf()
 	quantizeI8(c)
+	maxAbs()
+	scale()
 }
 
 // constants are the read-only tables that kernels share.
