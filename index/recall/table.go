@@ -132,15 +132,15 @@ func (s *sweep) refines() []int {
 }
 
 // cost is what a plan makes a query do, in look-ups of a sub-quantiser: 10 to 40 ps with AVX2, depending on the cache.
-// The weights are rounded from measurements of package search.
+// The weights are rounded from profiles of single queries over half a million rows.
 func cost(r Result, mdl *model.Model, scanDims int) float64 {
 	const (
-		perCoarse = 2    // product of a query's dimension with a centroid's
-		perList   = 3000 // first cache misses of its bounds and codes
-		perRow    = 2500 // choosing a candidate, its scale
-		perByte   = 10   // int8 value of a row, mostly read from memory
+		perCentroid = 250  // its short prefix, and being chosen
+		perList     = 9000 // full row of its centroid and of another on the shortlist, first cache misses of its codes
+		perRow      = 2500 // choosing a candidate, its scale
+		perByte     = 10   // int8 value of a row, mostly read from memory
 	)
-	return perCoarse*float64(mdl.NList()*mdl.CoarseDims()) + perList*r.Lists +
+	return perCentroid*float64(mdl.NList()) + perList*r.Lists +
 		float64(mdl.Subs(scanDims))*r.Scanned + float64(perRow+perByte*mdl.Dim())*r.Refined
 }
 
