@@ -73,6 +73,19 @@ func Scores(l Level, p *Panels, row []float32, out []float32) {
 	}
 }
 
+// ScoresI8 sets out[j] to the inner product of centroid j with q, whose values are those of
+// the query plus QueryOffset and at most 127, for each j < p.N(). It is exact. q has at least
+// p.Dim() values and out at least p.N().
+func ScoresI8(l Level, p *PanelsI8, q []uint8, out []int32) {
+	q, out = q[:p.dim:len(q)], out[:p.n:len(out)]
+	switch l {
+	case AVX2:
+		scoresI8AVX2(p, q, out)
+	default:
+		scoresI8Generic(p, q, out)
+	}
+}
+
 // ScanPQ4 scans rows of 4-bit product quantiser codes and appends those that score at least
 // threshold, in row order, to the front of out. It returns their number.
 //

@@ -109,6 +109,25 @@ func scoresAVX2(p *Panels, row, out []float32) {
 	}
 }
 
+func scoresI8AVX2(p *PanelsI8, q []uint8, out []int32) {
+	if p.dim == 0 {
+		scoresI8Generic(p, q, out)
+		return
+	}
+	size := p.dim * PanelI8Width // bytes of a panel
+	most := max(1, callElements/size)
+	whole := len(out) / PanelI8Width
+	for i := 0; i < whole; i += most {
+		n := min(most, whole-i)
+		scoresI8KernelAVX2(&q[0], p.dim, &p.centroids[i*size], &p.sums[i*PanelI8Width], n, &out[i*PanelI8Width])
+	}
+	if rest := out[whole*PanelI8Width:]; len(rest) > 0 {
+		var last [PanelI8Width]int32
+		scoresI8KernelAVX2(&q[0], p.dim, &p.centroids[whole*size], &p.sums[whole*PanelI8Width], 1, &last[0])
+		copy(rest, last[:])
+	}
+}
+
 func scanPQ4AVX2(codes []byte, blockStride, m int, lut []byte, count int, threshold uint16, ahead []byte, out []uint32) int {
 	if count == 0 || m == 0 {
 		return scanPQ4Generic(codes, blockStride, m, lut, count, threshold, out)

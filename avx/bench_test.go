@@ -110,6 +110,23 @@ func BenchmarkScores(b *testing.B) {
 	}
 }
 
+// BenchmarkScoresI8 scores the first 128 dimensions of 8192 centroids: 1 MiB.
+func BenchmarkScoresI8(b *testing.B) {
+	const n, dim = 8192, 128
+	r := newRand()
+	p, q, out := PackI8(make([]int8, n*dim), n, dim, dim), make([]uint8, dim), make([]int32, n)
+	QuantizeQueryI8(q, randomWords(r, dim))
+	for _, l := range Levels() {
+		b.Run(l.String(), func(b *testing.B) {
+			b.SetBytes(n * dim)
+			for b.Loop() {
+				ScoresI8(l, p, q, out)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/row")
+		})
+	}
+}
+
 // BenchmarkAbove chooses from 8192 scores of which none, a tenth and all are found.
 func BenchmarkAbove(b *testing.B) {
 	const n = 8192

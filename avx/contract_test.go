@@ -37,6 +37,9 @@ func TestShortSlicesPanic(t *testing.T) {
 		"ScanPQ4 nblocks":       func(l Level) { ScanPQ4(l, codes, 2049, 0, 2, codes, 32, 0, nil, make([]uint32, 2049*32)) },
 		"ScanPQ4 m":             func(l Level) { ScanPQ4(l, make([]byte, 16*258), 1, 0, 258, make([]byte, 16*258), 32, 0, nil, uint32s) },
 		"ScanPQ4 odd m":         func(l Level) { ScanPQ4(l, codes, 1, 64, 3, codes, 32, 0, nil, uint32s) },
+		"ScoresI8 q":            func(l Level) { ScoresI8(l, PackI8(make([]int8, 80), 10, 8, 8), make([]uint8, 7), make([]int32, 10)) },
+		"ScoresI8 out":          func(l Level) { ScoresI8(l, PackI8(make([]int8, 80), 10, 8, 8), make([]uint8, 8), make([]int32, 9)) },
+		"PackI8 rows":           func(l Level) { PackI8(make([]int8, 79), 10, 8, 8) },
 		"Above weight":          func(l Level) { Above(l, make([]int32, 9), floats[:8], 0, uint32s) },
 		"Above out":             func(l Level) { Above(l, make([]int32, 9), floats[:9], 0, uint32s[:8]) },
 		"DotI8 rows":            func(l Level) { DotI8(l, words[:20], bytes[:99], 20, int32s[:5]) },
@@ -71,7 +74,7 @@ func TestKernelsAllocateNothing(t *testing.T) {
 	p := Pack(rows, k, dim, nil)
 	codes, lut, hits := randomBytes[byte](r, 4*16*8), randomBytes[byte](r, 16*8), make([]uint32, 128)
 	words, bytes, at := randomWords(r, dim), randomBytes[int8](r, n*dim), []uint32{7, 100, 3, 3, 9}
-	halves := make([]uint16, n*dim)
+	halves, p8 := make([]uint16, n*dim), PackI8(bytes, n, dim, dim)
 	var sink float32
 	cases := map[string]func(l Level){
 		"Dot":         func(l Level) { sink += Dot(l, rows, rows) },
@@ -80,6 +83,7 @@ func TestKernelsAllocateNothing(t *testing.T) {
 		"Assign":      func(l Level) { Assign(l, p, rows, n, dim, int32s, floats) },
 		"Scores":      func(l Level) { Scores(l, p, q, floats) },
 		"ScanPQ4":     func(l Level) { ScanPQ4(l, codes, 4, 16*8, 8, lut, 100, 1000, codes, hits) },
+		"ScoresI8":    func(l Level) { ScoresI8(l, p8, lut, int32s) },
 		"Above":       func(l Level) { Above(l, int32s, floats, 1, hits) },
 		"DotI8":       func(l Level) { DotI8(l, words, bytes, dim, int32s) },
 		"DotI8At":     func(l Level) { DotI8At(l, words, bytes, dim, at, int32s) },

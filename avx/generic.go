@@ -80,6 +80,18 @@ func scoresGeneric(p *Panels, row, out []float32) {
 	}
 }
 
+func scoresI8Generic(p *PanelsI8, q []uint8, out []int32) {
+	for j := range out {
+		panel := p.centroids[j/PanelI8Width*len(q)*PanelI8Width:]
+		sum := p.sums[j]
+		for d := 0; d < len(q); d += 4 {
+			c := (*[4]int8)(panel[(d/4*PanelI8Width+j%PanelI8Width)*4:])
+			sum += int32(q[d])*int32(c[0]) + int32(q[d+1])*int32(c[1]) + int32(q[d+2])*int32(c[2]) + int32(q[d+3])*int32(c[3])
+		}
+		out[j] = sum
+	}
+}
+
 func scanPQ4Generic(codes []byte, blockStride, m int, lut []byte, count int, threshold uint16, out []uint32) int {
 	found := 0
 	var sums [BlockRows]uint32

@@ -99,6 +99,65 @@ func TestScanPQ4OfAPrefix(t *testing.T) {
 	})
 }
 
+// The largest values of both signs are among those tried: sums of pairs must not saturate.
+func TestScoresI8(t *testing.T) {
+	r := newRand()
+	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
+		for _, n := range []int{0, 1, 31, 32, 33, 64, 100} {
+			for _, dim := range []int{0, 1, 4, 5, 7, 64, 130} {
+				for _, extreme := range []bool{false, true} {
+					stride := dim + r.IntN(3)
+					rows, query := make([]int8, n*stride), make([]int16, dim)
+					for i := range rows {
+						if rows[i] = int8(r.IntN(255) - 127); extreme {
+							rows[i] = int8(127 - 254*r.IntN(2))
+						}
+					}
+					for i := range query {
+						if query[i] = int16(r.IntN(127) - 63); extreme {
+							query[i] = 63
+						}
+					}
+					if dim > 0 {
+						query[0] = 63 // so that nothing is scaled
+					}
+					p := PackI8(put(m, 0, rows), n, dim, stride)
+					q := space[uint8](m, 1, p.Dim())
+					QuantizeQueryI8(q, query)
+					out := space[int32](m, 2, n)
+					ScoresI8(l, p, q, out)
+					for j := range n {
+						want := int32(0)
+						for d, x := range query {
+							want += int32(x) * int32(rows[j*stride+d])
+						}
+						if out[j] != want {
+							t.Fatalf("n=%d dim=%d: score %d is %d, want %d", n, dim, j, out[j], want)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestQuantizeQueryI8(t *testing.T) {
+	for _, tt := range []struct {
+		q    []int16
+		want []uint8
+	}{
+		{nil, []uint8{64, 64, 64, 64}},
+		{[]int16{0, 0, 0, 0}, []uint8{64, 64, 64, 64}},
+		{[]int16{100, -100, 50}, []uint8{127, 1, 96, 64}},
+		{[]int16{math.MaxInt16, math.MinInt16, 0, 260}, []uint8{127, 1, 64, 64}},
+	} {
+		got := make([]uint8, 4)
+		if QuantizeQueryI8(got, tt.q); !slices.Equal(got, tt.want) {
+			t.Errorf("%v is %v, want %v", tt.q, got, tt.want)
+		}
+	}
+}
+
 func aboveSlow(dots []int32, weight []float32, threshold float32) []uint32 {
 	var found []uint32
 	for i := range dots {

@@ -41,6 +41,11 @@ func scanPQ4KernelAVX2(codes *byte, blockStride int, m int, lut *byte, count int
 //go:noescape
 func aboveKernelAVX2(dots *int32, weight *float32, n int, threshold float32, out *uint32) int
 
+// scoresI8KernelAVX2 writes sums + q*centroids for 32*npanels centroids; dim is a positive multiple of 4.
+//
+//go:noescape
+func scoresI8KernelAVX2(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)
+
 // dotI8KernelAVX2 writes the inner products of q and n rows, stride apart;
 // n is at least 1 and dim at least 16.
 //

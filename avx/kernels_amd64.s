@@ -1092,6 +1092,54 @@ next:
 	VZEROUPPER
 	RET
 
+// func scoresI8KernelAVX2(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)
+// Requires: AVX, AVX2
+TEXT ·scoresI8KernelAVX2(SB), NOSPLIT, $0-48
+	MOVQ     q+0(FP), AX
+	MOVQ     dim+8(FP), CX
+	MOVQ     panels+16(FP), DX
+	MOVQ     sums+24(FP), BX
+	MOVQ     npanels+32(FP), SI
+	MOVQ     out+40(FP), DI
+	VPCMPEQW Y0, Y0, Y0
+	VPSRLW   $0x0f, Y0, Y0
+
+panel:
+	VMOVDQU (BX), Y1
+	VMOVDQU 32(BX), Y2
+	VMOVDQU 64(BX), Y3
+	VMOVDQU 96(BX), Y4
+	XORQ    R8, R8
+
+dims:
+	VPBROADCASTD (AX)(R8*1), Y5
+	VPMADDUBSW   (DX), Y5, Y6
+	VPMADDWD     Y0, Y6, Y6
+	VPADDD       Y6, Y1, Y1
+	VPMADDUBSW   32(DX), Y5, Y6
+	VPMADDWD     Y0, Y6, Y6
+	VPADDD       Y6, Y2, Y2
+	VPMADDUBSW   64(DX), Y5, Y6
+	VPMADDWD     Y0, Y6, Y6
+	VPADDD       Y6, Y3, Y3
+	VPMADDUBSW   96(DX), Y5, Y5
+	VPMADDWD     Y0, Y5, Y5
+	VPADDD       Y5, Y4, Y4
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x04, R8
+	CMPQ         R8, CX
+	JLT          dims
+	VMOVDQU      Y1, (DI)
+	VMOVDQU      Y2, 32(DI)
+	VMOVDQU      Y3, 64(DI)
+	VMOVDQU      Y4, 96(DI)
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000080, DI
+	DECQ         SI
+	JNZ          panel
+	VZEROUPPER
+	RET
+
 // func dotI8KernelAVX2(q *int16, dim int, rows *int8, stride int, out *int32, n int)
 // Requires: AVX, AVX2
 TEXT ·dotI8KernelAVX2(SB), NOSPLIT, $0-48

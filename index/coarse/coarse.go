@@ -93,6 +93,7 @@ type Scratch struct {
 	score  []float32
 	keys   []uint64
 	dots   []int32
+	query  []uint8
 	at     []uint32
 	chosen []uint32
 	base   []int32

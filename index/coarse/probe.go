@@ -26,11 +26,10 @@ type Probe struct {
 
 // funnel is the centroids as a query sees them: centroid j is about step[j] * row j.
 type funnel struct {
-	rows   []int8    // [nlist][dim]
-	step   []float32 // [nlist]
-	weight []float32 // [nlist] times the inner product of prefixes of rows is the order of probing
-	dims   int
-	short  []int8 // [nlist][dims] the first dims of each row; nil if that is all that decides
+	rows   []int8        // [nlist][dim]
+	step   []float32     // [nlist]
+	weight []float32     // [nlist] times the inner product of prefixes of rows is the order of probing
+	short  *avx.PanelsI8 // the first funnelDims of each row; nil if they are all that decides
 }
 
 func (q *Quantizer) newFunnel() funnel {
@@ -45,13 +44,8 @@ func (q *Quantizer) newFunnel() funnel {
 			}
 		}
 	}
-	if f.dims = funnelDims; f.dims >= q.dims {
-		f.dims = q.dims
-		return f
-	}
-	f.short = make([]int8, q.nlist*f.dims)
-	for j := range q.nlist {
-		copy(f.short[j*f.dims:][:f.dims], f.rows[j*q.dim:])
+	if funnelDims < q.dims {
+		f.short = avx.PackI8(f.rows, q.nlist, funnelDims, q.dim)
 	}
 	return f
 }
@@ -92,7 +86,9 @@ func (q *Quantizer) shortlist(level avx.Level, query []int16, nprobe int, s *Scr
 	f := &q.funnel
 	s.dots, s.score, s.at = grow(s.dots, q.nlist), grow(s.score, q.nlist), grow(s.at, q.nlist)
 	if n := shortlistFactor*nprobe + shortlistMore; f.short != nil && 2*n <= q.nlist {
-		avx.DotI8(level, query[:f.dims], f.short, f.dims, s.dots)
+		s.query = grow(s.query, f.short.Dim())
+		avx.QuantizeQueryI8(s.query, query[:funnelDims])
+		avx.ScoresI8(level, f.short, s.query, s.dots)
 		if found := avx.Above(level, s.dots, f.weight, f.quantile(n, s), s.at); found >= nprobe {
 			return s.at[:found]
 		}

@@ -24,6 +24,7 @@ func AVX2() {
 	scores()
 	scanPQ4(c)
 	above()
+	scoresI8()
 	dotI8(c)
 	dotI8At(c)
 	halfToFloat()

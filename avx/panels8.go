@@ -1,0 +1,65 @@
+package avx
+
+import "math"
+
+// PanelI8Width is the number of centroids in a panel of int8: four AVX2 registers of int32 sums.
+const PanelI8Width = 32
+
+// QueryOffset is what is added to the values of a query for [ScoresI8], so that they are not
+// negative; MaxQueryI8 is how large they may be before.
+const (
+	QueryOffset = 64
+	MaxQueryI8  = 63
+)
+
+// PanelsI8 are int8 centroids in the layout of the [ScoresI8] kernel: panels of 32 centroids,
+// four dimensions of one beside those of the next.
+//
+//	centroids [ceil(n/32)][ceil(dim/4)][32][4]int8   zero beyond n and dim
+//	sums      [ceil(n/32)][32]int32                  -QueryOffset times the sum of a centroid
+//
+// They are immutable after [PackI8] and safe for concurrent use.
+type PanelsI8 struct {
+	n, dim    int // dim is a multiple of 4
+	centroids []int8
+	sums      []int32
+}
+
+// PackI8 copies the first dim values of n rows of int8, stride apart, to panels. Values are
+// from -127 to 127.
+func PackI8(rows []int8, n, dim, stride int) *PanelsI8 {
+	rows = window(rows, n, stride, dim)
+	fours, panels := (dim+3)/4, (n+PanelI8Width-1)/PanelI8Width
+	p := &PanelsI8{n: n, dim: 4 * fours, centroids: make([]int8, panels*fours*4*PanelI8Width), sums: make([]int32, panels*PanelI8Width)}
+	for j := range n {
+		panel := p.centroids[j/PanelI8Width*fours*4*PanelI8Width:]
+		for d, v := range rows[j*stride:][:dim] {
+			panel[(d/4*PanelI8Width+j%PanelI8Width)*4+d%4] = v
+			p.sums[j] -= QueryOffset * int32(v)
+		}
+	}
+	return p
+}
+
+// N returns the number of centroids.
+func (p *PanelsI8) N() int { return p.n }
+
+// Dim returns the number of values of a query: the width packed, rounded up to a multiple of 4.
+func (p *PanelsI8) Dim() int { return p.dim }
+
+// QuantizeQueryI8 sets dst to the query of [ScoresI8]: q scaled so that its largest magnitude is
+// MaxQueryI8, rounded, QueryOffset added. dst has p.Dim() values, of which those that q lacks
+// are QueryOffset.
+func QuantizeQueryI8(dst []uint8, q []int16) {
+	top := 1
+	for _, x := range q {
+		top = max(top, int(x), -int(x))
+	}
+	factor := MaxQueryI8 / float64(top)
+	for i, x := range q {
+		dst[i] = uint8(QueryOffset + int(math.RoundToEven(float64(x)*factor)))
+	}
+	for i := len(q); i < len(dst); i++ {
+		dst[i] = QueryOffset
+	}
+}
