@@ -88,8 +88,16 @@ def main() -> None:
         measured = {name: Measurement(name, pool.ready[name], []) for name in names}
         for r in range(a.rounds):
             for name in names[r % len(names):] + names[:r % len(names)]:
+                if name in pool.failed:
+                    continue
                 say(f"round {r + 1}/{a.rounds}: {name}")
-                measured[name].rounds.append(bench.round(name, chosen[name]))
+                try:
+                    measured[name].rounds.append(bench.round(name, chosen[name]))
+                except RuntimeError as e:  # the others go on
+                    say(f"{name}: {e}")
+                    pool.failed[name] = str(e)
+                    pool.running.pop(name, None)
+                    del measured[name]
         results = report.results(data.meta, a.threads, list(measured.values()), pool.failed)
     (a.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     text = report.markdown(results)
