@@ -1,4 +1,5 @@
 """Starts engines as processes, talks to them, and keeps only as many as fit in memory."""
+import dataclasses
 import json
 import os
 import subprocess
@@ -23,6 +24,30 @@ def commands(names: list[str], binaries: dict[str, str]) -> dict[str, list[str]]
     return {name: [binaries[name]] if name in binaries else [sys.executable, serve, name] for name in names}
 
 
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a search took."""
+
+    seconds: float  # in the calls
+    cores: float  # kept busy meanwhile
+    waited: float  # for a core that another program held, as a share of the seconds
+
+
+def usage(pid: int) -> tuple[float, float]:
+    """Seconds of processor time that a process and its children have used, and that they waited for a processor."""
+    busy = waited = 0.0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            ran, queued, _ = (int(field) / 1e9 for field in (task / "schedstat").read_text().split())
+            children = (task / "children").read_text() if (task / "children").exists() else ""
+        except (FileNotFoundError, ProcessLookupError):  # the thread has ended
+            continue
+        below = [usage(int(child)) for child in children.split()]
+        busy += ran + sum(b for b, _ in below)
+        waited += queued + sum(w for _, w in below)
+    return busy, waited
+
+
 class Process:
     """A running engine."""
 
@@ -43,21 +68,17 @@ class Process:
                 return json.loads(line)
         raise RuntimeError(f"the engine ended with status {self.process.wait()}: see {self.log}")
 
-    def search(self, setting: int, batched: bool, queries: int) -> tuple[float, float, npt.NDArray[np.int32]]:
-        """Seconds in the calls, cores kept busy meanwhile, and the ids found."""
+    def search(self, setting: int, batched: bool, queries: int) -> tuple[Cost, npt.NDArray[np.int32]]:
+        """What a search took, and the ids found."""
         assert self.process.stdin
-        before = self.cpu()
+        busy, waited = usage(self.process.pid)
         request = {"setting": setting, "batched": batched, "queries": queries, "out": self.found.name}
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         seconds = self.read()["seconds"]
-        cores = (self.cpu() - before) / seconds
-        return seconds, cores, np.fromfile(self.found.name, "<i4").reshape(queries, K)
-
-    def cpu(self) -> float:
-        """Seconds of processor time the engine's threads have used."""
-        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
-        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+        after = usage(self.process.pid)
+        cost = Cost(seconds, (after[0] - busy) / seconds, (after[1] - waited) / seconds)
+        return cost, np.fromfile(self.found.name, "<i4").reshape(queries, K)
 
     def stop(self) -> None:
         assert self.process.stdin

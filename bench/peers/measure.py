@@ -12,7 +12,8 @@ class Point:
     setting: int
     recall: float
     qps: float
-    cores: float  # kept busy by the engine meanwhile
+    cores: float = 0  # kept busy by the engine meanwhile
+    waited: float = 0  # for a core that another program held, as a share of the time
 
 
 @dataclasses.dataclass(frozen=True)

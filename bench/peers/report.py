@@ -14,7 +14,7 @@ OURS = "adastream"
 INVERTED = ("faiss-pq4", "faiss-rabitq", "faiss-flat")  # prefixes of the engines that are FAISS inverted files
 BEST = "best FAISS inverted file"
 BUSY = 1.1  # more cores than this and a search was not on one thread
-UNDISTURBED = 0.95  # less of a core than this and other programs slowed a search down
+DISTURBED = 0.05  # waiting for a core this share of the time, a search was slowed down by other programs
 IDLE = 0.8  # less of the build's threads than this and its time is in doubt
 
 Results = dict[str, Any]
@@ -76,7 +76,7 @@ def points(m: Measurement) -> list[dict[str, Any]]:
         for mode, ps in runs.items():
             row[mode] = {
                 "recall": statistics.median(p.recall for p in ps), "qps": spread(p.qps for p in ps),
-                "cores": statistics.median(p.cores for p in ps),
+                "cores": statistics.median(p.cores for p in ps), "waited": statistics.median(p.waited for p in ps),
             }
         out.append(row)
     return sorted(out, key=lambda row: row["single"]["recall"])
@@ -140,9 +140,9 @@ def warnings(r: Results) -> list[str]:
         busiest = max(p[mode]["cores"] for p in e["points"] for mode in MODES.values())
         if busiest > BUSY:
             out.append(f"- {name} kept {busiest:.1f} cores busy: its searches were not on one thread")
-        idlest = min(statistics.median(p[mode]["cores"] for p in e["points"]) for mode in MODES.values())
-        if idlest < UNDISTURBED:
-            out.append(f"- {name} got {idlest:.2f} of a core for its searches: the machine was shared")
+        waited = max(statistics.median(p[mode]["waited"] for p in e["points"]) for mode in MODES.values())
+        if waited > DISTURBED:
+            out.append(f"- {name} waited for a core {waited:.0%} of its time: the machine was shared")
         used = e.get("build_cpu_seconds", math.inf) / e["build_seconds"]
         if used < IDLE * r["machine"]["build_threads"]:
             out.append(f"- {name} was built on {used:.1f} cores: the machine was shared, or it builds on fewer threads")
@@ -187,7 +187,7 @@ def plot(r: Results, path: Path) -> None:
     fig, axes = plt.subplots(1, 2, figsize=(13, 6), sharey=True, layout="constrained")
     for ax, mode, title in zip(axes, MODES.values(), ("one query per call", "batched")):
         for i, (name, e) in enumerate(r["engines"].items()):
-            medians = [Point(j, p[mode]["recall"], p[mode]["qps"][0], 1) for j, p in enumerate(e["points"])]
+            medians = [Point(j, p[mode]["recall"], p[mode]["qps"][0]) for j, p in enumerate(e["points"])]
             line = front(medians)
             recall, qps = [p.recall for p in line], [p.qps for p in line]
             least, most = zip(*(e["points"][p.setting][mode]["qps"][1:] for p in line))

@@ -23,7 +23,7 @@ from measure import Measurement, Point, front
 from protocol import Data, K
 
 TUNING_QUERIES = 300
-ATTEMPTS, UNDISTURBED = 3, 0.97  # of a run, and the share of a core it should get
+ATTEMPTS, DISTURBED = 3, 0.03  # of a run, and the share of its time it may wait for a core
 RECALLS = (0.75, 0.9995)  # settings outside are of no interest
 
 
@@ -44,10 +44,10 @@ class Bench:
     def point(self, engine: str, setting: int, batched: bool, queries: int) -> Point:
         """Runs one setting of an engine, again while other programs hold its core; the least disturbed run counts."""
         runs: list[Point] = []
-        while len(runs) < ATTEMPTS and all(p.cores < UNDISTURBED for p in runs):
-            seconds, cores, found = self.pool.get(engine).search(setting, batched, queries)
-            runs.append(Point(setting, recall(self.truth, found), queries / seconds, cores))
-        return max(runs, key=lambda p: p.cores)
+        while len(runs) < ATTEMPTS and all(p.waited > DISTURBED for p in runs):
+            cost, found = self.pool.get(engine).search(setting, batched, queries)
+            runs.append(Point(setting, recall(self.truth, found), queries / cost.seconds, cost.cores, cost.waited))
+        return min(runs, key=lambda p: p.waited)
 
     def tune(self, engine: str, most: int) -> list[int]:
         """The settings worth measuring: those near the front of recall against speed, at most so many."""
