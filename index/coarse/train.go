@@ -125,9 +125,9 @@ func (t *training) kmeans(k, iterations int, seed uint64) kmeans.Options {
 
 // groupsOf returns how many groups so many lists lie in. A vector is compared with all centres and with the lists of
 // assignGroups groups: that is least when there are sqrt(assignGroups * nlist) groups. Half as many miss fewer of the
-// nearest lists, at a quarter more comparisons.
+// nearest lists, at a quarter more comparisons. A group has two panels of lists or more.
 func groupsOf(nlist int) int {
-	return max(1, int(math.Sqrt(assignGroups*float64(nlist))/2))
+	return max(1, min(nlist/(2*groupMultiple), int(math.Sqrt(assignGroups*float64(nlist))/2)))
 }
 
 // grouped makes groups of lists.
