@@ -74,8 +74,8 @@ func Scores(l Level, p *Panels, row []float32, out []float32) {
 }
 
 // ScoresI8 sets out[j] to the inner product of centroid j with q, whose values are those of
-// the query plus QueryOffset and at most 127, for each j < p.N(). It is exact. q has at least
-// p.Dim() values and out at least p.N().
+// the query plus QueryOffset and at most 127, for each centroid j. It is exact. q has at least
+// p.Dim() values and out at least one for each centroid.
 func ScoresI8(l Level, p *PanelsI8, q []uint8, out []int32) {
 	q, out = q[:p.dim:len(q)], out[:p.n:len(out)]
 	switch l {

@@ -40,6 +40,16 @@ func Pack(centroids []float32, n, dim int, bias []float32) *Panels {
 	return p
 }
 
+// PackNearest is [Pack] with the biases with which the best score is that of the nearest
+// centroid: <row, c> - |c|²/2. They are the same on all machines.
+func PackNearest(centroids []float32, n, dim int) *Panels {
+	bias := make([]float32, n)
+	for j := range bias {
+		bias[j] = -SumSquares(Generic, centroids[j*dim:][:dim]) / 2
+	}
+	return Pack(centroids, n, dim, bias)
+}
+
 // N returns the number of centroids.
 func (p *Panels) N() int { return p.n }
 

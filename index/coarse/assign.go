@@ -57,11 +57,7 @@ func pack(directions bool, centroids []float32, dims int) *avx.Panels {
 	if directions {
 		return avx.Pack(centroids, n, dims, nil)
 	}
-	bias := make([]float32, n)
-	for j := range bias {
-		bias[j] = -avx.SumSquares(avx.Generic, centroids[j*dims:][:dims]) / 2
-	}
-	return avx.Pack(centroids, n, dims, bias)
+	return avx.PackNearest(centroids, n, dims)
 }
 
 // mean sets dst to the mean of rows of its width, or to the direction of it.

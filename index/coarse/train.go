@@ -144,7 +144,7 @@ func (t *training) grouped(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	order, starts := sortByList(t.lists, ngroups)
+	order, starts := SortByList(t.lists, ngroups)
 	made := make([][]float32, ngroups)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(t.o.Threads)
@@ -221,7 +221,7 @@ func (t *training) assign(ctx context.Context, probed int) error {
 // move puts each centroid in the middle of its rows. One without rows stays where it is.
 func (t *training) move(ctx context.Context) error {
 	d := t.o.Dims
-	order, starts := sortByList(t.lists, len(t.prefixes)/d)
+	order, starts := SortByList(t.lists, len(t.prefixes)/d)
 	return t.eachList(ctx, starts, func(list int) {
 		if of := order[starts[list]:starts[list+1]]; len(of) > 0 {
 			t.mean(t.prefixes[list*d:][:d], of)
@@ -267,7 +267,7 @@ func (t *training) mean(dst []float32, of []int32) {
 
 // finish makes the quantiser of the means of all lists that have rows, and assigns rows by it.
 func (t *training) finish(ctx context.Context) (*Quantizer, error) {
-	order, starts := sortByList(t.lists, len(t.prefixes)/t.o.Dims)
+	order, starts := SortByList(t.lists, len(t.prefixes)/t.o.Dims)
 	place := make([]int, len(starts)) // lists with rows before each list
 	for list := range starts[1:] {
 		place[list+1] = place[list]
@@ -299,7 +299,7 @@ func (t *training) finish(ctx context.Context) (*Quantizer, error) {
 }
 
 // sortByList returns the rows of each list, in their order, one list after the other, and where each list begins.
-func sortByList(lists []int32, nlist int) (order, starts []int32) {
+func SortByList(lists []int32, nlist int) (order, starts []int32) {
 	starts, order = make([]int32, nlist+1), make([]int32, len(lists))
 	for _, l := range lists {
 		starts[l+1]++

@@ -109,14 +109,17 @@ func (h *heldOut) candidates(ctx context.Context, d int) (float64, error) {
 	var ranks []int
 	probed := make([]int, q.NList()) // rows of all queries in the list of each rank
 	rank := make([]int, q.NList())
-	scores := make([]float32, q.NList())
+	scores, weight := make([]float32, q.NList()), make([]float32, q.NList())
+	for list := range weight {
+		weight[list] = 1
+		if t.metric == schemas.Cosine { // directions are compared
+			weight[list] = float32(1 / math.Sqrt(float64(avx.SumSquares(t.o.Level, q.Centroid(list)[:d]))))
+		}
+	}
 	for i, query := range h.queries {
-		for list := range scores {
-			c := q.Centroid(list)[:d]
-			scores[list] = avx.Dot(t.o.Level, query[:d], c)
-			if t.metric == schemas.Cosine {
-				scores[list] /= float32(math.Sqrt(float64(avx.SumSquares(t.o.Level, c))))
-			}
+		avx.DotRows(t.o.Level, query[:d], q.Centroids(), t.dim, scores)
+		for list, w := range weight {
+			scores[list] *= w
 		}
 		for r, list := range largest(scores, q.NList()) {
 			rank[list] = r

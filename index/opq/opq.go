@@ -69,20 +69,11 @@ func New(ladder mrl.Ladder, blocks []int, rotation, codebooks []float32) (*Quant
 	for _, s := range l.bounds {
 		w := s.width()
 		book := codebooks[at : at+Codewords*w]
-		q.nearest = append(q.nearest, packNearest(book, w))
+		q.nearest = append(q.nearest, avx.PackNearest(book, Codewords, w))
 		q.products = append(q.products, avx.Pack(book, Codewords, w, nil))
 		at += Codewords * w
 	}
 	return q, nil
-}
-
-// packNearest returns panels on which the nearest of the codewords has the best score: x.c - |c|²/2.
-func packNearest(book []float32, w int) *avx.Panels {
-	var bias [Codewords]float32
-	for j := range bias {
-		bias[j] = -avx.SumSquares(avx.Generic, book[j*w:][:w]) / 2
-	}
-	return avx.Pack(book, Codewords, w, bias[:])
 }
 
 // checkRotation makes sure that the rows of an orthogonal matrix have unit length, and neighbours are at right angles.

@@ -293,7 +293,7 @@ func (t *trainer) decode(ctx context.Context) error {
 		b, book := t.bounds[s], t.books[s]
 		w := b.width()
 		best, score := make([]int32, t.n), make([]float32, t.n)
-		avx.Assign(t.o.Level, packNearest(book, w), t.rotated[b.start:], t.n, t.width, best, score)
+		avx.Assign(t.o.Level, avx.PackNearest(book, Codewords, w), t.rotated[b.start:], t.n, t.width, best, score)
 		for i, c := range best {
 			copy(t.decoded[i*t.width+b.start:][:w], book[int(c)*w:][:w])
 		}

@@ -11,6 +11,10 @@ const (
 	// batchQueries is how many queries share their lists: what they need meanwhile, some 16 KiB each with usual plans, fits
 	// the third-level cache.
 	batchQueries = 512
+	// batchCandidates bounds what the queries that share lists refine together, and so their memory, whatever the plan.
+	batchCandidates = 1 << 18
+	// shareLeast queries probe few lists in common if they are fewer: each of them is answered by itself.
+	shareLeast = 16
 	// ownShare of its lists, the best, a query searches by itself, so that it knows which scores matter.
 	ownShare = 8
 )
@@ -23,14 +27,15 @@ func (s *Searcher) SearchBatch(ctx context.Context, snap *snapshot.Snapshot, vec
 	if err != nil {
 		return total, 0, err
 	}
-	s.batch = resize(s.batch, max(len(s.batch), min(batchQueries, len(results))))
+	most := max(1, min(batchQueries, batchCandidates/max(1, plan.Refine, k)))
+	s.batch = resize(s.batch, max(len(s.batch), min(most, len(results))))
 	dim := snap.Spec().Dim()
-	for start := 0; start < len(results); start += batchQueries {
-		some := results[start:min(start+batchQueries, len(results))]
+	for start := 0; start < len(results); start += most {
+		some := results[start:min(start+most, len(results))]
 		at, err := s.share(ctx, snap, vectors[start*dim:], k, plan, some)
 		for i := range some {
 			s.query = &s.batch[i]
-			total.add(s.usage)
+			total.Add(s.usage)
 			s.end()
 		}
 		s.query = &s.one
@@ -41,13 +46,14 @@ func (s *Searcher) SearchBatch(ctx context.Context, snap *snapshot.Snapshot, vec
 	return total, 0, nil
 }
 
-func (u *Usage) add(more Usage) {
+// Add counts what other queries cost as well.
+func (u *Usage) Add(more Usage) {
 	u.Lists, u.Codes, u.Refined = u.Lists+more.Lists, u.Codes+more.Codes, u.Refined+more.Refined
 }
 
 // share answers some queries together. The error is about query i.
 func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors []float32, k int, plan Plan, results [][]Hit) (i int, err error) {
-	apart := plan.Exact || snap.Model() == nil || k == 0
+	apart := len(results) < shareLeast || plan.Exact || snap.Model() == nil || k == 0
 	s.turns = s.turns[:0]
 	dim := snap.Spec().Dim()
 	for i := range results {

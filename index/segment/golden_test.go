@@ -18,6 +18,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -56,7 +57,7 @@ var (
 
 // goldenTable is the golden rows in the order of their lists.
 func goldenTable(t testing.TB, spec *schemas.Spec, rows *Rows) *table {
-	order, _ := sortedByList(goldenLists)
+	order, _ := coarse.SortByList(goldenLists, int(slices.Max(goldenLists))+1)
 	attributes, err := columnArrays(spec, rows.Attributes, order)
 	if err != nil {
 		t.Fatal(err)

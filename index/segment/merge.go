@@ -8,6 +8,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/schemas"
 )
@@ -103,7 +104,7 @@ func (d *deriver) newSource(ctx context.Context, input Input) (source, error) {
 		}
 		d.mdl.Assign(d.level, d.searched[:n*p.dim], n, list[start:start+n], d.scratch)
 	}
-	s.order, s.starts = sortedByList(list)
+	s.order, s.starts = coarse.SortByList(list, d.mdl.NList())
 	return s, nil
 }
 

@@ -2,12 +2,12 @@ package segment
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/schemas"
@@ -34,7 +34,7 @@ func Write(spec *schemas.Spec, mdl *model.Model, level avx.Level, rows *Rows) ([
 		if err := d.assign(rows, list); err != nil {
 			return nil, err
 		}
-		order, _ = sortedByList(list)
+		order, _ = coarse.SortByList(list, mdl.NList())
 		list = gather(list, order)
 	}
 	t := &table{spec: spec, ids: gather(rows.IDs, order), orders: gather(rows.Orders, order), lists: list}
@@ -94,28 +94,6 @@ func (d *deriver) derive(t *table, rows *Rows, order []int32) error {
 		}
 	}
 	return nil
-}
-
-// sortedByList returns the numbers of rows sorted by list, rows of one list in their order, and where each list begins;
-// the last element of starts is the end.
-func sortedByList(list []int32) (order, starts []int32) {
-	if len(list) == 0 {
-		return nil, nil
-	}
-	starts = make([]int32, slices.Max(list)+2)
-	for _, l := range list {
-		starts[l+1]++
-	}
-	for l := 1; l < len(starts); l++ {
-		starts[l] += starts[l-1]
-	}
-	order = make([]int32, len(list))
-	next := slices.Clone(starts)
-	for i, l := range list {
-		order[next[l]] = int32(i)
-		next[l]++
-	}
-	return order, starts
 }
 
 // table is rows in the order of a file, with all that is stored of them.

@@ -45,7 +45,7 @@ func (n *Node) run(ctx context.Context, snap *snapshot.Snapshot, q *queries, k i
 		if s.err != nil { // of the first bad query: shares are in the order of queries, and each ends at its first
 			return nil, u, q.locate(s.err, s.first+s.at)
 		}
-		u.Lists, u.Codes, u.Refined = u.Lists+s.usage.Lists, u.Codes+s.usage.Codes, u.Refined+s.usage.Refined
+		u.Add(s.usage)
 	}
 	return results, u, nil
 }

@@ -3,6 +3,7 @@ package emit
 import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
 )
 
 const atLeast = 0x1d // predicate of VCMPPS, ordered and quiet
@@ -27,15 +28,11 @@ func above() {
 	VMOVMSKPS(v, hits.As32())
 	TESTL(hits.As32(), hits.As32())
 	JZ(LabelRef("next"))
-	Label("hit")
-	bit, less := GP64(), GP64()
-	TZCNTQ(hits, bit) // hits is not zero: a CPU without BMI1 runs this as BSF, to the same end
-	ADDL(i.As32(), bit.As32())
-	MOVL(bit.As32(), Mem{Base: out})
-	ADDQ(Imm(4), out)
-	LEAQ(Mem{Base: hits, Disp: -1}, less)
-	ANDQ(less, hits)
-	JNZ(LabelRef("hit"))
+	eachBit("hit", hits, func(bit GPVirtual) {
+		ADDL(i.As32(), bit.As32())
+		MOVL(bit.As32(), Mem{Base: out})
+		ADDQ(Imm(4), out)
+	})
 	Label("next")
 	ADDQ(Imm(8), i)
 	CMPQ(i, n)

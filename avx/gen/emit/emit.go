@@ -110,3 +110,15 @@ func done() {
 	VZEROUPPER()
 	RET()
 }
+
+// eachBit runs body for each bit that is set in hits, which is not zero, the lowest first. It
+// ends with hits zero.
+func eachBit(label string, hits GPVirtual, body func(bit GPVirtual)) {
+	Label(label)
+	bit, less := GP64(), GP64()
+	TZCNTQ(hits, bit) // hits is not zero: a CPU without BMI1 runs this as BSF, to the same end
+	body(bit)
+	LEAQ(Mem{Base: hits, Disp: -1}, less)
+	ANDQ(less, hits)
+	JNZ(LabelRef(label))
+}
