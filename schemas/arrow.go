@@ -22,21 +22,24 @@ const (
 
 // Columns of the stored files beside the attributes. Attribute columns are called AttributePrefix + name.
 const (
-	StoredID        = "id"        // utf8: integers in decimal, 16-byte binaries as a UUID in lower case
-	StoredVersion   = "version"   // int64, 0 when the message had none
-	StoredTimestamp = "timestamp" // int64: ms since the epoch, the largest record timestamp of the partition up to this record
-	StoredPartition = "partition" // int32
-	StoredOffset    = "offset"    // int64
-	StoredRow       = "row"       // int32: index of the row in its message
-	StoredList      = "list"      // int32, -1 when the row is not assigned
-	StoredCode      = "code"      // fixed_size_binary[ceil(M/2)]: sub-quantiser 2i in the low and 2i+1 in the high nibble of byte i
-	StoredInt8      = "int8"      // fixed_size_list<int8>[D]: round(x / scale) of the vector that is searched (unit length under cosine)
-	StoredScale     = "scale"     // float32
-	StoredNorms     = "norms"     // fixed_size_list<float32>[levels]: length of each ladder prefix of the vector that is searched
-	StoredVector    = "vector"    // fixed_size_list<float16|float32>[D]: as given
-	StoredBlock     = "block"     // fixed_size_binary[16*M, M rounded up to even]: codes of up to 32 rows, see avx.ScanPQ4
-	StoredRows      = "rows"      // in codes: int32, rows in the block; in dead: binary, a roaring bitmap in its portable format
-	StoredPart      = "part"      // utf8: ID of a chunk or segment
+	StoredID        = "id"         // utf8: integers in decimal, 16-byte binaries as a UUID in lower case
+	StoredVersion   = "version"    // int64, 0 when the message had none
+	StoredTimestamp = "timestamp"  // int64: ms since the epoch, the largest record timestamp of the partition up to this record
+	StoredPartition = "partition"  // int32
+	StoredOffset    = "offset"     // int64
+	StoredRow       = "row"        // int32: index of the row in its message
+	StoredList      = "list"       // int32, -1 when the row is not assigned
+	StoredSpill     = "spill"      // int32: second list of the row, -1 when it has none
+	StoredCode      = "code"       // fixed_size_binary[ceil(M/2)]: sub-quantiser 2i in the low and 2i+1 in the high nibble of byte i
+	StoredSpillCode = "spill_code" // as code, of the row in its second list; zero when it has none
+	StoredInt8      = "int8"       // fixed_size_list<int8>[D]: round(x / scale) of the vector that is searched (unit length under cosine)
+	StoredScale     = "scale"      // float32
+	StoredNorms     = "norms"      // fixed_size_list<float32>[levels]: length of each ladder prefix of the vector that is searched
+	StoredVector    = "vector"     // fixed_size_list<float16|float32>[D]: as given
+	StoredBlock     = "block"      // fixed_size_binary[16*M, M rounded up to even]: codes of up to 32 rows, see avx.ScanPQ4
+	StoredBaseRows  = "base_rows"  // fixed_size_list<int32>[32]: row of the base of each code in the block
+	StoredRows      = "rows"       // in codes: int32, codes in the block; in dead: binary, a roaring bitmap in its portable format
+	StoredPart      = "part"       // utf8: ID of a chunk or segment
 	AttributePrefix = "attr."
 
 	// Keys of the file metadata.
@@ -44,6 +47,9 @@ const (
 	MetaFormat = "adastream.format" // version of that kind's format, "1"
 	MetaModel  = "adastream.model"  // model of list and code, absent when there is none
 	MetaM      = "adastream.m"      // number of sub-quantisers
+
+	MetaFirstRow = "adastream.first_row" // of codes: number of the chunk's first row among the rows of its base
+	MetaBaseRows = "adastream.base_rows" // of codes: rows of the base, which is all chunks that were merged together
 )
 
 // Kinds of stored files.
@@ -123,7 +129,10 @@ func identityFields() []arrow.Field {
 }
 
 func (s *Spec) rowFields() []arrow.Field {
-	fields := append(identityFields(), arrow.Field{Name: StoredList, Type: arrow.PrimitiveTypes.Int32})
+	fields := append(identityFields(),
+		arrow.Field{Name: StoredList, Type: arrow.PrimitiveTypes.Int32},
+		arrow.Field{Name: StoredSpill, Type: arrow.PrimitiveTypes.Int32},
+	)
 	for _, a := range s.Attributes {
 		fields = append(fields, arrow.Field{Name: AttributePrefix + a.Name, Type: a.Type.ArrowType(), Nullable: true})
 	}
@@ -146,7 +155,7 @@ func metadata(kind string, pairs ...string) *arrow.Metadata {
 }
 
 // SegmentSchema is the schema of a segment: rows sorted by list, then in order of arrival. Without a model (model is
-// empty, m is 0) every list is -1 and there is no code column.
+// empty, m is 0) every list is -1 and there are no code columns.
 func (s *Spec) SegmentSchema(model string, m int) *arrow.Schema {
 	fields := s.rowFields()
 	if model == "" {
@@ -154,6 +163,7 @@ func (s *Spec) SegmentSchema(model string, m int) *arrow.Schema {
 	}
 	fields = append(fields,
 		arrow.Field{Name: StoredCode, Type: &arrow.FixedSizeBinaryType{ByteWidth: (m + 1) / 2}},
+		arrow.Field{Name: StoredSpillCode, Type: &arrow.FixedSizeBinaryType{ByteWidth: (m + 1) / 2}},
 		arrow.Field{Name: StoredVector, Type: s.VectorList()})
 	return arrow.NewSchema(fields, metadata(KindSegment, MetaModel, model, MetaM, strconv.Itoa(m)))
 }
@@ -163,13 +173,17 @@ func (s *Spec) RowsSchema() *arrow.Schema {
 	return arrow.NewSchema(s.rowFields(), metadata(KindRows))
 }
 
-// CodesSchema is the schema of a chunk's codes: one row for each block of up to 32 rows of one list, in row order.
-func CodesSchema(model string, m int) *arrow.Schema {
+// CodesSchema is the schema of a chunk's codes: one row for each block of up to 32 codes of one list. They are those of all
+// rows of the base that are in the list or spilled to it, in row order. The chunk's own rows are firstRow and those that
+// follow of the baseRows rows of the base.
+func CodesSchema(model string, m, firstRow, baseRows int) *arrow.Schema {
 	return arrow.NewSchema([]arrow.Field{
 		{Name: StoredList, Type: arrow.PrimitiveTypes.Int32},
 		{Name: StoredRows, Type: arrow.PrimitiveTypes.Int32},
+		{Name: StoredBaseRows, Type: arrow.FixedSizeListOfNonNullable(32, arrow.PrimitiveTypes.Int32)},
 		{Name: StoredBlock, Type: &arrow.FixedSizeBinaryType{ByteWidth: 16 * (m + m%2)}},
-	}, metadata(KindCodes, MetaModel, model, MetaM, strconv.Itoa(m)))
+	}, metadata(KindCodes, MetaModel, model, MetaM, strconv.Itoa(m),
+		MetaFirstRow, strconv.Itoa(firstRow), MetaBaseRows, strconv.Itoa(baseRows)))
 }
 
 // VectorsSchema is the schema of a chunk's originals, in the order of its rows.

@@ -26,7 +26,7 @@ func TestArrowSchemas(t *testing.T) {
 		{"segment of a model", s.SegmentSchema("m1", 64)},
 		{"segment of an odd number of sub-quantisers, float32, no attributes", wide.SegmentSchema("m1", 7)},
 		{"rows", s.RowsSchema()},
-		{"codes", CodesSchema("m1", 64)},
+		{"codes", CodesSchema("m1", 64, 100, 5000)},
 		{"vectors", s.VectorsSchema()},
 		{"tombstones", TombstonesSchema()},
 		{"dead", DeadSchema()},

@@ -59,6 +59,7 @@ var specFaults = map[string]struct {
 	"no partitions":      {func(s *Spec) { s.Topic.Partitions = 0 }, "topic.partitions: 0, allowed: 1 to 100000", true, false},
 	"many partitions":    {func(s *Spec) { s.Topic.Partitions = 100_001 }, "topic.partitions: 100001, allowed: 1 to 100000", true, false},
 	"shards":             {func(s *Spec) { s.Shards = 2 }, "shards: 2, allowed: 1 (more than one shard is not built yet)", true, false},
+	"lists per row":      {func(s *Spec) { s.ListsPerRow = 3 }, "lists_per_row: 3, allowed: 1, 2 (or absent, which is 2)", true, true},
 	"recall of 0":        {func(s *Spec) { s.Defaults.TargetRecall = 0 }, "defaults.target_recall: 0, allowed: more than 0 and less than 1", true, false},
 	"recall of 1":        {func(s *Spec) { s.Defaults.TargetRecall = 1 }, "defaults.target_recall: 1, allowed: more than 0 and less than 1", true, false},
 	"recall of NaN":      {func(s *Spec) { s.Defaults.TargetRecall = math.NaN() }, "defaults.target_recall: NaN, allowed: more than 0 and less than 1", false, true},

@@ -94,13 +94,13 @@ func (s *Set) segments(ctx context.Context, spec *schemas.Spec, mdl *model.Model
 	return inputs, g.Wait()
 }
 
-// Settings are the plans that are measured, exact search last.
+// Settings are the plans that are measured, exact search last. The more lists, the more candidates are worth refining.
 func (s *Set) Settings(nlist int) []search.Plan {
 	var plans []search.Plan
-	for nprobe := 16; nprobe <= max(16, nlist/4); nprobe *= 2 {
+	for nprobe := 8; nprobe <= max(8, nlist/8); nprobe *= 2 {
 		for _, part := range []int{nprobe, nprobe + nprobe/2} {
-			for _, refine := range []int{100, 200, 400} {
-				plans = append(plans, search.Plan{NProbe: min(part, nlist), ScanDims: s.Dim, Refine: refine})
+			for _, each := range []int{2, 4, 8} {
+				plans = append(plans, search.Plan{NProbe: min(part, nlist), ScanDims: s.Dim, Refine: min(max(40, each*part), 2000)})
 			}
 		}
 	}

@@ -74,20 +74,42 @@ func mean(dst, rows []float32, direction bool) {
 	}
 }
 
-// Assign sets lists[i] to the list of each of n vectors [n][dim]. It does not depend on a vector's neighbours.
-func (q *Quantizer) Assign(level avx.Level, vectors []float32, n int, lists []int32, s *Scratch) {
-	q.assign().assign(level, vectors, n, q.dim, assignGroups, lists, s)
+// Assign sets lists[i] to the list of each of n vectors [n][dim], and spills[i] to the one that it is spilled to, -1 if
+// there is none; spills may be nil. Neither depends on a vector's neighbours.
+func (q *Quantizer) Assign(level avx.Level, vectors []float32, n int, lists, spills []int32, s *Scratch) {
+	a := q.assign()
+	if spills == nil || !q.spill {
+		for i := range spills {
+			spills[i] = NoSpill
+		}
+		a.assign(level, vectors, n, q.dim, assignGroups, lists, s)
+		return
+	}
+	for start := 0; start < n; start += bandRows {
+		rows, some := min(bandRows, n-start), vectors[start*q.dim:]
+		a.assign(level, some, rows, q.dim, assignGroups, lists[start:start+rows], s)
+		a.candidates(level, some, rows, q.dim, s)
+		q.spillBand(level, some, lists[start:start+rows], spills[start:start+rows], s)
+	}
 }
 
 // bandScratch is what assign needs for a band of vectors.
 type bandScratch struct {
-	groups []int32   // [bandRows][probed] groups that each vector looks into
+	groups []int32   // [bandRows][probed] groups that each vector looks into, then the best list of each
 	starts []int32   // of each group in order
-	order  []int32   // vectors by group
+	order  []int32   // places in groups, by group
 	rows   []float32 // [gatherRows][dims]
 	best   []int32
 	score  []float32
 	top    []float32 // [bandRows]
+
+	// Of spilling.
+	probed       int       // candidates of each vector, in groups
+	residual     []float32 // [dim], and as compared with centroids:
+	row          []int8
+	x, r         []int16
+	at           []uint32
+	xDots, rDots []int32
 }
 
 // assign looks into the probed best groups of each vector, vectors being stride apart.
@@ -125,7 +147,7 @@ func (a *assigner) band(level avx.Level, vectors []float32, n, stride, probed in
 		b.starts[g+1] += b.starts[g]
 	}
 	for at, g := range b.groups[:n*probed] {
-		b.order[b.starts[g]] = int32(at / probed)
+		b.order[b.starts[g]] = int32(at)
 		b.starts[g]++ // now the end of g, which is the start of g+1
 	}
 	start := int32(0)
@@ -133,22 +155,23 @@ func (a *assigner) band(level avx.Level, vectors []float32, n, stride, probed in
 		end := b.starts[g]
 		for start < end {
 			some := b.order[start:min(start+gatherRows, end)]
-			a.group(level, g, vectors, stride, some, lists, b)
+			a.group(level, g, vectors, stride, probed, some, lists, b)
 			start += int32(len(some))
 		}
 	}
 }
 
-// group compares some vectors with the members of a group.
-func (a *assigner) group(level avx.Level, g int, vectors []float32, stride int, some, lists []int32, b *bandScratch) {
+// group compares some vectors, given by their places in b.groups, with the members of a group.
+func (a *assigner) group(level avx.Level, g int, vectors []float32, stride, probed int, some, lists []int32, b *bandScratch) {
 	b.rows = grow(b.rows, gatherRows*a.dims)
 	b.best, b.score = grow(b.best, gatherRows), grow(b.score, gatherRows)
-	for i, row := range some {
-		copy(b.rows[i*a.dims:][:a.dims], vectors[int(row)*stride:])
+	for i, at := range some {
+		copy(b.rows[i*a.dims:][:a.dims], vectors[int(at)/probed*stride:])
 	}
 	avx.Assign(level, a.members[g], b.rows, len(some), a.dims, b.best, b.score)
-	for i, row := range some {
-		list := a.first[g] + b.best[i]
+	for i, at := range some {
+		list, row := a.first[g]+b.best[i], int(at)/probed
+		b.groups[at] = list
 		if x := b.score[i]; x > b.top[row] || x == b.top[row] && list < lists[row] {
 			b.top[row], lists[row] = x, list
 		}

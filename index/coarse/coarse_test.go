@@ -74,7 +74,7 @@ func TestAssign(t *testing.T) {
 				}
 				for _, level := range avx.Levels() {
 					lists, alone := make([]int32, n), make([]int32, 1)
-					q.Assign(level, x, n, lists, &Scratch{})
+					q.Assign(level, x, n, lists, nil, &Scratch{})
 					nearest := 0
 					for i, list := range lists {
 						v := x[i*dim:][:dim]
@@ -88,7 +88,7 @@ func TestAssign(t *testing.T) {
 							nearest++
 						}
 						if i%100 == 0 {
-							if q.Assign(level, v, 1, alone, &Scratch{}); alone[0] != list {
+							if q.Assign(level, v, 1, alone, nil, &Scratch{}); alone[0] != list {
 								t.Fatalf("row %d is in list %d among others, %d alone", i, list, alone[0])
 							}
 						}
@@ -103,6 +103,68 @@ func TestAssign(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The second list has the least SOAR loss, in plain arithmetic, but for rounding. Of few lists all are candidates; of many the best of each
+// group are, which misses the best of all half of the time. Neighbours in the call do not matter.
+func TestSpill(t *testing.T) {
+	const n, dim = 3000, 24
+	for _, metric := range metrics {
+		for _, nlist := range []int{1, 2, 12, 560} {
+			t.Run(fmt.Sprintf("%s/%d", metric, nlist), func(t *testing.T) {
+				q, x, _ := train(t, metric, n, dim, Options{NList: nlist, Dims: 16, Spill: true})
+				for _, level := range avx.Levels() {
+					lists, plain, spills := make([]int32, n), make([]int32, n), make([]int32, n)
+					q.Assign(level, x, n, lists, spills, &Scratch{})
+					if q.Assign(level, x, n, plain, nil, &Scratch{}); !slices.Equal(lists, plain) {
+						t.Fatalf("%s: the first lists are others with second ones", level)
+					}
+					least := 0
+					for i, spill := range spills {
+						if q.NList() == 1 {
+							if spill != NoSpill {
+								t.Fatalf("row %d is spilled to list %d of one", i, spill)
+							}
+							continue
+						}
+						if spill == lists[i] || spill < 0 || int(spill) >= q.NList() {
+							t.Fatalf("row %d of list %d is spilled to list %d", i, lists[i], spill)
+						}
+						v, best := x[i*dim:][:dim], math.Inf(1)
+						for j := range q.NList() {
+							if j != int(lists[i]) {
+								best = min(best, soarLoss(q, v, int(lists[i]), j))
+							}
+						}
+						if soarLoss(q, v, int(lists[i]), int(spill)) <= best+1e-4 {
+							least++
+						}
+						if i%100 == 0 {
+							first, second := make([]int32, 1), make([]int32, 1)
+							if q.Assign(level, v, 1, first, second, &Scratch{}); second[0] != spill {
+								t.Fatalf("row %d is spilled to %d among others, to %d alone", i, spill, second[0])
+							}
+						}
+					}
+					if share := float64(least) / n; q.NList() > 1 && (share < 0.4 || q.NList() <= assignGroups && share < 0.95) {
+						t.Errorf("%s: %.3f of the rows are in the second list that suits them most", level, share)
+					}
+				}
+			})
+		}
+	}
+}
+
+func soarLoss(q *Quantizer, v []float32, first, second int) float64 {
+	var length, dot, distance float64
+	for d, x := range v {
+		r, s := float64(x-q.Centroid(first)[d]), float64(x-q.Centroid(second)[d])
+		length, dot, distance = length+r*r, dot+r*s, distance+s*s
+	}
+	if length > 0 {
+		distance += spillPenalty * dot * dot / length
+	}
+	return distance
 }
 
 // Of few lists all are looked at: the order is that of plain arithmetic on the rounded centroids. Of many the funnel finds
@@ -253,7 +315,7 @@ func TestNewRefuses(t *testing.T) {
 		{8, 4, 4, []int32{0, 0, 2}},
 		{8, 4, 4, []int32{0, 3, 2}},
 	} {
-		if _, err := New(schemas.Cosine, make([]float32, tt.centroids), tt.dim, tt.dims, tt.groups); err == nil {
+		if _, err := New(schemas.Cosine, make([]float32, tt.centroids), tt.dim, tt.dims, tt.groups, true); err == nil {
 			t.Errorf("%+v is taken", tt)
 		}
 	}
@@ -261,12 +323,14 @@ func TestNewRefuses(t *testing.T) {
 
 func TestNoAllocation(t *testing.T) {
 	const n, dim = 3000, 160
-	q, x, lists := train(t, schemas.Cosine, n, dim, Options{NList: 900, Dims: dim})
+	q, x, lists := train(t, schemas.Cosine, n, dim, Options{NList: 900, Dims: dim, Spill: true})
+	spills := make([]int32, n)
 	values, s := make([]int16, dim), &Scratch{}
 	scale := mrl.QuantizeQuery(values, x[:dim])
 	for _, level := range avx.Levels() {
 		for name, f := range map[string]func(){
-			"Assign":     func() { q.Assign(level, x, n, lists, s) },
+			"Assign":     func() { q.Assign(level, x, n, lists, nil, s) },
+			"Spill":      func() { q.Assign(level, x, n, lists, spills, s) },
 			"Probe":      func() { q.Probe(level, values, scale, 20, s) },
 			"Probe most": func() { q.Probe(level, values, scale, 800, s) },
 		} {
@@ -287,7 +351,7 @@ func benchQuantizer(b *testing.B) *Quantizer {
 	for groups[len(groups)-1] < benchLists {
 		groups = append(groups, groups[len(groups)-1]+32)
 	}
-	q, err := New(schemas.Cosine, x, benchDim, benchDim, groups)
+	q, err := New(schemas.Cosine, x, benchDim, benchDim, groups, true)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -319,12 +383,14 @@ func BenchmarkAssign(b *testing.B) {
 	const n = 4096
 	x, lists := topics(n, benchDim, schemas.Cosine, 2), make([]int32, n)
 	for _, level := range avx.Levels() {
-		b.Run(level.String(), func(b *testing.B) {
-			s := &Scratch{}
-			for b.Loop() {
-				q.Assign(level, x, n, lists, s)
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/row")
-		})
+		for name, spills := range map[string][]int32{"one": nil, "two": make([]int32, n)} {
+			b.Run(fmt.Sprintf("%s/%s", level, name), func(b *testing.B) {
+				s := &Scratch{}
+				for b.Loop() {
+					q.Assign(level, x, n, lists, spills, s)
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/row")
+			})
+		}
 	}
 }

@@ -33,6 +33,7 @@ const (
 type Options struct {
 	NList    int    // lists wanted, at least 1; never more than rows
 	Dims     int    // width that decides
+	Spill    bool   // vectors have a second list, see [Quantizer.Assign]; training does not depend on it
 	Seed     uint64 // of all random choices
 	Level    avx.Level
 	Threads  int                   // goroutines, 0 = GOMAXPROCS; the outcome does not depend on it
@@ -289,28 +290,34 @@ func (t *training) finish(ctx context.Context) (*Quantizer, error) {
 			groups = append(groups, now)
 		}
 	}
-	q, err := New(t.metric, centroids, t.dim, t.o.Dims, groups)
+	q, err := New(t.metric, centroids, t.dim, t.o.Dims, groups, t.o.Spill)
 	if err != nil {
 		return nil, err
 	}
 	return q, t.eachBand(ctx, func(start, end int, s *Scratch) {
-		q.Assign(t.o.Level, t.x[start*t.dim:], end-start, t.lists[start:end], s)
+		q.Assign(t.o.Level, t.x[start*t.dim:], end-start, t.lists[start:end], nil, s)
 	})
 }
 
-// sortByList returns the rows of each list, in their order, one list after the other, and where each list begins.
+// SortByList returns the rows of each list, in their order, one list after the other, and where each list begins. A row
+// in no list, a negative number, is left out.
 func SortByList(lists []int32, nlist int) (order, starts []int32) {
-	starts, order = make([]int32, nlist+1), make([]int32, len(lists))
+	starts = make([]int32, nlist+1)
 	for _, l := range lists {
-		starts[l+1]++
+		if l >= 0 {
+			starts[l+1]++
+		}
 	}
 	for l := range nlist {
 		starts[l+1] += starts[l]
 	}
+	order = make([]int32, starts[nlist])
 	next := append([]int32(nil), starts[:nlist]...)
 	for i, l := range lists {
-		order[next[l]] = int32(i)
-		next[l]++
+		if l >= 0 {
+			order[next[l]] = int32(i)
+			next[l]++
+		}
 	}
 	return order, starts
 }

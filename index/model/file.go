@@ -28,6 +28,7 @@ const (
 	metaCoarseDims  = "adastream.coarse_dims"
 	metaNList       = "adastream.nlist"
 	metaGroups      = "adastream.groups"
+	metaSpill       = "adastream.spill"
 	metaBits        = "adastream.bits"
 	metaBlocks      = "adastream.blocks"
 	metaTrainedRows = "adastream.trained_rows"
@@ -48,12 +49,13 @@ type header struct {
 	ladder      mrl.Ladder
 	coarseDims  int
 	groups      []int // lists of each group
+	spill       bool
 	blocks      []int // sub-quantisers of each block
 	trainedRows int64
 }
 
 func (p *params) header() *header {
-	h := &header{metric: p.metric, ladder: p.ladder, coarseDims: p.lists.Dims(), blocks: p.quantizer.Blocks(), trainedRows: p.trainedRows}
+	h := &header{metric: p.metric, ladder: p.ladder, coarseDims: p.lists.Dims(), spill: p.lists.Spill(), blocks: p.quantizer.Blocks(), trainedRows: p.trainedRows}
 	bounds := p.lists.Groups()
 	for i, end := range bounds[1:] {
 		h.groups = append(h.groups, int(end-bounds[i]))
@@ -68,15 +70,15 @@ func (h *header) schema() *arrow.Schema {
 		fields[i] = arrow.Field{Name: name, Type: arrow.ListOfNonNullable(arrow.PrimitiveTypes.Float32)}
 	}
 	keys := []string{
-		schemas.MetaKind, schemas.MetaFormat, metaMetric, metaLadder, metaDim, metaCoarseDims, metaNList, metaGroups, schemas.MetaM,
-		metaBits, metaBlocks, metaTrainedRows,
+		schemas.MetaKind, schemas.MetaFormat, metaMetric, metaLadder, metaDim, metaCoarseDims, metaNList, metaGroups, metaSpill,
+		schemas.MetaM, metaBits, metaBlocks, metaTrainedRows,
 	}
 	nlist, groups := sumAndList(h.groups)
 	m, blocks := sumAndList(h.blocks)
 	values := []string{
 		schemas.KindModel, schemas.FileFormat, string(h.metric), h.ladder.String(), strconv.Itoa(h.ladder.Dim()),
-		strconv.Itoa(h.coarseDims), strconv.Itoa(nlist), groups, strconv.Itoa(m), strconv.Itoa(opq.Bits), blocks,
-		strconv.FormatInt(h.trainedRows, 10),
+		strconv.Itoa(h.coarseDims), strconv.Itoa(nlist), groups, strconv.FormatBool(h.spill),
+		strconv.Itoa(m), strconv.Itoa(opq.Bits), blocks, strconv.FormatInt(h.trainedRows, 10),
 	}
 	metadata := arrow.NewMetadata(keys, values)
 	return arrow.NewSchema(fields, &metadata)
@@ -163,7 +165,7 @@ func decode(data []byte) (*params, error) {
 		}
 	}
 	p := &params{metric: h.metric, ladder: h.ladder, trainedRows: h.trainedRows}
-	if p.lists, err = coarse.New(h.metric, values[0], h.ladder.Dim(), h.coarseDims, h.bounds()); err != nil {
+	if p.lists, err = coarse.New(h.metric, values[0], h.ladder.Dim(), h.coarseDims, h.bounds(), h.spill); err != nil {
 		return nil, err
 	}
 	p.quantizer, err = opq.New(h.ladder, h.blocks, values[1], values[2])
@@ -228,6 +230,9 @@ func parseMetadata(md arrow.Metadata) (*header, error) {
 	}
 	if h.coarseDims, err = strconv.Atoi(value(metaCoarseDims)); err != nil || !h.ladder.Has(h.coarseDims) {
 		return nil, fmt.Errorf("%s: %q, allowed: %s", metaCoarseDims, value(metaCoarseDims), h.ladder)
+	}
+	if h.spill, err = strconv.ParseBool(value(metaSpill)); err != nil {
+		return nil, fmt.Errorf("%s: %q, allowed: true, false", metaSpill, value(metaSpill))
 	}
 	if h.trainedRows, err = strconv.ParseInt(value(metaTrainedRows), 10, 64); err != nil || h.trainedRows < 0 {
 		return nil, fmt.Errorf("%s: %q, allowed: 0 or more", metaTrainedRows, value(metaTrainedRows))

@@ -36,6 +36,7 @@ func smallKeys() [][2]string {
 		{"adastream.coarse_dims", "4"},
 		{"adastream.nlist", "2"},
 		{"adastream.groups", "1,1"},
+		{"adastream.spill", "true"},
 		{"adastream.m", "2"},
 		{"adastream.bits", "4"},
 		{"adastream.blocks", "1,1"},
@@ -109,7 +110,7 @@ func column(t testing.TB, data []byte, i int) []float32 {
 }
 
 func TestGolden(t *testing.T) {
-	const id = "b892f4b57b619b7801f5d0a44b765bf992cf6564c77cb4a8fdf108448f726613"
+	const id = "2cc046335a7f731435470ae11a17adeb16b71ab9b9cf95bae1a0a40dc2dee09f"
 	path := filepath.Join("testdata", "model.arrow")
 	if *update {
 		if err := os.WriteFile(path, file(t, smallKeys(), names(), smallColumns(), 1), 0o644); err != nil {
@@ -139,11 +140,11 @@ func TestGolden(t *testing.T) {
 	x := []float32{0.375, 1.375, 0.375, 0.375, -0.625, -0.125, -0.625, -0.625}
 	for _, level := range avx.Levels() {
 		s := model.NewScratch()
-		lists, codes := make([]int32, 1), make([]byte, 1)
-		m.Assign(level, x, 1, lists, s)
+		lists, spills, codes := make([]int32, 1), make([]int32, 1), make([]byte, 1)
+		m.Assign(level, x, 1, lists, spills, s)
 		m.Encode(level, x, 1, lists, codes, s)
-		if lists[0] != 1 || codes[0] != 0x53 {
-			t.Errorf("%s: list %d, code %#x", level, lists[0], codes[0])
+		if lists[0] != 1 || spills[0] != 0 || codes[0] != 0x53 {
+			t.Errorf("%s: lists %d and %d, code %#x", level, lists[0], spills[0], codes[0])
 		}
 		probes := m.Probe(level, []int16{200, 300, 0, 0, 0, 400, 0, 0}, 0.01, 2, s)
 		slices.SortFunc(probes, func(a, b coarse.Probe) int { return int(b.List - a.List) })
@@ -168,7 +169,7 @@ func TestTrainWritesTheFormat(t *testing.T) {
 	if m.Subs(4) == 2 {
 		blocks = "2,1"
 	}
-	for i, v := range []string{"model", "1", "cosine", "4,16", "16", "4", "5", "5", "3", "4", blocks, "300"} {
+	for i, v := range []string{"model", "1", "cosine", "4,16", "16", "4", "5", "5", "true", "3", "4", blocks, "300"} {
 		keys[i][1] = v
 	}
 	if !bytes.Equal(m.Bytes(), file(t, keys, names(), columns, 1)) {
@@ -211,11 +212,13 @@ func TestParseRefuses(t *testing.T) {
 		"groups":             file(t, key(7, "2,1"), names(), smallColumns(), 1),
 		"an empty group":     file(t, key(7, "2,0"), names(), smallColumns(), 1),
 		"no groups":          file(t, key(7, ""), names(), smallColumns(), 1),
-		"m":                  file(t, key(8, "3"), names(), smallColumns(), 1),
-		"bits":               file(t, key(9, "8"), names(), smallColumns(), 1),
-		"blocks":             file(t, key(10, "2,0"), names(), smallColumns(), 1),
-		"too many blocks":    file(t, key(10, "1,1,0"), names(), smallColumns(), 1),
-		"negative rows":      file(t, key(11, "-1"), names(), smallColumns(), 1),
+		"spill":              file(t, key(8, "yes"), names(), smallColumns(), 1),
+		"spill as a number":  file(t, key(8, "1"), names(), smallColumns(), 1),
+		"m":                  file(t, key(9, "3"), names(), smallColumns(), 1),
+		"bits":               file(t, key(10, "8"), names(), smallColumns(), 1),
+		"blocks":             file(t, key(11, "2,0"), names(), smallColumns(), 1),
+		"too many blocks":    file(t, key(11, "1,1,0"), names(), smallColumns(), 1),
+		"negative rows":      file(t, key(12, "-1"), names(), smallColumns(), 1),
 		"a key more":         file(t, append(smallKeys(), [2]string{"x", "y"}), names(), smallColumns(), 1),
 		"a key less":         file(t, smallKeys()[1:], names(), smallColumns(), 1),
 		"column name":        file(t, smallKeys(), []string{"centroids", "rotation", "books"}, smallColumns(), 1),
@@ -271,7 +274,7 @@ func tryParse(t *testing.T, data []byte) {
 	}
 	x, s := make([]float32, m.Dim()), model.NewScratch()
 	lists, codes := make([]int32, 1), make([]byte, m.CodeBytes())
-	m.Assign(avx.Generic, x, 1, lists, s)
+	m.Assign(avx.Generic, x, 1, lists, nil, s)
 	m.Encode(avx.Generic, x, 1, lists, codes, s)
 	m.Probe(avx.Generic, make([]int16, m.Dim()), 1, m.NList(), s)
 	m.LUT(avx.Generic, x, m.Dim(), &opq.LUT{}, s)

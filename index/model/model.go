@@ -28,6 +28,7 @@
 //	adastream.coarse_dims   a width of the ladder
 //	adastream.nlist         number of lists, the sum of adastream.groups
 //	adastream.groups        consecutive lists of each group, see package coarse, with commas between, each at least 1
+//	adastream.spill         "true" if vectors have a second list, see package coarse, else "false"
 //	adastream.m             number of sub-quantisers, the sum of adastream.blocks
 //	adastream.bits          "4", of the code of a sub-quantiser
 //	adastream.blocks        sub-quantisers of each block, see opq.Quantizer.Blocks, with commas between
@@ -89,6 +90,9 @@ func (m *Model) Dim() int { return m.ladder.Dim() }
 // CoarseDims returns the width that lists are chosen by.
 func (m *Model) CoarseDims() int { return m.lists.Dims() }
 
+// Spill reports whether vectors have a second list.
+func (m *Model) Spill() bool { return m.lists.Spill() }
+
 // NList returns the number of lists.
 func (m *Model) NList() int { return m.lists.NList() }
 
@@ -144,12 +148,14 @@ func (m *Model) Prepare(level avx.Level, dst, src []float32) bool {
 	return true
 }
 
-// Assign sets lists[i] to the list of each of n vectors [n][Dim()]. It does not depend on a vector's neighbours.
-func (m *Model) Assign(level avx.Level, vectors []float32, n int, lists []int32, s *Scratch) {
-	m.lists.Assign(level, vectors, n, lists, &s.coarse)
+// Assign sets lists[i] to the list of each of n vectors [n][Dim()], and spills[i] to its second one, coarse.NoSpill if there
+// is none; spills may be nil. Neither depends on a vector's neighbours.
+func (m *Model) Assign(level avx.Level, vectors []float32, n int, lists, spills []int32, s *Scratch) {
+	m.lists.Assign(level, vectors, n, lists, spills, &s.coarse)
 }
 
-// Encode writes the codes of n vectors [n][Dim()], which belong to lists, to codes [n][CodeBytes()].
+// Encode writes the codes of n vectors [n][Dim()] in the lists given, which are their first or their second ones, to codes
+// [n][CodeBytes()].
 func (m *Model) Encode(level avx.Level, vectors []float32, n int, lists []int32, codes []byte, s *Scratch) {
 	dim, size := m.Dim(), m.CodeBytes()
 	s.residuals = grow(s.residuals, batch*dim)

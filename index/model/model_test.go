@@ -114,7 +114,7 @@ func TestCodesFindNeighbours(t *testing.T) {
 		m, x := train(t, s, n, model.Options{CoarseDims: 32})
 		lists, codes := make([]int32, n), make([]byte, n*m.CodeBytes())
 		scratch := model.NewScratch()
-		m.Assign(avx.Generic, x, n, lists, scratch)
+		m.Assign(avx.Generic, x, n, lists, nil, scratch)
 		m.Encode(avx.Generic, x, n, lists, codes, scratch)
 		q := matryoshka(queries, s, 77)
 		found := 0
@@ -211,7 +211,7 @@ func TestTrainOnFewRows(t *testing.T) {
 				t.Errorf("%s: %s from %d rows, %d lists", metric, m, n, m.NList())
 			}
 			lists, codes := make([]int32, n), make([]byte, n*m.CodeBytes())
-			m.Assign(avx.Generic, x, n, lists, model.NewScratch())
+			m.Assign(avx.Generic, x, n, lists, nil, model.NewScratch())
 			m.Encode(avx.Generic, x, n, lists, codes, model.NewScratch())
 			if same, err := model.Parse(m.Bytes()); err != nil || same.ID() != m.ID() {
 				t.Errorf("%s: %v", m, err)
@@ -328,7 +328,7 @@ func TestNoAllocation(t *testing.T) {
 	for _, level := range avx.Levels() {
 		for name, f := range map[string]func(){
 			"Prepare": func() { m.Prepare(level, dst, x[:32]) },
-			"Assign":  func() { m.Assign(level, x, n, lists, scratch) },
+			"Assign":  func() { m.Assign(level, x, n, lists, nil, scratch) },
 			"Encode":  func() { m.Encode(level, x, n, lists, codes, scratch) },
 			"Probe":   func() { m.Probe(level, values, 0.5, 5, scratch) },
 			"LUT":     func() { m.LUT(level, x[:32], 16, &lut, scratch) },
@@ -349,7 +349,7 @@ func BenchmarkAssignEncode(b *testing.B) {
 		b.Run(level.String(), func(b *testing.B) {
 			scratch := model.NewScratch()
 			for b.Loop() {
-				m.Assign(level, x, n, lists, scratch)
+				m.Assign(level, x, n, lists, nil, scratch)
 				m.Encode(level, x, n, lists, codes, scratch)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/row")

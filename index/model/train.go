@@ -101,7 +101,7 @@ func Train(ctx context.Context, spec *schemas.Spec, sample []float32, n int, tot
 	if o.Progress == nil {
 		o.Progress = func(string, int, int) {}
 	}
-	t := &training{metric: spec.Metric, ladder: ladder, dim: ladder.Dim(), sample: sample, n: n, o: o}
+	t := &training{metric: spec.Metric, ladder: ladder, dim: ladder.Dim(), sample: sample, n: n, spill: spec.ListsPerRow != 1, o: o}
 	m, err := t.run(ctx, total)
 	if err != nil {
 		return nil, fmt.Errorf("train model: %w", err)
@@ -115,6 +115,7 @@ type training struct {
 	dim    int
 	sample []float32 // [n][dim]
 	n      int
+	spill  bool
 	o      Options
 }
 
@@ -127,16 +128,15 @@ func (t *training) run(ctx context.Context, total int64) (*Model, error) {
 		}
 	}
 	p := params{metric: t.metric, ladder: t.ladder, trainedRows: total}
-	var lists []int32
 	var err error
-	p.lists, lists, err = coarse.Train(ctx, t.metric, t.sample, t.n, t.dim, coarse.Options{
-		NList: t.o.NList, Dims: coarseDims, Seed: t.o.Seed, Level: t.o.Level, Threads: t.o.Threads,
+	p.lists, _, err = coarse.Train(ctx, t.metric, t.sample, t.n, t.dim, coarse.Options{
+		NList: t.o.NList, Dims: coarseDims, Spill: t.spill, Seed: t.o.Seed, Level: t.o.Level, Threads: t.o.Threads,
 		Progress: func(done, total int) { t.o.Progress(StageLists, done, total) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", StageLists, err)
 	}
-	if p.quantizer, err = t.codes(ctx, &p, lists); err != nil {
+	if p.quantizer, err = t.codes(ctx, p.lists); err != nil {
 		return nil, fmt.Errorf("%s: %w", StageCodes, err)
 	}
 	data, err := p.encode()
@@ -151,19 +151,25 @@ func (t *training) spaced(i, count int) []float32 {
 	return t.sample[int(int64(i)*int64(t.n)/int64(count))*t.dim:][:t.dim]
 }
 
-// codes trains the quantiser on residuals of evenly spaced rows.
-func (t *training) codes(ctx context.Context, p *params, lists []int32) (*opq.Quantizer, error) {
+// codes trains the quantiser on residuals of evenly spaced rows, of every other one in its second list if it has one.
+func (t *training) codes(ctx context.Context, lists *coarse.Quantizer) (*opq.Quantizer, error) {
 	count := min(t.n, codeRows, max(1, codeValues/t.dim))
-	residuals := make([]float32, count*t.dim)
+	rows := make([]float32, 0, count*t.dim) // and then what their centroids leave of them
 	for i := range count {
-		row := int(int64(i) * int64(t.n) / int64(count))
-		c := p.lists.Centroid(int(lists[row]))
-		r := residuals[i*t.dim:][:t.dim]
-		for dim, v := range t.spaced(i, count) {
-			r[dim] = v - c[dim]
+		rows = append(rows, t.sample[int(int64(i)*int64(t.n)/int64(count))*t.dim:][:t.dim]...)
+	}
+	list, second := make([]int32, count), make([]int32, count)
+	lists.Assign(t.o.Level, rows, count, list, second, &coarse.Scratch{})
+	for i := range count {
+		if i%2 == 1 && second[i] != coarse.NoSpill {
+			list[i] = second[i]
+		}
+		c := lists.Centroid(int(list[i]))
+		for d := range c {
+			rows[i*t.dim+d] -= c[d]
 		}
 	}
-	return opq.Train(ctx, residuals, count, t.dim, t.ladder, opq.Options{
+	return opq.Train(ctx, rows, count, t.dim, t.ladder, opq.Options{
 		M: t.o.M, Seed: t.o.Seed, Level: t.o.Level, Threads: t.o.Threads,
 		Progress: func(done, total int) { t.o.Progress(StageCodes, done, total) },
 	})

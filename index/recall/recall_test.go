@@ -101,7 +101,7 @@ func sample(t *testing.T, snap *snapshot.Snapshot) Sample {
 func TestMeasure_planThatLeavesNothingOut(t *testing.T) {
 	_, snap := build(t, rows, true)
 	s := sample(t, snap)
-	for _, plan := range []search.Plan{{Exact: true}, {NProbe: nlist, ScanDims: dim, Refine: rows}} {
+	for _, plan := range []search.Plan{{Exact: true}, {NProbe: nlist, ScanDims: dim, Refine: 2 * rows}} {
 		r, err := Measure(context.Background(), level(t), snap, s, k, plan)
 		if err != nil {
 			t.Fatal(err)
@@ -110,7 +110,7 @@ func TestMeasure_planThatLeavesNothingOut(t *testing.T) {
 		if r.Recall < 0.97 || r.Low > r.Recall || r.High < r.Recall || !(r.Micros > 0) {
 			t.Errorf("%+v: %+v", plan, r)
 		}
-		if plan.Exact && (r.Refined != rows || r.Scanned != 0 || r.Lists != 0) || !plan.Exact && (r.Scanned != rows-rows/10 || r.Lists != nlist) {
+		if plan.Exact && (r.Refined != rows || r.Scanned != 0 || r.Lists != 0) || !plan.Exact && (r.Scanned != 2*(rows-rows/10) || r.Lists != nlist) {
 			t.Errorf("%+v: %+v", plan, r)
 		}
 	}

@@ -75,14 +75,12 @@ func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors [
 	}
 	for i := range results {
 		s.query = &s.batch[i]
-		switch {
-		case apart:
-		case s.enough():
-			s.refine()
-		default: // its lists hold too few live rows: rare enough to begin again
-			s.top.Reset(s.parts, k)
-			if err := s.probe(ctx, plan); err != nil {
-				return i, err
+		if !apart {
+			if s.refine(); !s.enough() { // rare enough to begin again
+				s.top.Reset(s.parts, k)
+				if err := s.probe(ctx, plan); err != nil {
+					return i, err
+				}
 			}
 		}
 		results[i] = append(results[i], s.top.Sort()...)
@@ -138,15 +136,10 @@ func (s *Searcher) takeTurns(ctx context.Context) (i int, err error) {
 		for _, r := range s.snap.Runs(int32(list)) {
 			for _, t := range turns {
 				s.query = &s.batch[t.query]
-				if r.Block != snapshot.NoBlock {
-					s.scan(visit{r, t.Base}, nil)
-				} else if err := s.score(ctx, int(r.Part), int(r.Start), int(r.End)); err != nil {
+				if err := s.search(ctx, visit{r, t.Base}, nil); err != nil {
 					return int(t.query), err
 				}
 			}
-		}
-		if err := ctx.Err(); err != nil {
-			return int(turns[0].query), err
 		}
 	}
 	return 0, nil

@@ -60,7 +60,7 @@ func TestSelectBest_endsWithNaN(t *testing.T) {
 	for range 1000 {
 		c := make([]candidate, 1+r.IntN(40))
 		for i := range c {
-			c[i] = candidate{score: float32(r.IntN(3)), row: int32(i)}
+			c[i] = candidate{score: float32(r.IntN(3)), code: int32(i)}
 			if r.IntN(2) == 0 {
 				c[i].score = float32(math.NaN())
 			}
@@ -68,10 +68,10 @@ func TestSelectBest_endsWithNaN(t *testing.T) {
 		selectBest(c, 1+r.IntN(len(c)))
 		seen := make([]bool, len(c))
 		for _, x := range c {
-			if seen[x.row] {
-				t.Fatalf("row %d is there twice", x.row)
+			if seen[x.code] {
+				t.Fatalf("row %d is there twice", x.code)
 			}
-			seen[x.row] = true
+			seen[x.code] = true
 		}
 	}
 }
@@ -152,7 +152,7 @@ func TestScan_scoresDecodedRows(t *testing.T) {
 				if err := s.begin(chunks, d.Vector(17), 10); err != nil {
 					t.Fatal(err)
 				}
-				s.found.reset(d.N())
+				s.found.reset(2 * d.N())
 				mdl.LUT(level, s.vector, dims, &s.lut, s.scratch)
 				bases := make([]float32, mdl.NList())
 				for _, p := range mdl.Probe(level, s.quant, s.scale, mdl.NList(), s.scratch) {
@@ -161,19 +161,30 @@ func TestScan_scoresDecodedRows(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if len(s.found.list) != d.N() || s.usage.Codes != d.N() {
-					t.Fatalf("%d candidates of %d codes, want all %d", len(s.found.list), s.usage.Codes, d.N())
+				if len(s.found.list) != 2*d.N() || s.usage.Codes != 2*d.N() {
+					t.Fatalf("%d candidates of %d codes, want both of each of %d rows", len(s.found.list), s.usage.Codes, d.N())
 				}
+				met := map[string]int{}
 				residual := make([]float32, mdl.Dim())
 				for _, c := range s.found.list {
-					id := chunks.Parts()[c.part].IDAt(int(c.row))
+					chunk, at := chunks.Locate(int(chunks.Parts()[c.part].CodeRows[c.code]))
+					id := chunks.Parts()[chunk].IDAt(at)
 					part, row, _ := rows.Find(id)
 					p := rows.Parts()[part]
-					quantizer.Decode(residual, p.Code(row))
-					want := bases[p.ListAt(row)] +
-						avx.Dot(avx.Generic, s.vector[:dims], residual[:dims])
+					met[id]++
+					list, code := p.ListAt(row), p.Code(row)
+					if start, end := chunks.Parts()[c.part].CodeRange(int(list)); chunk != int(c.part) || int(c.code) < start || int(c.code) >= end {
+						list, code = p.SpillAt(row), p.SpillCode(row)
+					}
+					quantizer.Decode(residual, code)
+					want := bases[list] + avx.Dot(avx.Generic, s.vector[:dims], residual[:dims])
 					if math.Abs(float64(c.score-want)) > float64(s.lut.MaxError())+1e-5 {
 						t.Fatalf("row %s: the scan scores %v, decoded it is %v, allowed error %v", id, c.score, want, s.lut.MaxError())
+					}
+				}
+				for id, n := range met {
+					if n != 2 {
+						t.Fatalf("row %s is met %d times, want once in each of its lists", id, n)
 					}
 				}
 			})

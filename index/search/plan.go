@@ -11,7 +11,7 @@ import (
 type Plan struct {
 	NProbe   int  // lists, those with the best centroids first
 	ScanDims int  // prefix that the codes are scanned on: a level of the ladder
-	Refine   int  // candidates of the scan that are scored on their int8 rows; raised to k
+	Refine   int  // best codes of the scan whose rows are scored on int8; a row may have two; raised to 2 k
 	Exact    bool // score every int8 row instead; the other fields do not matter
 }
 

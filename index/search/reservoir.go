@@ -2,10 +2,10 @@ package search
 
 import "math"
 
-// candidate is a row with the approximate score of its code.
+// candidate is a code of a chunk, as segment.Part.CodeRows has it, and the approximate score of its row.
 type candidate struct {
-	score     float32
-	part, row int32
+	score      float32
+	part, code int32
 }
 
 // reservoir keeps at least the best n candidates of a stream at constant cost each: candidates pile up to four times n,
@@ -20,7 +20,11 @@ type reservoir struct {
 const reservoirFactor = 4
 
 func (r *reservoir) reset(n int) {
-	r.n, r.floor, r.list = n, float32(math.Inf(-1)), r.list[:0]
+	r.n, r.floor = n, float32(math.Inf(-1))
+	if cap(r.list) < reservoirFactor*n {
+		r.list = make([]candidate, 0, reservoirFactor*n)
+	}
+	r.list = r.list[:0]
 }
 
 func (r *reservoir) add(c candidate) {

@@ -44,13 +44,15 @@ type Searcher struct {
 	batch  []query // for a call of many
 
 	// Scratch of single steps.
-	visits []visit
-	hits   [scanRows]uint32
-	dots   []int32
-	scores []float32
-	at     []uint32        // rows to refine, one part after the other
-	ends   []int32         // for each part, end of its rows in at
-	probed snapshot.BitSet // lists
+	visits   []visit
+	hits     [scanRows]uint32
+	dots     []int32
+	scores   []float32
+	at       []uint32 // rows to refine, one part after the other
+	ends     []int32  // for each part, end of its rows in at
+	places   []place  // of candidates
+	baseRows []int32
+	seen     snapshot.BitSet // rows of the base; none between calls
 
 	// Scratch of a batch.
 	turns, order []turn  // as they came, and by list
@@ -63,6 +65,7 @@ type query struct {
 	quant  []int16   // vector / scale
 	scale  float64
 	lut    opq.LUT
+	probed snapshot.BitSet // lists
 	found  reservoir
 	top    Top
 	usage  Usage
@@ -143,22 +146,27 @@ func (s *Searcher) exact(ctx context.Context) error {
 	return nil
 }
 
-// probe scores the rows that the plan leads to.
+// probe scores the rows that the plan leads to. Should there be too few it goes on with more lists.
 func (s *Searcher) probe(ctx context.Context, plan Plan) error {
-	lists, err := s.choose(ctx, plan)
-	if err != nil {
-		return err
-	}
-	if err := s.lists(ctx, lists); err != nil {
-		return err
-	}
-	if !s.enough() {
-		if err := s.probeOn(ctx, lists); err != nil {
+	for {
+		lists, err := s.choose(ctx, plan)
+		if err != nil {
 			return err
 		}
+		if err := s.lists(ctx, lists); err != nil {
+			return err
+		}
+		s.refine()
+		if s.enough() {
+			return nil
+		}
+		s.top.Reset(s.parts, s.top.k)
+		nlist := s.snap.Model().NList()
+		if plan.NProbe >= nlist { // the best codes are of dead rows
+			return s.exact(ctx)
+		}
+		plan.NProbe = min(4*plan.NProbe, nlist)
 	}
-	s.refine()
-	return nil
 }
 
 // choose scores the rows that are in no list, and returns the lists to search. They are valid until the next choice.
@@ -169,39 +177,32 @@ func (s *Searcher) choose(ctx context.Context, plan Plan) ([]coarse.Probe, error
 			return nil, err
 		}
 	}
-	s.found.reset(int(min(max(int64(plan.Refine), int64(s.top.k)), s.snap.Live())))
+	s.found.reset(s.candidates(plan))
 	mdl.LUT(s.level, s.vector, plan.ScanDims, &s.lut, s.scratch)
-	return mdl.Probe(s.level, s.quant, s.scale, plan.NProbe, s.scratch), nil
-}
-
-// enough reports whether k live rows were met.
-func (s *Searcher) enough() bool { return len(s.found.list)+s.top.Len() >= s.top.k }
-
-// probeOn goes on with the best lists that are not among those probed, until k live rows were met.
-func (s *Searcher) probeOn(ctx context.Context, probed []coarse.Probe) error {
-	mdl := s.snap.Model()
-	nlist := mdl.NList()
-	if words := (nlist + 63) / 64; len(s.probed) != words {
+	lists := mdl.Probe(s.level, s.quant, s.scale, plan.NProbe, s.scratch)
+	if words := (mdl.NList() + 63) / 64; len(s.probed) != words {
 		s.probed = make(snapshot.BitSet, words)
 	}
 	clear(s.probed)
-	for _, p := range probed {
+	for _, p := range lists {
 		s.probed[p.List/64] |= 1 << (p.List % 64)
 	}
-	all := mdl.Probe(s.level, s.quant, s.scale, nlist, s.scratch)
-	for i, p := range all {
-		if s.enough() {
-			return nil
-		}
-		if s.probed.Has(int(p.List)) {
-			continue
-		}
-		if err := s.lists(ctx, all[i:i+1]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return lists, nil
 }
+
+// candidates returns how many codes are kept for refining: those of k rows at least, of which each may have two, and more as
+// there are dead rows among them.
+func (s *Searcher) candidates(plan Plan) int {
+	live, all := s.snap.Live(), int64(s.snap.BaseRows())
+	n := max(int64(plan.Refine), 2*int64(s.top.k))
+	if all > live {
+		n += n * (all - live) / max(live, 1)
+	}
+	return int(max(1, min(n, 2*all)))
+}
+
+// enough reports whether k live rows were met.
+func (s *Searcher) enough() bool { return s.top.Len() >= s.top.k }
 
 // visit is a run to be searched.
 type visit struct {
@@ -209,7 +210,7 @@ type visit struct {
 	base float32
 }
 
-// lists scans the codes of some lists, and scores their rows that are not in blocks yet.
+// lists scans the codes of some lists, and scores their rows that have no codes in blocks yet.
 func (s *Searcher) lists(ctx context.Context, probes []coarse.Probe) error {
 	// Where the runs are is looked up for all lists first: these look-ups miss the cache, but do not wait for each other.
 	s.visits = s.visits[:0]
@@ -220,37 +221,42 @@ func (s *Searcher) lists(ctx context.Context, probes []coarse.Probe) error {
 	}
 	s.usage.Lists += len(probes)
 	for i, v := range s.visits {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if v.Block == snapshot.NoBlock {
-			if err := s.score(ctx, int(v.Part), int(v.Start), int(v.End)); err != nil {
-				return err
-			}
-			continue
-		}
 		var ahead []byte
 		if i+scanAhead < len(s.visits) {
 			ahead = s.blocks(s.visits[i+scanAhead].Run)
 		}
-		s.scan(v, ahead)
+		if err := s.search(ctx, v, ahead); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// blocks returns the codes of a run, and what follows them. They are nil if they are not in blocks.
+// search searches a run. Ahead is codes that will be scanned soon.
+func (s *Searcher) search(ctx context.Context, v visit, ahead []byte) error {
+	switch v.Kind {
+	case snapshot.Codes:
+		s.scan(v, ahead)
+		return ctx.Err()
+	case snapshot.Rows:
+		return s.score(ctx, int(v.Part), int(v.Start), int(v.End))
+	default:
+		return s.scoreSpilled(ctx, v.Run)
+	}
+}
+
+// blocks returns the codes of a run, and what follows them, nil if it has none.
 func (s *Searcher) blocks(r snapshot.Run) []byte {
-	if r.Block == snapshot.NoBlock {
+	if r.Kind != snapshot.Codes {
 		return nil
 	}
 	p := s.parts[r.Part]
-	return p.Blocks[int(r.Block)*avx.BlockBytes(p.M):]
+	return p.Blocks[int(r.Start)/avx.BlockRows*avx.BlockBytes(p.M):]
 }
 
-// scan puts the rows of a run that may be among the best candidates into the reservoir. Ahead is what will be scanned soon.
+// scan puts the codes of a run that may be among the best candidates into the reservoir. Ahead is what will be scanned soon.
 func (s *Searcher) scan(v visit, ahead []byte) {
-	p, dead := s.parts[v.Part], s.snap.Dead(int(v.Part))
-	stride, subs := avx.BlockBytes(p.M), s.lut.Subs+s.lut.Subs%2
+	stride, subs := avx.BlockBytes(s.parts[v.Part].M), s.lut.Subs+s.lut.Subs%2
 	offset, scale := v.base+s.lut.Bias, s.lut.Scale
 	codes := s.blocks(v.Run)
 	for first := v.Start; first < v.End; first += scanRows {
@@ -258,21 +264,15 @@ func (s *Searcher) scan(v visit, ahead []byte) {
 		if !ok {
 			return
 		}
-		rows := int(min(scanRows, v.End-first))
-		blocks := (rows + avx.BlockRows - 1) / avx.BlockRows
-		n := avx.ScanPQ4(s.level, codes, blocks, stride, subs, s.lut.Table, rows, sum, ahead, s.hits[:])
-		s.usage.Codes += rows
+		n := int(min(scanRows, v.End-first))
+		blocks := (n + avx.BlockRows - 1) / avx.BlockRows
+		hits := avx.ScanPQ4(s.level, codes, blocks, stride, subs, s.lut.Table, n, sum, ahead, s.hits[:])
+		s.usage.Codes += n
 		codes = codes[blocks*stride:]
-		for _, h := range s.hits[:n] {
-			score := offset + scale*float32(h>>16)
-			if score < s.found.floor { // it rose since the call
-				continue
+		for _, h := range s.hits[:hits] {
+			if score := offset + scale*float32(h>>16); score >= s.found.floor { // which may have risen since the call
+				s.found.add(candidate{score, v.Part, first + int32(h&0xffff)})
 			}
-			row := first + int32(h&0xffff)
-			if dead.Has(int(row)) {
-				continue
-			}
-			s.found.add(candidate{score, v.Part, row})
 		}
 	}
 }
@@ -296,45 +296,88 @@ func (s *Searcher) score(ctx context.Context, part, start, end int) error {
 	return nil
 }
 
-// refine offers the best candidates of the scan, part by part.
-func (s *Searcher) refine() {
-	best := s.found.best()
-	s.group(best)
-	start := int32(0)
-	for part, end := range s.ends {
-		if start == end {
-			continue
-		}
-		at := s.at[start:end]
-		dots := s.dots[:len(at)]
-		avx.DotI8At(s.level, s.quant, s.parts[part].Int8, len(s.quant), at, dots)
-		scales, scores := s.parts[part].Scales, s.scores[:len(at)]
-		for i, row := range at { // apart from what depends on the scores, so that cache misses do not wait for each other
-			scores[i] = score(dots[i], s.scale, scales[row])
-		}
-		for i, row := range at {
-			s.offer(part, int(row), scores[i])
-		}
-		start = end
+// scoreSpilled offers rows of a segment in their second list, but for those that are met in their first.
+func (s *Searcher) scoreSpilled(ctx context.Context, r snapshot.Run) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	s.usage.Refined += len(best)
+	p, dead := s.parts[r.Part], s.snap.Dead(int(r.Part))
+	s.at = s.at[:0]
+	for _, row := range p.Spilled[r.Start:r.End] {
+		if !s.probed.Has(int(p.ListAt(int(row)))) && !dead.Has(int(row)) {
+			s.at = append(s.at, uint32(row))
+		}
+	}
+	s.scoreAt(int(r.Part), s.at)
+	return nil
 }
 
-// group writes the rows of the candidates to s.at, sorted by part, and where each part ends to s.ends: a counting sort.
+// refine offers the rows of the best candidates of the scan, part by part.
+func (s *Searcher) refine() {
+	s.group(s.found.best())
+	start := int32(0)
+	for part, end := range s.ends {
+		s.scoreAt(part, s.at[start:end])
+		start = end
+	}
+}
+
+// scoreAt offers some rows of a part.
+func (s *Searcher) scoreAt(part int, at []uint32) {
+	s.dots, s.scores = resize(s.dots, max(len(at), scoreRows)), resize(s.scores, len(at))
+	dots, scores, p := s.dots[:len(at)], s.scores, s.parts[part]
+	avx.DotI8At(s.level, s.quant, p.Int8, len(s.quant), at, dots)
+	for i, row := range at { // apart from what depends on the scores, so that cache misses do not wait for each other
+		scores[i] = score(dots[i], s.scale, p.Scales[row])
+	}
+	for i, row := range at {
+		s.offer(part, int(row), scores[i])
+	}
+	s.usage.Refined += len(at)
+}
+
+// place is a row of a part.
+type place struct{ part, row int32 }
+
+// group writes the live rows of the candidates to s.at, each once, sorted by part, and where each part ends to s.ends: a
+// counting sort.
 func (s *Searcher) group(c []candidate) {
-	s.at = resize(s.at, len(c))
-	s.dots, s.scores = resize(s.dots, max(len(c), scoreRows)), resize(s.scores, len(c))
+	if words := (s.snap.BaseRows() + 63) / 64; len(s.seen) < words {
+		s.seen = make(snapshot.BitSet, words)
+	}
+	s.baseRows = resize(s.baseRows, len(c))
+	for i, x := range c { // on its own, so that cache misses do not wait for each other
+		s.baseRows[i] = s.parts[x.part].CodeRows[x.code]
+	}
+	s.places = s.places[:0]
 	s.ends = resize(s.ends, len(s.parts))
 	clear(s.ends)
-	for _, x := range c {
-		s.ends[x.part]++
+	for i, x := range c {
+		base := int(s.baseRows[i])
+		word, bit := &s.seen[base/64], uint64(1)<<(base%64)
+		if *word&bit != 0 {
+			continue
+		}
+		*word |= bit
+		part, row := int(x.part), base-s.parts[x.part].FirstRow
+		if row < 0 || row >= s.parts[part].N { // spilled to a list of another chunk
+			part, row = s.snap.Locate(base)
+		}
+		if !s.snap.Dead(part).Has(row) {
+			s.places = append(s.places, place{int32(part), int32(row)})
+			s.ends[part]++
+		}
+	}
+	for _, base := range s.baseRows {
+		s.seen[base/64] = 0
 	}
 	start := int32(0)
 	for i, n := range s.ends {
 		s.ends[i] = start // for now where the next row of the part goes; where it ends once all are placed
 		start += n
 	}
-	for _, x := range c {
+	s.at = resize(s.at, len(s.places))
+	for _, x := range s.places {
 		s.at[s.ends[x.part]] = uint32(x.row)
 		s.ends[x.part]++
 	}

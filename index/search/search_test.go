@@ -74,7 +74,7 @@ func answers(snap *snapshot.Snapshot, hits []search.Hit) []answer {
 
 // everything is a plan that leaves nothing out.
 func everything(mdl *model.Model) search.Plan {
-	return search.Plan{NProbe: mdl.NList(), ScanDims: mdl.Dim(), Refine: rows}
+	return search.Plan{NProbe: mdl.NList(), ScanDims: mdl.Dim(), Refine: 2 * rows}
 }
 
 // bruteForce scores the int8 rows one by one in float64, with the query as it is.
@@ -316,7 +316,7 @@ func TestSearch_usage(t *testing.T) {
 	}{
 		{"chunks", search.Plan{Exact: true}, search.Usage{Refined: rows}},
 		{"mixed", search.Plan{Exact: true}, search.Usage{Refined: rows}},
-		{"chunks", everything(mdl), search.Usage{Lists: nlist, Codes: rows, Refined: rows}},
+		{"chunks", everything(mdl), search.Usage{Lists: nlist, Codes: 2 * rows, Refined: rows}},
 		{"segment", everything(mdl), search.Usage{Lists: nlist, Refined: rows}},
 		{"unlisted", search.Plan{NProbe: 1, ScanDims: 32, Refine: 10}, search.Usage{Lists: 1, Refined: rows}},
 	} {

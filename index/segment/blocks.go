@@ -1,6 +1,11 @@
 package segment
 
-import "github.com/adastream/adastream/avx"
+import (
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/schemas"
+)
 
 // blockSubBytes is what a sub-quantiser takes in a block: one nibble for each row.
 const blockSubBytes = avx.BlockRows / 2
@@ -38,4 +43,34 @@ func unpackCode(dst, block []byte, m, r int) {
 	for s := range m {
 		dst[s/2] |= block[s*blockSubBytes+at] >> high & 15 << (s % 2 * 4)
 	}
+}
+
+// blockTable is the codes of a chunk on their way to a file.
+type blockTable struct {
+	list, rows, baseRows []int32
+	packed               []byte
+}
+
+// add appends the codes of a list, row-major, m sub-quantisers each, and the base rows that they are of.
+func (t *blockTable) add(list int, baseRows []int32, codes []byte, m int) {
+	t.packed = packBlocks(t.packed, codes, m)
+	for start := 0; start < len(baseRows); start += avx.BlockRows {
+		some := baseRows[start:min(start+avx.BlockRows, len(baseRows))]
+		t.list = append(t.list, int32(list))
+		t.rows = append(t.rows, int32(len(some)))
+		t.baseRows = append(t.baseRows, some...)
+		t.baseRows = append(t.baseRows, make([]int32, avx.BlockRows-len(some))...)
+	}
+}
+
+// file returns the codes file.
+func (t *blockTable) file(c coder, firstRow, baseRows int) ([]byte, error) {
+	schema := schemas.CodesSchema(c.model, c.m, firstRow, baseRows)
+	n := len(t.list)
+	return writeFile(schema, []arrow.Array{
+		fixed(arrow.PrimitiveTypes.Int32, n, bytesOf(t.list)),
+		fixed(arrow.PrimitiveTypes.Int32, n, bytesOf(t.rows)),
+		fixedLists(schema.Field(2).Type, n, bytesOf(t.baseRows)),
+		fixed(schema.Field(3).Type, n, t.packed),
+	}, n, column(schema, schemas.StoredBlock))
 }

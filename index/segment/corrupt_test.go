@@ -23,13 +23,21 @@ import (
 // use reads all that a part gives out.
 func use(p *Part) {
 	v := make([]float32, p.dim)
-	blocks := 0
+	codes := 0
 	for l := p.FirstList - 1; l <= p.EndList && l < p.FirstList+1000; l++ {
 		p.ListRange(l)
-		_, end := p.BlockRange(l)
-		blocks = max(blocks, end)
+		start, end := p.CodeRange(l)
+		codes = max(codes, end)
+		for _, row := range p.CodeRows[start:end] {
+			if row < 0 || int(row) >= p.BaseRows || p.FirstRow < 0 || p.FirstRow+p.N > p.BaseRows {
+				panic("a code of no row")
+			}
+		}
 	}
-	_ = p.Blocks[:blocks*avx.BlockBytes(p.M)]
+	_ = p.Blocks[:(codes+31)/32*avx.BlockBytes(p.M)]
+	for _, row := range p.Spilled {
+		_ = p.SpillCode(int(row))
+	}
 	for i := range p.N {
 		r := recordAt(p, i)
 		for row := range p.Find(r.id) {
@@ -224,7 +232,29 @@ func TestOpenRefuses(t *testing.T) {
 		change(l)
 		return tampered(t, schema, segment, schemas.KindSegment, func(c map[string]arrow.Array) { c["list"] = int32s(l...) })
 	}
-	codesSchema := schemas.CodesSchema(golden.Model, golden.M)
+	withSpills := func(change func(lists []int32)) []byte {
+		l := slices.Clone(golden.spills)
+		change(l)
+		return tampered(t, schema, segment, schemas.KindSegment, func(c map[string]arrow.Array) { c["spill"] = int32s(l...) })
+	}
+	codesSchema := schemas.CodesSchema(golden.Model, golden.M, 2, golden.N+4)
+	withBlocks := func(column string, change func(values []int32)) []byte {
+		return tampered(t, codesSchema, codes, schemas.KindCodes, func(c map[string]arrow.Array) {
+			if list, ok := c[column].(*array.FixedSizeList); ok {
+				values := slices.Clone(list.ListValues().(*array.Int32).Int32Values())
+				change(values)
+				c[column] = fixedLists(list.DataType(), list.Len(), bytesOf(values))
+				return
+			}
+			values := slices.Clone(c[column].(*array.Int32).Int32Values())
+			change(values)
+			c[column] = int32s(values...)
+		})
+	}
+	moved := func(firstRow, baseRows int) []byte {
+		return tampered(t, schemas.CodesSchema(golden.Model, golden.M, firstRow, baseRows), codes, schemas.KindCodes,
+			func(c map[string]arrow.Array) { c["list"] = int32s(c["list"].(*array.Int32).Int32Values()...) })
+	}
 	other := testSpec(schemas.InnerProduct, schemas.Float16)
 	other.Attributes[2].Name = "number"
 	wider := testSpec(schemas.InnerProduct, schemas.Float16)
@@ -240,14 +270,14 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		{"no bytes", openSegment(spec, nil), []string{"segment 5e9", "not an arrow file"}},
 		{"kind", openSegment(spec, rows), []string{"segment 5e9", `adastream.kind "rows", allowed: "segment"`}},
-		{"attribute", openSegment(other, segment), []string{`column 9 is "attr.count"`, `"attr.number"`}},
+		{"attribute", openSegment(other, segment), []string{`column 10 is "attr.count"`, `"attr.number"`}},
 		{"dims", openSegment(wider, segment), []string{`"int8"`, "fixed_size_list"}},
 		{"vector type", openSegment(testSpec(schemas.InnerProduct, schemas.Float32), segment), []string{`"vector"`, "float32"}},
 		{"lists descend", openSegment(spec, withLists(func(l []int32) { copy(l, []int32{0, 0, 3, 1, 4, 4, 5}) })), []string{`"list"`, "row 3 is in list 1"}},
 		{"list is negative", openSegment(spec, withLists(func(l []int32) { l[0] = -1 })), []string{"lists [-1,"}},
 		{"list is too large", openSegment(spec, withLists(func(l []int32) { l[len(l)-1] = MaxLists })), []string{"lists ["}},
 		{"list without model", openSegment(spec, tampered(t, spec.SegmentSchema("", 0), plain, schemas.KindSegment,
-			func(c map[string]arrow.Array) { c["list"] = int32s(-1, -1, -1, 0, -1, -1, -1) })), []string{"row 3 is in list 0"}},
+			func(c map[string]arrow.Array) { c["list"] = int32s(-1, -1, -1, 0, -1, -1, -1) })), []string{"row 3 is in lists 0 and -1"}},
 		{"codes are short", openSegment(spec, tampered(t, schema, segment, schemas.KindSegment, func(c map[string]arrow.Array) {
 			c["code"] = fixed(c["code"].DataType(), golden.N, golden.codes[:len(golden.codes)-1])
 		})), []string{`column "code" has 20 bytes, allowed: 21`}},
@@ -266,7 +296,22 @@ func TestOpenRefuses(t *testing.T) {
 		{"block of too many rows", openChunk(chunk, rows, tampered(t, codesSchema, codes, schemas.KindCodes, func(c map[string]arrow.Array) {
 			c["rows"] = int32s(slices.Repeat([]int32{65}, c["rows"].Len())...)
 		}), vectors), []string{"chunks/c.codes", "block 0"}},
-		{"a block is missing", openChunk(chunk, rows, sliced(t, codesSchema, codes, schemas.KindCodes, 1), vectors), []string{"chunks/c.codes", "block"}},
+		{"a block is missing", openChunk(chunk, rows, sliced(t, codesSchema, codes, schemas.KindCodes, 1), vectors), []string{"chunks/c.codes", "codes of 4 rows in their first list, allowed: of all 7"}},
+		{"block of no rows", openChunk(chunk, rows, withBlocks("rows", func(rows []int32) { rows[0] = 0 }), vectors), []string{"block 0 of list 1 has 0 codes"}},
+		{"a block within a list is not full", openChunk(chunk, rows, withBlocks("list", func(lists []int32) { lists[1] = lists[0] }), vectors), []string{"block 0 of list 1 has 5 codes, allowed: 32"}},
+		{"lists of blocks descend", openChunk(chunk, rows, withBlocks("list", func(lists []int32) { lists[1] = 0 }), vectors), []string{"block 1 is of list 0"}},
+		{"codes descend", openChunk(chunk, rows, withBlocks("base_rows", func(rows []int32) { rows[1] = rows[0] }), vectors), []string{"code 1 of block 0 is of base row 2"}},
+		{"code of no row", openChunk(chunk, rows, withBlocks("base_rows", func(rows []int32) { rows[4] = int32(golden.N) + 4 }), vectors), []string{"is of base row 11, allowed: ascending below 11"}},
+		{"code of a negative row", openChunk(chunk, rows, withBlocks("base_rows", func(rows []int32) { rows[0] = -1 }), vectors), []string{"is of base row -1"}},
+		{"code in a list that is not the row's", openChunk(chunk, rows, withBlocks("base_rows", func(rows []int32) { rows[2*32] = 3 }), vectors), []string{"of list 9, is of row 1, which is in lists 1 and "}},
+		{"a row without a code", openChunk(chunk, rows, withBlocks("base_rows", func(rows []int32) { rows[0] = 0 }), vectors), []string{"codes of 6 rows in their first list"}},
+		{"first row", openChunk(chunk, rows, moved(5, 11), vectors), []string{`adastream.first_row "5", allowed: 0 to 4`}},
+		{"base rows", openChunk(chunk, rows, moved(2, -1), vectors), []string{`adastream.base_rows "-1"`}},
+		{"spilled to its list", openSegment(spec, withSpills(func(l []int32) { l[0] = 1 })), []string{`"spill"`, "row 0 of list 1 is in list 1"}},
+		{"spill is too large", openSegment(spec, withSpills(func(l []int32) { l[2] = MaxLists })), []string{`"spill"`, "row 2"}},
+		{"spill is negative", openSegment(spec, withSpills(func(l []int32) { l[2] = -2 })), []string{`"spill"`, "row 2"}},
+		{"spill without model", openSegment(spec, tampered(t, spec.SegmentSchema("", 0), plain, schemas.KindSegment,
+			func(c map[string]arrow.Array) { c["spill"] = int32s(-1, -1, -1, 0, -1, -1, -1) })), []string{"row 3 is in lists -1 and 0"}},
 		{"a vector is missing", openChunk(chunk, rows, codes, sliced(t, spec.VectorsSchema(), vectors, schemas.KindVectors, 1)), []string{"chunks/c.vectors", "6 vectors for 7 rows"}},
 	}
 	for _, test := range tests {

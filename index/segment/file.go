@@ -22,6 +22,7 @@ type file struct {
 	n       int
 	model   string // "" when there is none
 	m       int
+	meta    arrow.Metadata
 	schema  *arrow.Schema
 	columns []arrow.Array
 }
@@ -42,8 +43,8 @@ func openFile(name, kind string, data []byte, schemaOf func(model string, m int)
 	if err != nil {
 		return nil, corrupt(name, "%v", err)
 	}
-	f = &file{name: name}
-	if err := f.readMetadata(r.Schema().Metadata(), kind); err != nil {
+	f = &file{name: name, meta: r.Schema().Metadata()}
+	if err := f.readMetadata(f.meta, kind); err != nil {
 		return nil, err
 	}
 	f.schema = schemaOf(f.model, f.m)
@@ -102,6 +103,16 @@ func (f *file) readMetadata(meta arrow.Metadata, kind string) error {
 		return corrupt(f.name, "%s %q, allowed: 1 to %d", schemas.MetaM, m, schemas.MaxDim)
 	}
 	return nil
+}
+
+// number returns a number of the metadata, from 0 to most.
+func (f *file) number(key string, most int) (int, error) {
+	text, _ := f.meta.GetValue(key)
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 || n > most {
+		return 0, corrupt(f.name, "%s %q, allowed: 0 to %d", key, text, most)
+	}
+	return n, nil
 }
 
 func (f *file) compareSchema(got *arrow.Schema) error {

@@ -50,9 +50,10 @@ func goldenRows(t testing.TB, spec *schemas.Spec) *Rows {
 // goldenCoder, goldenLists and goldenCodes are made up, so that the files do not depend on how models are trained: of
 // the five sub-quantisers the last has half a byte.
 var (
-	goldenCoder = coder{model: strings.Repeat("0f", 32), m: 5}
-	goldenLists = []int32{4, 1, 1, 1, 9, 9, 9}
-	goldenCodes = []string{"10320a", "fedc0b", "000000", "12340c", "98760d", "ffff0f", "ba980e"}
+	goldenCoder  = coder{model: strings.Repeat("0f", 32), m: 5}
+	goldenLists  = []int32{4, 1, 1, 1, 9, 9, 9}
+	goldenSpills = []int32{1, 9, -1, 4, 4, 1, -1}
+	goldenCodes  = []string{"10320a", "fedc0b", "000000", "12340c", "98760d", "ffff0f", "ba980e"}
 )
 
 // goldenTable is the golden rows in the order of their lists.
@@ -66,7 +67,8 @@ func goldenTable(t testing.TB, spec *schemas.Spec, rows *Rows) *table {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listed := &table{spec: spec, ids: gather(rows.IDs, order), orders: gather(rows.Orders, order), lists: gather(goldenLists, order), attributes: attributes}
+	listed := &table{spec: spec, ids: gather(rows.IDs, order), orders: gather(rows.Orders, order), attributes: attributes}
+	listed.lists, listed.spills = gather(goldenLists, order), gather(goldenSpills, order)
 	if err := d.derive(listed, rows, order); err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +78,15 @@ func goldenTable(t testing.TB, spec *schemas.Spec, rows *Rows) *table {
 			t.Fatal(err)
 		}
 		listed.codes = append(listed.codes, b...)
+	}
+	width := codeBytes(goldenCoder.m)
+	listed.spillCodes = make([]byte, len(listed.codes))
+	for i, l := range listed.spills {
+		if l != coarse.NoSpill { // the code backwards
+			for b := range width - 1 {
+				listed.spillCodes[i*width+b] = listed.codes[i*width+width-2-b]
+			}
+		}
 	}
 	return listed
 }
@@ -98,11 +109,38 @@ func goldenBodies(t testing.TB) map[string][]byte {
 	keep("segment-float32")(Write(testSpec(schemas.InnerProduct, schemas.Float32), nil, avx.Generic, rows))
 	keep("segment")(listed.segment(goldenCoder))
 	keep("chunk.rows")(listed.rows())
-	keep("chunk.codes")(listed.blocks(goldenCoder))
+	keep("chunk.codes")(goldenBlocks(listed).file(goldenCoder, 2, len(listed.ids)+4))
 	keep("chunk.vectors")(listed.originals())
 	keep("tombstones")(WriteTombstones([]Tombstone{{"a", rows.Orders[0]}, {"", rows.Orders[1]}, {"ü", rows.Orders[2]}}))
 	keep("dead")(WriteDead(goldenDead()))
 	return bodies
+}
+
+// goldenBlocks are the codes of the lists of golden rows. Two rows of the base come before them and two after, of which one
+// of each is spilled to list 9.
+func goldenBlocks(listed *table) *blockTable {
+	t, width := &blockTable{}, codeBytes(goldenCoder.m)
+	for l := range int32(10) {
+		var rows []int32
+		var codes []byte
+		add := func(row int, code []byte) { rows, codes = append(rows, int32(row)), append(codes, code...) }
+		if l == 9 {
+			add(1, []byte{0x11, 0x11, 0x01})
+		}
+		for i := range listed.ids {
+			switch l {
+			case listed.lists[i]:
+				add(2+i, listed.codes[i*width:][:width])
+			case listed.spills[i]:
+				add(2+i, listed.spillCodes[i*width:][:width])
+			}
+		}
+		if l == 9 {
+			add(10, []byte{0x22, 0x22, 0x02})
+		}
+		t.add(int(l), rows, codes, goldenCoder.m)
+	}
+	return t
 }
 
 func goldenDead() map[string]*roaring.Bitmap {
@@ -217,6 +255,11 @@ func wantColumns(spec *schemas.Spec, rows *Rows, lists []int32, codes []string) 
 		add("offset", o.Offset)
 		add("row", o.Row)
 		add("list", lists[i])
+		if codes == nil {
+			add("spill", int32(-1))
+		} else {
+			add("spill", goldenSpills[i])
+		}
 		for j, c := range rows.Attributes {
 			add("attr."+spec.Attributes[j].Name, c.Value(i))
 		}
@@ -243,6 +286,11 @@ func wantColumns(spec *schemas.Spec, rows *Rows, lists []int32, codes []string) 
 		add("vector", strings.Join(values, " "))
 		if codes != nil {
 			add("code", codes[i])
+			if goldenSpills[i] < 0 {
+				add("spill_code", "000000")
+			} else {
+				add("spill_code", codes[i][2:4]+codes[i][:2]+"00")
+			}
 		}
 	}
 	return columns
@@ -283,6 +331,7 @@ func TestGoldenByPlainReader(t *testing.T) {
 	compareColumns(t, "chunk.codes", got, wantBlocks(goldenCoder.m, listed))
 	delete(listed, "vector")
 	delete(listed, "code")
+	delete(listed, "spill_code")
 	_, got = readPlain(t, "chunk.rows")
 	compareColumns(t, "chunk.rows", got, listed)
 
@@ -296,26 +345,45 @@ func TestGoldenByPlainReader(t *testing.T) {
 	}
 }
 
-// wantBlocks lays out the codes of fewer than 17 rows for each list: they are all in low nibbles.
+// wantBlocks lays out the codes of fewer than 17 rows for each list: they are all in low nibbles. Two rows of other chunks
+// are in list 9, see goldenBlocks.
 func wantBlocks(m int, listed map[string][]any) map[string][]any {
 	want := map[string][]any{}
-	var blocks [][]byte
-	row := int32(0)
-	for i, list := range listed["list"] {
-		if i == 0 || list != listed["list"][i-1] {
-			want["list"], want["rows"] = append(want["list"], list), append(want["rows"], int32(0))
-			blocks, row = append(blocks, make([]byte, (m+m%2)*16)), 0
+	for l := range int32(10) {
+		block, rows := make([]byte, (m+m%2)*16), make([]string, 32)
+		n := 0
+		add := func(row int, code string) {
+			for s := range m {
+				var b int
+				fmt.Sscanf(code[s/2*2:][:2], "%x", &b)
+				block[16*s+n] = byte(b >> (4 * (s % 2)) & 15)
+			}
+			rows[n] = fmt.Sprint(row)
+			n++
 		}
-		for s := range m {
-			var b int
-			fmt.Sscanf(listed["code"][i].(string)[s/2*2:][:2], "%x", &b)
-			blocks[len(blocks)-1][16*s+int(row)] = byte(b >> (4 * (s % 2)) & 15)
+		if l == 9 {
+			add(1, "111101")
 		}
-		row++
-		want["rows"][len(want["rows"])-1] = row
-	}
-	for _, b := range blocks {
-		want["block"] = append(want["block"], fmt.Sprintf("%x", b))
+		for i := range listed["list"] {
+			if listed["list"][i] == l {
+				add(2+i, listed["code"][i].(string))
+			} else if listed["spill"][i] == l {
+				add(2+i, listed["spill_code"][i].(string))
+			}
+		}
+		if l == 9 {
+			add(10, "222202")
+		}
+		if n == 0 {
+			continue
+		}
+		for i := n; i < 32; i++ {
+			rows[i] = "0"
+		}
+		want["list"] = append(want["list"], l)
+		want["rows"] = append(want["rows"], int32(n))
+		want["base_rows"] = append(want["base_rows"], strings.Join(rows, " "))
+		want["block"] = append(want["block"], fmt.Sprintf("%x", block))
 	}
 	return want
 }

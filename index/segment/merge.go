@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -25,14 +26,15 @@ type ChunkBodies struct {
 	Rows, Codes, Vectors        []byte
 }
 
-// Merge makes chunks of a model from the rows of parts, all of which must have vectors. Chunks are runs of consecutive
-// lists of together at most targetBytes, or of one list that has more; they are emitted in the order of lists, each
-// list that has rows is in exactly one, and the first error of emit ends the merge. A list has its rows in the order
-// of inputs, then of rows. No rows make no chunk.
+// Merge makes chunks of a model from the rows of parts, all of which must have vectors: one base. Chunks divide all lists in
+// runs of consecutive ones, of together at most targetBytes as far as a list has no more; they are emitted in the order of
+// lists, each has rows, and the first error of emit ends the merge. A list has its rows in the order of inputs, then of
+// rows. No rows make no chunk. Of a base of the same model all chunks must be inputs, one after the other, since their
+// codes are of each other's rows.
 //
-// Ids, orders, attributes, originals and int8 rows are carried over as they are; so are list and code of an input of
+// Ids, orders, attributes, originals and int8 rows are carried over as they are; so are lists and codes of an input of
 // the same model, while others are derived anew from the originals. At any time Merge holds what is stored of the rows
-// of one chunk, twice, and up to 8 bytes for each row of all inputs.
+// of one chunk, twice, and up to 24 bytes for each row of all inputs.
 func Merge(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level avx.Level, inputs []Input, targetBytes int64, emit func(ChunkBodies) error) error {
 	if mdl == nil {
 		return errors.New("merge: no model, but the rows of chunks have codes")
@@ -47,34 +49,48 @@ func Merge(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level avx.
 			return fmt.Errorf("merge: part %s: %w", input.Part.ID, err)
 		}
 	}
-	sizes := m.listSizes()
-	for first := 0; first < len(sizes); {
-		group := nextGroup(sizes, first, targetBytes)
-		if group.rows == 0 {
-			break
-		}
-		if err := m.emit(ctx, group, emit); err != nil {
+	if err := m.joinBases(); err != nil {
+		return fmt.Errorf("merge: %w", err)
+	}
+	sizes, err := m.number()
+	if err != nil {
+		return fmt.Errorf("merge: %w", err)
+	}
+	written := 0
+	for first := 0; written < m.rows; {
+		group := nextGroup(sizes, first, targetBytes, m.rows-written)
+		if err := m.emit(ctx, group, written, emit); err != nil {
 			return fmt.Errorf("merge: lists [%d, %d): %w", group.first, group.end, err)
 		}
 		first = group.end
+		written += group.rows
 	}
 	return nil
 }
+
+// notCarried is the number of a row that is left out.
+const notCarried = -1
 
 // source is an input by list.
 type source struct {
 	part    *Part
 	skip    []uint64 // bit words of the rows to leave out
-	foreign bool     // list and code are of another model or absent: they are derived anew
+	foreign bool     // lists and codes are of another model or absent: they are derived anew
 
-	// Of a foreign source: the rows in the order of their lists, and where each list begins.
-	order  []int32
-	starts []int32
+	lists, spills []int32 // of each row
+	numbers       []int32 // of each row in the new base, or notCarried
+	base          []int32 // the same of all rows of its base, of a chunk of the model
+
+	order, starts           []int32 // rows by their first list, of a foreign source
+	spillOrder, spillStarts []int32 // rows by their second list, of all but chunks of the model
 }
+
+// chunk reports whether the source is a chunk of the model, whose codes are those of its base.
+func (s *source) chunk() bool { return !s.foreign && s.part.Blocks != nil }
 
 func (d *deriver) newSource(ctx context.Context, input Input) (source, error) {
 	p := input.Part
-	s := source{part: p, foreign: p.Model != d.mdl.ID()}
+	s := source{part: p, foreign: p.Model != d.mdl.ID(), lists: p.lists, spills: p.spills, numbers: make([]int32, p.N)}
 	switch {
 	case !p.HasVectors():
 		return s, errors.New("it was opened without vectors")
@@ -82,39 +98,51 @@ func (d *deriver) newSource(ctx context.Context, input Input) (source, error) {
 		return s, errors.New("it was opened by another spec")
 	case !s.foreign && p.M != d.mdl.M():
 		return s, fmt.Errorf("codes of %d sub-quantisers, allowed for this model: %d: %w", p.M, d.mdl.M(), schemas.ErrCorrupt)
-	case !s.foreign && p.EndList > d.mdl.NList():
-		return s, fmt.Errorf("lists up to %d, allowed for this model: below %d: %w", p.EndList-1, d.mdl.NList(), schemas.ErrCorrupt)
+	case !s.foreign && max(p.EndList, p.endSpill) > d.mdl.NList():
+		return s, fmt.Errorf("lists up to %d, allowed for this model: below %d: %w", max(p.EndList, p.endSpill)-1, d.mdl.NList(), schemas.ErrCorrupt)
 	}
 	if input.Skip != nil {
 		s.skip = input.Skip.ToDense()
 	}
-	if !s.foreign {
-		return s, nil
+	for i := range s.numbers {
+		s.numbers[i] = notCarried
 	}
-	list := make([]int32, p.N)
+	if s.foreign {
+		if err := d.assignAnew(ctx, &s); err != nil {
+			return s, err
+		}
+		s.order, s.starts = coarse.SortByList(s.lists, d.mdl.NList())
+	}
+	if !s.chunk() {
+		s.spillOrder, s.spillStarts = coarse.SortByList(s.spills, d.mdl.NList())
+	}
+	return s, nil
+}
+
+// assignAnew finds the lists of a foreign source.
+func (d *deriver) assignAnew(ctx context.Context, s *source) error {
+	p := s.part
+	s.lists, s.spills = make([]int32, p.N), make([]int32, p.N)
 	for start := 0; start < p.N; start += deriveBatch {
 		if err := ctx.Err(); err != nil {
-			return s, err
+			return err
 		}
 		n := min(deriveBatch, p.N-start)
 		for i := range n {
 			if err := d.search(d.row(i), p.stored(start+i)); err != nil {
-				return s, fmt.Errorf("row %d: %w: %w", start+i, err, schemas.ErrCorrupt)
+				return fmt.Errorf("row %d: %w: %w", start+i, err, schemas.ErrCorrupt)
 			}
 		}
-		d.mdl.Assign(d.level, d.searched[:n*p.dim], n, list[start:start+n], d.scratch)
+		d.mdl.Assign(d.level, d.searched[:n*p.dim], n, s.lists[start:start+n], s.spills[start:start+n], d.scratch)
 	}
-	s.order, s.starts = coarse.SortByList(list, d.mdl.NList())
-	return s, nil
+	return nil
 }
 
 // rows calls visit for each row of a list that is to be carried over.
 func (s *source) rows(list int, visit func(row int)) {
 	if s.foreign {
-		if list+1 < len(s.starts) {
-			for _, row := range s.order[s.starts[list]:s.starts[list+1]] {
-				s.visit(int(row), visit)
-			}
+		for _, row := range s.order[s.starts[list]:s.starts[list+1]] {
+			s.visit(int(row), visit)
 		}
 		return
 	}
@@ -131,21 +159,53 @@ func (s *source) visit(row int, visit func(row int)) {
 	visit(row)
 }
 
+// spilled returns the rows that are spilled to a list, of all but chunks of the model.
+func (s *source) spilled(list int) []int32 {
+	return s.spillOrder[s.spillStarts[list]:s.spillStarts[list+1]]
+}
+
 // size is what the rows of a list, or of several, will take.
 type size struct {
-	rows  int
-	bytes int64
+	rows, codes int
+	bytes       int64
 }
 
 // merger makes chunks of sources. It is not safe for concurrent use.
 type merger struct {
 	*deriver
 	sources []source
+	rows    int // of the new base
+	codes   listCodes
 }
 
-// listSizes returns the size of each list in the chunks' files.
-func (m *merger) listSizes() []size {
-	const identity = 4 + 8 + 8 + 4 + 8 + 4 + 4 // offset of the id, order, list
+// joinBases makes sure that the chunks of the model are whole bases, and lets the sources of each share its numbers.
+func (m *merger) joinBases() error {
+	var base []int32
+	next := 0
+	for i := range m.sources {
+		s := &m.sources[i]
+		if !s.chunk() {
+			continue
+		}
+		if next == len(base) {
+			base, next = make([]int32, s.part.BaseRows), 0
+		}
+		if s.part.FirstRow != next || s.part.BaseRows != len(base) {
+			return fmt.Errorf("chunk %s begins at row %d of a base of %d, allowed: at row %d of %d", s.part.ID, s.part.FirstRow, s.part.BaseRows, next, len(base))
+		}
+		copy(base[next:], s.numbers)
+		s.base, s.numbers = base, base[next:][:s.part.N]
+		next += s.part.N
+	}
+	if next != len(base) {
+		return fmt.Errorf("chunks with the first %d rows of a base, allowed: all %d", next, len(base))
+	}
+	return nil
+}
+
+// number numbers the rows of the new base, and returns what each list takes in the chunks' files.
+func (m *merger) number() ([]size, error) {
+	const identity = 4 + 8 + 8 + 4 + 8 + 4 + 4 + 4 // offset of the id, order, lists
 	perRow := int64(identity + m.spec.Dim() + 4 + 4*len(m.spec.Ladder) + storedBytes(m.spec))
 	for _, a := range m.spec.Attributes {
 		switch a.Type {
@@ -158,19 +218,29 @@ func (m *merger) listSizes() []size {
 		}
 	}
 	sizes := make([]size, m.mdl.NList())
-	for i := range m.sources {
-		s := &m.sources[i]
-		for l := range sizes {
+	for l := range sizes {
+		for i := range m.sources {
+			s := &m.sources[i]
 			s.rows(l, func(row int) {
+				s.numbers[row] = int32(m.rows)
+				m.rows++
 				sizes[l].rows++
+				sizes[l].codes++
 				sizes[l].bytes += perRow + s.part.textBytes(row)
+				if second := s.spills[row]; second != coarse.NoSpill {
+					sizes[second].codes++
+				}
 			})
 		}
+		if m.rows > math.MaxInt32 {
+			return nil, fmt.Errorf("more than %d rows in one base", math.MaxInt32)
+		}
 	}
+	perBlock := avx.BlockBytes(m.mdl.M()) + 4*avx.BlockRows + 8
 	for l := range sizes {
-		sizes[l].bytes += int64(blocksOf(sizes[l].rows) * avx.BlockBytes(m.mdl.M()))
+		sizes[l].bytes += int64(blocksOf(sizes[l].codes) * perBlock)
 	}
-	return sizes
+	return sizes, nil
 }
 
 // group is consecutive lists [first, end) that become a chunk.
@@ -179,29 +249,23 @@ type group struct {
 	size
 }
 
-// nextGroup returns the lists from the first that has rows, at or after from, until the next would go beyond the target.
-// It has no rows when there are no more.
-func nextGroup(sizes []size, from int, target int64) group {
-	for from < len(sizes) && sizes[from].rows == 0 {
-		from++
-	}
-	g := group{first: from, end: from}
-	for l := from; l < len(sizes); l++ {
-		if sizes[l].rows == 0 {
-			continue
-		}
-		if g.rows > 0 && g.bytes+sizes[l].bytes > target {
+// nextGroup returns the lists from first until the next that has rows would go beyond the target. The last group, when no
+// rows are left, ends with the last list, so that codes of spilled rows have a chunk whether their list has rows or not.
+func nextGroup(sizes []size, first int, target int64, left int) group {
+	g := group{first: first, end: first}
+	for ; g.end < len(sizes); g.end++ {
+		next := sizes[g.end]
+		if g.rows > 0 && g.rows < left && next.rows > 0 && g.bytes+next.bytes > target {
 			break
 		}
-		g.end = l + 1
-		g.rows += sizes[l].rows
-		g.bytes += sizes[l].bytes
+		g.rows += next.rows
+		g.bytes += next.bytes
 	}
 	return g
 }
 
-// emit makes the chunk of a group.
-func (m *merger) emit(ctx context.Context, g group, emit func(ChunkBodies) error) error {
+// emit makes the chunk of a group, whose first row has number first.
+func (m *merger) emit(ctx context.Context, g group, first int, emit func(ChunkBodies) error) error {
 	t, err := m.gather(ctx, g)
 	if err != nil {
 		return err
@@ -210,7 +274,11 @@ func (m *merger) emit(ctx context.Context, g group, emit func(ChunkBodies) error
 	if c.Rows, err = t.rows(); err != nil {
 		return fmt.Errorf("rows: %w", err)
 	}
-	if c.Codes, err = t.blocks(m.coder()); err != nil {
+	blocks, err := m.code(ctx, g)
+	if err != nil {
+		return err
+	}
+	if c.Codes, err = blocks.file(m.coder(), first, m.rows); err != nil {
 		return fmt.Errorf("codes: %w", err)
 	}
 	if c.Vectors, err = t.originals(); err != nil {
@@ -221,82 +289,48 @@ func (m *merger) emit(ctx context.Context, g group, emit func(ChunkBodies) error
 
 // gather copies the rows of a group out of the sources.
 func (m *merger) gather(ctx context.Context, g group) (*table, error) {
-	t := &table{spec: m.spec, ids: make([]string, 0, g.rows), orders: make([]Order, 0, g.rows), lists: make([]int32, 0, g.rows)}
-	t.grow(g.rows, m.codeBytes())
+	t := &table{spec: m.spec, ids: make([]string, 0, g.rows), orders: make([]Order, 0, g.rows)}
+	t.lists, t.spills = make([]int32, 0, g.rows), make([]int32, 0, g.rows)
+	t.grow(g.rows, 0)
 	columns := NewRows(m.spec).Attributes
-	c := &carrier{deriver: m.deriver, table: t, columns: columns}
+	var failed error
 	for l := g.first; l < g.end; l++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		for i := range m.sources {
 			s := &m.sources[i]
-			s.rows(l, func(row int) { c.carry(s, l, row) })
+			s.rows(l, func(row int) {
+				if err := t.carry(s, columns, row); err != nil && failed == nil {
+					failed = fmt.Errorf("part %s: row %d: %w", s.part.ID, row, err)
+				}
+			})
 		}
-	}
-	c.encode()
-	if c.err != nil {
-		return nil, c.err
+		if failed != nil {
+			return nil, failed
+		}
 	}
 	var err error
 	t.attributes, err = columnArrays(m.spec, columns, nil)
 	return t, err
 }
 
-// carrier appends rows of sources to a table. The first error stays.
-type carrier struct {
-	*deriver
-	table   *table
-	columns []*Column
-	pending []int // rows of the table whose code has yet to be derived
-	err     error
-}
-
-// carry appends a row of list l.
-func (c *carrier) carry(s *source, l, row int) {
-	if c.err != nil {
-		return
-	}
-	t, p := c.table, s.part
-	to := len(t.ids)
+// carry appends a row of a source.
+func (t *table) carry(s *source, columns []*Column, row int) error {
+	p, to := s.part, len(t.ids)
 	t.ids = append(t.ids, p.IDAt(row))
 	t.orders = append(t.orders, p.OrderAt(row))
-	t.lists = append(t.lists, int32(l))
-	for j, column := range c.columns {
+	t.lists = append(t.lists, s.lists[row])
+	t.spills = append(t.spills, s.spills[row])
+	for j, column := range columns {
 		if err := column.AppendFrom(p.Attribute(j), row); err != nil {
-			c.err = fmt.Errorf("part %s: row %d: attribute %q: %w: %w", p.ID, row, c.spec.Attributes[j].Name, err, schemas.ErrCorrupt)
-			return
+			return fmt.Errorf("attribute %q: %w: %w", t.spec.Attributes[j].Name, err, schemas.ErrCorrupt)
 		}
 	}
-	levels := len(c.spec.Ladder)
+	levels := len(t.spec.Ladder)
 	copy(t.int8s[to*p.dim:][:p.dim], p.Int8[row*p.dim:])
 	t.scales[to] = p.Scales[row]
 	copy(t.norms[to*levels:][:levels], p.Norms[row*levels:])
 	copy(t.vectors[to*p.width:][:p.width], p.stored(row))
-	if !s.foreign {
-		width := c.codeBytes()
-		p.readCode(t.codes[to*width:][:width], l, row)
-		return
-	}
-	if c.pending = append(c.pending, to); len(c.pending) == deriveBatch {
-		c.encode()
-	}
-}
-
-// encode derives the codes of the rows that are pending.
-func (c *carrier) encode() {
-	t, n := c.table, len(c.pending)
-	width, stored := c.codeBytes(), storedBytes(c.spec)
-	list, codes := make([]int32, n), make([]byte, n*width)
-	for i, row := range c.pending {
-		list[i] = t.lists[row]
-		if err := c.search(c.row(i), t.vectors[row*stored:][:stored]); err != nil && c.err == nil {
-			c.err = fmt.Errorf("id %q: %w: %w", t.ids[row], err, schemas.ErrCorrupt)
-		}
-	}
-	c.mdl.Encode(c.level, c.searched[:n*c.spec.Dim()], n, list, codes, c.scratch)
-	for i, row := range c.pending {
-		copy(t.codes[row*width:][:width], codes[i*width:])
-	}
-	c.pending = c.pending[:0]
+	return nil
 }

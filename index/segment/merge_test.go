@@ -13,6 +13,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/schemas"
 )
@@ -57,6 +58,30 @@ func checkChunks(t *testing.T, spec *schemas.Spec, mdl *model.Model, chunks []Ch
 		checkBlocks(t, p)
 		parts = append(parts, p)
 	}
+	if len(parts) == 0 {
+		return nil
+	}
+	if parts[0].FirstList != 0 || end != mdl.NList() {
+		t.Fatalf("chunks have lists [%d, %d) of %d", parts[0].FirstList, end, mdl.NList())
+	}
+	codes, rows := codesOf(parts), 0
+	for _, p := range parts {
+		if p.FirstRow != rows {
+			t.Fatalf("chunk begins at base row %d, after %d", p.FirstRow, rows)
+		}
+		rows += p.N
+		for i := range p.N {
+			for _, l := range []int32{p.ListAt(i), p.SpillAt(i)} {
+				if _, ok := codes[coded{p.FirstRow + i, l}]; !ok && l != coarse.NoSpill {
+					t.Fatalf("row %d of %d has no code in list %d", i, p.N, l)
+				}
+				delete(codes, coded{p.FirstRow + i, l})
+			}
+		}
+	}
+	if len(codes) > 0 || parts[0].BaseRows != rows {
+		t.Fatalf("%d codes in lists that are not their rows', %d of %d rows", len(codes), rows, parts[0].BaseRows)
+	}
 	return parts
 }
 
@@ -64,26 +89,41 @@ func checkChunks(t *testing.T, spec *schemas.Spec, mdl *model.Model, chunks []Ch
 func checkBlocks(t *testing.T, p *Part) {
 	t.Helper()
 	code := make([]byte, codeBytes(p.M))
+	next := 0
 	for l := p.FirstList; l < p.EndList; l++ {
-		start, end := p.ListRange(l)
-		first, last := p.BlockRange(l)
-		if last-first != (end-start+31)/32 {
-			t.Fatalf("list %d of %d rows has blocks [%d, %d)", l, end-start, first, last)
+		start, end := p.CodeRange(l)
+		if start == end {
+			continue
 		}
-		for i := start; i < end; i++ {
-			p.readCode(code, l, i)
-			r := i - start
-			block := p.Blocks[(first+r/32)*avx.BlockBytes(p.M):]
+		if start != next {
+			t.Fatalf("list %d begins at code %d, after %d", l, start, next)
+		}
+		next = (end + 31) / 32 * 32
+		for at := start; at < next; at++ {
+			p.readCode(code, at)
+			if at >= end {
+				if p.CodeRows[at] != 0 || !bytes.Equal(code, make([]byte, len(code))) {
+					t.Fatalf("absent code %d of list %d is of row %d, %x", at, l, p.CodeRows[at], code)
+				}
+				continue
+			}
+			if at > start && p.CodeRows[at] <= p.CodeRows[at-1] {
+				t.Fatalf("code %d of list %d is of row %d, after %d", at, l, p.CodeRows[at], p.CodeRows[at-1])
+			}
+			block := p.Blocks[at/32*avx.BlockBytes(p.M):]
 			for s := range p.M {
-				b := block[16*s+r%16]
-				if r%32 >= 16 {
+				b := block[16*s+at%16]
+				if at%32 >= 16 {
 					b >>= 4
 				}
 				if c := code[s/2] >> (s % 2 * 4); b&15 != c&15 {
-					t.Fatalf("row %d sub-quantiser %d: %d in the block, %d in the code", i, s, b&15, c&15)
+					t.Fatalf("code %d sub-quantiser %d: %d in the block, %d in the code", at, s, b&15, c&15)
 				}
 			}
 		}
+	}
+	if len(p.Blocks) != next/32*avx.BlockBytes(p.M) {
+		t.Fatalf("%d bytes of blocks for %d codes", len(p.Blocks), next)
 	}
 }
 
@@ -104,14 +144,18 @@ func TestMergeCarriesEveryRow(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1))
 			rows := randomRows(t, spec, rng, 0, 1+rng.IntN(500))
 			want := records(mustOpen(t, spec, mustWrite(t, spec, mdl, rows)))
-			parts := split(t, spec, rng, rows, []*model.Model{nil, old, mdl})
-			for len(parts) > 1 && rng.IntN(4) > 0 { // merge some, put the chunks back
-				rng.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
-				n := 1 + rng.IntN(len(parts))
-				via := []*model.Model{old, mdl}[rng.IntN(2)]
-				chunks := checkChunks(t, spec, via, mustMerge(t, spec, via, inputsOf(parts[:n]), rng.Int64N(60_000)))
-				parts = append(chunks, parts[n:]...)
+			var groups [][]*Part // a segment, or the chunks of a base
+			for _, p := range split(t, spec, rng, rows, []*model.Model{nil, old, mdl}) {
+				groups = append(groups, []*Part{p})
 			}
+			for len(groups) > 1 && rng.IntN(4) > 0 { // merge some, put the chunks back
+				rng.Shuffle(len(groups), func(i, j int) { groups[i], groups[j] = groups[j], groups[i] })
+				n := 1 + rng.IntN(len(groups))
+				via := []*model.Model{old, mdl}[rng.IntN(2)]
+				chunks := checkChunks(t, spec, via, mustMerge(t, spec, via, inputsOf(slices.Concat(groups[:n]...)), rng.Int64N(60_000)))
+				groups = append([][]*Part{chunks}, groups[n:]...)
+			}
+			parts := slices.Concat(groups...)
 			inputs := inputsOf(parts)
 			for i, p := range parts { // skip some
 				if rng.IntN(2) == 0 {
@@ -229,6 +273,52 @@ func TestMergeRefuses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), test.text) || test.is != nil && !errors.Is(err, test.is) {
 			t.Errorf("%s: %v", test.name, err)
 		}
+	}
+}
+
+// Codes are of rows of all chunks of a base: without some of them, or in another order, they say nothing.
+func TestMergeWantsWholeBases(t *testing.T) {
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	mdl := testModel(t, spec, 1, 4)
+	part := mustOpen(t, spec, mustWrite(t, spec, mdl, randomRows(t, spec, rand.New(rand.NewPCG(5, 5)), 0, 300)))
+	chunks := checkChunks(t, spec, mdl, mustMerge(t, spec, mdl, []Input{{Part: part}}, 1))
+	reversed := slices.Clone(chunks)
+	slices.Reverse(reversed)
+	for _, test := range []struct {
+		name  string
+		parts []*Part
+		want  string // "" when it is allowed
+	}{
+		{"all", chunks, ""},
+		{"two bases", append(slices.Clone(chunks), chunks...), ""},
+		{"a segment between", append([]*Part{chunks[0], part}, chunks[1:]...), ""},
+		{"the last is missing", chunks[:len(chunks)-1], "of a base, allowed: all 300"},
+		{"the first is missing", chunks[1:], "allowed: at row 0 of 300"},
+		{"one is missing", append(slices.Clone(chunks[:1]), chunks[2:]...), "begins at row"},
+		{"another order", reversed, "allowed: at row 0"},
+	} {
+		err := Merge(context.Background(), spec, mdl, avx.Generic, inputsOf(test.parts), 1, func(ChunkBodies) error { return nil })
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+	if err := Merge(context.Background(), spec, testModel(t, spec, 2, 4), avx.Generic, inputsOf(chunks[1:]), 1, func(ChunkBodies) error { return nil }); err != nil {
+		t.Errorf("chunks of another model: %v", err)
+	}
+}
+
+// An index whose rows are in one list each has codes for those only.
+func TestMergeOfOneListARow(t *testing.T) {
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	spec.ListsPerRow = 1
+	mdl := testModel(t, spec, 1, 4)
+	part := mustOpen(t, spec, mustWrite(t, spec, mdl, randomRows(t, spec, rand.New(rand.NewPCG(5, 5)), 0, 300)))
+	chunks := checkChunks(t, spec, mdl, mustMerge(t, spec, mdl, []Input{{Part: part}}, 10_000))
+	if n := len(codesOf(chunks)); n != 300 || len(part.Spilled) != 0 {
+		t.Errorf("%d codes of 300 rows, %d rows of the segment are spilled", n, len(part.Spilled))
+	}
+	if got := records(chunks...); !maps.Equal(got, records(part)) {
+		t.Error("merged rows are others")
 	}
 }
 

@@ -2,11 +2,13 @@ package segment
 
 import (
 	"cmp"
+	"math"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -24,17 +26,21 @@ func OpenSegment(spec *schemas.Spec, id string, data []byte) (*Part, error) {
 	p.vectors = f.vectorBytes()
 	if p.Model == "" {
 		for i, l := range p.lists {
-			if l != -1 {
-				return nil, corrupt(name, "row %d is in list %d, allowed without a model: -1", i, l)
+			if l != -1 || p.spills[i] != coarse.NoSpill {
+				return nil, corrupt(name, "row %d is in lists %d and %d, allowed without a model: -1", i, l, p.spills[i])
 			}
 		}
 		return p, nil
 	}
-	p.codes = f.fixedBytes(schemas.StoredCode)
+	p.codes, p.spillCodes = f.fixedBytes(schemas.StoredCode), f.fixedBytes(schemas.StoredSpillCode)
 	if p.N > 0 {
 		p.FirstList, p.EndList = int(p.lists[0]), int(p.lists[p.N-1])+1
 	}
-	return p, p.indexLists(name)
+	if err := p.indexLists(name); err != nil {
+		return nil, err
+	}
+	p.Spilled, _ = coarse.SortByList(p.spills, p.endSpill)
+	return p, nil
 }
 
 // OpenChunk opens the three files of a chunk. vectors may be nil: such a part has no originals. The part aliases the
@@ -86,6 +92,7 @@ func newPart(spec *schemas.Spec, id string, f *file) *Part {
 		ids:     f.column(schemas.StoredID).(*array.String),
 		orders:  f.orders(),
 		lists:   f.int32s(schemas.StoredList),
+		spills:  f.int32s(schemas.StoredSpill),
 		dim:     spec.Dim(),
 		vectorT: spec.Vectors,
 		width:   storedBytes(spec),
@@ -115,36 +122,73 @@ func (p *Part) indexLists(name string) error {
 	for ; next < len(p.rowStarts); next++ {
 		p.rowStarts[next] = uint32(p.N)
 	}
+	for i, l := range p.spills {
+		if l < coarse.NoSpill || l >= MaxLists || l == p.lists[i] {
+			return corrupt(name, "column %q: row %d of list %d is in list %d, allowed: another within [0, %d), or -1", schemas.StoredSpill, i, p.lists[i], l, MaxLists)
+		}
+		p.endSpill = max(p.endSpill, int(l)+1)
+	}
 	return nil
 }
 
-// openBlocks opens the codes of a chunk and checks that its blocks are those of the lists of its rows.
+// openBlocks opens the codes of a chunk. It checks that they are of rows of the base, that the chunk's own rows are coded in
+// their first lists, each once, and in no list that is not theirs. Whether codes of other chunks' rows are in the right
+// lists it cannot tell.
 func (p *Part) openBlocks(name string, data []byte) error {
-	f, err := openFile(name, schemas.KindCodes, data, schemas.CodesSchema)
+	f, err := openFile(name, schemas.KindCodes, data, func(model string, m int) *arrow.Schema { return schemas.CodesSchema(model, m, 0, 0) })
 	if err != nil {
 		return err
 	}
 	if f.model == "" {
 		return corrupt(name, "%s is absent", schemas.MetaModel)
 	}
+	if p.BaseRows, err = f.number(schemas.MetaBaseRows, math.MaxInt32); err != nil {
+		return err
+	}
+	if p.FirstRow, err = f.number(schemas.MetaFirstRow, p.BaseRows-p.N); err != nil {
+		return err
+	}
 	p.Model, p.M, p.Blocks = f.model, f.m, f.fixedBytes(schemas.StoredBlock)
+	p.CodeRows = f.child(schemas.StoredBaseRows).(*array.Int32).Int32Values()
+	p.blockRows = f.int32s(schemas.StoredRows)
 	p.blockStarts = make([]uint32, len(p.rowStarts))
-	list, rows := f.int32s(schemas.StoredList), f.int32s(schemas.StoredRows)
-	block := 0
+	list := f.int32s(schemas.StoredList)
+	block, coded := 0, 0
 	for l := p.FirstList; l < p.EndList; l++ {
 		p.blockStarts[l-p.FirstList] = uint32(block)
-		start, end := p.ListRange(l)
-		for ; start < end; start += avx.BlockRows {
-			want := min(avx.BlockRows, end-start)
-			if block >= f.n || int(list[block]) != l || int(rows[block]) != want {
-				return corrupt(name, "block %d of %d is not one of %d rows of list %d", block, f.n, want, l)
+		last := -1
+		for ; block < f.n && int(list[block]) == l; block++ {
+			rows := int(p.blockRows[block])
+			full := block+1 < f.n && int(list[block+1]) == l
+			if rows < 1 || rows > avx.BlockRows || full && rows < avx.BlockRows {
+				return corrupt(name, "block %d of list %d has %d codes, allowed: %d, or fewer in the last one of the list", block, l, rows, avx.BlockRows)
 			}
-			block++
+			for i, row := range p.CodeRows[block*avx.BlockRows:][:rows] {
+				row := int(row)
+				if row <= last || row >= p.BaseRows {
+					return corrupt(name, "code %d of block %d is of base row %d, allowed: ascending below %d", i, block, row, p.BaseRows)
+				}
+				last = row
+				own := row - p.FirstRow
+				if own < 0 || own >= p.N {
+					continue
+				}
+				switch int32(l) {
+				case p.lists[own]:
+					coded++
+				case p.spills[own]:
+				default:
+					return corrupt(name, "code %d of block %d, of list %d, is of row %d, which is in lists %d and %d", i, block, l, own, p.lists[own], p.spills[own])
+				}
+			}
 		}
 	}
 	p.blockStarts[len(p.blockStarts)-1] = uint32(block)
 	if block != f.n {
-		return corrupt(name, "%d blocks, allowed: the %d that the rows fill", f.n, block)
+		return corrupt(name, "block %d is of list %d, allowed: ascending within [%d, %d)", block, list[block], p.FirstList, p.EndList)
+	}
+	if coded != p.N {
+		return corrupt(name, "codes of %d rows in their first list, allowed: of all %d", coded, p.N)
 	}
 	return nil
 }

@@ -25,15 +25,28 @@ type Part struct {
 	Int8   []int8    // D for each row
 	Scales []float32 // one for each row
 	Norms  []float32 // one for each row and level of the ladder
-	Blocks []byte    // codes of a chunk in blocks of avx.BlockBytes(M), see [avx.ScanPQ4]; nil for a segment
+
+	// Codes of a chunk: a base is the rows of all chunks that were merged together, and a chunk has the codes of whatever
+	// rows of its base are in its lists, first or second. It is code i of block i/32 that CodeRows[i] is the base row of.
+	// The chunk's own rows are base rows [FirstRow, FirstRow+N). A segment has no blocks.
+	Blocks             []byte // of avx.BlockBytes(M), see [avx.ScanPQ4]
+	CodeRows           []int32
+	FirstRow, BaseRows int
+
+	// Rows of a segment that have a second list, in the order of those.
+	Spilled []int32
 
 	ids         *array.String
 	orders      orders
 	attributes  []arrow.Array
 	lists       []int32
+	spills      []int32
+	endSpill    int      // all second lists are below it
 	rowStarts   []uint32 // of each list from FirstList, and the end; nil without a model
 	blockStarts []uint32 // the same for blocks; nil for a segment
+	blockRows   []int32  // codes of each block; nil for a segment
 	codes       []byte   // row-major; nil for a chunk and without a model
+	spillCodes  []byte   // the same
 	vectors     []byte   // nil when they were not opened
 	dim         int
 	vectorT     schemas.VectorType
@@ -50,6 +63,12 @@ func (p *Part) OrderAt(i int) Order { return p.orders.at(i) }
 
 // ListAt returns the list of row i, -1 without a model.
 func (p *Part) ListAt(i int) int32 { return p.lists[i] }
+
+// SpillAt returns the second list of row i, coarse.NoSpill if it has none.
+func (p *Part) SpillAt(i int) int32 { return p.spills[i] }
+
+// EndSpill returns a number that all second lists are below.
+func (p *Part) EndSpill() int { return p.endSpill }
 
 // Attribute returns the column of attribute j of the spec, in its stored type.
 func (p *Part) Attribute(j int) arrow.Array { return p.attributes[j] }
@@ -78,8 +97,14 @@ func (p *Part) Value(j, i int) any {
 // ListRange returns the rows [start, end) of a list; there are none of a list outside [FirstList, EndList).
 func (p *Part) ListRange(list int) (start, end int) { return bounds(p.rowStarts, list-p.FirstList) }
 
-// BlockRange returns the blocks [start, end) of a list of a chunk. A segment has none.
-func (p *Part) BlockRange(list int) (start, end int) { return bounds(p.blockStarts, list-p.FirstList) }
+// CodeRange returns the codes [start, end) of a list of a chunk, of which start is the first of a block. A segment has none.
+func (p *Part) CodeRange(list int) (start, end int) {
+	block, blockEnd := bounds(p.blockStarts, list-p.FirstList)
+	if block == blockEnd {
+		return 0, 0
+	}
+	return block * avx.BlockRows, (blockEnd-1)*avx.BlockRows + int(p.blockRows[blockEnd-1])
+}
 
 func bounds(starts []uint32, i int) (start, end int) {
 	if i < 0 || i >= len(starts)-1 {
@@ -95,17 +120,16 @@ func (p *Part) Code(i int) []byte {
 	return p.codes[i*width:][:width:width]
 }
 
-// readCode writes the code of row i of list l, of a segment or a chunk that has a model.
-func (p *Part) readCode(dst []byte, l, i int) {
-	if p.Blocks == nil {
-		copy(dst, p.Code(i))
-		return
-	}
-	first, _ := p.ListRange(l)
-	block, _ := p.BlockRange(l)
-	r := i - first
+// SpillCode returns the code of row i of a segment in its second list, zero if it has none.
+func (p *Part) SpillCode(i int) []byte {
+	width := codeBytes(p.M)
+	return p.spillCodes[i*width:][:width:width]
+}
+
+// readCode writes code i of a chunk, row-major.
+func (p *Part) readCode(dst []byte, i int) {
 	size := avx.BlockBytes(p.M)
-	unpackCode(dst, p.Blocks[(block+r/avx.BlockRows)*size:][:size], p.M, r%avx.BlockRows)
+	unpackCode(dst, p.Blocks[i/avx.BlockRows*size:][:size], p.M, i%avx.BlockRows)
 }
 
 // HasVectors reports whether the originals were opened. An empty part has all of none.

@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/schemas"
 )
@@ -152,10 +153,12 @@ type record struct {
 	norms      string
 	list       int32
 	code       string
+	spill      int32
+	spillCode  string
 }
 
 func recordAt(p *Part, i int) record {
-	r := record{id: string([]byte(p.IDAt(i))), order: p.OrderAt(i), list: p.ListAt(i), scale: p.Scales[i]}
+	r := record{id: string([]byte(p.IDAt(i))), order: p.OrderAt(i), list: p.ListAt(i), spill: p.SpillAt(i), scale: p.Scales[i]}
 	for j := range p.attributes {
 		r.attributes += fmt.Sprintf("%T %v|", p.Value(j, i), p.Value(j, i))
 	}
@@ -165,23 +168,50 @@ func recordAt(p *Part, i int) record {
 	if p.vectors != nil {
 		r.vector = string(p.stored(i))
 	}
-	if p.Model != "" {
-		code := make([]byte, codeBytes(p.M))
-		p.readCode(code, int(r.list), i)
-		r.code = string(code)
+	if p.codes != nil {
+		r.code, r.spillCode = string(p.Code(i)), string(p.SpillCode(i))
 	}
 	return r
 }
 
-// records returns those of all rows, by the offset of their order, which tests keep unique.
+// records returns those of all rows, by the offset of their order, which tests keep unique. Chunks are those of one base.
 func records(parts ...*Part) map[int64]record {
 	all := map[int64]record{}
+	codes := codesOf(parts)
 	for _, p := range parts {
 		for i := range p.N {
-			all[p.OrderAt(i).Offset] = recordAt(p, i)
+			r := recordAt(p, i)
+			if p.Blocks != nil {
+				r.code, r.spillCode = codes[coded{p.FirstRow + i, r.list}], codes[coded{p.FirstRow + i, r.spill}]
+				if r.spill == coarse.NoSpill {
+					r.spillCode = string(make([]byte, codeBytes(p.M)))
+				}
+			}
+			all[p.OrderAt(i).Offset] = r
 		}
 	}
 	return all
+}
+
+// coded is a place where a row has a code.
+type coded struct {
+	baseRow int
+	list    int32
+}
+
+// codesOf returns all codes of the chunks of a base.
+func codesOf(parts []*Part) map[coded]string {
+	codes := map[coded]string{}
+	for _, p := range parts {
+		for l := p.FirstList; l < p.EndList; l++ {
+			for at, end := p.CodeRange(l); at < end; at++ {
+				code := make([]byte, codeBytes(p.M))
+				p.readCode(code, at)
+				codes[coded{int(p.CodeRows[at]), int32(l)}] = string(code)
+			}
+		}
+	}
+	return codes
 }
 
 // split cuts rows into a random number of segments, some of them empty, each of one of the models.

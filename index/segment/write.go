@@ -2,6 +2,7 @@ package segment
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/memory"
@@ -25,19 +26,19 @@ func Write(spec *schemas.Spec, mdl *model.Model, level avx.Level, rows *Rows) ([
 		return nil, fmt.Errorf("segment: %w", err)
 	}
 	var order []int32
-	list := make([]int32, rows.Len())
+	list, spill := make([]int32, rows.Len()), make([]int32, rows.Len())
 	if mdl == nil {
 		for i := range list {
-			list[i] = -1
+			list[i], spill[i] = -1, coarse.NoSpill
 		}
 	} else {
-		if err := d.assign(rows, list); err != nil {
+		if err := d.assign(rows, list, spill); err != nil {
 			return nil, err
 		}
 		order, _ = coarse.SortByList(list, mdl.NList())
-		list = gather(list, order)
+		list, spill = gather(list, order), gather(spill, order)
 	}
-	t := &table{spec: spec, ids: gather(rows.IDs, order), orders: gather(rows.Orders, order), lists: list}
+	t := &table{spec: spec, ids: gather(rows.IDs, order), orders: gather(rows.Orders, order), lists: list, spills: spill}
 	if t.attributes, err = columnArrays(spec, rows.Attributes, order); err != nil {
 		return nil, fmt.Errorf("segment: %w", err)
 	}
@@ -51,8 +52,8 @@ func Write(spec *schemas.Spec, mdl *model.Model, level avx.Level, rows *Rows) ([
 	return body, nil
 }
 
-// assign sets list[i] to the list of row i.
-func (d *deriver) assign(rows *Rows, list []int32) error {
+// assign sets list[i] to the list of row i, and spill[i] to its second one.
+func (d *deriver) assign(rows *Rows, list, spill []int32) error {
 	dim := d.spec.Dim()
 	stored := newBytes(storedBytes(d.spec))
 	for start := 0; start < len(list); start += deriveBatch {
@@ -63,7 +64,7 @@ func (d *deriver) assign(rows *Rows, list []int32) error {
 				return fmt.Errorf("row %d, id %q: %w", start+i, rows.IDs[start+i], err)
 			}
 		}
-		d.mdl.Assign(d.level, d.searched[:n*dim], n, list[start:start+n], d.scratch)
+		d.mdl.Assign(d.level, d.searched[:n*dim], n, list[start:start+n], spill[start:start+n], d.scratch)
 	}
 	return nil
 }
@@ -89,11 +90,31 @@ func (d *deriver) derive(t *table, rows *Rows, order []int32) error {
 			mrl.PrefixNorms(d.level, v, d.spec.Ladder, t.norms[to*len(d.spec.Ladder):])
 		}
 		if d.mdl != nil {
-			codes := t.codes[start*d.mdl.CodeBytes():][:n*d.mdl.CodeBytes()]
-			d.mdl.Encode(d.level, d.searched[:n*dim], n, t.lists[start:start+n], codes, d.scratch)
+			d.encode(t, start, n)
 		}
 	}
 	return nil
+}
+
+// encode writes the codes of rows [start, start+n) of a table, which are those of the batch.
+func (d *deriver) encode(t *table, start, n int) {
+	size, vectors := d.mdl.CodeBytes(), d.searched[:n*d.spec.Dim()]
+	d.mdl.Encode(d.level, vectors, n, t.lists[start:start+n], t.codes[start*size:][:n*size], d.scratch)
+	if !d.mdl.Spill() {
+		return
+	}
+	second, codes := slices.Clone(t.spills[start:start+n]), t.spillCodes[start*size:][:n*size]
+	for i, l := range second {
+		if l == coarse.NoSpill {
+			second[i] = 0 // encoded in vain
+		}
+	}
+	d.mdl.Encode(d.level, vectors, n, second, codes, d.scratch)
+	for i, l := range t.spills[start : start+n] {
+		if l == coarse.NoSpill {
+			clear(codes[i*size:][:size])
+		}
+	}
 }
 
 // table is rows in the order of a file, with all that is stored of them.
@@ -103,7 +124,9 @@ type table struct {
 	orders     []Order
 	attributes []arrow.Array
 	lists      []int32
-	codes      []byte // row-major
+	spills     []int32 // second lists
+	codes      []byte  // row-major, of segments only
+	spillCodes []byte
 	int8s      []int8
 	scales     []float32
 	norms      []float32
@@ -116,13 +139,13 @@ type coder struct {
 	m     int
 }
 
-// grow makes room for what n rows have of fixed width, with codes of width bytes.
+// grow makes room for what n rows have of fixed width, with two codes of width bytes.
 func (t *table) grow(n, width int) {
 	t.int8s = make([]int8, n*t.spec.Dim())
 	t.scales = make([]float32, n)
 	t.norms = make([]float32, n*len(t.spec.Ladder))
 	t.vectors = newBytes(n * storedBytes(t.spec))
-	t.codes = make([]byte, n*width)
+	t.codes, t.spillCodes = make([]byte, n*width), make([]byte, n*width)
 }
 
 // newBytes returns n zero bytes that are aligned to any number.
@@ -147,7 +170,7 @@ func (t *table) rowColumns(schema *arrow.Schema) ([]arrow.Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	columns = append(columns, fixed(arrow.PrimitiveTypes.Int32, n, bytesOf(t.lists)))
+	columns = append(columns, fixed(arrow.PrimitiveTypes.Int32, n, bytesOf(t.lists)), fixed(arrow.PrimitiveTypes.Int32, n, bytesOf(t.spills)))
 	columns = append(columns, t.attributes...)
 	next := func() arrow.DataType { return schema.Field(len(columns)).Type }
 	columns = append(columns, fixedLists(next(), n, bytesOf(t.int8s)))
@@ -166,7 +189,8 @@ func (t *table) segment(c coder) ([]byte, error) {
 		return nil, err
 	}
 	if c.model != "" {
-		columns = append(columns, fixed(schema.Field(len(columns)).Type, len(t.ids), t.codes))
+		code := schema.Field(len(columns)).Type
+		columns = append(columns, fixed(code, len(t.ids), t.codes), fixed(code, len(t.ids), t.spillCodes))
 	}
 	columns = append(columns, fixedLists(t.spec.VectorList(), len(t.ids), t.vectors))
 	return writeFile(schema, columns, len(t.ids), column(schema, schemas.StoredInt8))
@@ -180,31 +204,6 @@ func (t *table) rows() ([]byte, error) {
 		return nil, err
 	}
 	return writeFile(schema, columns, len(t.ids), column(schema, schemas.StoredInt8))
-}
-
-// blocks returns the codes file of a chunk.
-func (t *table) blocks(c coder) ([]byte, error) {
-	var list, rows []int32
-	var packed []byte
-	width := codeBytes(c.m)
-	for start := 0; start < len(t.lists); {
-		end := start + 1
-		for end < len(t.lists) && t.lists[end] == t.lists[start] {
-			end++
-		}
-		packed = packBlocks(packed, t.codes[start*width:end*width], c.m)
-		for ; start < end; start += avx.BlockRows {
-			list = append(list, t.lists[start])
-			rows = append(rows, int32(min(avx.BlockRows, end-start)))
-		}
-		start = end
-	}
-	schema := schemas.CodesSchema(c.model, c.m)
-	return writeFile(schema, []arrow.Array{
-		fixed(arrow.PrimitiveTypes.Int32, len(list), bytesOf(list)),
-		fixed(arrow.PrimitiveTypes.Int32, len(rows), bytesOf(rows)),
-		fixed(schema.Field(2).Type, len(list), packed),
-	}, len(list), column(schema, schemas.StoredBlock))
 }
 
 // originals returns the vectors file of a chunk.

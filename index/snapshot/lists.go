@@ -1,19 +1,24 @@
 package snapshot
 
 import (
-	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/segment"
 )
 
-// Run is the rows [Start, End) of one part, all of one list.
+// Kind is what a [Run] is of.
+type Kind int32
+
+const (
+	Codes   Kind = iota // codes of a chunk, as segment.Part.CodeRows has them
+	Rows                // rows of a segment that have the list as their first
+	Spilled             // places in segment.Part.Spilled of a segment, of rows that have the list as their second
+)
+
+// Run is what a part has in one list: [Start, End) of a kind.
 type Run struct {
 	Part, Start, End int32
-	Block            int32 // first block of their codes, NoBlock in a segment
+	Kind             Kind
 }
-
-// NoBlock says that the codes of a run are not in blocks: its rows are scored on int8 alone.
-const NoBlock = -1
 
 // lists holds the runs of every list, one list after the other: those of list l are flat[first[l]:first[l+1]].
 type lists struct {
@@ -63,27 +68,35 @@ func newLists(mdl *model.Model, parts []*segment.Part) (lists, error) {
 	return l, nil
 }
 
-// eachRun calls f for each list that has rows in p, in row order. It fails unless the ranges of the lists tile the rows.
+// eachRun calls f for whatever p has in a list. It fails if that is in no list of the model, or rows are not sorted by list.
 func eachRun(p *segment.Part, nlist int, f func(list int32, r Run)) error {
-	for row := 0; row < p.N; {
-		list := p.ListAt(row)
-		if list < 0 || int(list) >= nlist {
-			return corrupt("part %s: row %d is in list %d of %d", p.ID, row, list, nlist)
-		}
-		start, end := p.ListRange(int(list))
-		if start != row || end <= row || end > p.N {
+	if most := max(p.EndList, p.EndSpill()); most > nlist {
+		return corrupt("part %s: lists up to %d of %d", p.ID, most-1, nlist)
+	}
+	covered := 0
+	for list := p.FirstList; list < p.EndList; list++ {
+		start, end := p.ListRange(list)
+		if start != end && start != covered || end > p.N {
 			return corrupt("part %s: rows [%d, %d) of list %d are not sorted by list", p.ID, start, end, list)
 		}
-		r := Run{Start: int32(start), End: int32(end), Block: NoBlock}
-		if p.Blocks != nil {
-			block, blockEnd := p.BlockRange(int(list))
-			if rows := end - start; blockEnd-block != (rows+avx.BlockRows-1)/avx.BlockRows || blockEnd*avx.BlockBytes(p.M) > len(p.Blocks) {
-				return corrupt("part %s: blocks [%d, %d) for %d rows of list %d", p.ID, block, blockEnd, rows, list)
-			}
-			r.Block = int32(block)
+		covered += end - start
+		if p.Blocks == nil && start < end {
+			f(int32(list), Run{Start: int32(start), End: int32(end), Kind: Rows})
 		}
-		f(list, r)
-		row = end
+		if start, end := p.CodeRange(list); start < end {
+			f(int32(list), Run{Start: int32(start), End: int32(end), Kind: Codes})
+		}
+	}
+	if covered != p.N {
+		return corrupt("part %s: %d of its %d rows are in lists", p.ID, covered, p.N)
+	}
+	for start := 0; start < len(p.Spilled); {
+		list, end := p.SpillAt(int(p.Spilled[start])), start+1
+		for end < len(p.Spilled) && p.SpillAt(int(p.Spilled[end])) == list {
+			end++
+		}
+		f(list, Run{Start: int32(start), End: int32(end), Kind: Spilled})
+		start = end
 	}
 	return nil
 }

@@ -1,8 +1,10 @@
 package snapshot
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -19,6 +21,7 @@ type Snapshot struct {
 	parts    []*segment.Part
 	dead     []BitSet // for each part
 	live     int64
+	baseRows int
 	lists    lists
 	refs     refs
 }
@@ -52,9 +55,29 @@ func (s *Snapshot) open(dead map[string]*roaring.Bitmap) error {
 	if s.live != s.manifest.LiveRows {
 		return corrupt("manifest counts %d live rows, its parts hold %d", s.manifest.LiveRows, s.live)
 	}
+	if err := s.checkBase(); err != nil {
+		return err
+	}
 	var err error
 	s.lists, err = newLists(s.model, s.parts)
 	return err
+}
+
+// checkBase makes sure that the chunks are one base, so that codes are of rows that are there.
+func (s *Snapshot) checkBase() error {
+	chunks := s.parts[:len(s.manifest.Chunks)]
+	for _, p := range chunks {
+		if p.FirstRow != s.baseRows {
+			return corrupt("chunk %s begins at row %d of its base, allowed after %d rows: row %d", p.ID, p.FirstRow, s.baseRows, s.baseRows)
+		}
+		s.baseRows += p.N
+	}
+	for _, p := range chunks {
+		if p.BaseRows != s.baseRows {
+			return corrupt("chunk %s is of a base of %d rows, the chunks have %d", p.ID, p.BaseRows, s.baseRows)
+		}
+	}
+	return nil
 }
 
 // bury turns the bitmaps into words that a scan can test without a call, and counts the rows that are left.
@@ -121,7 +144,20 @@ func (s *Snapshot) Find(id string) (part, row int, ok bool) {
 	return 0, 0, false
 }
 
-// Runs returns where the rows of a list are, in the order of parts; no run is empty. The caller must not change it.
+// BaseRows is the number of rows in all chunks.
+func (s *Snapshot) BaseRows() int { return s.baseRows }
+
+// Locate returns the chunk of a row of the base, and the row's number there.
+func (s *Snapshot) Locate(baseRow int) (part, row int) {
+	chunks := s.parts[:len(s.manifest.Chunks)]
+	part, found := slices.BinarySearchFunc(chunks, baseRow, func(p *segment.Part, row int) int { return cmp.Compare(p.FirstRow, row) })
+	if !found {
+		part--
+	}
+	return part, baseRow - chunks[part].FirstRow
+}
+
+// Runs returns what is in a list, in the order of parts; no run is empty. The caller must not change it.
 // List is in [0, Model().NList()).
 func (s *Snapshot) Runs(list int32) []Run { return s.lists.runs(list) }
 

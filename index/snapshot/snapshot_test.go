@@ -59,7 +59,7 @@ func TestOpen_contents(t *testing.T) {
 	}
 }
 
-// Each row of a listed part is in exactly one run, that of its list.
+// Each row of a listed part is in two runs, those of its first and of its second list.
 func TestRuns_coverRowsOnce(t *testing.T) {
 	d, mdl, g := generation(t)
 	s, err := snapshot.Open(d.Spec, g.Manifest, mdl, g.Parts, g.Dead, nil)
@@ -74,34 +74,36 @@ func TestRuns_coverRowsOnce(t *testing.T) {
 		last := int32(-1)
 		for _, r := range s.Runs(list) {
 			p := s.Parts()[r.Part]
-			if r.Part <= last || r.Start >= r.End {
+			if r.Part < last || r.Start >= r.End || (r.Kind == snapshot.Codes) != (p.Blocks != nil) {
 				t.Fatalf("list %d: run %+v after part %d", list, r, last)
 			}
 			last = r.Part
-			want := int32(snapshot.NoBlock)
-			if p.Blocks != nil {
-				block, _ := p.BlockRange(int(list))
-				want = int32(block)
-			}
-			if r.Block != want {
-				t.Errorf("list %d: run %+v, want block %d", list, r, want)
-			}
-			for row := r.Start; row < r.End; row++ {
-				seen[r.Part][row]++
-				if p.ListAt(int(row)) != list {
-					t.Fatalf("list %d: run %+v has row %d of list %d", list, r, row, p.ListAt(int(row)))
+			for at := r.Start; at < r.End; at++ {
+				part, row, want := int(r.Part), int(at), p.ListAt
+				switch r.Kind {
+				case snapshot.Codes:
+					part, row = s.Locate(int(p.CodeRows[at]))
+					if want = s.Parts()[part].ListAt; want(row) != list {
+						want = s.Parts()[part].SpillAt
+					}
+				case snapshot.Spilled:
+					row, want = int(p.Spilled[at]), p.SpillAt
+				}
+				seen[part][row]++
+				if want(row) != list {
+					t.Fatalf("list %d: run %+v has row %d of list %d", list, r, row, want(row))
 				}
 			}
 		}
 	}
 	for _, i := range s.Unlisted() {
 		for row := range seen[i] {
-			seen[i][row]++
+			seen[i][row] += 2
 		}
 	}
 	for i, rows := range seen {
 		for row, n := range rows {
-			if n != 1 {
+			if n != 2 {
 				t.Errorf("part %d: row %d is reached %d times", i, row, n)
 			}
 		}

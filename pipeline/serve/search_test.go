@@ -77,7 +77,7 @@ func TestBatchAnswersAreThoseOfSingleQueries(t *testing.T) {
 	api := n.API()
 	vectors := data.Vectors[:count*dim]
 	for _, how := range []struct{ name, json, url string }{
-		{"planned", `"k":7,"plan":{"nprobe":4,"refine":30}`, "?k=7&plan.nprobe=4&plan.refine=30"},
+		{"planned", `"k":7,"plan":{"nprobe":4,"refine":6000}`, "?k=7&plan.nprobe=4&plan.refine=6000"},
 		{"exact", `"k":3,"exact":true`, "?k=3&exact=true"},
 		{"default", `"fields":[]`, ""},
 	} {
@@ -106,7 +106,7 @@ func TestBatchAnswersAreThoseOfSingleQueries(t *testing.T) {
 					}
 				}
 				if !slices.Equal(got, want) {
-					t.Errorf("%s: %q, want %q", form.name, got, want)
+					t.Errorf("%s: other hits than those of single queries", form.name)
 				}
 				if a.Usage.Lists != cost.Lists || a.Usage.Codes != cost.Codes || a.Usage.Refined != cost.Refined {
 					t.Errorf("%s: usage %+v, want the sums %+v", form.name, a.Usage, cost)

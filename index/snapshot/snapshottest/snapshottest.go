@@ -91,7 +91,7 @@ func (d *Data) Train(tb testing.TB, level avx.Level, nlist int) *model.Model {
 type Kind int
 
 const (
-	Chunks   Kind = iota // merged and cut into several chunks
+	Chunks   Kind = iota // merged with all other such groups and cut into several chunks
 	Segment              // one segment of the generation's model
 	Unlisted             // one segment without a model
 )
@@ -128,6 +128,7 @@ func Write(tb testing.TB, d *Data, mdl *model.Model, level avx.Level, groups []G
 	if mdl != nil {
 		g.Manifest.Model = &schemas.ModelRef{ID: mdl.ID(), TrainedRows: mdl.TrainedRows(), NList: mdl.NList()}
 	}
+	var base []segment.Input
 	groups = slices.Clone(groups)
 	slices.SortStableFunc(groups, func(a, b Group) int { // chunks come first in a manifest
 		return cmp.Compare(min(a.Kind, Segment), min(b.Kind, Segment))
@@ -147,11 +148,14 @@ func Write(tb testing.TB, d *Data, mdl *model.Model, level avx.Level, groups []G
 			tb.Fatal(err)
 		}
 		if group.Kind == Chunks && mdl != nil {
-			g.merge(tb, d, mdl, level, part)
+			base = append(base, segment.Input{Part: part})
 			continue
 		}
 		g.Manifest.Segments = append(g.Manifest.Segments, schemas.Segment{ID: id, NumRows: part.N, Model: part.Model})
 		g.Parts = append(g.Parts, part)
+	}
+	if len(base) > 0 {
+		g.merge(tb, d, mdl, level, base)
 	}
 	g.bury(d, dead)
 	return g
@@ -167,20 +171,26 @@ func (d *Data) rows(g Group) *segment.Rows {
 	return rows
 }
 
-// merge makes about four chunks of a segment.
-func (g *Generation) merge(tb testing.TB, d *Data, mdl *model.Model, level avx.Level, part *segment.Part) {
+// merge makes about four chunks of segments, before all other parts.
+func (g *Generation) merge(tb testing.TB, d *Data, mdl *model.Model, level avx.Level, base []segment.Input) {
 	tb.Helper()
-	target := int64(part.N) * int64(6*d.Spec.Dim()) / 4
-	err := segment.Merge(context.Background(), d.Spec, mdl, level, []segment.Input{{Part: part}}, target, func(b segment.ChunkBodies) error {
+	var chunks []*segment.Part
+	rows := 0
+	for _, input := range base {
+		rows += input.Part.N
+	}
+	target := int64(rows) * int64(6*d.Spec.Dim()) / 4
+	err := segment.Merge(context.Background(), d.Spec, mdl, level, base, target, func(b segment.ChunkBodies) error {
 		c := schemas.Chunk{ID: hash(b.Rows), FirstList: b.FirstList, EndList: b.EndList, NumRows: b.NumRows}
 		chunk, err := segment.OpenChunk(d.Spec, c, b.Rows, b.Codes, b.Vectors)
 		g.Manifest.Chunks = append(g.Manifest.Chunks, c)
-		g.Parts = append(g.Parts, chunk)
+		chunks = append(chunks, chunk)
 		return err
 	})
 	if err != nil {
 		tb.Fatal(err)
 	}
+	g.Parts = append(chunks, g.Parts...)
 }
 
 func (g *Generation) bury(d *Data, dead func(i int) bool) {
