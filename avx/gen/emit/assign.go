@@ -15,28 +15,111 @@ const (
 	greater = 0x1e
 )
 
-// tileRows is the height of the assign microkernel: 6 rows x 16 centroids take 12
+// tileRows is the height of the microkernel: 6 rows x 16 centroids take 12
 // accumulators, two registers of centroids and two of broadcasts, which are all 16. Per
 // dimension it loads 2 vectors and 6 broadcasts for 12 FMA, below the two loads per cycle
 // that would bind.
 const tileRows = 6
 
-// assign6 is the microkernel of the product rows x centroids with the argmax fused: scores
-// never leave the registers. Each of the 8 lanes keeps the best score it has seen and the
-// number of the half panel it came from. A strict comparison in the order of centroids keeps
-// the first of equal ones; it is false for NaN, and VMAXPS returns its second source, the
-// best so far, just when the comparison is false.
+// tile is the microkernel of the product rows x centroids.
+type tile struct {
+	row0, row3, stride, panel, bias GPVirtual
+	acc                             [tileRows][2]VecVirtual
+	// Between panels these are free.
+	c, x [2]VecVirtual
+}
+
+// newTile loads the arguments rows, stride, panels and bias.
+func newTile() tile {
+	t := tile{row0: loadGP("rows"), stride: loadGP("stride"), panel: loadGP("panels"), bias: loadGP("bias")}
+	SHLQ(Imm(2), t.stride)
+	t.row3 = thirdRow(t.row0, t.stride)
+	for r := range t.acc {
+		t.acc[r] = [2]VecVirtual{YMM(), YMM()}
+	}
+	t.c = [2]VecVirtual{YMM(), YMM()}
+	t.x = [2]VecVirtual{YMM(), YMM()}
+	return t
+}
+
+// thirdRow returns the address of row 3, stride being in bytes.
+func thirdRow(row0, stride GPVirtual) GPVirtual {
+	row3 := GP64()
+	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, row3)
+	ADDQ(row0, row3)
+	return row3
+}
+
+// rowAddr is the place of row r of six, disp bytes after its start.
+func rowAddr(row0, row3, stride GPVirtual, r, disp int) Mem {
+	m := Mem{Base: row0, Disp: disp}
+	if r >= 3 {
+		m.Base = row3
+	}
+	if r%3 > 0 {
+		m.Index, m.Scale = stride, uint8(r%3)
+	}
+	return m
+}
+
+// panelScores fills the accumulators with the scores of one panel, which start at the biases
+// and add up in the order of dimensions, and goes on to the next panel.
+func (t tile) panelScores() {
+	VMOVUPS(Mem{Base: t.bias}, t.c[0])
+	VMOVUPS(Mem{Base: t.bias, Disp: vectorSize}, t.c[1])
+	for _, acc := range t.acc {
+		VMOVAPS(t.c[0], acc[0])
+		VMOVAPS(t.c[1], acc[1])
+	}
+	ADDQ(U32(panelBytes), t.bias)
+	k := Load(Param("dim"), GP64()).(GPVirtual)
+	Label("by4")
+	SUBQ(Imm(4), k)
+	JLT(LabelRef("rest"))
+	t.steps(4)
+	JMP(LabelRef("by4"))
+	Label("rest")
+	ADDQ(Imm(4), k)
+	Label("by1")
+	JZ(LabelRef("scored"))
+	t.steps(1)
+	DECQ(k)
+	JMP(LabelRef("by1"))
+
+	Label("scored")
+	back := Load(Param("dim"), GP64()).(GPVirtual)
+	SHLQ(Imm(2), back)
+	SUBQ(back, t.row0)
+	SUBQ(back, t.row3)
+}
+
+// steps adds the products of the next dimensions.
+func (t tile) steps(unroll int) {
+	for u := range unroll {
+		VMOVUPS(Mem{Base: t.panel, Disp: u * panelBytes}, t.c[0])
+		VMOVUPS(Mem{Base: t.panel, Disp: u*panelBytes + vectorSize}, t.c[1])
+		for r, acc := range t.acc {
+			VBROADCASTSS(rowAddr(t.row0, t.row3, t.stride, r, 4*u), t.x[r%2])
+			VFMADD231PS(t.c[0], t.x[r%2], acc[0])
+			VFMADD231PS(t.c[1], t.x[r%2], acc[1])
+		}
+	}
+	ADDQ(U32(uint32(unroll*panelBytes)), t.panel)
+	ADDQ(Imm(uint64(4*unroll)), t.row0)
+	ADDQ(Imm(uint64(4*unroll)), t.row3)
+}
+
+// assign6 is the tile with the argmax fused: scores never leave the registers. Each of the 8
+// lanes keeps the best score it has seen and the number of the half panel it came from. A
+// strict comparison in the order of centroids keeps the first of equal ones; it is false for
+// NaN, and VMAXPS returns its second source, the best so far, just when the comparison is
+// false.
 func assign6(c constants) {
 	kernel("assign6KernelAVX2",
 		"func(rows *float32, stride int, panels, bias *float32, dim, npanels int, score *[6]float32, best *[6]int32)",
 		"assign6KernelAVX2 finds the best of 16*npanels centroids for six rows, stride floats apart;",
 		"npanels and dim are at least 1. A row that none scores above -Inf gets best 0, score -Inf.")
-	row0, stride := loadGP("rows"), loadGP("stride")
-	panel, bias, npanels := loadGP("panels"), loadGP("bias"), loadGP("npanels")
-	SHLQ(Imm(2), stride)
-	row3 := GP64()
-	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, row3)
-	ADDQ(row0, row3)
+	t, npanels := newTile(), loadGP("npanels")
 
 	local := AllocLocal((2*tileRows + 1) * vectorSize)
 	topOf := func(r int) Mem { return local.Offset(r * vectorSize) }
@@ -53,82 +136,26 @@ func assign6(c constants) {
 		VMOVUPS(v, topOf(r))
 	}
 
-	var acc [tileRows][2]VecVirtual
-	for r := range acc {
-		acc[r] = [2]VecVirtual{YMM(), YMM()}
-	}
-	c0, c1 := YMM(), YMM()
-	x := [2]VecVirtual{YMM(), YMM()}
-
 	Label("panel")
-	VMOVUPS(Mem{Base: bias}, c0)
-	VMOVUPS(Mem{Base: bias, Disp: vectorSize}, c1)
-	for r := range acc {
-		VMOVAPS(c0, acc[r][0])
-		VMOVAPS(c1, acc[r][1])
-	}
-	k := Load(Param("dim"), GP64()).(GPVirtual)
-	step := func(u int) {
-		VMOVUPS(Mem{Base: panel, Disp: u * panelBytes}, c0)
-		VMOVUPS(Mem{Base: panel, Disp: u*panelBytes + vectorSize}, c1)
-		for r := range acc {
-			element := Mem{Base: row0, Disp: 4 * u}
-			if r >= 3 {
-				element.Base = row3
-			}
-			if r%3 > 0 {
-				element.Index, element.Scale = stride, uint8(r%3)
-			}
-			VBROADCASTSS(element, x[r%2])
-			VFMADD231PS(c0, x[r%2], acc[r][0])
-			VFMADD231PS(c1, x[r%2], acc[r][1])
-		}
-	}
-	steps := func(unroll int) {
-		for u := range unroll {
-			step(u)
-		}
-		ADDQ(U32(uint32(unroll*panelBytes)), panel)
-		ADDQ(Imm(uint64(4*unroll)), row0)
-		ADDQ(Imm(uint64(4*unroll)), row3)
-	}
-	Label("by4")
-	SUBQ(Imm(4), k)
-	JLT(LabelRef("rest"))
-	steps(4)
-	JMP(LabelRef("by4"))
-	Label("rest")
-	ADDQ(Imm(4), k)
-	Label("by1")
-	JZ(LabelRef("argmax"))
-	steps(1)
-	DECQ(k)
-	JMP(LabelRef("by1"))
-
-	Label("argmax")
-	back := Load(Param("dim"), GP64()).(GPVirtual)
-	SHLQ(Imm(2), back)
-	SUBQ(back, row0)
-	SUBQ(back, row3)
-	id0, id1, top, mask := c0, c1, x[0], x[1]
+	t.panelScores()
+	id0, id1, top, mask := t.c[0], t.c[1], t.x[0], t.x[1]
 	VMOVDQU(nextID, id0)
 	VPADDD(c.ones, id0, id1)
-	for r := range acc {
-		id := acc[r][0] // free once it has been compared
+	for r, acc := range t.acc {
+		id := acc[0] // free once it has been compared
 		VMOVUPS(topOf(r), top)
-		VCMPPS(Imm(greater), top, acc[r][0], mask)
-		VMAXPS(top, acc[r][0], top)
+		VCMPPS(Imm(greater), top, acc[0], mask)
+		VMAXPS(top, acc[0], top)
 		VMOVUPS(idOf(r), id)
 		VBLENDVPS(mask, id0, id, id)
-		VCMPPS(Imm(greater), top, acc[r][1], mask)
-		VMAXPS(top, acc[r][1], top)
+		VCMPPS(Imm(greater), top, acc[1], mask)
+		VMAXPS(top, acc[1], top)
 		VBLENDVPS(mask, id1, id, id)
 		VMOVUPS(top, topOf(r))
 		VMOVUPS(id, idOf(r))
 	}
 	VPADDD(c.ones, id1, id1)
 	VMOVDQU(id1, nextID)
-	ADDQ(U32(panelBytes), bias)
 	DECQ(npanels)
 	JNZ(LabelRef("panel"))
 
