@@ -73,6 +73,23 @@ func Scores(l Level, p *Panels, row []float32, out []float32) {
 	}
 }
 
+// ScoresRows is [Scores] for n rows, row i being rows[i*stride : i*stride+p.Dim()]: it sets
+// out[i*outStride+j] to the score of row i and centroid j, bit for bit that of Scores, and
+// leaves the gaps between rows of out alone. outStride is at least p.N(); out does not overlap
+// rows.
+func ScoresRows(l Level, p *Panels, rows []float32, n, stride int, out []float32, outStride int) {
+	if outStride < p.n {
+		panic("avx: ScoresRows: outStride out of range")
+	}
+	rows, out = window(rows, n, stride, p.dim), window(out, n, outStride, p.n)
+	switch l {
+	case AVX2:
+		scoresRowsAVX2(p, rows, n, stride, out, outStride)
+	default:
+		scoresRowsGeneric(p, rows, n, stride, out, outStride)
+	}
+}
+
 // ScoresI8 sets out[j] to the inner product of centroid j with q, whose values are those of
 // the query plus QueryOffset and at most 127, for each centroid j. It is exact. q has at least
 // p.Dim() values and out at least one for each centroid.

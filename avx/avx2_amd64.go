@@ -109,6 +109,53 @@ func scoresAVX2(p *Panels, row, out []float32) {
 	}
 }
 
+func scoresRowsAVX2(p *Panels, rows []float32, n, stride int, out []float32, outStride int) {
+	if p.dim == 0 {
+		scoresRowsGeneric(p, rows, n, stride, out, outStride)
+		return
+	}
+	group := p.groupWidth()
+	for start := 0; start < n; start += bandRows {
+		end := min(start+bandRows, n)
+		for j := 0; j < len(p.bias); j += group {
+			scoresGroupAVX2(p, j, min(j+group, len(p.bias)), rows, start, end, stride, out, outStride)
+		}
+	}
+}
+
+// scoresGroupAVX2 writes the scores of rows [start, end) and centroids [low, high). Those of a
+// panel with padding, which does not belong to out, take the way over a tile of its own.
+func scoresGroupAVX2(p *Panels, low, high int, rows []float32, start, end, stride int, out []float32, outStride int) {
+	var last [tileRows * PanelWidth]float32
+	whole := min(high, p.n/PanelWidth*PanelWidth)
+	for i := start; i < end; {
+		height := 1
+		if end-i >= tileRows {
+			height = tileRows
+		}
+		if low < whole {
+			scoresTileAVX2(p, low, whole, &rows[i*stride], height, stride, &out[i*outStride+low], outStride)
+		}
+		if whole < high {
+			scoresTileAVX2(p, whole, high, &rows[i*stride], height, stride, &last[0], PanelWidth)
+			for r := range height {
+				copy(out[(i+r)*outStride+whole:][:p.n-whole], last[r*PanelWidth:])
+			}
+		}
+		i += height
+	}
+}
+
+// scoresTileAVX2 writes the scores of height rows, tileRows or one, and centroids [low, high).
+func scoresTileAVX2(p *Panels, low, high int, row *float32, height, stride int, out *float32, outStride int) {
+	panels, bias, npanels := &p.centroids[low*p.dim], &p.bias[low], (high-low)/PanelWidth
+	if height == tileRows {
+		scores6KernelAVX2(row, stride, panels, bias, p.dim, npanels, out, outStride)
+	} else {
+		scoresKernelAVX2(row, panels, bias, p.dim, npanels, out)
+	}
+}
+
 func scoresI8AVX2(p *PanelsI8, q []uint8, out []int32) {
 	if p.dim == 0 {
 		scoresI8Generic(p, q, out)

@@ -258,3 +258,37 @@ func BenchmarkMaxAbsAndScale(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkScoresRows compares what can score a batch: rows one by one, in tiles, and in tiles
+// whose scores are not stored.
+func BenchmarkScoresRows(b *testing.B) {
+	r := newRand()
+	const n = 128
+	for _, dim := range []int{64, 256} {
+		for _, k := range []int{64, 256, 1024} {
+			rows, p := normals(r, n*dim), Pack(normals(r, k*dim), k, dim, nil)
+			out, best, score := make([]float32, n*k), make([]int32, n), make([]float32, n)
+			for _, c := range []struct {
+				name string
+				run  func(l Level)
+			}{
+				{"Scores", func(l Level) {
+					for i := range n {
+						Scores(l, p, rows[i*dim:][:dim], out[i*k:])
+					}
+				}},
+				{"ScoresRows", func(l Level) { ScoresRows(l, p, rows, n, dim, out, k) }},
+				{"Assign", func(l Level) { Assign(l, p, rows, n, dim, best, score) }},
+			} {
+				b.Run(fmt.Sprintf("d=%d/K=%d/%s", dim, k, c.name), func(b *testing.B) {
+					eachLevel(b, func(b *testing.B, l Level) {
+						for b.Loop() {
+							c.run(l)
+						}
+						reportGFLOPS(b, 2*n*k*dim)
+					})
+				})
+			}
+		}
+	}
+}

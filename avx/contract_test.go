@@ -29,6 +29,10 @@ func TestShortSlicesPanic(t *testing.T) {
 		"Assign n < 0":          func(l Level) { Assign(l, p, floats, -1, 0, int32s, floats) },
 		"Scores row":            func(l Level) { Scores(l, p, floats[:9], floats) },
 		"Scores out":            func(l Level) { Scores(l, p, floats, floats[:9]) },
+		"ScoresRows rows":       func(l Level) { ScoresRows(l, p, floats[:99], 10, 10, make([]float32, 100), 10) },
+		"ScoresRows out":        func(l Level) { ScoresRows(l, p, floats, 10, 10, floats[:99], 10) },
+		"ScoresRows outStride":  func(l Level) { ScoresRows(l, p, floats, 10, 10, make([]float32, 100), 9) },
+		"ScoresRows n < 0":      func(l Level) { ScoresRows(l, p, floats, -1, 0, make([]float32, 100), 10) },
 		"ScanPQ4 codes":         func(l Level) { ScanPQ4(l, codes[:63], 1, 64, 4, codes, 32, 0, nil, uint32s) },
 		"ScanPQ4 lut":           func(l Level) { ScanPQ4(l, codes, 1, 64, 4, codes[:63], 32, 0, nil, uint32s) },
 		"ScanPQ4 out":           func(l Level) { ScanPQ4(l, codes, 1, 64, 4, codes, 1, 0, nil, uint32s[:31]) },
@@ -74,6 +78,7 @@ func TestKernelsAllocateNothing(t *testing.T) {
 	p := Pack(rows, k, dim, nil)
 	codes, lut, hits := randomBytes[byte](r, 4*16*8), randomBytes[byte](r, 16*8), make([]uint32, 128)
 	words, bytes, at := randomWords(r, dim), randomBytes[int8](r, n*dim), []uint32{7, 100, 3, 3, 9}
+	scores := make([]float32, n*k)
 	halves, p8 := make([]uint16, n*dim), PackI8(bytes, n, dim, dim)
 	var sink float32
 	cases := map[string]func(l Level){
@@ -82,6 +87,7 @@ func TestKernelsAllocateNothing(t *testing.T) {
 		"DotRows":     func(l Level) { DotRows(l, q, rows, dim, floats[:n]) },
 		"Assign":      func(l Level) { Assign(l, p, rows, n, dim, int32s, floats) },
 		"Scores":      func(l Level) { Scores(l, p, q, floats) },
+		"ScoresRows":  func(l Level) { ScoresRows(l, p, rows, n, dim, scores, k) },
 		"ScanPQ4":     func(l Level) { ScanPQ4(l, codes, 4, 16*8, 8, lut, 100, 1000, codes, hits) },
 		"ScoresI8":    func(l Level) { ScoresI8(l, p8, lut, int32s) },
 		"Above":       func(l Level) { Above(l, int32s, floats, 1, hits) },

@@ -280,6 +280,62 @@ func TestAssignWithoutCentroids(t *testing.T) {
 			t.Errorf("%v: got %d %v, want 0 -Inf", l, best[0], score[0])
 		}
 		Scores(l, Pack(nil, 0, 4, nil), make([]float32, 4), nil)
+		ScoresRows(l, Pack(nil, 0, 4, nil), make([]float32, 32), 8, 4, nil, 0)
+	}
+}
+
+// Of normals every rounding shows, and so the order of summation. Here and there among them is
+// a value that ends as NaN or Inf.
+func TestScoresRowsIsScoresToTheBit(t *testing.T) {
+	r := newRand()
+	special := []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), math.MaxFloat32, 0}
+	cases := append(assignCases(), assignCase{20, 40, 9, -9}, assignCase{20, 40, 9, -8}) // overlapping rows
+	const untouched = 12345
+	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
+		for _, c := range cases {
+			stride, outStride := c.dim+c.gap, c.k+(c.n+c.dim)%3
+			values := normals(r, rowsLen(c))
+			for i := range values {
+				if r.IntN(20*max(1, c.dim)) == 0 {
+					values[i] = special[r.IntN(len(special))]
+				}
+			}
+			p := Pack(normals(r, c.k*c.dim), c.k, c.dim, normals(r, c.k))
+			rows := put(m, 0, values)
+			out := space[float32](m, 1, max(0, (c.n-1)*outStride+c.k))
+			for i := range out {
+				out[i] = untouched
+			}
+			ScoresRows(l, p, rows, c.n, stride, out, outStride)
+			want := space[float32](m, 2, c.k)
+			for i := range c.n {
+				Scores(l, p, rows[i*stride:][:c.dim], want)
+				for j, w := range want {
+					if got := out[i*outStride+j]; math.Float32bits(got) != math.Float32bits(w) {
+						t.Fatalf("%+v row %d centroid %d: %v, alone %v", c, i, j, got, w)
+					}
+				}
+				gap := out[i*outStride+c.k : min((i+1)*outStride, len(out))]
+				if slices.ContainsFunc(gap, func(v float32) bool { return v != untouched }) {
+					t.Fatalf("%+v: gap after row %d is written: %v", c, i, gap)
+				}
+			}
+		}
+	})
+}
+
+func TestScoresRowsOfSmallIntegersIsExact(t *testing.T) {
+	r := newRand()
+	for _, l := range Levels() {
+		for _, c := range assignCases() {
+			rows, p := smallInts(r, rowsLen(c)), Pack(smallInts(r, c.k*c.dim), c.k, c.dim, smallInts(r, c.k))
+			got, want := make([]float32, c.n*c.k), make([]float32, c.n*c.k)
+			ScoresRows(l, p, rows, c.n, c.dim+c.gap, got, c.k)
+			ScoresRows(Generic, p, rows, c.n, c.dim+c.gap, want, c.k)
+			if !slices.Equal(got, want) {
+				t.Fatalf("%v %+v: got %v, want %v", l, c, got, want)
+			}
+		}
 	}
 }
 

@@ -80,6 +80,12 @@ func scoresGeneric(p *Panels, row, out []float32) {
 	}
 }
 
+func scoresRowsGeneric(p *Panels, rows []float32, n, stride int, out []float32, outStride int) {
+	for i := range n {
+		scoresGeneric(p, rows[i*stride:][:p.dim], out[i*outStride:][:p.n])
+	}
+}
+
 func scoresI8Generic(p *PanelsI8, q []uint8, out []int32) {
 	for j := range out {
 		panel := p.centroids[j/PanelI8Width*len(q)*PanelI8Width:]

@@ -26,6 +26,12 @@ func assign6KernelAVX2(rows *float32, stride int, panels *float32, bias *float32
 //go:noescape
 func assign1KernelAVX2(row *float32, panels *float32, bias *float32, dim int, npanels int, score *float32, best *int32)
 
+// scores6KernelAVX2 writes the 16*npanels scores of each of six rows, stride floats apart, to
+// rows of out that are outStride apart; npanels and dim are at least 1.
+//
+//go:noescape
+func scores6KernelAVX2(rows *float32, stride int, panels *float32, bias *float32, dim int, npanels int, out *float32, outStride int)
+
 // scoresKernelAVX2 writes the 16*npanels scores of a row; dim is at least 1.
 //
 //go:noescape

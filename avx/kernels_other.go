@@ -17,6 +17,10 @@ func assignAVX2(p *Panels, rows []float32, n, stride int, best []int32, score []
 
 func scoresAVX2(p *Panels, row, out []float32) { scoresGeneric(p, row, out) }
 
+func scoresRowsAVX2(p *Panels, rows []float32, n, stride int, out []float32, outStride int) {
+	scoresRowsGeneric(p, rows, n, stride, out, outStride)
+}
+
 func scoresI8AVX2(p *PanelsI8, q []uint8, out []int32) { scoresI8Generic(p, q, out) }
 
 func scanPQ4AVX2(codes []byte, blockStride, m int, lut []byte, count int, threshold uint16, _ []byte, out []uint32) int {

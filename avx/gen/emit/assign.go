@@ -15,8 +15,8 @@ const (
 	greater = 0x1e
 )
 
-// tileRows is the height of the microkernel: 6 rows x 16 centroids take 12
-// accumulators, two registers of centroids and two of broadcasts, which are all 16. Per
+// tileRows is the height of the microkernel of assign6 and scores6: 6 rows x 16 centroids take
+// 12 accumulators, two registers of centroids and two of broadcasts, which are all 16. Per
 // dimension it loads 2 vectors and 6 broadcasts for 12 FMA, below the two loads per cycle
 // that would bind.
 const tileRows = 6
@@ -168,6 +168,30 @@ func assign6(c constants) {
 	done()
 }
 
+// scores6 is the tile with its scores stored.
+func scores6() {
+	kernel("scores6KernelAVX2",
+		"func(rows *float32, stride int, panels, bias *float32, dim, npanels int, out *float32, outStride int)",
+		"scores6KernelAVX2 writes the 16*npanels scores of each of six rows, stride floats apart, to",
+		"rows of out that are outStride apart; npanels and dim are at least 1.")
+	t, npanels := newTile(), loadGP("npanels")
+	out0, stride := loadGP("out"), loadGP("outStride")
+	SHLQ(Imm(2), stride)
+	out3 := thirdRow(out0, stride)
+
+	Label("panel")
+	t.panelScores()
+	for r, acc := range t.acc {
+		VMOVUPS(acc[0], rowAddr(out0, out3, stride, r, 0))
+		VMOVUPS(acc[1], rowAddr(out0, out3, stride, r, vectorSize))
+	}
+	ADDQ(U32(panelBytes), out0)
+	ADDQ(U32(panelBytes), out3)
+	DECQ(npanels)
+	JNZ(LabelRef("panel"))
+	done()
+}
+
 // negativeInfinity fills v with -Inf.
 func negativeInfinity(v VecVirtual) {
 	VPCMPEQD(v, v, v)
@@ -276,6 +300,7 @@ func assign1(c constants) {
 	done()
 }
 
+// scores is scores6 for a single row.
 func scores() {
 	kernel("scoresKernelAVX2", "func(row, panels, bias *float32, dim, npanels int, out *float32)",
 		"scoresKernelAVX2 writes the 16*npanels scores of a row; dim is at least 1.")

@@ -21,6 +21,7 @@ func AVX2() {
 	dotRows(c)
 	assign6(c)
 	assign1(c)
+	scores6()
 	scores()
 	scanPQ4(c)
 	above()
