@@ -397,16 +397,31 @@ func TestNoAllocation(t *testing.T) {
 }
 
 func BenchmarkEncode(b *testing.B) {
-	const n, dim = 1024, 256
+	const n = 1024
+	for _, ladder := range []mrl.Ladder{{64, 128, 256}, {256, 512, 1024}} {
+		dim := ladder.Dim()
+		x := residuals(n, dim, 1)
+		q := train(b, x, n, ladder, opq.Options{Iterations: 1})
+		codes := make([]byte, n*q.CodeBytes())
+		for _, level := range avx.Levels() {
+			b.Run(fmt.Sprintf("d=%d/%v", dim, level), func(b *testing.B) {
+				var s opq.Scratch
+				b.SetBytes(int64(n * dim * 4))
+				for b.Loop() {
+					q.Encode(level, x, n, codes, &s)
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkTrain(b *testing.B) {
+	const n, dim = 16 << 10, 256
 	x := residuals(n, dim, 1)
-	q := train(b, x, n, mrl.Ladder{64, 128, 256}, opq.Options{Iterations: 1})
-	codes := make([]byte, n*q.CodeBytes())
 	for _, level := range avx.Levels() {
 		b.Run(level.String(), func(b *testing.B) {
-			var s opq.Scratch
-			b.SetBytes(n * dim * 4)
 			for b.Loop() {
-				q.Encode(level, x, n, codes, &s)
+				train(b, x, n, mrl.Ladder{64, 128, 256}, opq.Options{Level: level})
 			}
 		})
 	}
