@@ -214,6 +214,25 @@ func TestCodesOfAPrefix(t *testing.T) {
 	}
 }
 
+// A code is the same alone and in each place of a batch that is rotated at once.
+func TestCodeDoesNotDependOnNeighbours(t *testing.T) {
+	const n, dim = 273, 52 // more than one batch, and no multiple of what kernels take at once
+	x := residuals(n, dim, 1)
+	q := train(t, x, n, mrl.Ladder{9, 20, dim}, opq.Options{Iterations: 1})
+	size := q.CodeBytes()
+	for _, level := range avx.Levels() {
+		var s opq.Scratch
+		codes, alone := make([]byte, n*size), make([]byte, size)
+		q.Encode(level, x, n, codes, &s)
+		for i := range n {
+			q.Encode(level, x[i*dim:][:dim], 1, alone, &s)
+			if got := codes[i*size:][:size]; !slices.Equal(got, alone) {
+				t.Fatalf("%s: row %d: code %x among others, %x alone", level, i, got, alone)
+			}
+		}
+	}
+}
+
 func TestEncodeChoosesTheNearest(t *testing.T) {
 	const n, dim = 1000, 16
 	x := residuals(n, dim, 1)

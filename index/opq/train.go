@@ -223,9 +223,9 @@ func (t *trainer) rotate(ctx context.Context) error {
 	panels := avx.Pack(t.rotation, t.width, t.width, nil)
 	t.rotated = grow(t.rotated, t.n*t.width)
 	return t.each(ctx, (t.n+tile-1)/tile, func(i int) error {
-		for row := i * tile; row < min((i+1)*tile, t.n); row++ {
-			avx.Scores(t.o.Level, panels, t.row(row), t.rotated[row*t.width:][:t.width])
-		}
+		start := i * tile
+		rows := min(tile, t.n-start)
+		avx.ScoresRows(t.o.Level, panels, t.all[start*t.stride:], rows, t.stride, t.rotated[start*t.width:], t.width)
 		return nil
 	})
 }
