@@ -95,13 +95,14 @@ func (q *Quantizer) Assign(level avx.Level, vectors []float32, n int, lists, spi
 
 // bandScratch is what assign needs for a band of vectors.
 type bandScratch struct {
-	groups []int32   // [bandRows][probed] groups that each vector looks into, then the best list of each
-	starts []int32   // of each group in order
-	order  []int32   // places in groups, by group
-	rows   []float32 // [gatherRows][dims]
-	best   []int32
-	score  []float32
-	top    []float32 // [bandRows]
+	groups  []int32   // [bandRows][probed] groups that each vector looks into, then the best list of each
+	starts  []int32   // of each group in order
+	order   []int32   // places in groups, by group
+	rows    []float32 // [gatherRows][dims]
+	centres []float32 // [gatherRows][groups] scores
+	best    []int32
+	score   []float32
+	top     []float32 // [bandRows]
 
 	// Of spilling.
 	probed       int       // candidates of each vector, in groups
@@ -132,11 +133,13 @@ func (a *assigner) band(level avx.Level, vectors []float32, n, stride, probed in
 	b, ngroups := &s.band, len(a.first)
 	b.groups, b.order = grow(b.groups, n*probed), grow(b.order, n*probed)
 	b.starts, b.top = grow(b.starts, ngroups+1), grow(b.top, n)
-	s.score, s.keys = grow(s.score, ngroups), grow(s.keys, ngroups)
+	b.centres, s.keys = grow(b.centres, gatherRows*ngroups), grow(s.keys, ngroups)
 	clear(b.starts)
 	for i := range n {
-		avx.Scores(level, a.centres, vectors[i*stride:], s.score)
-		for r, key := range best(s.score, probed, s.keys) {
+		if i%gatherRows == 0 {
+			avx.ScoresRows(level, a.centres, vectors[i*stride:], min(gatherRows, n-i), stride, b.centres, ngroups)
+		}
+		for r, key := range best(b.centres[i%gatherRows*ngroups:][:ngroups], probed, s.keys) {
 			g := keyItem(key)
 			b.groups[i*probed+r] = g
 			b.starts[g+1]++
