@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -232,6 +233,7 @@ func TestFleetSurvivesKills(t *testing.T) {
 		}
 		switch from {
 		case rows / 3 / batchRows * batchRows:
+			awaitMember(t, first)
 			first.Kill()
 		case rows / 2 / batchRows * batchRows:
 			first = ingestor()
@@ -251,6 +253,17 @@ func TestFleetSurvivesKills(t *testing.T) {
 	for _, p := range []*fleet.Process{first, builder, query} {
 		if err := p.Stop(20 * time.Second); err != nil {
 			t.Errorf("%s at SIGTERM: %v", p.Name, err)
+		}
+	}
+}
+
+// awaitMember waits until an ingestor is in its group: the embedded broker, unlike Kafka, never gives up a member that dies
+// between its joining and its first sync.
+func awaitMember(t *testing.T, ingestor *fleet.Process) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(ingestor.Log(), "group generation started"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("ingestor is in no group:\n%s", ingestor.Log())
 		}
 	}
 }
