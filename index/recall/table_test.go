@@ -2,6 +2,7 @@ package recall
 
 import (
 	"context"
+	"math/bits"
 	"slices"
 	"testing"
 
@@ -26,7 +27,8 @@ func TestTable_isAFront(t *testing.T) {
 		if i > 0 && p.Recall <= plans[i-1].Recall {
 			t.Errorf("plan %d: recall %v after %v", i, p.Recall, plans[i-1].Recall)
 		}
-		if 2*p.ScanDims < dim || p.NProbe&(p.NProbe-1) != 0 || p.Refine < k || !(p.Micros > 0) || !(p.Scanned > 0) || p.Low > p.Recall {
+		odd := p.NProbe >> bits.TrailingZeros(uint(p.NProbe))
+		if 2*p.ScanDims < dim || odd != 1 && odd != 3 || p.Refine < k || !(p.Micros > 0) || !(p.Scanned > 0) || p.Low > p.Recall {
 			t.Errorf("plan %d: %+v", i, p)
 		}
 		r, err := Measure(context.Background(), level(t), snap, s, k, planOf(p))
@@ -36,6 +38,75 @@ func TestTable_isAFront(t *testing.T) {
 	}
 	if last := plans[len(plans)-1]; last.Recall < 0.97 || last.NProbe > nlist {
 		t.Errorf("the best plan is %+v", last)
+	}
+}
+
+// Of each plan that is worth it at the doublings, and of no other, three quarters of the lists are measured.
+func TestTable_betweenTheDoublings(t *testing.T) {
+	_, snap := build(t, rows, true)
+	m, err := newMeter(level(t), snap, sample(t, snap), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sw := sweep{meter: m, model: snap.Model()}
+	if err := sw.double(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	var want []search.Plan
+	for _, p := range slices.Backward(front(sw.points)) {
+		if p.NProbe >= 4 {
+			want = append(want, search.Plan{NProbe: p.NProbe * 3 / 4, ScanDims: p.ScanDims, Refine: p.Refine})
+		}
+	}
+	doublings := len(sw.points)
+	for _, p := range sw.points {
+		if p.NProbe&(p.NProbe-1) != 0 {
+			t.Errorf("%d lists are probed in doublings", p.NProbe)
+		}
+	}
+	if err := sw.between(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	var got []search.Plan
+	for _, p := range sw.points[doublings:] {
+		got = append(got, planOf(p.PlanPoint))
+	}
+	if len(want) == 0 || !slices.Equal(got, want) {
+		t.Errorf("measured between the doublings: %v, want %v", got, want)
+	}
+	if !slices.ContainsFunc(front(sw.points), func(p schemas.PlanPoint) bool { return slices.Contains(want, planOf(p)) }) {
+		t.Error("none of them is worth choosing")
+	}
+}
+
+// A sweep that has used its work up measures nothing more.
+func TestTable_betweenIsBounded(t *testing.T) {
+	_, snap := build(t, rows, true)
+	m, err := newMeter(level(t), snap, sample(t, snap), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	worth := point{schemas.PlanPoint{NProbe: 64, ScanDims: dim, Refine: 50, Recall: 0.9}, 2}
+	cheap := point{schemas.PlanPoint{NProbe: 4, ScanDims: dim, Refine: 50, Recall: 0.5}, 1}
+	for _, tt := range []struct {
+		spent float64
+		want  []int // lists probed
+	}{
+		{0, []int{48, 3}},
+		{sweepWork + betweenWork - 1, []int{48}}, // the dearest first
+		{sweepWork + betweenWork, nil},
+	} {
+		sw := sweep{meter: m, model: snap.Model(), spent: tt.spent, points: []point{cheap, worth}}
+		if err := sw.between(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		var got []int
+		for _, p := range sw.points[2:] {
+			got = append(got, p.NProbe)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("spent %g: measured %v, want %v", tt.spent, got, tt.want)
+		}
 	}
 }
 
