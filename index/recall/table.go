@@ -155,14 +155,15 @@ func (s *sweep) measure(ctx context.Context, p search.Plan) (point, error) {
 	}, c}, nil
 }
 
-// refines are those that are not raised to k, or k itself.
+// refines are those that a search does not raise, or what it raises them to.
 func (s *sweep) refines() []int {
+	least := 2 * s.meter.k
 	for i, r := range refines {
-		if r >= s.meter.k {
+		if r >= least {
 			return refines[i:]
 		}
 	}
-	return []int{s.meter.k}
+	return []int{least}
 }
 
 // cost is what a plan makes a query do, in look-ups of a sub-quantiser: 10 to 40 ps with AVX2, depending on the cache.
