@@ -127,7 +127,7 @@ func TestTable_largeK(t *testing.T) {
 		t.Fatalf("%d plans, %v", len(plans), err)
 	}
 	for _, p := range plans {
-		if p.Refine != 1000 {
+		if p.Refine != 2000 {
 			t.Errorf("plan %+v, want candidates for 1000 hits", p)
 		}
 	}
