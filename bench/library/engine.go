@@ -33,6 +33,10 @@ type engine struct {
 // build makes a generation in memory.
 func build(ctx context.Context, o options, level avx.Level, set *dataset.Set) (*engine, error) {
 	spec := set.Spec()
+	spec.ListsPerRow = o.Lists
+	if err := spec.Validate(); err != nil {
+		return nil, err
+	}
 	e := &engine{set: set, level: level, found: make([]int32, set.Queries*k), searcher: search.New(level)}
 	m := &schemas.Manifest{Format: schemas.ManifestFormat, Generation: 1, LiveRows: int64(set.N)}
 	var parts []*segment.Part
@@ -57,7 +61,7 @@ func build(ctx context.Context, o options, level avx.Level, set *dataset.Set) (*
 }
 
 func (e *engine) ready() dataset.Ready {
-	return e.set.NewReady(fmt.Sprintf("Adastream, %d lists", e.built.Model.NList()), e.level.String(), e.built, e.bytes, e.settings)
+	return e.set.NewReady(fmt.Sprintf("Adastream, %d lists, a row in %d", e.built.Model.NList(), e.snap.Spec().ListsPerRow), e.level.String(), e.built, e.bytes, e.settings)
 }
 
 // run answers the first queries by a plan and returns the rows, [queries][k].
