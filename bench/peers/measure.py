@@ -13,7 +13,7 @@ class Point:
     recall: float
     qps: float
     cores: float = 0  # kept busy by the engine meanwhile
-    waited: float = 0  # for a core that another program held, as a share of the time
+    waited: float | None = None  # for a core that another program held, as a share of the time, if that can be told
 
 
 @dataclasses.dataclass(frozen=True)

@@ -76,10 +76,16 @@ def points(m: Measurement) -> list[dict[str, Any]]:
         for mode, ps in runs.items():
             row[mode] = {
                 "recall": statistics.median(p.recall for p in ps), "qps": spread(p.qps for p in ps),
-                "cores": statistics.median(p.cores for p in ps), "waited": statistics.median(p.waited for p in ps),
+                "cores": statistics.median(p.cores for p in ps), "waited": median_known(p.waited for p in ps),
             }
         out.append(row)
     return sorted(out, key=lambda row: row["single"]["recall"])
+
+
+def median_known(values: Iterable[float | None]) -> float | None:
+    """The median of those that are known; None if none is."""
+    known = [v for v in values if v is not None]
+    return statistics.median(known) if known else None
 
 
 def cpu() -> str:
@@ -140,7 +146,7 @@ def warnings(r: Results) -> list[str]:
         busiest = max(p[mode]["cores"] for p in e["points"] for mode in MODES.values())
         if busiest > BUSY:
             out.append(f"- {name} kept {busiest:.1f} cores busy: its searches were not on one thread")
-        waited = max(statistics.median(p[mode]["waited"] for p in e["points"]) for mode in MODES.values())
+        waited = max(median_known(p[mode]["waited"] for p in e["points"]) or 0 for mode in MODES.values())
         if waited > DISTURBED:
             out.append(f"- {name} waited for a core {waited:.0%} of its time: the machine was shared")
         used = e.get("build_cpu_seconds", math.inf) / e["build_seconds"]

@@ -42,12 +42,14 @@ class Bench:
         self.pool = pool
 
     def point(self, engine: str, setting: int, batched: bool, queries: int) -> Point:
-        """Runs one setting of an engine, again while other programs hold its core; the least disturbed run counts."""
+        """Runs one setting of an engine, again while other programs hold its core; the least disturbed run counts.
+
+        Of an engine that cannot tell its waiting the first run counts."""
         runs: list[Point] = []
-        while len(runs) < ATTEMPTS and all(p.waited > DISTURBED for p in runs):
+        while len(runs) < ATTEMPTS and all((p.waited or 0) > DISTURBED for p in runs):
             cost, found = self.pool.get(engine).search(setting, batched, queries)
             runs.append(Point(setting, recall(self.truth, found), queries / cost.seconds, cost.cores, cost.waited))
-        return min(runs, key=lambda p: p.waited)
+        return min(runs, key=lambda p: p.waited or 0)
 
     def tune(self, engine: str, most: int) -> list[int]:
         """The settings worth measuring: those near the front of recall against speed, at most so many."""
