@@ -73,22 +73,23 @@ func eachRun(p *segment.Part, nlist int, f func(list int32, r Run)) error {
 	if most := max(p.EndList, p.EndSpill()); most > nlist {
 		return corrupt("part %s: lists up to %d of %d", p.ID, most-1, nlist)
 	}
-	covered := 0
-	for list := p.FirstList; list < p.EndList; list++ {
-		start, end := p.ListRange(list)
-		if start != end && start != covered || end > p.N {
+	for row := 0; row < p.N; {
+		list := p.ListAt(row)
+		start, end := p.ListRange(int(list))
+		if start != row || end <= row || end > p.N {
 			return corrupt("part %s: rows [%d, %d) of list %d are not sorted by list", p.ID, start, end, list)
 		}
-		covered += end - start
-		if p.Blocks == nil && start < end {
-			f(int32(list), Run{Start: int32(start), End: int32(end), Kind: Rows})
+		if p.Blocks == nil {
+			f(list, Run{Start: int32(start), End: int32(end), Kind: Rows})
 		}
-		if start, end := p.CodeRange(list); start < end {
-			f(int32(list), Run{Start: int32(start), End: int32(end), Kind: Codes})
-		}
+		row = end
 	}
-	if covered != p.N {
-		return corrupt("part %s: %d of its %d rows are in lists", p.ID, covered, p.N)
+	if p.Blocks != nil {
+		for list := p.FirstList; list < p.EndList; list++ {
+			if start, end := p.CodeRange(list); start < end {
+				f(int32(list), Run{Start: int32(start), End: int32(end), Kind: Codes})
+			}
+		}
 	}
 	for start := 0; start < len(p.Spilled); {
 		list, end := p.SpillAt(int(p.Spilled[start])), start+1
