@@ -17,6 +17,8 @@
 //     score, equal scores by ascending id, so an exact answer depends on the rows alone: not on how they are spread
 //     over parts, and not on the level of the kernels.
 //   - A row that is dead never comes. Live rows of a snapshot have distinct ids, so no id comes twice.
-//   - There are min(k, live rows) hits. If the lists of a plan hold fewer, the next best lists are probed as well.
+//   - A row is in two lists, and may be met in both. Its codes are both scanned, and refine takes it once; a row of a
+//     segment is passed over in its second list if the first is probed. So no row is scored twice.
+//   - There are min(k, live rows) hits. If the lists of a plan hold fewer, more are probed, in the end all.
 //   - A [Searcher] in steady state allocates nothing but what the caller's slice of hits lacks.
 package search

@@ -20,6 +20,8 @@
 // # Lists
 //
 // A list of the model is spread over chunks (merged rows, whose codes lie in blocks for the scan) and segments (fresh
-// rows of one commit). [Snapshot.Runs] tells for a list where its rows are, without asking every part. Segments that
+// rows of one commit). The chunks are one base: a list's codes lie in one chunk and are of rows of any, which they name
+// by their number in the base, see [Snapshot.Locate]. [Snapshot.Runs] tells for a list what is in it, without asking
+// every part. Segments that
 // another model assigned, or none, are in no list: [Snapshot.Unlisted] names them, and every query searches them whole.
 package snapshot

@@ -26,9 +26,9 @@ type benchForm struct {
 }
 
 // BenchmarkHTTP answers queries of 256 dimensions over a loopback connection, client and server on one core, beside the
-// library alone. It reports queries a second, the processor time of a query, which other processes disturb less, and of
-// that the shares of reading the request, of search, and of writing the answer, each measured apart. The rest is HTTP, its
-// client included.
+// library alone, query by query and by the batch. It reports queries a second, the processor time of a query, which other
+// processes disturb less, and of that the shares of reading the request, of search, and of writing the answer, each
+// measured apart. The rest is HTTP, its client included.
 func BenchmarkHTTP(b *testing.B) {
 	const dim, batch, k = 256, 500, 10
 	n, data := clusteredNode(b, 50_000, 256, 64, dim)
@@ -45,6 +45,22 @@ func BenchmarkHTTP(b *testing.B) {
 				b.Fatal(err)
 			}
 			queries++
+		}
+		report(b, queries, cpuTime(b)-busy)
+	})
+	b.Run("library batch", func(b *testing.B) {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+		s := search.New(n.o.Level)
+		results := make([][]search.Hit, batch)
+		queries, busy := 0, cpuTime(b)
+		for b.Loop() {
+			for i := range results {
+				results[i] = results[i][:0]
+			}
+			if _, _, err := s.SearchBatch(b.Context(), snap, data.Vectors[:batch*dim], k, plan, results); err != nil {
+				b.Fatal(err)
+			}
+			queries += batch
 		}
 		report(b, queries, cpuTime(b)-busy)
 	})
