@@ -27,6 +27,7 @@ func TestArrowSchemas(t *testing.T) {
 		{"segment of an odd number of sub-quantisers, float32, no attributes", wide.SegmentSchema("m1", 7)},
 		{"rows", s.RowsSchema()},
 		{"codes", CodesSchema("m1", 64, 100, 5000)},
+		{"codes of an odd number of sub-quantisers, of the first chunk", CodesSchema("m1", 7, 0, 5000)},
 		{"vectors", s.VectorsSchema()},
 		{"tombstones", TombstonesSchema()},
 		{"dead", DeadSchema()},

@@ -161,6 +161,19 @@ func TestOpenOfDamagedBytes(t *testing.T) {
 	}
 }
 
+// wideCodes is the codes file of the golden chunk in a larger base, of which so many rows are spilled to list 9 that it has
+// three blocks: 2 to 4, of 32, 32 and 11 codes.
+func wideCodes(t testing.TB) (body []byte, baseRows int) {
+	spec := testSpec(schemas.InnerProduct, schemas.Float16)
+	const after = 70
+	baseRows = 10 + after
+	body, err := goldenBlocks(goldenTable(t, spec, goldenRows(t, spec)), after).file(goldenCoder, 2, baseRows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body, baseRows
+}
+
 func fuzz(f *testing.F, files ...string) {
 	byName := map[string]opener{}
 	for _, o := range openers(f) {
@@ -168,6 +181,10 @@ func fuzz(f *testing.F, files ...string) {
 	}
 	for _, name := range files {
 		f.Add(readGolden(f, name))
+	}
+	if files[0] == "chunk.codes" {
+		wide, _ := wideCodes(f)
+		f.Add(wide)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) { checkOpen(t, byName[files[0]], data, fuzzingLimit, "fuzzed") })
 }
@@ -238,8 +255,8 @@ func TestOpenRefuses(t *testing.T) {
 		return tampered(t, schema, segment, schemas.KindSegment, func(c map[string]arrow.Array) { c["spill"] = int32s(l...) })
 	}
 	codesSchema := schemas.CodesSchema(golden.Model, golden.M, 2, golden.N+4)
-	withBlocks := func(column string, change func(values []int32)) []byte {
-		return tampered(t, codesSchema, codes, schemas.KindCodes, func(c map[string]arrow.Array) {
+	changed := func(schema *arrow.Schema, codes []byte, column string, change func(values []int32)) []byte {
+		return tampered(t, schema, codes, schemas.KindCodes, func(c map[string]arrow.Array) {
 			if list, ok := c[column].(*array.FixedSizeList); ok {
 				values := slices.Clone(list.ListValues().(*array.Int32).Int32Values())
 				change(values)
@@ -251,9 +268,44 @@ func TestOpenRefuses(t *testing.T) {
 			c[column] = int32s(values...)
 		})
 	}
+	withBlocks := func(column string, change func(values []int32)) []byte {
+		return changed(codesSchema, codes, column, change)
+	}
+	wide, wideRows := wideCodes(t)
+	withWide := func(column string, change func(values []int32)) []byte {
+		return changed(schemas.CodesSchema(golden.Model, golden.M, 2, wideRows), wide, column, change)
+	}
+	if err := openChunk(chunk, rows, wide, vectors); err != nil {
+		t.Fatal(err)
+	}
+	rewritten := func(schema *arrow.Schema) []byte { return changed(schema, codes, "list", func([]int32) {}) }
 	moved := func(firstRow, baseRows int) []byte {
-		return tampered(t, schemas.CodesSchema(golden.Model, golden.M, firstRow, baseRows), codes, schemas.KindCodes,
-			func(c map[string]arrow.Array) { c["list"] = int32s(c["list"].(*array.Int32).Int32Values()...) })
+		return rewritten(schemas.CodesSchema(golden.Model, golden.M, firstRow, baseRows))
+	}
+	described := func(key, value string) []byte { // with another value of the metadata, or without it
+		keys, values := slices.Clone(codesSchema.Metadata().Keys()), slices.Clone(codesSchema.Metadata().Values())
+		at := slices.Index(keys, key)
+		values[at] = value
+		if value == "" {
+			keys, values = slices.Delete(keys, at, at+1), slices.Delete(values, at, at+1)
+		}
+		meta := arrow.NewMetadata(keys, values)
+		return rewritten(arrow.NewSchema(codesSchema.Fields(), &meta))
+	}
+	noModel := func() []byte {
+		fields := slices.Clone(codesSchema.Fields())
+		fields[3].Type = &arrow.FixedSizeBinaryType{ByteWidth: 0}
+		meta := arrow.NewMetadata([]string{schemas.MetaKind, schemas.MetaFormat}, []string{schemas.KindCodes, schemas.FileFormat})
+		body, err := writeFile(arrow.NewSchema(fields, &meta), []arrow.Array{int32s(), int32s(), fixedLists(fields[2].Type, 0, nil), fixed(fields[3].Type, 0, nil)}, 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return body
+	}
+	withChunkSpills := func(change func(spills []int32)) []byte {
+		l := slices.Clone(golden.spills)
+		change(l)
+		return tampered(t, spec.RowsSchema(), rows, schemas.KindRows, func(c map[string]arrow.Array) { c["spill"] = int32s(l...) })
 	}
 	other := testSpec(schemas.InnerProduct, schemas.Float16)
 	other.Attributes[2].Name = "number"
@@ -306,6 +358,26 @@ func TestOpenRefuses(t *testing.T) {
 		{"code in a list that is not the row's", openChunk(chunk, rows, withBlocks("base_rows", func(rows []int32) { rows[2*32] = 3 }), vectors), []string{"of list 9, is of row 1, which is in lists 1 and "}},
 		{"a row without a code", openChunk(chunk, rows, withBlocks("base_rows", func(rows []int32) { rows[0] = 0 }), vectors), []string{"codes of 6 rows in their first list"}},
 		{"first row", openChunk(chunk, rows, moved(5, 11), vectors), []string{`adastream.first_row "5", allowed: 0 to 4`}},
+		{"first row is negative", openChunk(chunk, rows, described(schemas.MetaFirstRow, "-1"), vectors), []string{"chunks/c.codes", `adastream.first_row "-1", allowed: 0 to 4`}},
+		{"first row is no number", openChunk(chunk, rows, described(schemas.MetaFirstRow, "two"), vectors), []string{`adastream.first_row "two"`}},
+		{"first row is absent", openChunk(chunk, rows, described(schemas.MetaFirstRow, ""), vectors), []string{`adastream.first_row "", allowed`}},
+		{"base rows are absent", openChunk(chunk, rows, described(schemas.MetaBaseRows, ""), vectors), []string{`adastream.base_rows "", allowed`}},
+		{"base rows are no number", openChunk(chunk, rows, described(schemas.MetaBaseRows, "11.5"), vectors), []string{`adastream.base_rows "11.5"`}},
+		{"more base rows than codes can name", openChunk(chunk, rows, moved(2, 1<<31), vectors), []string{`adastream.base_rows "2147483648", allowed: 0 to 2147483647`}},
+		{"fewer base rows than rows", openChunk(chunk, rows, moved(0, golden.N-1), vectors), []string{`adastream.first_row "0"`}},
+		{"another first row", openChunk(chunk, rows, moved(3, 11), vectors), []string{"chunks/c.codes", "which is in lists "}},
+		{"codes without a model", openChunk(chunk, rows, noModel(), vectors), []string{"chunks/c.codes", "adastream.model is absent"}},
+		{"a block of the same list is not full", openChunk(chunk, rows, withWide("rows", func(rows []int32) { rows[3] = 31 }), vectors), []string{"block 3 of list 9 has 31 codes, allowed: 32"}},
+		{"last block of too many codes", openChunk(chunk, rows, withWide("rows", func(rows []int32) { rows[4] = 33 }), vectors), []string{"block 4 of list 9 has 33 codes"}},
+		{"last block of a negative number of codes", openChunk(chunk, rows, withWide("rows", func(rows []int32) { rows[4] = -1 }), vectors), []string{"block 4 of list 9 has -1 codes"}},
+		{"a row again in the next block", openChunk(chunk, rows, withWide("base_rows", func(rows []int32) { rows[3*32] = rows[3*32-1] }), vectors), []string{"code 0 of block 3 is of base row "}},
+		{"rows descend in the last block", openChunk(chunk, rows, withWide("base_rows", func(rows []int32) { rows[4*32+10] = 30 }), vectors), []string{"code 10 of block 4 is of base row 30"}},
+		{"list of blocks beyond the chunk's", openChunk(chunk, rows, withWide("list", func(lists []int32) { lists[4] = 10 }), vectors), []string{"block 4 is of list 10, allowed: ascending within [1, 10)"}},
+		{"list of blocks before the chunk's", openChunk(chunk, rows, withWide("list", func(lists []int32) { lists[0] = 0 }), vectors), []string{"block 0 is of list 0, allowed: ascending within [1, 10)"}},
+		{"a list of blocks again", openChunk(chunk, rows, withWide("list", func(lists []int32) { lists[4] = 1 }), vectors), []string{"block 4 is of list 1"}},
+		{"row of a chunk spilled to its list", openChunk(chunk, withChunkSpills(func(l []int32) { l[6] = 9 }), codes, vectors), []string{"chunks/c.rows", `"spill"`, "row 6 of list 9 is in list 9"}},
+		{"spill of a chunk is too large", openChunk(chunk, withChunkSpills(func(l []int32) { l[1] = MaxLists }), codes, vectors), []string{"chunks/c.rows", `"spill"`, "row 1"}},
+		{"spill of a chunk is not that of its codes", openChunk(chunk, withChunkSpills(func(l []int32) { l[0] = 4 }), codes, vectors), []string{"chunks/c.codes", "of list 9, is of row 0, which is in lists 1 and 4"}},
 		{"base rows", openChunk(chunk, rows, moved(2, -1), vectors), []string{`adastream.base_rows "-1"`}},
 		{"spilled to its list", openSegment(spec, withSpills(func(l []int32) { l[0] = 1 })), []string{`"spill"`, "row 0 of list 1 is in list 1"}},
 		{"spill is too large", openSegment(spec, withSpills(func(l []int32) { l[2] = MaxLists })), []string{`"spill"`, "row 2"}},

@@ -109,16 +109,16 @@ func goldenBodies(t testing.TB) map[string][]byte {
 	keep("segment-float32")(Write(testSpec(schemas.InnerProduct, schemas.Float32), nil, avx.Generic, rows))
 	keep("segment")(listed.segment(goldenCoder))
 	keep("chunk.rows")(listed.rows())
-	keep("chunk.codes")(goldenBlocks(listed).file(goldenCoder, 2, len(listed.ids)+4))
+	keep("chunk.codes")(goldenBlocks(listed, 1).file(goldenCoder, 2, len(listed.ids)+4))
 	keep("chunk.vectors")(listed.originals())
 	keep("tombstones")(WriteTombstones([]Tombstone{{"a", rows.Orders[0]}, {"", rows.Orders[1]}, {"ü", rows.Orders[2]}}))
 	keep("dead")(WriteDead(goldenDead()))
 	return bodies
 }
 
-// goldenBlocks are the codes of the lists of golden rows. Two rows of the base come before them and two after, of which one
-// of each is spilled to list 9.
-func goldenBlocks(listed *table) *blockTable {
+// goldenBlocks are the codes of the lists of golden rows. Two rows of the base come before them, of which one is spilled to
+// list 9, and so many after them: row 9 is not, those from 10 on are.
+func goldenBlocks(listed *table, after int) *blockTable {
 	t, width := &blockTable{}, codeBytes(goldenCoder.m)
 	for l := range int32(10) {
 		var rows []int32
@@ -135,8 +135,8 @@ func goldenBlocks(listed *table) *blockTable {
 				add(2+i, listed.spillCodes[i*width:][:width])
 			}
 		}
-		if l == 9 {
-			add(10, []byte{0x22, 0x22, 0x02})
+		for k := 0; l == 9 && k < after; k++ {
+			add(10+k, []byte{0x22, 0x22, 0x02})
 		}
 		t.add(int(l), rows, codes, goldenCoder.m)
 	}

@@ -26,11 +26,11 @@ type ChunkBodies struct {
 	Rows, Codes, Vectors        []byte
 }
 
-// Merge makes chunks of a model from the rows of parts, all of which must have vectors: one base. Chunks divide all lists in
-// runs of consecutive ones, of together at most targetBytes as far as a list has no more; they are emitted in the order of
-// lists, each has rows, and the first error of emit ends the merge. A list has its rows in the order of inputs, then of
-// rows. No rows make no chunk. Of a base of the same model all chunks must be inputs, one after the other, since their
-// codes are of each other's rows.
+// Merge makes chunks of a model from the rows of parts, all of which must have vectors: one base. Chunks divide all lists
+// in runs of consecutive ones, of together at most targetBytes as far as a list has no more; lists without rows go with
+// those before them. They are emitted in the order of lists, each has rows, and the first error of emit ends the merge. A
+// list has its rows in the order of inputs, then of rows. No rows make no chunk. Of a base of the same model all chunks
+// must be inputs, one after the other, since their codes are of each other's rows.
 //
 // Ids, orders, attributes, originals and int8 rows are carried over as they are; so are lists and codes of an input of
 // the same model, while others are derived anew from the originals. At any time Merge holds what is stored of the rows
@@ -180,12 +180,19 @@ type merger struct {
 
 // joinBases makes sure that the chunks of the model are whole bases, and lets the sources of each share its numbers.
 func (m *merger) joinBases() error {
+	inputs := 0
+	for _, s := range m.sources {
+		inputs += s.part.N
+	}
 	var base []int32
 	next := 0
 	for i := range m.sources {
 		s := &m.sources[i]
 		if !s.chunk() {
 			continue
+		}
+		if s.part.BaseRows > inputs { // before that many are allocated
+			return fmt.Errorf("chunk %s is of a base of %d rows, allowed: all its chunks, which are at most the %d rows here", s.part.ID, s.part.BaseRows, inputs)
 		}
 		if next == len(base) {
 			base, next = make([]int32, s.part.BaseRows), 0

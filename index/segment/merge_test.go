@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -11,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/coarse"
@@ -64,7 +67,16 @@ func checkChunks(t *testing.T, spec *schemas.Spec, mdl *model.Model, chunks []Ch
 	if parts[0].FirstList != 0 || end != mdl.NList() {
 		t.Fatalf("chunks have lists [%d, %d) of %d", parts[0].FirstList, end, mdl.NList())
 	}
-	codes, rows := codesOf(parts), 0
+	codes, rows, all := codesOf(parts), 0, 0
+	for _, p := range parts {
+		for l := p.FirstList; l < p.EndList; l++ {
+			start, end := p.CodeRange(l)
+			all += end - start
+		}
+	}
+	if all != len(codes) {
+		t.Fatalf("%d codes, of which only %d are not repeated", all, len(codes))
+	}
 	for _, p := range parts {
 		if p.FirstRow != rows {
 			t.Fatalf("chunk begins at base row %d, after %d", p.FirstRow, rows)
@@ -120,6 +132,9 @@ func checkBlocks(t *testing.T, p *Part) {
 					t.Fatalf("code %d sub-quantiser %d: %d in the block, %d in the code", at, s, b&15, c&15)
 				}
 			}
+			if pad := block[16*p.M : avx.BlockBytes(p.M)]; !bytes.Equal(pad, make([]byte, len(pad))) {
+				t.Fatalf("block %d: %x after its %d sub-quantisers", at/32, pad, p.M)
+			}
 		}
 	}
 	if len(p.Blocks) != next/32*avx.BlockBytes(p.M) {
@@ -144,17 +159,28 @@ func TestMergeCarriesEveryRow(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1))
 			rows := randomRows(t, spec, rng, 0, 1+rng.IntN(500))
 			want := records(mustOpen(t, spec, mustWrite(t, spec, mdl, rows)))
-			var groups [][]*Part // a segment, or the chunks of a base
+			var groups [][]*Part // a segment, the chunks of a base, or some of them
+			whole := true        // the bases of old
 			for _, p := range split(t, spec, rng, rows, []*model.Model{nil, old, mdl}) {
 				groups = append(groups, []*Part{p})
 			}
 			for len(groups) > 1 && rng.IntN(4) > 0 { // merge some, put the chunks back
+				via := []*model.Model{old, mdl}[rng.IntN(2)]
+				if !whole {
+					via = mdl
+				}
+				if via == mdl && rng.IntN(2) == 0 { // chunks of another model need not stay together, from now on
+					before := len(groups)
+					groups = scatter(groups, old)
+					whole = whole && len(groups) == before
+				}
 				rng.Shuffle(len(groups), func(i, j int) { groups[i], groups[j] = groups[j], groups[i] })
 				n := 1 + rng.IntN(len(groups))
-				via := []*model.Model{old, mdl}[rng.IntN(2)]
 				chunks := checkChunks(t, spec, via, mustMerge(t, spec, via, inputsOf(slices.Concat(groups[:n]...)), rng.Int64N(60_000)))
 				groups = append([][]*Part{chunks}, groups[n:]...)
 			}
+			groups = scatter(groups, old)
+			rng.Shuffle(len(groups), func(i, j int) { groups[i], groups[j] = groups[j], groups[i] })
 			parts := slices.Concat(groups...)
 			inputs := inputsOf(parts)
 			for i, p := range parts { // skip some
@@ -182,6 +208,111 @@ func TestMergeCarriesEveryRow(t *testing.T) {
 			}
 		}
 	}
+}
+
+// scatter makes each chunk of a model a group of its own.
+func scatter(groups [][]*Part, of *model.Model) [][]*Part {
+	var out [][]*Part
+	for _, g := range groups {
+		if len(g) == 0 || g[0].Model != of.ID() {
+			out = append(out, g)
+			continue
+		}
+		for _, p := range g {
+			out = append(out, []*Part{p})
+		}
+	}
+	return out
+}
+
+// Bases are numbered anew each by itself, whatever lies between their chunks.
+func TestMergeOfSeveralBases(t *testing.T) {
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	mdl, old := testModel(t, spec, 1, 4), testModel(t, spec, 2, 4)
+	rng := rand.New(rand.NewPCG(8, 8))
+	want := map[int64]record{}
+	next := 0
+	segment := func(n int, by *model.Model) *Part {
+		rows := randomRows(t, spec, rng, next, n)
+		next += n
+		maps.Copy(want, records(mustOpen(t, spec, mustWrite(t, spec, mdl, rows))))
+		return mustOpen(t, spec, mustWrite(t, spec, by, rows))
+	}
+	base := func(n int, by *model.Model) []*Part {
+		return checkChunks(t, spec, by, mustMerge(t, spec, by, []Input{{Part: segment(n, by)}}, 0))
+	}
+	a, b, foreign := base(300, mdl), base(200, mdl), base(250, old)
+	plain, listed := segment(90, nil), segment(80, mdl)
+	if len(a) < 3 || len(b) < 2 || len(foreign) < 2 {
+		t.Fatalf("bases of %d, %d and %d chunks", len(a), len(b), len(foreign))
+	}
+	inputs := inputsOf(slices.Concat(foreign[1:], a[:1], []*Part{plain}, a[1:2], foreign[:1], a[2:], []*Part{listed}, b))
+	for i, input := range inputs {
+		if i%2 == 0 {
+			inputs[i].Skip = roaring.BitmapOf(0, uint32(input.Part.N-1))
+			delete(want, input.Part.OrderAt(0).Offset)
+			delete(want, input.Part.OrderAt(input.Part.N-1).Offset)
+		}
+	}
+	if got := records(checkChunks(t, spec, mdl, mustMerge(t, spec, mdl, inputs, 20_000))...); !maps.Equal(got, want) {
+		t.Errorf("%d rows, want %d, or others", len(got), len(want))
+	}
+}
+
+// A list may have codes of rows that are spilled to it and no rows of its own. Some chunk has it all the same, in whatever
+// place it is.
+func TestMergeOfListsWithSpilledRowsOnly(t *testing.T) {
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	mdl, old := testModel(t, spec, 1, 4), testModel(t, spec, 2, 4)
+	rows := randomRows(t, spec, rand.New(rand.NewPCG(5, 5)), 0, 400)
+	listed := mustOpen(t, spec, mustWrite(t, spec, mdl, rows))
+	chunks := mustMerge(t, spec, mdl, []Input{{Part: listed}}, 0)
+	forms := map[string][]*Part{
+		"segment": {listed}, "plain segment": {mustOpen(t, spec, mustWrite(t, spec, nil, rows))},
+		"chunks": checkChunks(t, spec, mdl, chunks), "chunks of another model": checkChunks(t, spec, old, mustMerge(t, spec, old, []Input{{Part: listed}}, 0)),
+	}
+	for _, without := range [][]int32{{0}, {5}, {2, 3}, {0, 1, 4, 5}, {1, 2, 3, 4, 5}} {
+		want := records(listed)
+		gone := map[int64]bool{}
+		for at, r := range want {
+			if slices.Contains(without, r.list) {
+				delete(want, at)
+				gone[at] = true
+			}
+		}
+		for name, parts := range forms {
+			inputs := inputsOf(parts)
+			for i, p := range parts {
+				inputs[i].Skip = roaring.New()
+				for row := range p.N {
+					if gone[p.OrderAt(row).Offset] {
+						inputs[i].Skip.Add(uint32(row))
+					}
+				}
+			}
+			for _, target := range []int64{0, 25_000, 1 << 30} {
+				merged := checkChunks(t, spec, mdl, mustMerge(t, spec, mdl, inputs, target))
+				if got := records(merged...); !maps.Equal(got, want) {
+					t.Errorf("%s without lists %v, target %d: %d rows, want %d, or others", name, without, target, len(got), len(want))
+				}
+				codes := codesIn(merged, without)
+				if codes == 0 {
+					t.Errorf("%s without lists %v: no codes of spilled rows there", name, without)
+				}
+			}
+		}
+	}
+}
+
+// codesIn returns how many codes chunks have in lists.
+func codesIn(chunks []*Part, lists []int32) int {
+	n := 0
+	for at := range codesOf(chunks) {
+		if slices.Contains(lists, at.list) {
+			n++
+		}
+	}
+	return n
 }
 
 func TestMergeKeepsTheOrderOfInputsThenRows(t *testing.T) {
@@ -223,6 +354,32 @@ func TestMergeCutsAtTheTarget(t *testing.T) {
 	for _, c := range mustMerge(t, spec, mdl, []Input{{Part: part}}, target) {
 		if size := len(c.Rows) + len(c.Codes) + len(c.Vectors); size > target+overhead && c.EndList-c.FirstList > 1 {
 			t.Errorf("chunk of %d lists has %d bytes, over the target of %d", c.EndList-c.FirstList, size, target)
+		}
+	}
+}
+
+// What a list is reckoned to take is what it takes, codes of both kinds included: the cut is where the target says.
+func TestMergeCutsWhereTheTargetSays(t *testing.T) {
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	mdl := testModel(t, spec, 1, 4)
+	part := mustOpen(t, spec, mustWrite(t, spec, mdl, randomRows(t, spec, rand.New(rand.NewPCG(5, 5)), 0, 6000)))
+	one := mustOpen(t, spec, mustWrite(t, spec, mdl, randomRows(t, spec, rand.New(rand.NewPCG(5, 5)), 0, 1)))
+	bytesIn := func(c ChunkBodies) int64 { return int64(len(c.Rows) + len(c.Codes) + len(c.Vectors)) }
+	overhead := bytesIn(mustMerge(t, spec, mdl, []Input{{Part: one}}, 0)[0]) // schemas, footers, and padding
+	lists := mustMerge(t, spec, mdl, []Input{{Part: part}}, 0)
+	if len(lists) != 6 {
+		t.Fatalf("%d chunks of one list each, want 6", len(lists))
+	}
+	const perList = 2000 // what padding and bitmaps of nulls, which are not reckoned, may take; spilled codes take thrice as much
+	sum := bytesIn(lists[0]) - overhead
+	for k := 1; k < len(lists); k++ {
+		sum += bytesIn(lists[k]) - overhead
+		slack := int64(perList * (k + 1))
+		if got := mustMerge(t, spec, mdl, []Input{{Part: part}}, sum+slack)[0].EndList; got <= k {
+			t.Errorf("lists [0, %d) take %d bytes, but %d more do not suffice for a chunk of them: it ends at list %d", k+1, sum, slack, got)
+		}
+		if got := mustMerge(t, spec, mdl, []Input{{Part: part}}, sum-slack)[0].EndList; got > k {
+			t.Errorf("lists [0, %d) take %d bytes, but %d less suffice for a chunk of [0, %d)", k+1, sum, slack, got)
 		}
 	}
 }
@@ -276,6 +433,37 @@ func TestMergeRefuses(t *testing.T) {
 	}
 }
 
+// A part may name a model and have what is not of it. Opening cannot tell, merging can.
+func TestMergeRefusesWhatIsNotOfTheModel(t *testing.T) {
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	mdl, wide := testModel(t, spec, 1, 4), testModel(t, spec, 1, 6)
+	rows := randomRows(t, spec, rand.New(rand.NewPCG(5, 5)), 0, 100)
+	body := mustWrite(t, spec, mdl, rows)
+	part := mustOpen(t, spec, body)
+	with := func(column string, values []int32, row int, value int32) *Part {
+		values = slices.Clone(values)
+		values[row] = value
+		return mustOpen(t, spec, tampered(t, spec.SegmentSchema(mdl.ID(), mdl.M()), body, schemas.KindSegment,
+			func(c map[string]arrow.Array) { c[column] = int32s(values...) }))
+	}
+	renamed := mustOpen(t, spec, tampered(t, spec.SegmentSchema(mdl.ID(), wide.M()), mustWrite(t, spec, wide, rows), schemas.KindSegment,
+		func(c map[string]arrow.Array) { c["list"] = int32s(c["list"].(*array.Int32).Int32Values()...) }))
+	for _, test := range []struct {
+		name string
+		part *Part
+		want string
+	}{
+		{"list", with("list", part.lists, part.N-1, 6), "lists up to 6, allowed for this model: below 6"},
+		{"second list", with("spill", part.spills, 3, 6), "lists up to 6, allowed for this model: below 6"},
+		{"codes", renamed, "codes of 6 sub-quantisers, allowed for this model: 4"},
+	} {
+		err := Merge(context.Background(), spec, mdl, avx.Generic, []Input{{Part: test.part}}, 1, func(ChunkBodies) error { return nil })
+		if !errors.Is(err, schemas.ErrCorrupt) || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "part "+test.part.ID) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
 // Codes are of rows of all chunks of a base: without some of them, or in another order, they say nothing.
 func TestMergeWantsWholeBases(t *testing.T) {
 	spec := testSpec(schemas.Cosine, schemas.Float16)
@@ -284,6 +472,10 @@ func TestMergeWantsWholeBases(t *testing.T) {
 	chunks := checkChunks(t, spec, mdl, mustMerge(t, spec, mdl, []Input{{Part: part}}, 1))
 	reversed := slices.Clone(chunks)
 	slices.Reverse(reversed)
+	last := chunks[len(chunks)-1] // without it there are fewer rows in the base, and the others begin where they did
+	skip := roaring.New()
+	skip.AddRange(uint64(part.N-last.N), uint64(part.N))
+	smaller := checkChunks(t, spec, mdl, mustMerge(t, spec, mdl, []Input{{Part: part, Skip: skip}}, 1))
 	for _, test := range []struct {
 		name  string
 		parts []*Part
@@ -292,10 +484,13 @@ func TestMergeWantsWholeBases(t *testing.T) {
 		{"all", chunks, ""},
 		{"two bases", append(slices.Clone(chunks), chunks...), ""},
 		{"a segment between", append([]*Part{chunks[0], part}, chunks[1:]...), ""},
-		{"the last is missing", chunks[:len(chunks)-1], "of a base, allowed: all 300"},
-		{"the first is missing", chunks[1:], "allowed: at row 0 of 300"},
-		{"one is missing", append(slices.Clone(chunks[:1]), chunks[2:]...), "begins at row"},
+		{"the last is missing", chunks[:len(chunks)-1], "of a base of 300 rows, allowed: all its chunks"},
+		{"the first is missing", chunks[1:], "of a base of 300 rows"},
+		{"one is missing", append(slices.Clone(chunks[:1]), chunks[2:]...), "of a base of 300 rows"},
 		{"another order", reversed, "allowed: at row 0"},
+		{"one is of a smaller base", slices.Concat(chunks[:1], smaller[1:2], chunks[2:]), fmt.Sprintf("of a base of %d, allowed: at row %d of 300", smaller[1].BaseRows, chunks[1].FirstRow)},
+		{"one is there twice", slices.Concat(chunks[:2], chunks[1:]), "begins at row"},
+		{"one more of another base", slices.Concat(chunks, smaller[:1]), fmt.Sprintf("of a base, allowed: all %d", smaller[0].BaseRows)},
 	} {
 		err := Merge(context.Background(), spec, mdl, avx.Generic, inputsOf(test.parts), 1, func(ChunkBodies) error { return nil })
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {

@@ -131,9 +131,9 @@ func (p *Part) indexLists(name string) error {
 	return nil
 }
 
-// openBlocks opens the codes of a chunk. It checks that they are of rows of the base, that the chunk's own rows are coded in
-// their first lists, each once, and in no list that is not theirs. Whether codes of other chunks' rows are in the right
-// lists it cannot tell.
+// openBlocks opens the codes of a chunk. It checks that they are of rows of the base, that the chunk's own rows are coded
+// once in each of their lists that the chunk has, and in no other. Whether codes of other chunks' rows are in the right lists
+// it cannot tell.
 func (p *Part) openBlocks(name string, data []byte) error {
 	f, err := openFile(name, schemas.KindCodes, data, func(model string, m int) *arrow.Schema { return schemas.CodesSchema(model, m, 0, 0) })
 	if err != nil {
@@ -153,7 +153,7 @@ func (p *Part) openBlocks(name string, data []byte) error {
 	p.blockRows = f.int32s(schemas.StoredRows)
 	p.blockStarts = make([]uint32, len(p.rowStarts))
 	list := f.int32s(schemas.StoredList)
-	block, coded := 0, 0
+	block, coded, spilled := 0, 0, 0
 	for l := p.FirstList; l < p.EndList; l++ {
 		p.blockStarts[l-p.FirstList] = uint32(block)
 		last := -1
@@ -177,6 +177,7 @@ func (p *Part) openBlocks(name string, data []byte) error {
 				case p.lists[own]:
 					coded++
 				case p.spills[own]:
+					spilled++
 				default:
 					return corrupt(name, "code %d of block %d, of list %d, is of row %d, which is in lists %d and %d", i, block, l, own, p.lists[own], p.spills[own])
 				}
@@ -189,6 +190,15 @@ func (p *Part) openBlocks(name string, data []byte) error {
 	}
 	if coded != p.N {
 		return corrupt(name, "codes of %d rows in their first list, allowed: of all %d", coded, p.N)
+	}
+	want := 0
+	for _, l := range p.spills {
+		if int(l) >= p.FirstList && int(l) < p.EndList {
+			want++
+		}
+	}
+	if spilled != want {
+		return corrupt(name, "codes of %d rows in their second list, allowed: of all %d that have theirs in the chunk", spilled, want)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -82,6 +83,11 @@ func appendAttributes(t testing.TB, rows *Rows, rng *rand.Rand) {
 // testModel trains a model of 6 lists on rows that have nothing to do with those of tests.
 func testModel(t testing.TB, spec *schemas.Spec, seed uint64, m int) *model.Model {
 	t.Helper()
+	return trainModel(t, spec, seed, m, 6)
+}
+
+func trainModel(t testing.TB, spec *schemas.Spec, seed uint64, m, nlist int) *model.Model {
+	t.Helper()
 	const n = 400
 	d, err := newDeriver(spec, nil, avx.Generic)
 	if err != nil {
@@ -96,7 +102,7 @@ func testModel(t testing.TB, spec *schemas.Spec, seed uint64, m int) *model.Mode
 			t.Fatal(err)
 		}
 	}
-	mdl, err := model.Train(context.Background(), spec, sample, n, n, model.Options{NList: 6, CoarseDims: 8, M: m, Seed: seed, Level: avx.Generic, Threads: 1})
+	mdl, err := model.Train(context.Background(), spec, sample, n, n, model.Options{NList: nlist, CoarseDims: 8, M: m, Seed: seed, Level: avx.Generic, Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,6 +277,75 @@ func TestWriteSortsByListThenArrival(t *testing.T) {
 	}
 	if seen != p.N {
 		t.Fatalf("ranges of lists hold %d of %d rows", seen, p.N)
+	}
+}
+
+// A row's codes are those that the model gives its vector in either list, and the rows of a second list can be found.
+func TestWriteCodesBothListsOfARow(t *testing.T) {
+	spec := testSpec(schemas.InnerProduct, schemas.Float32)
+	mdl := testModel(t, spec, 1, 5)
+	const n = deriveBatch + 50
+	p := mustOpen(t, spec, mustWrite(t, spec, mdl, randomRows(t, spec, rand.New(rand.NewPCG(1, 2)), 0, n)))
+	v, code, scratch := make([]float32, spec.Dim()), make([]byte, mdl.CodeBytes()), model.NewScratch()
+	list, spill := make([]int32, 1), make([]int32, 1)
+	most := int32(coarse.NoSpill)
+	for i := range p.N {
+		p.Vector(avx.Generic, i, v)
+		mdl.Assign(avx.Generic, v, 1, list, spill, scratch)
+		if p.ListAt(i) != list[0] || p.SpillAt(i) != spill[0] || spill[0] == coarse.NoSpill || spill[0] == list[0] {
+			t.Fatalf("row %d is in lists %d and %d, want %d and %d", i, p.ListAt(i), p.SpillAt(i), list[0], spill[0])
+		}
+		if mdl.Encode(avx.Generic, v, 1, list, code, scratch); !bytes.Equal(p.Code(i), code) {
+			t.Fatalf("row %d has code %x in list %d, want %x", i, p.Code(i), list[0], code)
+		}
+		if mdl.Encode(avx.Generic, v, 1, spill, code, scratch); !bytes.Equal(p.SpillCode(i), code) {
+			t.Fatalf("row %d has code %x in list %d, want %x", i, p.SpillCode(i), spill[0], code)
+		}
+		most = max(most, spill[0])
+	}
+	checkSpilled(t, p)
+	if len(p.Spilled) != n || p.EndSpill() != int(most)+1 {
+		t.Errorf("%d of %d rows are spilled, to lists below %d, want %d", len(p.Spilled), n, p.EndSpill(), most+1)
+	}
+}
+
+// checkSpilled checks that the rows with a second list are all there, by that list, then in their own order.
+func checkSpilled(t *testing.T, p *Part) {
+	t.Helper()
+	var want []int32
+	for i := range p.N {
+		if p.SpillAt(i) != coarse.NoSpill {
+			want = append(want, int32(i))
+		}
+	}
+	slices.SortStableFunc(want, func(a, b int32) int { return int(p.SpillAt(int(a)) - p.SpillAt(int(b))) })
+	if !slices.Equal(p.Spilled, want) {
+		t.Errorf("spilled rows are %v, want %v", p.Spilled, want)
+	}
+}
+
+// A model that spills has no second list to give when there is but one.
+func TestWriteOfASingleListSpillsNothing(t *testing.T) {
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	mdl := trainModel(t, spec, 1, 4, 1)
+	if mdl.NList() != 1 || !mdl.Spill() {
+		t.Fatalf("model has %d lists, spills: %v", mdl.NList(), mdl.Spill())
+	}
+	p := mustOpen(t, spec, mustWrite(t, spec, mdl, randomRows(t, spec, rand.New(rand.NewPCG(1, 2)), 0, 70)))
+	for i := range p.N {
+		if p.ListAt(i) != 0 || p.SpillAt(i) != coarse.NoSpill || !bytes.Equal(p.SpillCode(i), make([]byte, codeBytes(p.M))) {
+			t.Fatalf("row %d is in lists %d and %d, with code %x in the second", i, p.ListAt(i), p.SpillAt(i), p.SpillCode(i))
+		}
+	}
+	if len(p.Spilled) != 0 || p.EndSpill() != 0 {
+		t.Errorf("%d rows are spilled, to lists below %d", len(p.Spilled), p.EndSpill())
+	}
+	chunks := checkChunks(t, spec, mdl, mustMerge(t, spec, mdl, []Input{{Part: p}}, 0))
+	if got := records(chunks...); !maps.Equal(got, records(p)) {
+		t.Error("merged rows are others")
+	}
+	if n := len(codesOf(chunks)); n != p.N {
+		t.Errorf("%d codes of %d rows", n, p.N)
 	}
 }
 
