@@ -199,7 +199,7 @@ func TestProbe(t *testing.T) {
 							t.Fatalf("%s finds other lists", level)
 						}
 					}
-					all := q.funnel.short == nil || 2*(shortlistFactor*nprobe+shortlistMore) > q.NList()
+					all := 2*(shortlistFactor*nprobe+shortlistMore) > q.NList()
 					for r, p := range probes {
 						among := want[:len(probes)]
 						if r < len(probes)/8 {

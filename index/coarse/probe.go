@@ -29,7 +29,7 @@ type funnel struct {
 	rows   []int8        // [nlist][dim]
 	step   []float32     // [nlist]
 	weight []float32     // [nlist] times the inner product of prefixes of rows is the order of probing
-	short  *avx.PanelsI8 // the first funnelDims of each row; nil if they are all that decides
+	short  *avx.PanelsI8 // the first funnelDims of each row, or all that decide
 }
 
 func (q *Quantizer) newFunnel() funnel {
@@ -44,9 +44,7 @@ func (q *Quantizer) newFunnel() funnel {
 			}
 		}
 	}
-	if funnelDims < q.dims {
-		f.short = avx.PackI8(f.rows, q.nlist, funnelDims, q.dim)
-	}
+	f.short = avx.PackI8(f.rows, q.nlist, min(funnelDims, q.dims), q.dim)
 	return f
 }
 
@@ -85,9 +83,9 @@ func (q *Quantizer) Probe(level avx.Level, query []int16, scale float64, nprobe 
 func (q *Quantizer) shortlist(level avx.Level, query []int16, nprobe int, s *Scratch) []uint32 {
 	f := &q.funnel
 	s.dots, s.score, s.at = grow(s.dots, q.nlist), grow(s.score, q.nlist), grow(s.at, q.nlist)
-	if n := shortlistFactor*nprobe + shortlistMore; f.short != nil && 2*n <= q.nlist {
+	if n := shortlistFactor*nprobe + shortlistMore; 2*n <= q.nlist {
 		s.query = grow(s.query, f.short.Dim())
-		avx.QuantizeQueryI8(s.query, query[:funnelDims])
+		avx.QuantizeQueryI8(s.query, query[:min(funnelDims, q.dims)])
 		avx.ScoresI8(level, f.short, s.query, s.dots)
 		if found := avx.Above(level, s.dots, f.weight, f.quantile(n, s), s.at); found >= nprobe {
 			return s.at[:found]
