@@ -193,12 +193,10 @@ func (s *Searcher) choose(ctx context.Context, plan Plan) ([]coarse.Probe, error
 // candidates returns how many codes are kept for refining: those of k rows at least, of which each may have two, and more as
 // there are dead rows among them.
 func (s *Searcher) candidates(plan Plan) int {
-	live, all := s.snap.Live(), int64(s.snap.BaseRows())
-	n := max(int64(plan.Refine), 2*int64(s.top.k))
-	if all > live {
-		n += n * (all - live) / max(live, 1)
-	}
-	return int(max(1, min(n, 2*all)))
+	codes := 2 * int64(s.snap.BaseRows())
+	n := min(max(int64(plan.Refine), 2*int64(s.top.k)), codes)
+	n += n * s.snap.Buried() / max(s.snap.Live(), 1)
+	return int(max(1, min(n, codes)))
 }
 
 // enough reports whether k live rows were met.

@@ -21,6 +21,7 @@ type Snapshot struct {
 	parts    []*segment.Part
 	dead     []BitSet // for each part
 	live     int64
+	buried   int64
 	baseRows int
 	lists    lists
 	refs     refs
@@ -93,8 +94,9 @@ func (s *Snapshot) bury(dead map[string]*roaring.Bitmap) error {
 		}
 		s.dead[i] = make(BitSet, max((p.N+63)/64, int(rows.DenseSize())))
 		rows.WriteDenseTo(s.dead[i])
-		s.live -= int64(rows.GetCardinality())
+		s.buried += int64(rows.GetCardinality())
 	}
+	s.live -= s.buried
 	return nil
 }
 
@@ -122,6 +124,9 @@ func (s *Snapshot) Parts() []*segment.Part { return s.parts }
 
 // Live is the number of rows that are not dead.
 func (s *Snapshot) Live() int64 { return s.live }
+
+// Buried is the number of rows that are dead.
+func (s *Snapshot) Buried() int64 { return s.buried }
 
 // BitSet is a set of row numbers: bit row%64 of word row/64 is set. A nil set is empty, any other has all words.
 type BitSet []uint64
