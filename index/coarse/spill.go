@@ -39,7 +39,7 @@ func (a *assigner) candidates(level avx.Level, vectors []float32, n, stride int,
 //
 // with r what the first list leaves of x. A query for which the first list looks worse than it is points along r; then a
 // list whose residual is as long but at a right angle to r looks as good as it is (Sun et al., "SOAR: Improved Indexing
-// for Approximate Nearest Neighbor Search", NeurIPS 2023, theorem 3.1). All is rounded to int8, the centroids to the rows of
+// for Approximate Nearest Neighbor Search", NeurIPS 2023). All is rounded to int8, the centroids to the rows of
 // the funnel: they come from a far cache, and the choice need not be the very best.
 func (q *Quantizer) spillBand(level avx.Level, vectors []float32, lists, spills []int32, s *Scratch) {
 	b := &s.band
