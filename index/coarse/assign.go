@@ -23,10 +23,18 @@ type assigner struct {
 	centres *avx.Panels   // of groups; nil when there is one
 	members []*avx.Panels // of each group
 	first   []int32       // list of each group's first member
+	norms   []float32     // of each list: its centroid's squared length, of full width; nil if nothing is spilled
 }
 
 func (q *Quantizer) newAssigner() *assigner {
-	return newAssigner(q.metric == spherical, q.prefixes(), q.dims, q.groups)
+	a := newAssigner(q.metric == spherical, q.prefixes(), q.dims, q.groups)
+	if q.spill {
+		a.norms = make([]float32, q.nlist)
+		for list := range a.norms {
+			a.norms[list] = avx.SumSquares(avx.Generic, q.Centroid(list))
+		}
+	}
+	return a
 }
 
 // newAssigner packs prefixes [nlist][dims].
@@ -95,14 +103,14 @@ func (q *Quantizer) Assign(level avx.Level, vectors []float32, n int, lists, spi
 
 // bandScratch is what assign needs for a band of vectors.
 type bandScratch struct {
-	groups  []int32   // [bandRows][probed] groups that each vector looks into, then the best list of each
-	starts  []int32   // of each group in order
-	order   []int32   // places in groups, by group
-	rows    []float32 // [gatherRows][dims]
-	centres []float32 // [gatherRows][groups] scores
-	best    []int32
-	score   []float32
-	top     []float32 // [bandRows]
+	groups []int32   // [bandRows][probed] groups that each vector looks into, then the best list of each
+	starts []int32   // of each group in order
+	order  []int32   // places in groups, by group
+	rows   []float32 // [gatherRows][dims]
+	scores []float32 // [gatherRows] of some centroids
+	best   []int32
+	score  []float32
+	top    []float32 // [bandRows]
 
 	// Of spilling.
 	probed       int       // candidates of each vector, in groups
@@ -131,19 +139,14 @@ func (a *assigner) assign(level avx.Level, vectors []float32, n, stride, probed 
 // band assigns a few vectors: groups of each vector, then vectors of each group.
 func (a *assigner) band(level avx.Level, vectors []float32, n, stride, probed int, lists []int32, s *Scratch) {
 	b, ngroups := &s.band, len(a.first)
-	b.groups, b.order = grow(b.groups, n*probed), grow(b.order, n*probed)
+	s.bestRows(level, a.centres, vectors, n, stride, probed)
+	b.order = grow(b.order, n*probed)
 	b.starts, b.top = grow(b.starts, ngroups+1), grow(b.top, n)
-	b.centres, s.keys = grow(b.centres, gatherRows*ngroups), grow(s.keys, ngroups)
 	clear(b.starts)
+	for _, g := range b.groups {
+		b.starts[g+1]++
+	}
 	for i := range n {
-		if i%gatherRows == 0 {
-			avx.ScoresRows(level, a.centres, vectors[i*stride:], min(gatherRows, n-i), stride, b.centres, ngroups)
-		}
-		for r, key := range best(b.centres[i%gatherRows*ngroups:][:ngroups], probed, s.keys) {
-			g := keyItem(key)
-			b.groups[i*probed+r] = g
-			b.starts[g+1]++
-		}
 		b.top[i], lists[i] = float32(math.Inf(-1)), a.first[b.groups[i*probed]]
 	}
 	for g := range ngroups {
@@ -160,6 +163,20 @@ func (a *assigner) band(level avx.Level, vectors []float32, n, stride, probed in
 			some := b.order[start:min(start+gatherRows, end)]
 			a.group(level, g, vectors, stride, probed, some, lists, b)
 			start += int32(len(some))
+		}
+	}
+}
+
+// bestRows sets band.groups to the k panels' centroids with the best scores of each of n vectors, in no order.
+func (s *Scratch) bestRows(level avx.Level, p *avx.Panels, vectors []float32, n, stride, k int) {
+	b, of := &s.band, p.N()
+	b.groups, b.scores, s.keys = grow(b.groups, n*k), grow(b.scores, gatherRows*of), grow(s.keys, of)
+	for i := range n {
+		if i%gatherRows == 0 {
+			avx.ScoresRows(level, p, vectors[i*stride:], min(gatherRows, n-i), stride, b.scores, of)
+		}
+		for r, key := range best(b.scores[i%gatherRows*of:][:of], k, s.keys) {
+			b.groups[i*k+r] = keyItem(key)
 		}
 	}
 }

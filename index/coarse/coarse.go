@@ -18,7 +18,6 @@ package coarse
 
 import (
 	"fmt"
-	"math"
 	"sync"
 
 	"github.com/adastream/adastream/avx"
@@ -37,7 +36,6 @@ type Quantizer struct {
 	centroids []float32 // [nlist][dim]
 	groups    []int32   // first list of each group, then nlist
 	spill     bool      // vectors have a second list
-	norms     []float32 // [nlist] squared lengths of centroids, of full width; nil without spill
 	funnel    funnel
 	assign    func() *assigner // made when it is first needed: query nodes assign nothing
 }
@@ -56,12 +54,6 @@ func New(metric schemas.Metric, centroids []float32, dim, dims int, groups []int
 	for i, first := range groups[1:] {
 		if first <= groups[i] {
 			return nil, fmt.Errorf("coarse: group %d is lists [%d, %d), allowed: at least one", i, groups[i], first)
-		}
-	}
-	if spill {
-		q.norms = make([]float32, q.nlist)
-		for list := range q.norms {
-			q.norms[list] = avx.SumSquares(avx.Generic, q.Centroid(list))
 		}
 	}
 	q.funnel = q.newFunnel()
@@ -122,18 +114,4 @@ func grow[T any](s []T, n int) []T {
 		return make([]T, n)
 	}
 	return s[:n]
-}
-
-// quantizeRow sets dst to x / step, rounded, with the smallest step that lets the largest value fit.
-func quantizeRow(dst []int8, x []float32) (step float32) {
-	var largest float64
-	for _, v := range x {
-		largest = max(largest, math.Abs(float64(v)))
-	}
-	if step = float32(largest / math.MaxInt8); step == 0 {
-		clear(dst)
-		return 0
-	}
-	avx.QuantizeI8(avx.Generic, dst, x, 1/step)
-	return step
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/mrl"
 )
 
 const (
@@ -36,7 +37,7 @@ func (q *Quantizer) newFunnel() funnel {
 	f := funnel{rows: make([]int8, len(q.centroids)), step: make([]float32, q.nlist), weight: make([]float32, q.nlist)}
 	for j := range q.nlist {
 		c := q.Centroid(j)
-		f.step[j] = quantizeRow(f.rows[j*q.dim:][:q.dim], c)
+		f.step[j] = mrl.QuantizeRow(avx.Generic, f.rows[j*q.dim:][:q.dim], c)
 		f.weight[j] = f.step[j]
 		if q.metric == spherical {
 			if norm := math.Sqrt(float64(avx.SumSquares(avx.Generic, c[:q.dims]))); norm > 0 {

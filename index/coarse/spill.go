@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/mrl"
 )
 
 // NoSpill stands for the second list of a vector that has none.
@@ -23,14 +24,7 @@ func (a *assigner) candidates(level avx.Level, vectors []float32, n, stride int,
 	}
 	nlist := a.members[0].N()
 	b.probed = min(assignGroups, nlist)
-	b.groups = grow(b.groups, n*b.probed)
-	s.score, s.keys = grow(s.score, nlist), grow(s.keys, nlist)
-	for i := range n {
-		avx.Scores(level, a.members[0], vectors[i*stride:], s.score)
-		for r, key := range best(s.score, b.probed, s.keys) {
-			b.groups[i*b.probed+r] = keyItem(key)
-		}
-	}
+	s.bestRows(level, a.members[0], vectors, n, stride, b.probed)
 }
 
 // spillBand chooses the second lists of a band of vectors: of the candidates the one with the least
@@ -42,7 +36,7 @@ func (a *assigner) candidates(level avx.Level, vectors []float32, n, stride int,
 // for Approximate Nearest Neighbor Search", NeurIPS 2023). All is rounded to int8, the centroids to the rows of
 // the funnel: they come from a far cache, and the choice need not be the very best.
 func (q *Quantizer) spillBand(level avx.Level, vectors []float32, lists, spills []int32, s *Scratch) {
-	b := &s.band
+	b, norms := &s.band, q.assign().norms
 	b.residual, b.row, b.x, b.r = grow(b.residual, q.dim), grow(b.row, q.dim), grow(b.x, q.dim), grow(b.r, q.dim)
 	b.at, b.xDots, b.rDots = grow(b.at, b.probed), grow(b.xDots, b.probed), grow(b.rDots, b.probed)
 	for i, first := range lists {
@@ -65,7 +59,7 @@ func (q *Quantizer) spillBand(level avx.Level, vectors []float32, lists, spills 
 				continue
 			}
 			step := q.funnel.step[list]
-			loss := q.norms[list] - 2*float32(b.xDots[j])*xScale*step // and |x|^2, which all have
+			loss := norms[list] - 2*float32(b.xDots[j])*xScale*step // and |x|^2, which all have
 			if length > 0 {
 				p := along - float32(b.rDots[j])*rScale*step
 				loss += spillPenalty * p * p / length
@@ -79,15 +73,9 @@ func (q *Quantizer) spillBand(level avx.Level, vectors []float32, lists, spills 
 
 // round sets dst to v / scale, rounded to 8 bits.
 func (b *bandScratch) round(level avx.Level, dst []int16, v []float32) (scale float32) {
-	largest := avx.MaxAbs(level, v)
-	inverse := 127 / largest
-	if math.IsInf(float64(inverse), 0) {
-		clear(dst)
-		return 0
-	}
-	avx.QuantizeI8(level, b.row, v, inverse)
+	scale = mrl.QuantizeRow(level, b.row, v)
 	for d, x := range b.row {
 		dst[d] = int16(x)
 	}
-	return largest / 127
+	return scale
 }

@@ -96,18 +96,6 @@ func widen(t schemas.VectorType, level avx.Level, dst []float32, stored []byte) 
 // row returns the place of row i of the batch.
 func (d *deriver) row(i int) []float32 { return d.searched[i*d.spec.Dim():][:d.spec.Dim()] }
 
-// quantise writes the int8 row of a searched vector and returns its scale: dst[i] * scale is close to v[i].
-func (d *deriver) quantise(dst []int8, v []float32) (scale float32) {
-	largest := avx.MaxAbs(d.level, v)
-	inverse := 127 / largest
-	if math.IsInf(float64(inverse), 0) { // zero, or so short that its scores are
-		clear(dst)
-		return 0
-	}
-	avx.QuantizeI8(d.level, dst, v, inverse)
-	return largest / 127
-}
-
 // viewOf reads bytes as numbers. They must be aligned to them, as all stored bytes here are.
 func viewOf[T number](b []byte) []T {
 	var t T

@@ -86,7 +86,7 @@ func (d *deriver) derive(t *table, rows *Rows, order []int32) error {
 			if err := d.search(v, stored); err != nil {
 				return fmt.Errorf("row %d, id %q: %w", from, rows.IDs[from], err)
 			}
-			t.scales[to] = d.quantise(t.int8s[to*dim:][:dim], v)
+			t.scales[to] = mrl.QuantizeRow(d.level, t.int8s[to*dim:][:dim], v)
 			mrl.PrefixNorms(d.level, v, d.spec.Ladder, t.norms[to*len(d.spec.Ladder):])
 		}
 		if d.mdl != nil {
