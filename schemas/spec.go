@@ -61,7 +61,7 @@ type Spec struct {
 	Topic      Topic       `json:"topic"`
 	Shards     int         `json:"shards"`
 
-	// ListsPerRow is 2, the default, or 1: half the bytes of codes, several times the work of a search at high recall.
+	// ListsPerRow is 2, the default, or 1: half the bytes of codes, and half the speed or less at equal recall.
 	ListsPerRow int `json:"lists_per_row,omitempty"`
 
 	Defaults Defaults `json:"defaults"`

@@ -65,7 +65,7 @@ func (t *training) holdOut(queries int) *heldOut {
 	base.sample = make([]float32, 0, base.n*t.dim)
 	h := &heldOut{base: base}
 	for i := range rows {
-		row := t.spaced(i, rows)
+		row := t.row(t.spaced(i, rows))
 		if i*queries/rows < (i+1)*queries/rows { // the last of each of as many equal parts
 			h.queries = append(h.queries, row)
 		} else {

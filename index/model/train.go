@@ -128,15 +128,16 @@ func (t *training) run(ctx context.Context, total int64) (*Model, error) {
 		}
 	}
 	p := params{metric: t.metric, ladder: t.ladder, trainedRows: total}
+	var lists []int32
 	var err error
-	p.lists, _, err = coarse.Train(ctx, t.metric, t.sample, t.n, t.dim, coarse.Options{
+	p.lists, lists, err = coarse.Train(ctx, t.metric, t.sample, t.n, t.dim, coarse.Options{
 		NList: t.o.NList, Dims: coarseDims, Spill: t.spill, Seed: t.o.Seed, Level: t.o.Level, Threads: t.o.Threads,
 		Progress: func(done, total int) { t.o.Progress(StageLists, done, total) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", StageLists, err)
 	}
-	if p.quantizer, err = t.codes(ctx, p.lists); err != nil {
+	if p.quantizer, err = t.codes(ctx, p.lists, lists); err != nil {
 		return nil, fmt.Errorf("%s: %w", StageCodes, err)
 	}
 	data, err := p.encode()
@@ -146,27 +147,35 @@ func (t *training) run(ctx context.Context, total int64) (*Model, error) {
 	return newModel(p, data), nil
 }
 
-// spaced returns a row of the sample: number i of count that are evenly spaced.
-func (t *training) spaced(i, count int) []float32 {
-	return t.sample[int(int64(i)*int64(t.n)/int64(count))*t.dim:][:t.dim]
-}
+// spaced returns the number of a row of the sample: i of count that are evenly spaced.
+func (t *training) spaced(i, count int) int { return int(int64(i) * int64(t.n) / int64(count)) }
 
-// codes trains the quantiser on residuals of evenly spaced rows, of every other one in its second list if it has one.
-func (t *training) codes(ctx context.Context, lists *coarse.Quantizer) (*opq.Quantizer, error) {
+// row returns a row of the sample.
+func (t *training) row(i int) []float32 { return t.sample[i*t.dim:][:t.dim] }
+
+// codes trains the quantiser on residuals of evenly spaced rows, of every other one in its second list if it has one. Trained
+// holds the first list of each row of the sample.
+func (t *training) codes(ctx context.Context, lists *coarse.Quantizer, trained []int32) (*opq.Quantizer, error) {
 	count := min(t.n, codeRows, max(1, codeValues/t.dim))
 	rows := make([]float32, 0, count*t.dim) // and then what their centroids leave of them
+	list := make([]int32, count)
 	for i := range count {
-		rows = append(rows, t.sample[int(int64(i)*int64(t.n)/int64(count))*t.dim:][:t.dim]...)
+		at := t.spaced(i, count)
+		rows = append(rows, t.row(at)...)
+		list[i] = trained[at]
 	}
-	list, second := make([]int32, count), make([]int32, count)
-	lists.Assign(t.o.Level, rows, count, list, second, &coarse.Scratch{})
-	for i := range count {
-		if i%2 == 1 && second[i] != coarse.NoSpill {
-			list[i] = second[i]
+	if lists.Spill() {
+		first, second := make([]int32, count), make([]int32, count)
+		lists.Assign(t.o.Level, rows, count, first, second, &coarse.Scratch{})
+		for i := 1; i < count; i += 2 {
+			if second[i] != coarse.NoSpill {
+				list[i] = second[i]
+			}
 		}
-		c := lists.Centroid(int(list[i]))
-		for d := range c {
-			rows[i*t.dim+d] -= c[d]
+	}
+	for i, l := range list {
+		for d, v := range lists.Centroid(int(l)) {
+			rows[i*t.dim+d] -= v
 		}
 	}
 	return opq.Train(ctx, rows, count, t.dim, t.ladder, opq.Options{
