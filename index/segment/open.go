@@ -153,52 +153,68 @@ func (p *Part) openBlocks(name string, data []byte) error {
 	p.blockRows = f.int32s(schemas.StoredRows)
 	p.blockStarts = make([]uint32, len(p.rowStarts))
 	list := f.int32s(schemas.StoredList)
-	block, coded, spilled := 0, 0, 0
+	var own ownCodes
+	block := 0
 	for l := p.FirstList; l < p.EndList; l++ {
-		p.blockStarts[l-p.FirstList] = uint32(block)
-		last := -1
-		for ; block < f.n && int(list[block]) == l; block++ {
-			rows := int(p.blockRows[block])
-			full := block+1 < f.n && int(list[block+1]) == l
-			if rows < 1 || rows > avx.BlockRows || full && rows < avx.BlockRows {
-				return corrupt(name, "block %d of list %d has %d codes, allowed: %d, or fewer in the last one of the list", block, l, rows, avx.BlockRows)
-			}
-			for i, row := range p.CodeRows[block*avx.BlockRows:][:rows] {
-				row := int(row)
-				if row <= last || row >= p.BaseRows {
-					return corrupt(name, "code %d of block %d is of base row %d, allowed: ascending below %d", i, block, row, p.BaseRows)
-				}
-				last = row
-				own := row - p.FirstRow
-				if own < 0 || own >= p.N {
-					continue
-				}
-				switch int32(l) {
-				case p.lists[own]:
-					coded++
-				case p.spills[own]:
-					spilled++
-				default:
-					return corrupt(name, "code %d of block %d, of list %d, is of row %d, which is in lists %d and %d", i, block, l, own, p.lists[own], p.spills[own])
-				}
-			}
+		first := block
+		for block < f.n && int(list[block]) == l {
+			block++
+		}
+		p.blockStarts[l-p.FirstList] = uint32(first)
+		if err := p.checkCodes(name, l, first, block, &own); err != nil {
+			return err
 		}
 	}
 	p.blockStarts[len(p.blockStarts)-1] = uint32(block)
 	if block != f.n {
 		return corrupt(name, "block %d is of list %d, allowed: ascending within [%d, %d)", block, list[block], p.FirstList, p.EndList)
 	}
-	if coded != p.N {
-		return corrupt(name, "codes of %d rows in their first list, allowed: of all %d", coded, p.N)
-	}
-	want := 0
-	for _, l := range p.spills {
-		if int(l) >= p.FirstList && int(l) < p.EndList {
-			want++
+	return p.checkOwn(name, own)
+}
+
+// ownCodes counts the codes of a chunk's own rows.
+type ownCodes struct{ first, second int }
+
+// checkCodes checks blocks [first, end), which are those of list l.
+func (p *Part) checkCodes(name string, l, first, end int, own *ownCodes) error {
+	last := int32(-1)
+	for block := first; block < end; block++ {
+		rows := int(p.blockRows[block])
+		if rows < 1 || rows > avx.BlockRows || block+1 < end && rows < avx.BlockRows {
+			return corrupt(name, "block %d of list %d has %d codes, allowed: %d, or fewer in the last one of the list", block, l, rows, avx.BlockRows)
+		}
+		for i, row := range p.CodeRows[block*avx.BlockRows:][:rows] {
+			if row <= last || int(row) >= p.BaseRows {
+				return corrupt(name, "code %d of block %d is of base row %d, allowed: ascending below %d", i, block, row, p.BaseRows)
+			}
+			last = row
+			switch at := int(row) - p.FirstRow; {
+			case at < 0 || at >= p.N: // a row of another chunk
+			case int(p.lists[at]) == l:
+				own.first++
+			case int(p.spills[at]) == l:
+				own.second++
+			default:
+				return corrupt(name, "code %d of block %d, of list %d, is of row %d, which is in lists %d and %d", i, block, l, at, p.lists[at], p.spills[at])
+			}
 		}
 	}
-	if spilled != want {
-		return corrupt(name, "codes of %d rows in their second list, allowed: of all %d that have theirs in the chunk", spilled, want)
+	return nil
+}
+
+// checkOwn makes sure that no code of the chunk's own rows is missing.
+func (p *Part) checkOwn(name string, own ownCodes) error {
+	if own.first != p.N {
+		return corrupt(name, "codes of %d rows in their first list, allowed: of all %d", own.first, p.N)
+	}
+	second := 0
+	for _, l := range p.spills {
+		if int(l) >= p.FirstList && int(l) < p.EndList {
+			second++
+		}
+	}
+	if own.second != second {
+		return corrupt(name, "codes of %d rows in their second list, allowed: of all %d that have theirs in the chunk", own.second, second)
 	}
 	return nil
 }
