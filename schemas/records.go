@@ -61,14 +61,43 @@ type Manifest struct {
 	Lists      *ListStats       `json:"lists,omitempty"`
 	Plans      []PlanPoint      `json:"plans,omitempty"` // measured, in order of cost; absent without a model
 	Quality    *Quality         `json:"quality,omitempty"`
+	Drift      *Drift           `json:"drift,omitempty"`
+	Newest     *Newest          `json:"newest,omitempty"`
 }
 
 // ModelRef names a model by its content.
 type ModelRef struct {
 	ID string `json:"id"`
 	Object
-	TrainedRows int64 `json:"trained_rows"` // live rows when it was trained
-	NList       int   `json:"nlist"`
+	TrainedRows int64   `json:"trained_rows"` // live rows when it was trained
+	NList       int     `json:"nlist"`
+	Repair      string  `json:"repair"`            // what of the model before it was made anew: "codes", "lists", "full"
+	Balance     float64 `json:"balance,omitempty"` // of its lists when it was made, see ListStats
+	Fit         *Fit    `json:"fit,omitempty"`     // of rows that it was not trained on, when it was made: what drift is measured against
+}
+
+// Fit says how well a model describes some rows. Errors are sums of squares over the rows, as shares of those of their
+// vectors, for the prefix of each level of the ladder.
+type Fit struct {
+	Rows   int       `json:"rows"`
+	Coarse []float64 `json:"coarse"` // what centroids leave
+	Codes  []float64 `json:"codes"`  // what codes leave of that
+	Chance float64   `json:"chance"` // what centroids leave of the first level of the same vectors with their values in any order
+}
+
+// Drift says how far rows that came after the model are from those that it was made for, and what was done about it.
+type Drift struct {
+	Measured int64 `json:"measured"` // generation after which it was measured: when the last rewrite began
+	Fit
+	Strange float64 `json:"strange"` // how unlike those of the model the rows are: 0 like them, 1 like chance
+	Repair  string  `json:"repair"`  // what was chosen: "none", "codes", "lists", "full"
+	Reason  string  `json:"reason"`
+}
+
+// Newest says how the rows that came last look to the model.
+type Newest struct {
+	Rows    float64 `json:"rows"`    // looked at, old ones count less
+	Strange float64 `json:"strange"` // as in Drift
 }
 
 // Chunk is a run of rows of the lists [FirstList, EndList), merged by the builder.

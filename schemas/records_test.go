@@ -17,6 +17,8 @@ func smallCommit() *Commit {
 	return &Commit{Format: CommitFormat, Start: 10, End: 20, Watermark: 7, Produced: -1, Writer: "w", Created: day}
 }
 
+var fit = Fit{Rows: 80, Coarse: []float64{0.5, 0.625}, Codes: []float64{0.125, 0.25}, Chance: 0.875}
+
 func fullCommit() *Commit {
 	c := smallCommit()
 	c.Segment, c.Rows, c.Model = &object, 3, sum
@@ -38,7 +40,7 @@ func smallManifest() *Manifest {
 func fullManifest() *Manifest {
 	return &Manifest{
 		Format: ManifestFormat, Generation: 2, Parent: 1, Builder: "b", Created: day,
-		Model:      &ModelRef{ID: sum, Object: object, TrainedRows: 5000, NList: 64},
+		Model:      &ModelRef{ID: sum, Object: object, TrainedRows: 5000, NList: 64, Repair: "lists", Balance: 1.5, Fit: &fit},
 		Chunks:     []Chunk{{ID: sum, FirstList: 0, EndList: 64, NumRows: 5000, Rows: object, Codes: object, Vectors: object}},
 		Segments:   []Segment{{ID: sum, Object: object, NumRows: 90, Model: sum}, {ID: sum, Object: object, NumRows: 1}},
 		Tombstones: []Object{object}, Dead: &object, Checkpoint: map[string]int64{"0": 7, "99999": 1 << 62},
@@ -46,6 +48,8 @@ func fullManifest() *Manifest {
 		Lists:   &ListStats{NList: 64, Longest: 200, Mean: 78.125, Balance: 1.25, NonEmpty: 64},
 		Plans:   []PlanPoint{{NProbe: 4, ScanDims: 128, Refine: 100, Recall: 0.97, Low: 0.96, High: 0.98, Scanned: 312.5, Micros: 80}},
 		Quality: &Quality{Recall: 0.9, Low: 0.8, High: 1, Queries: 256, Objective: 0.95, Measured: 2, Reason: "below"},
+		Drift:   &Drift{Measured: 1, Fit: fit, Strange: 0.03, Repair: "none", Reason: "fits"},
+		Newest:  &Newest{Rows: 700, Strange: 0.02},
 	}
 }
 

@@ -56,7 +56,7 @@ func (s *Set) Build(ctx context.Context, spec *schemas.Spec, o BuildOptions, emi
 }
 
 func (s *Set) train(ctx context.Context, spec *schemas.Spec, o BuildOptions) (*model.Model, error) {
-	n := model.SampleRows(int64(s.N), s.Dim)
+	n := model.SampleRows(int64(s.N), s.Dim, model.Everything)
 	sample := make([]float32, 0, n*s.Dim)
 	for i := range n {
 		at := int(int64(i) * int64(s.N) / int64(n))

@@ -31,10 +31,11 @@ const (
 
 // Options are the parameters of [Train].
 type Options struct {
-	NList    int    // lists wanted, at least 1; never more than rows
-	Dims     int    // width that decides
-	Spill    bool   // vectors have a second list, see [Quantizer.Assign]; training does not depend on it
-	Seed     uint64 // of all random choices
+	NList    int        // lists wanted, at least 1; never more than rows
+	Dims     int        // width that decides
+	From     *Quantizer // of the same metric and width that decides: its lists are renewed instead of learnt; nil = learnt
+	Spill    bool       // vectors have a second list, see [Quantizer.Assign]; training does not depend on it
+	Seed     uint64     // of all random choices
 	Level    avx.Level
 	Threads  int                   // goroutines, 0 = GOMAXPROCS; the outcome does not depend on it
 	Progress func(done, total int) // called from the calling goroutine; nil = not called
@@ -52,6 +53,9 @@ func Train(ctx context.Context, metric schemas.Metric, x []float32, n, dim int, 
 	}
 	if o.Dims < 1 || o.Dims > dim {
 		faults = append(faults, fmt.Errorf("dims: %d, allowed: 1 to %d", o.Dims, dim))
+	}
+	if q := o.From; q != nil && (q.metric != metric || q.dim != dim || q.dims != o.Dims) {
+		faults = append(faults, fmt.Errorf("from: lists by %s on %d of %d dimensions, allowed: by %s on %d of %d", q.metric, q.dims, q.dim, metric, o.Dims, dim))
 	}
 	if o.Threads < 0 {
 		faults = append(faults, fmt.Errorf("threads: %d, allowed: 0 (all) or more", o.Threads))
@@ -87,7 +91,11 @@ type training struct {
 func (t *training) directions() bool { return t.metric == spherical }
 
 func (t *training) run(ctx context.Context) (*Quantizer, error) {
-	if min(t.o.NList, t.n) <= flatLists {
+	if t.o.From != nil {
+		if err := t.renew(ctx); err != nil {
+			return nil, err
+		}
+	} else if min(t.o.NList, t.n) <= flatLists {
 		if err := t.flat(ctx); err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/coarse"
@@ -25,12 +26,26 @@ const (
 	codeRows   = 64 << 10 // more rows of the sample than this are not used to train codes,
 	codeValues = 64 << 20 // or this many values: 256 MiB
 
+	renewShare = 2 // lists that only move a little need 1/2 of the sample
+
 	minSample    = 64 << 10
 	sampleValues = 64 << 20
 )
 
+// Repair is what of a model is made anew, the cheapest first.
+type Repair string
+
+const (
+	Nothing    Repair = "none"
+	Codes      Repair = "codes" // rotation and codebooks: rows stay in their lists, so only codes change
+	Lists      Repair = "lists" // lists begin from those of the old model, codebooks too
+	Everything Repair = "full"  // also the width that lists are chosen by; needs no old model
+)
+
 // Options are the parameters of [Train]. The zero value of each field means what its comment says.
 type Options struct {
+	Repair     Repair                              // what is made anew, "" = Everything
+	From       *Model                              // the old model; nil only with Everything
 	NList      int                                 // lists, 0 = DefaultNList; never more than rows in the sample
 	CoarseDims int                                 // level of the ladder that lists are chosen by, 0 = measured
 	M          int                                 // sub-quantisers of a code, 0 = opq.DefaultSubs
@@ -43,6 +58,15 @@ type Options struct {
 // Validate reports every fault of the options for a ladder.
 func (o *Options) Validate(ladder mrl.Ladder) error {
 	var faults []error
+	switch o.Repair {
+	case "", Everything:
+	case Codes, Lists:
+		if o.From == nil || !slices.Equal(o.From.ladder, ladder) {
+			faults = append(faults, fmt.Errorf("from: no model of ladder %s, allowed for repair %q: one", ladder, o.Repair))
+		}
+	default:
+		faults = append(faults, fmt.Errorf("repair: %q, allowed: %s, %s, %s", o.Repair, Codes, Lists, Everything))
+	}
 	if o.NList < 0 || o.NList > math.MaxInt32 {
 		faults = append(faults, fmt.Errorf("nlist: %d, allowed: 0 (by the number of rows) to %d", o.NList, math.MaxInt32))
 	}
@@ -74,9 +98,12 @@ func DefaultNList(total int64, n int) int {
 }
 
 // SampleRows is how many rows of an index of total rows are worth training on: 64 for each list, as far as they fit a
-// quarter of a gibibyte.
-func SampleRows(total int64, dim int) int {
+// quarter of a gibibyte. To renew lists half of them will do.
+func SampleRows(total int64, dim int, repair Repair) int {
 	wanted := 64 * 12 * math.Sqrt(float64(max(total, 0)))
+	if repair == Lists {
+		wanted /= renewShare
+	}
 	return int(min(float64(total), max(minSample, wanted), sampleValues/float64(dim)))
 }
 
@@ -93,7 +120,11 @@ func Train(ctx context.Context, spec *schemas.Spec, sample []float32, n int, tot
 			n, ladder.Dim(), len(sample), total)
 	}
 	if o.NList == 0 {
-		o.NList = DefaultNList(total, n)
+		sampled := n
+		if o.Repair == Lists {
+			sampled *= renewShare
+		}
+		o.NList = DefaultNList(total, sampled)
 	}
 	if o.Threads == 0 {
 		o.Threads = runtime.GOMAXPROCS(0)
@@ -120,22 +151,13 @@ type training struct {
 }
 
 func (t *training) run(ctx context.Context, total int64) (*Model, error) {
-	coarseDims := t.o.CoarseDims
-	if coarseDims == 0 {
-		var err error
-		if coarseDims, err = t.measure(ctx); err != nil {
-			return nil, fmt.Errorf("%s: %w", StageCoarseDims, err)
-		}
-	}
 	p := params{metric: t.metric, ladder: t.ladder, trainedRows: total}
 	var lists []int32
 	var err error
-	p.lists, lists, err = coarse.Train(ctx, t.metric, t.sample, t.n, t.dim, coarse.Options{
-		NList: t.o.NList, Dims: coarseDims, Spill: t.spill, Seed: t.o.Seed, Level: t.o.Level, Threads: t.o.Threads,
-		Progress: func(done, total int) { t.o.Progress(StageLists, done, total) },
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", StageLists, err)
+	if t.o.Repair == Codes {
+		p.lists, p.trainedRows = t.o.From.lists, t.o.From.trainedRows
+	} else if p.lists, lists, err = t.lists(ctx); err != nil {
+		return nil, err
 	}
 	if p.quantizer, err = t.codes(ctx, p.lists, lists); err != nil {
 		return nil, fmt.Errorf("%s: %w", StageCodes, err)
@@ -147,6 +169,28 @@ func (t *training) run(ctx context.Context, total int64) (*Model, error) {
 	return newModel(p, data), nil
 }
 
+// lists makes lists, and tells that of each row of the sample.
+func (t *training) lists(ctx context.Context) (*coarse.Quantizer, []int32, error) {
+	o := coarse.Options{
+		NList: t.o.NList, Dims: t.o.CoarseDims, Spill: t.spill, Seed: t.o.Seed, Level: t.o.Level, Threads: t.o.Threads,
+		Progress: func(done, total int) { t.o.Progress(StageLists, done, total) },
+	}
+	if t.o.Repair == Lists {
+		o.From, o.Dims = t.o.From.lists, t.o.From.lists.Dims()
+	}
+	if o.Dims == 0 {
+		var err error
+		if o.Dims, err = t.measure(ctx); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", StageCoarseDims, err)
+		}
+	}
+	q, lists, err := coarse.Train(ctx, t.metric, t.sample, t.n, t.dim, o)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", StageLists, err)
+	}
+	return q, lists, nil
+}
+
 // spaced returns the number of a row of the sample: i of count that are evenly spaced.
 func (t *training) spaced(i, count int) int { return int(int64(i) * int64(t.n) / int64(count)) }
 
@@ -154,7 +198,7 @@ func (t *training) spaced(i, count int) int { return int(int64(i) * int64(t.n) /
 func (t *training) row(i int) []float32 { return t.sample[i*t.dim:][:t.dim] }
 
 // codes trains the quantiser on residuals of evenly spaced rows, of every other one in its second list if it has one. Trained
-// holds the first list of each row of the sample.
+// holds the first list of each row of the sample, nil if that is not known.
 func (t *training) codes(ctx context.Context, lists *coarse.Quantizer, trained []int32) (*opq.Quantizer, error) {
 	count := min(t.n, codeRows, max(1, codeValues/t.dim))
 	rows := make([]float32, 0, count*t.dim) // and then what their centroids leave of them
@@ -162,7 +206,12 @@ func (t *training) codes(ctx context.Context, lists *coarse.Quantizer, trained [
 	for i := range count {
 		at := t.spaced(i, count)
 		rows = append(rows, t.row(at)...)
-		list[i] = trained[at]
+		if trained != nil {
+			list[i] = trained[at]
+		}
+	}
+	if trained == nil {
+		lists.Assign(t.o.Level, rows, count, list, nil, &coarse.Scratch{})
 	}
 	if lists.Spill() {
 		first, second := make([]int32, count), make([]int32, count)
@@ -178,8 +227,12 @@ func (t *training) codes(ctx context.Context, lists *coarse.Quantizer, trained [
 			rows[i*t.dim+d] -= v
 		}
 	}
+	var from *opq.Quantizer
+	if t.o.Repair == Lists { // what residuals look like changes less than where their centroids are
+		from = t.o.From.quantizer
+	}
 	return opq.Train(ctx, rows, count, t.dim, t.ladder, opq.Options{
-		M: t.o.M, Seed: t.o.Seed, Level: t.o.Level, Threads: t.o.Threads,
+		M: t.o.M, From: from, Seed: t.o.Seed, Level: t.o.Level, Threads: t.o.Threads,
 		Progress: func(done, total int) { t.o.Progress(StageCodes, done, total) },
 	})
 }

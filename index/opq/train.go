@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 	"gonum.org/v1/gonum/mat"
@@ -30,7 +31,8 @@ const (
 // Options are the parameters of [Train].
 type Options struct {
 	M          int                   // sub-quantisers, 0 = DefaultSubs(dim)
-	Iterations int                   // rounds of rotation and codebooks, 0 = DefaultIterations
+	Iterations int                   // rounds of rotation and codebooks, 0 = DefaultIterations, or 1 from another quantiser
+	From       *Quantizer            // of the same ladder: its rotation and codebooks are improved instead; M does not matter
 	Seed       uint64                // of all random choices
 	Level      avx.Level             // kernels to use
 	Threads    int                   // goroutines, 0 = GOMAXPROCS
@@ -63,7 +65,9 @@ func Train(ctx context.Context, residuals []float32, n, dim int, ladder mrl.Ladd
 		o.M = DefaultSubs(dim)
 	}
 	if o.Iterations == 0 {
-		o.Iterations = DefaultIterations
+		if o.Iterations = DefaultIterations; o.From != nil {
+			o.Iterations = 1
+		}
 	}
 	if o.Threads == 0 {
 		o.Threads = runtime.GOMAXPROCS(0)
@@ -71,6 +75,9 @@ func Train(ctx context.Context, residuals []float32, n, dim int, ladder mrl.Ladd
 	blocks, err := newBlocks(ladder)
 	if err != nil {
 		return nil, fmt.Errorf("opq: %w", err)
+	}
+	if o.From != nil && !slices.Equal(o.From.ladder, ladder) {
+		return nil, fmt.Errorf("opq: from a quantiser of ladder %s, allowed: %s", o.From.ladder, ladder)
 	}
 	if n < 1 || dim != ladder.Dim() || n*dim > len(residuals) {
 		return nil, fmt.Errorf("opq: %d residuals of %d values in %d values, for ladder %s", n, dim, len(residuals), ladder)
@@ -89,12 +96,21 @@ func train(ctx context.Context, residuals []float32, n int, ladder mrl.Ladder, b
 		t := &trainer{all: residuals[b.start:], allRows: n, dim: ladder.Dim(), width: b.width(), o: o}
 		t.o.Seed += uint64(b.start) // blocks draw different rows
 		t.take(1)
+		trainers = append(trainers, t)
+		if o.From != nil {
+			continue
+		}
 		if err := t.principal(ctx); err != nil {
 			return nil, fmt.Errorf("dimensions [%d, %d): %w", b.start, b.end, err)
 		}
-		trainers, variances = append(trainers, t), append(variances, t.variances)
+		variances = append(variances, t.variances)
 	}
-	subs := divide(variances, o.M)
+	var subs []int
+	if o.From != nil {
+		subs = o.From.Blocks()
+	} else {
+		subs = divide(variances, o.M)
+	}
 	l, err := newLayout(ladder, subs)
 	if err != nil {
 		return nil, err
@@ -103,7 +119,12 @@ func train(ctx context.Context, residuals []float32, n int, ladder mrl.Ladder, b
 	done, total := 0, len(blocks)*(o.Iterations+1)
 	for i, t := range trainers {
 		b := l.blocks[i]
-		t.allocate(l.bounds[b.first:b.last], b.start)
+		t.divide(l.bounds[b.first:b.last], b.start)
+		if o.From != nil {
+			t.adopt(o.From, i)
+		} else {
+			t.allocate()
+		}
 		for round := range o.Iterations + 1 {
 			if err := t.round(ctx, round); err != nil {
 				return nil, fmt.Errorf("dimensions [%d, %d): %w", b.start, b.end, err)
@@ -178,13 +199,33 @@ func finite(m mat.Matrix) bool {
 	return !math.IsNaN(f) && !math.IsInf(f, 0)
 }
 
-// allocate sets the rotation to the principal axes in the order of the sub-quantisers that get them: the parametric
-// solution.
-func (t *trainer) allocate(bounds []span, start int) {
+// divide gives the block its sub-quantisers.
+func (t *trainer) divide(bounds []span, start int) {
 	for _, b := range bounds {
 		t.bounds = append(t.bounds, span{b.start - start, b.end - start})
 	}
 	t.books = make([][]float32, len(t.bounds))
+}
+
+// adopt begins with the rotation and the codebooks of block i of a quantiser.
+func (t *trainer) adopt(q *Quantizer, i int) {
+	rotation, books := q.rotation, q.codebooks
+	for _, b := range q.layout.blocks[:i] {
+		rotation = rotation[b.width()*b.width():]
+		for _, s := range q.layout.bounds[b.first:b.last] {
+			books = books[Codewords*s.width():]
+		}
+	}
+	t.rotation = slices.Clone(rotation[:t.width*t.width]) // rounds change it
+	for s, b := range t.bounds {
+		size := Codewords * b.width()
+		t.books[s], books = books[:size], books[size:]
+	}
+}
+
+// allocate sets the rotation to the principal axes in the order of the sub-quantisers that get them: the parametric
+// solution.
+func (t *trainer) allocate() {
 	t.rotation = make([]float32, t.width*t.width)
 	for at, axis := range allocate(t.variances, t.bounds) {
 		for d := range t.width {
@@ -206,7 +247,9 @@ func (t *trainer) round(ctx context.Context, number int) error {
 		rounds = roundsLast
 		t.take(1)
 	case number == 0:
-		rounds = roundsFirst
+		if t.o.From == nil {
+			rounds = roundsFirst
+		}
 		t.take((t.allRows + alignRows - 1) / alignRows)
 	}
 	if err := t.rotate(ctx); err != nil {

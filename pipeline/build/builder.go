@@ -111,6 +111,12 @@ type Builder struct {
 	modelRef *schemas.ModelRef
 	promoted int64 // generation that the channel points at
 
+	scratch *model.Scratch
+	newest  newest
+	drift   *schemas.Drift
+	wanted  model.Repair // that the last rewrite found to be needed and did not do itself
+	tried   model.Repair // last one of those that left the generation held back
+
 	jobs map[jobKind]*job
 	done chan *job
 }
@@ -128,7 +134,7 @@ func New(o Options) (*Builder, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
-	b := &Builder{o: o, id: uuid.NewString(), done: make(chan *job), jobs: map[jobKind]*job{}}
+	b := &Builder{o: o, scratch: model.NewScratch(), id: uuid.NewString(), done: make(chan *job), jobs: map[jobKind]*job{}}
 	b.metrics = newMetrics(o.Registry)
 	b.health.set(errors.New("builder has not loaded the index yet"))
 	return b, nil
@@ -226,4 +232,5 @@ func (b *Builder) drop() {
 	}
 	b.manifest, b.model, b.modelRef, b.parts, b.ledger, b.buried, b.heads = nil, nil, nil, nil, nil, nil, nil
 	b.quality, b.plans, b.promoted, b.changed = nil, nil, 0, false
+	b.newest, b.drift, b.wanted, b.tried = newest{}, nil, "", ""
 }

@@ -54,6 +54,7 @@ type world struct {
 	level  avx.Level
 	next   [testPartitions]int64
 	newest map[string]version // by id, the last version by order, deleted ones too
+	topics [2]int             // that vectors are around: the first of them and how many
 }
 
 type version struct {
@@ -64,7 +65,7 @@ type version struct {
 
 func newWorld(t testing.TB, seed uint64) *world {
 	t.Helper()
-	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), bucket: store.NewMemory(), level: level(t), newest: map[string]version{}}
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), bucket: store.NewMemory(), level: level(t), newest: map[string]version{}, topics: [2]int{0, 40}}
 	if err := commit.Create(t.Context(), w.bucket, testSpec()); err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +84,7 @@ func (w *world) open() *commit.Log {
 
 func (w *world) vector() []float32 {
 	v := make([]float32, testDim)
-	center := rand.New(rand.NewPCG(uint64(w.rng.IntN(40)), 1))
+	center := rand.New(rand.NewPCG(uint64(w.topics[0]+w.rng.IntN(w.topics[1])), 1))
 	for i := range v {
 		v[i] = float32((center.NormFloat64() + 0.4*w.rng.NormFloat64()) * math.Pow(0.95, float64(i)))
 	}

@@ -92,6 +92,7 @@ func (b *Builder) openCommits(ctx context.Context, commits []*schemas.Commit) ([
 func (b *Builder) take(c *schemas.Commit, data commitData) {
 	if data.part != nil {
 		b.parts = append(b.parts, data.part)
+		b.lookAt(data.part)
 		for row := range data.part.N {
 			b.ledger.upsert(data.part, uint32(row))
 		}

@@ -18,6 +18,7 @@ type jobKind string
 const (
 	compaction jobKind = "compaction"
 	rewrite    jobKind = "rewrite"
+	recode     jobKind = "recode" // never beside a rewrite: both are about the base
 )
 
 const (
@@ -25,23 +26,27 @@ const (
 	compactRows  = 8192 // rows up to which a segment is small
 	compactMost  = 65536
 	rewriteShare = 4 // deltas or dead rows of more than 1/4 of the base call for a rewrite
-	outgrown     = 4 // a model is trained anew when there are this many times its rows
 )
 
 // job is work beside the main loop, on inputs that are its own. The main loop owns inputs and outputs again once the
 // job has come through Builder.done.
 type job struct {
-	kind    jobKind
-	train   bool // rewrite only: with a new model
-	inputs  []jobInput
-	mdl     *model.Model        // to encode with; replaced by the new one when train is set; nil before the first
-	parent  []schemas.PlanPoint // measured plans of the generation that the job began from
-	started time.Time
+	kind       jobKind
+	repair     model.Repair // rewrite and recode: what of the model is made anew; "" = a rewrite decides by the drift that it finds
+	inputs     []jobInput
+	mdl        *model.Model        // to encode with; replaced by the new one, if one is made; nil before the first
+	fit        *schemas.Fit        // of mdl when it was made; nil before the first
+	balance    float64             // of the lists of mdl when it was made; 0 before the first
+	generation int64               // that the job began from
+	parent     []schemas.PlanPoint // measured plans of the generation that the job began from
+	started    time.Time
 
 	outputs []*heldPart
 	ref     *schemas.ModelRef // of the new model, nil when none was trained
-	quality *schemas.Quality  // of the outputs, rewrite only
+	quality *schemas.Quality  // of the outputs, not of a compaction
 	plans   []schemas.PlanPoint
+	fresh   []float32      // searched vectors that the drift was found on
+	drift   *schemas.Drift // that a rewrite found, nil when it did not look
 	err     error
 }
 
@@ -63,11 +68,16 @@ func (b *Builder) startJobs(ctx context.Context) {
 	if b.manifest == nil {
 		return
 	}
-	if b.jobs[rewrite] == nil {
-		// A rewrite takes everything that is idle: an input that a compaction has now comes with the next one. Training
-		// waits for it instead: what is idle may be a handful of rows, or none.
-		if due, train := b.rewriteDue(); due && !(train && b.jobs[compaction] != nil) {
-			b.start(ctx, &job{kind: rewrite, train: train}, b.parts)
+	if b.jobs[rewrite] == nil && b.jobs[recode] == nil {
+		due, repair := b.rewriteDue()
+		switch {
+		case due && repair == model.Codes:
+			b.start(ctx, &job{kind: recode, repair: repair}, b.chunks())
+		case due && repair != "" && b.jobs[compaction] != nil:
+			// A rewrite takes everything that is idle: an input that a compaction has now comes with the next one. Training
+			// waits for it instead: what is idle may be a handful of rows, or none.
+		case due:
+			b.start(ctx, &job{kind: rewrite, repair: repair}, b.parts)
 		}
 	}
 	if b.jobs[compaction] == nil {
@@ -84,29 +94,45 @@ func (b *Builder) start(ctx context.Context, j *job, parts []*heldPart) {
 			j.inputs = append(j.inputs, jobInput{p, p.dead.Clone()})
 		}
 	}
-	j.mdl, j.parent, j.started = b.model, b.plans, time.Now()
+	j.mdl, j.parent, j.started, j.generation = b.model, b.plans, time.Now(), b.manifest.Generation
+	if b.modelRef != nil {
+		j.fit, j.balance = b.modelRef.Fit, b.modelRef.Balance
+	}
 	b.jobs[j.kind] = j
 	b.metrics.jobsRunning.WithLabelValues(string(j.kind)).Set(1)
-	b.o.Logger.Info("job started", "kind", j.kind, "train", j.train, "parts", len(j.inputs), "rows", j.liveRows())
+	b.o.Logger.Info("job started", "kind", j.kind, "repair", j.repair, "parts", len(j.inputs), "rows", j.liveRows())
 	go func() {
-		if j.kind == rewrite {
+		switch j.kind {
+		case rewrite:
 			j.err = b.runRewrite(ctx, j)
-		} else {
+		case recode:
+			j.err = b.runRecode(ctx, j)
+		case compaction:
 			j.err = b.runCompaction(ctx, j)
 		}
 		b.done <- j // always received: by the main loop, or by drop
 	}()
 }
 
-// rewriteDue says whether a rewrite is worth it, and whether it should train. What a compaction has is not counted: the
-// rewrite could not take it, and would be due again as soon as it had landed.
-func (b *Builder) rewriteDue() (due, train bool) {
+// rewriteDue says whether a rewrite is worth it, or a recode, and what it should make anew; "" leaves that to what it finds.
+// What a compaction has is not counted: the rewrite could not take it, and would be due again as soon as it had landed.
+func (b *Builder) rewriteDue() (due bool, repair model.Repair) {
 	live := len(b.ledger.live)
 	if b.model == nil {
-		return live >= b.o.MinTrainRows, true
+		return live >= b.o.MinTrainRows, model.Everything
 	}
-	if int64(live) >= outgrown*b.modelRef.TrainedRows {
-		return true, true
+	if repair := b.outgrown(live); repair != "" {
+		return true, repair
+	}
+	repair = b.wanted
+	if b.heldBack() && live >= b.o.MinTrainRows {
+		repair = b.nextRepair()
+	}
+	if repair == model.Codes && len(b.chunks()) == 0 {
+		repair = model.Lists
+	}
+	if repair != "" {
+		return true, repair
 	}
 	var base, delta, dead int
 	for _, p := range b.parts {
@@ -120,9 +146,21 @@ func (b *Builder) rewriteDue() (due, train bool) {
 			delta += p.live()
 		}
 	}
+	if b.heldBack() && live >= b.o.MinTrainRows {
+		repair = model.Everything // all was tried; with other rows it may do
+	}
 	worth := max(b.o.RewriteRows, base/rewriteShare)
-	held := b.quality != nil && !b.quality.Promoted // the model is not good enough: the next one may be
-	return delta >= worth || dead >= worth, held && live >= b.o.MinTrainRows
+	return delta >= worth || dead >= worth, repair
+}
+
+// chunks returns the parts of the base.
+func (b *Builder) chunks() (chunks []*heldPart) {
+	for _, p := range b.parts {
+		if p.chunk != nil {
+			chunks = append(chunks, p)
+		}
+	}
+	return chunks
 }
 
 // compactionDue returns small idle segments, when there are many, and idle segments of another model than the
@@ -180,16 +218,17 @@ func (b *Builder) land(ctx context.Context, j *job) error {
 	if j.ref != nil {
 		b.model, b.modelRef = j.mdl, j.ref
 	}
-	if j.kind == rewrite {
+	if j.kind != compaction {
 		b.quality, b.plans = j.quality, j.plans
 		if b.quality != nil {
 			b.quality.Measured = b.manifest.Generation + 1
 		}
+		b.repaired(j)
 	}
 	b.changed = true
 	took := time.Since(j.started)
 	b.metrics.jobSeconds.WithLabelValues(string(j.kind)).Observe(took.Seconds())
-	b.o.Logger.Info("job landed", "kind", j.kind, "train", j.train, "parts", len(j.outputs), "took", took.Round(time.Millisecond))
+	b.o.Logger.Info("job landed", "kind", j.kind, "repair", j.repair, "parts", len(j.outputs), "took", took.Round(time.Millisecond))
 	return b.sweep()
 }
 

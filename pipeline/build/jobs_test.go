@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/schemas"
@@ -58,7 +59,7 @@ func TestTrainingWaitsForCompaction(t *testing.T) {
 	}
 	b.startJobs(t.Context())
 	j := b.jobs[rewrite]
-	if j == nil || !j.train || j.liveRows() != len(b.ledger.live) {
+	if j == nil || j.repair != model.Everything || j.liveRows() != len(b.ledger.live) {
 		t.Errorf("after the compaction there is %+v, want a rewrite that trains on everything", j)
 	}
 }
@@ -145,7 +146,7 @@ func (w *world) rewriteHeldBack(b *Builder) (trained bool) {
 			w.t.Fatal(err)
 		}
 	}
-	return j.train
+	return j.ref != nil
 }
 
 // A generation is held back, and then all of its rows are deleted: there is nothing to train the next model on, and the

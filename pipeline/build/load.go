@@ -7,6 +7,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/pipeline/replica"
 	"github.com/adastream/adastream/schemas"
 )
@@ -32,6 +33,19 @@ func (b *Builder) load(ctx context.Context) error {
 	if b.modelRef = m.Model; b.modelRef != nil {
 		if b.model, err = replica.Model(ctx, b.o.Cache, *b.modelRef); err != nil {
 			return err
+		}
+	}
+	b.drift = m.Drift
+	if m.Newest != nil {
+		b.newest = newest{m.Newest.Rows, m.Newest.Rows * m.Newest.Strange}
+	}
+	if b.quality != nil && !b.quality.Promoted {
+		if b.strange() {
+			q := *b.quality
+			q.Promoted, q.Reason = true, ""
+			b.quality = &q // as it was measured
+		} else if b.modelRef != nil {
+			b.tried = model.Repair(b.modelRef.Repair)
 		}
 	}
 	for p, next := range m.Checkpoint {

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"strconv"
 	"sync"
 	"time"
 
@@ -36,6 +37,9 @@ type metrics struct {
 	publishSeconds, freshnessSeconds       prometheus.Histogram
 	jobSeconds                             *prometheus.HistogramVec
 	jobsRunning                            *prometheus.GaugeVec
+	strange                                prometheus.Gauge
+	drift                                  *prometheus.GaugeVec
+	repairs                                *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -72,7 +76,12 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		jobsRunning: f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "builder", Name: "jobs_running",
 			Help: "Background jobs that run now."}, []string{"kind"}),
 	}
-	for _, kind := range []jobKind{compaction, rewrite} { // so that they are there before the first job
+	m.strange = gauge("strange_ratio", "How unlike those of the model the newest rows are: 0 like them, 1 like chance. From 0.5 on nothing is promoted.")
+	m.drift = f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "builder", Name: "drift_ratio",
+		Help: "Error of rows that came after the model, over that when it was made, for the prefix of a level: what centroids leave (coarse), and codes. From 1.1 on it is repaired."}, []string{"of", "level"})
+	m.repairs = f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "builder", Name: "repairs_total",
+		Help: "Models made, by what was made anew: codes, lists or all (full)."}, []string{"repair"})
+	for _, kind := range []jobKind{compaction, rewrite, recode} { // so that they are there before the first job
 		m.jobsRunning.WithLabelValues(string(kind)).Set(0)
 	}
 	return m
@@ -89,6 +98,9 @@ func (m *metrics) holds(g *schemas.Manifest) {
 	if g.Quality != nil {
 		m.recall.Set(g.Quality.Recall)
 	}
+	if g.Newest != nil {
+		m.strange.Set(g.Newest.Strange)
+	}
 }
 
 // published counts a generation; newer says whether it holds newer records than the one before.
@@ -97,5 +109,13 @@ func (m *metrics) published(g *schemas.Manifest, newer bool, took time.Duration)
 	m.publishSeconds.Observe(took.Seconds())
 	if newer {
 		m.freshnessSeconds.Observe(time.Since(time.UnixMilli(g.Produced)).Seconds())
+	}
+}
+
+// drifted shows what a rewrite found of a model that fitted as well as was when it was made.
+func (m *metrics) drifted(ladder []int, d *schemas.Drift, was *schemas.Fit) {
+	for l, width := range ladder {
+		m.drift.WithLabelValues("coarse", strconv.Itoa(width)).Set(d.Coarse[l] / was.Coarse[l])
+		m.drift.WithLabelValues("codes", strconv.Itoa(width)).Set(d.Codes[l] / was.Codes[l])
 	}
 }

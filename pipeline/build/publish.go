@@ -28,7 +28,11 @@ func (b *Builder) publish(ctx context.Context) error {
 		LiveRows:   int64(len(b.ledger.live)),
 		Moved:      b.ledger.moved,
 		Plans:      b.plans,
-		Quality:    b.quality,
+		Quality:    b.judged(),
+		Drift:      b.drift,
+	}
+	if b.newest.rows > 0 {
+		m.Newest = &schemas.Newest{Rows: b.newest.rows, Strange: b.newest.mean()}
 	}
 	produced := int64(0) // by the parent
 	if b.manifest != nil {
@@ -60,6 +64,20 @@ func (b *Builder) publish(ctx context.Context) error {
 	b.o.Logger.Info("published", "generation", m.Generation, "live_rows", m.LiveRows, "dead_rows", m.DeadRows,
 		"chunks", len(m.Chunks), "segments", len(m.Segments), "took", time.Since(started).Round(time.Millisecond))
 	return nil
+}
+
+// judged is what was measured, or why the newest rows speak against it.
+func (b *Builder) judged() *schemas.Quality {
+	if !b.strange() {
+		return b.quality
+	}
+	q := &schemas.Quality{}
+	if b.quality != nil {
+		*q = *b.quality
+	}
+	q.Promoted = false
+	q.Reason = fmt.Sprintf("the newest rows are unlike any that the model was made for, strangeness %.2f of at most %.2f: vectors of another encoder? If they are right, promote this generation by hand", b.newest.mean(), strangeFrom)
+	return q
 }
 
 func (b *Builder) publishDead(ctx context.Context, m *schemas.Manifest) error {

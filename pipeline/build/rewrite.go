@@ -7,18 +7,27 @@ import (
 	"slices"
 
 	"github.com/adastream/adastream/index/model"
-	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/schemas"
 )
 
-// runRewrite merges its inputs into chunks, under a new model if j.train is set, and measures the result.
+// runRewrite merges its inputs into chunks, under a new model if that is what j.repair says or the drift asks for, and
+// measures the result.
 func (b *Builder) runRewrite(ctx context.Context, j *job) error {
 	if j.liveRows() == 0 {
 		return nil
 	}
-	if j.train {
+	if j.repair == "" {
+		j.repair = model.Nothing
+		if j.drift = b.findDrift(j); j.drift != nil {
+			b.o.Logger.Info("looked at drift", "repair", j.drift.Repair, "reason", j.drift.Reason, "rows", j.drift.Rows, "strange", j.drift.Strange)
+			if model.Repair(j.drift.Repair) == model.Lists { // codes come after: then rows need not move
+				j.repair = model.Lists
+			}
+		}
+	}
+	if j.repair != model.Nothing {
 		if err := b.train(ctx, j); err != nil {
 			return fmt.Errorf("train: %w", err)
 		}
@@ -50,18 +59,23 @@ func (b *Builder) runRewrite(ctx context.Context, j *job) error {
 	if err != nil {
 		return fmt.Errorf("merge: %w", err)
 	}
+	if j.ref != nil {
+		j.ref.Balance = listStats(j.outputs, j.ref).Balance
+	}
 	if err := b.measure(ctx, j); err != nil {
 		return fmt.Errorf("measure: %w", err)
 	}
 	return nil
 }
 
-// train makes a new model from a sample of the live rows. Held-out rows are left out: they are what recall is measured on.
+// train makes a new model from a sample of the live rows. Held-out rows are left out: they are what recall, and how well
+// the model fits, are measured on.
 func (b *Builder) train(ctx context.Context, j *job) error {
 	spec := b.o.Log.Spec()
-	dim, total := spec.Dim(), j.liveRows()
-	sample, n := b.sample(j, model.SampleRows(int64(total), dim))
-	mdl, err := model.Train(ctx, spec, sample[:n*dim], n, int64(total), model.Options{
+	total := j.liveRows()
+	sample, n := b.sample(j, model.SampleRows(int64(total), spec.Dim(), j.repair), false)
+	mdl, err := model.Train(ctx, spec, sample, n, int64(total), model.Options{
+		Repair: j.repair, From: j.mdl,
 		Level: b.o.Level, Threads: b.o.Threads, Seed: 1,
 		Progress: func(stage string, done, of int) {
 			b.o.Logger.Debug("training", "stage", stage, "done", done, "of", of)
@@ -75,13 +89,29 @@ func (b *Builder) train(ctx context.Context, j *job) error {
 		return err
 	}
 	j.mdl = mdl
-	j.ref = &schemas.ModelRef{ID: mdl.ID(), Object: o, TrainedRows: int64(total), NList: mdl.NList()}
+	j.ref = &schemas.ModelRef{ID: mdl.ID(), Object: o, TrainedRows: mdl.TrainedRows(), NList: mdl.NList(), Repair: string(j.repair), Balance: j.balance}
+	if unseen, n := b.sample(j, freshMost, true); n > 0 {
+		j.ref.Fit = b.baseline(j, unseen, n)
+	}
 	return nil
 }
 
-// sample draws up to most searched vectors evenly from the job's live rows that are not held out, by reservoir sampling
-// with a fixed seed: the same inputs give the same model.
-func (b *Builder) sample(j *job, most int) ([]float32, int) {
+// baseline is what later rows are compared with: how well the job's model fits rows that it has not seen, or the rows that
+// called for it if it fits these worse. They are what is to come, and another repair would not do more for them.
+func (b *Builder) baseline(j *job, unseen []float32, n int) *schemas.Fit {
+	s := model.NewScratch()
+	fit := j.mdl.Fit(b.o.Level, unseen, n, s)
+	if last := len(fit.Coarse) - 1; len(j.fresh) > 0 {
+		if fresh := j.mdl.Fit(b.o.Level, j.fresh, len(j.fresh)/j.mdl.Dim(), s); fresh.Coarse[last] > fit.Coarse[last] {
+			return &fresh
+		}
+	}
+	return &fit
+}
+
+// sample draws up to most searched vectors evenly from the job's live rows that are held out, or that are not, by reservoir
+// sampling with a fixed seed: the same inputs give the same model.
+func (b *Builder) sample(j *job, most int, heldOut bool) ([]float32, int) {
 	type row struct {
 		part *heldPart
 		i    int
@@ -91,7 +121,7 @@ func (b *Builder) sample(j *job, most int) ([]float32, int) {
 	seen := 0
 	for _, in := range j.inputs {
 		for i := range in.part.N {
-			if in.skip.ContainsInt(i) || recall.HeldOut(in.part.IDAt(i)) {
+			if in.skip.ContainsInt(i) || recall.HeldOut(in.part.IDAt(i)) != heldOut {
 				continue
 			}
 			seen++
@@ -103,14 +133,9 @@ func (b *Builder) sample(j *job, most int) ([]float32, int) {
 		}
 	}
 	spec := b.o.Log.Spec()
-	dim := spec.Dim()
-	sample := make([]float32, len(rows)*dim)
-	for i, r := range rows {
-		v := sample[i*dim : (i+1)*dim]
-		r.part.Vector(b.o.Level, r.i, v)
-		if spec.Metric == schemas.Cosine {
-			mrl.Normalize(b.o.Level, v, v) // rows without a direction are never stored
-		}
+	sample := make([]float32, 0, len(rows)*spec.Dim())
+	for _, r := range rows {
+		sample = appendSearched(b.o.Level, spec, sample, r.part, r.i)
 	}
 	return sample, len(rows)
 }

@@ -111,6 +111,17 @@ func checkManifest(spec *schemas.Spec, m *schemas.Manifest) error {
 			bad("checkpoint: %d for partition %q, allowed: offsets for partitions 0 to %d", next, p, spec.Topic.Partitions-1)
 		}
 	}
+	fit := func(name string, f *schemas.Fit) {
+		if levels := len(spec.Ladder); f != nil && (len(f.Coarse) != levels || len(f.Codes) != levels) {
+			bad("%s: of %d and %d levels, allowed: the %d of the ladder", name, len(f.Coarse), len(f.Codes), levels)
+		}
+	}
+	if m.Model != nil {
+		fit("model.fit", m.Model.Fit)
+	}
+	if m.Drift != nil {
+		fit("drift", &m.Drift.Fit)
+	}
 	return errors.Join(faults...)
 }
 

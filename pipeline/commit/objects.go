@@ -80,6 +80,16 @@ func (l *Log) PutChunk(ctx context.Context, bodies segment.ChunkBodies) (schemas
 	return c, nil
 }
 
+// PutCodes stores other codes of a chunk, and returns the chunk with them.
+func (l *Log) PutCodes(ctx context.Context, c schemas.Chunk, codes []byte) (schemas.Chunk, error) {
+	o, err := l.putContent(ctx, "chunks/", ".codes.arrow", codes)
+	if err != nil {
+		return schemas.Chunk{}, err
+	}
+	c.Codes = o
+	return c, nil
+}
+
 // PutCompacted stores a segment that the builder joined from others.
 func (l *Log) PutCompacted(ctx context.Context, body []byte) (schemas.Object, error) {
 	return l.putContent(ctx, segments+"/merged/", ".arrow", body)

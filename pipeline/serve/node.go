@@ -265,8 +265,8 @@ func (n *Node) open(ctx context.Context, m *schemas.Manifest) (s *snapshot.Snaps
 		}
 	}()
 	parts := make(map[string]*replica.Part, len(m.Chunks)+len(m.Segments))
-	add := func(id string, open func() (*replica.Part, error)) error {
-		p := n.parts[id]
+	add := func(key string, open func() (*replica.Part, error)) error {
+		p := n.parts[key]
 		if p == nil {
 			if p, err = open(); err != nil {
 				return err
@@ -276,11 +276,12 @@ func (n *Node) open(ctx context.Context, m *schemas.Manifest) (s *snapshot.Snaps
 			p.Share()
 		}
 		held = append(held, p)
-		parts[id] = p
+		parts[key] = p
 		return nil
 	}
 	for _, c := range m.Chunks {
-		if err := add(c.ID, func() (*replica.Part, error) { return replica.Chunk(ctx, n.o.Cache, n.spec, c) }); err != nil {
+		// The same rows may have got other codes.
+		if err := add(c.ID+c.Codes.SHA256, func() (*replica.Part, error) { return replica.Chunk(ctx, n.o.Cache, n.spec, c) }); err != nil {
 			return nil, fetched, err
 		}
 	}

@@ -1,0 +1,194 @@
+package build
+
+import (
+	"fmt"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/mrl"
+	"github.com/adastream/adastream/schemas"
+)
+
+const (
+	freshMost = 2048 // rows that came after the model, of which a rewrite looks at so many
+	freshFew  = 256  // of fewer nothing is said
+	stale     = 1.1  // errors that have grown by this factor are worth a repair
+	uneven    = 1.5  // and scans that have become dearer by this factor because lists are uneven
+
+	growth    = 4     // with so many times the rows, or as few, there should be twice as many lists, or half
+	smallFull = 65536 // a model of fewer rows is not worth keeping lists of: the width that they are chosen by may be another
+
+	strangeFrom  = 0.5 // other topics of the same encoder are at 0.2 to 0.35, see docs/quality.md, another encoder at 0.6 and more
+	newestRows   = 256 // newest rows that are remembered, about
+	newestSample = 64  // rows of a segment that are looked at
+)
+
+// newest is how strange the newest rows are, on average. Old ones fade.
+type newest struct{ rows, strange float64 }
+
+func (n *newest) add(rows int, strange float64) {
+	if rows == newestSample && strange >= strangeFrom {
+		*n = newest{} // a whole segment of them: what came before is no comfort
+	}
+	n.rows, n.strange = n.rows+float64(rows), n.strange+float64(rows)*strange
+	if n.rows > newestRows {
+		n.rows, n.strange = n.rows/2, n.strange/2
+	}
+}
+
+func (n *newest) mean() float64 { return n.strange / max(n.rows, 1) }
+
+// strange reports whether the newest rows are unlike anything that the model was made for. Then they are another encoder's,
+// whatever their messages say, or an operator knows better: until a promotion by hand no generation with them is served,
+// and no model learns from them.
+func (b *Builder) strange() bool {
+	return b.newest.rows >= newestSample && b.newest.mean() >= strangeFrom
+}
+
+// lookAt sees how strange rows of a fresh segment are.
+func (b *Builder) lookAt(p *heldPart) {
+	if b.model == nil || b.modelRef.Fit == nil || p.Model != b.modelRef.ID {
+		return
+	}
+	n := min(p.N, newestSample)
+	rows, lists := make([]float32, 0, n*b.model.Dim()), make([]int32, n)
+	for i := range n {
+		row := i * p.N / n
+		rows, lists[i] = appendSearched(b.o.Level, b.o.Log.Spec(), rows, p, row), p.ListAt(row)
+	}
+	b.newest.add(n, b.model.Strange(b.o.Level, rows, lists, *b.modelRef.Fit))
+}
+
+// appendSearched appends the searched vector of a row.
+func appendSearched(level avx.Level, spec *schemas.Spec, to []float32, p *heldPart, row int) []float32 {
+	at, dim := len(to), spec.Dim()
+	to = append(to, make([]float32, dim)...)
+	p.Vector(level, row, to[at:])
+	if spec.Metric == schemas.Cosine {
+		mrl.Normalize(level, to[at:], to[at:]) // rows without a direction are never stored
+	}
+	return to
+}
+
+// findDrift compares rows that came after the model with those that it was made for, and chooses the cheapest repair of what
+// is worse. It returns nil when there is nothing to compare with.
+func (b *Builder) findDrift(j *job) *schemas.Drift {
+	if j.fit == nil || j.mdl == nil {
+		return nil
+	}
+	rows, n := b.fresh(j)
+	j.fresh = rows
+	s, lists := model.NewScratch(), make([]int32, n)
+	j.mdl.Assign(b.o.Level, rows, n, lists, nil, s)
+	d := &schemas.Drift{
+		Measured: j.generation,
+		Fit:      j.mdl.Fit(b.o.Level, rows, n, s),
+		Strange:  j.mdl.Strange(b.o.Level, rows, lists, *j.fit),
+	}
+	repair, reason := decide(j.fit, d, balanceOf(j), j.balance)
+	d.Repair, d.Reason = string(repair), reason
+	return d
+}
+
+// decide chooses a repair. Balance is of the lists now, and was when the model was made, 0 if that is not known.
+func decide(was *schemas.Fit, d *schemas.Drift, balance, wasBalance float64) (model.Repair, string) {
+	last := len(was.Coarse) - 1
+	if d.Rows < freshFew {
+		return model.Nothing, fmt.Sprintf("%d rows came after the model, too few to compare", d.Rows)
+	}
+	coarse := d.Coarse[last] / was.Coarse[last]
+	codes := d.Codes[last] / was.Codes[last] / coarse // of what centroids leave
+	switch {
+	case d.Strange >= strangeFrom:
+		return model.Nothing, fmt.Sprintf("new rows are unlike any of the model, strangeness %.2f: another encoder's?", d.Strange)
+	case coarse > stale:
+		return model.Lists, fmt.Sprintf("centroids leave %.2f of new rows, %.2f of those of the model", d.Coarse[last], was.Coarse[last])
+	case wasBalance > 0 && balance > uneven*wasBalance:
+		return model.Lists, fmt.Sprintf("lists are uneven: scans are %.2f times as dear as with even ones, %.2f when the model was made", balance, wasBalance)
+	case codes > stale:
+		return model.Codes, fmt.Sprintf("codes leave %.3f of new rows, %.3f of those of the model", d.Codes[last], was.Codes[last])
+	}
+	return model.Nothing, fmt.Sprintf("new rows fit: centroids leave %.2f (%.2f), codes %.3f (%.3f)", d.Coarse[last], was.Coarse[last], d.Codes[last], was.Codes[last])
+}
+
+// fresh returns searched vectors of live rows of segments, evenly spaced.
+func (b *Builder) fresh(j *job) (rows []float32, n int) {
+	total := 0
+	for _, in := range j.inputs {
+		if in.part.segment != nil {
+			total += in.part.N
+		}
+	}
+	step := max(1, total/freshMost)
+	at := 0 // of all rows of segments
+	for _, in := range j.inputs {
+		if in.part.segment == nil {
+			continue
+		}
+		for row := range in.part.N {
+			if at++; at%step == 0 && !in.skip.ContainsInt(row) {
+				rows = appendSearched(b.o.Level, b.o.Log.Spec(), rows, in.part, row)
+				n++
+			}
+		}
+	}
+	return rows, n
+}
+
+// balanceOf returns the balance of the lists of a job's inputs, as in schemas.ListStats.
+func balanceOf(j *job) float64 {
+	parts := make([]*heldPart, len(j.inputs))
+	for i, in := range j.inputs {
+		parts[i] = in.part
+	}
+	return listStats(parts, &schemas.ModelRef{ID: j.mdl.ID(), NList: j.mdl.NList()}).Balance
+}
+
+// outgrown returns what to make anew because there are far more rows than the model was made for, or far fewer.
+func (b *Builder) outgrown(live int) model.Repair {
+	trained := b.modelRef.TrainedRows
+	if int64(live) < growth*trained && (growth*int64(live) > trained || live < b.o.MinTrainRows) || b.strange() {
+		return ""
+	}
+	if trained < smallFull {
+		return model.Everything
+	}
+	return model.Lists
+}
+
+// heldBack reports whether the model, or what was made by it, is not good enough to be served.
+func (b *Builder) heldBack() bool { return b.quality != nil && !b.quality.Promoted && !b.strange() }
+
+// nextRepair is what to try after the repairs that left the generation held back, the cheapest first; "" when all were
+// tried: then more rows may help.
+func (b *Builder) nextRepair() model.Repair {
+	switch b.tried {
+	case "", model.Nothing:
+		return model.Codes
+	case model.Codes:
+		return model.Lists
+	case model.Lists:
+		return model.Everything
+	}
+	return ""
+}
+
+// repaired notes what a rewrite or a recode did.
+func (b *Builder) repaired(j *job) {
+	b.wanted = ""
+	if j.drift != nil {
+		b.drift = j.drift
+		b.metrics.drifted(b.o.Log.Spec().Ladder, j.drift, j.fit)
+		if j.repair == model.Nothing {
+			b.wanted = model.Repair(j.drift.Repair) // codes, once rows are where they belong
+		}
+	}
+	b.tried = ""
+	if b.heldBack() {
+		b.tried = j.repair
+	}
+	if j.ref != nil {
+		b.newest = newest{}
+		b.metrics.repairs.WithLabelValues(string(j.repair)).Inc()
+	}
+}

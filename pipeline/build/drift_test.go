@@ -1,0 +1,209 @@
+package build
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/schemas"
+)
+
+func TestDecide(t *testing.T) {
+	was := &schemas.Fit{Rows: 1000, Coarse: []float64{0.3, 0.5}, Codes: []float64{0.1, 0.2}}
+	for _, tt := range []struct {
+		name          string
+		rows          int
+		coarse, codes float64
+		strange       float64
+		balance, then float64
+		want          model.Repair
+		reason        string
+	}{
+		{"all is as it was", 1000, 0.5, 0.2, 0.01, 1.2, 1.2, model.Nothing, "new rows fit"},
+		{"too few rows", freshFew - 1, 0.9, 0.9, 0.9, 9, 1, model.Nothing, "too few"},
+		{"residuals are longer", 1000, 0.56, 0.224, 0.1, 1.2, 1.2, model.Lists, "centroids leave 0.56 of new rows, 0.50 of those"},
+		{"a little longer", 1000, 0.54, 0.216, 0.1, 1.2, 1.2, model.Nothing, "new rows fit"},
+		{"residuals are of another shape", 1000, 0.5, 0.23, 0.01, 1.2, 1.2, model.Codes, "codes leave 0.230"},
+		{"uneven", 1000, 0.5, 0.2, 0.01, 2.4, 1.2, model.Lists, "2.40 times as dear"},
+		{"uneven from the beginning", 1000, 0.5, 0.2, 0.01, 2.4, 2.3, model.Nothing, ""},
+		{"nothing to compare lists with", 1000, 0.5, 0.2, 0.01, 2.4, 0, model.Nothing, ""},
+		{"another encoder's", 1000, 0.9, 0.8, 0.98, 1.2, 1.2, model.Nothing, "strangeness 0.98"},
+	} {
+		d := &schemas.Drift{Strange: tt.strange, Fit: schemas.Fit{Rows: tt.rows, Coarse: []float64{0, tt.coarse}, Codes: []float64{0, tt.codes}}}
+		got, reason := decide(was, d, tt.balance, tt.then)
+		if got != tt.want || !strings.Contains(reason, tt.reason) || reason == "" {
+			t.Errorf("%s: %s, %q", tt.name, got, reason)
+		}
+	}
+}
+
+// run folds, and starts and lands jobs, until none is due. It returns what was made anew in each.
+func (w *world) run(b *Builder) (repairs []model.Repair) {
+	w.t.Helper()
+	ctx := w.t.Context()
+	for {
+		if _, err := b.fold(ctx); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := b.publish(ctx); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := b.promote(ctx); err != nil {
+			w.t.Fatal(err)
+		}
+		b.startJobs(ctx)
+		if len(b.jobs) == 0 {
+			return repairs
+		}
+		j := <-b.done
+		if err := b.land(ctx, j); err != nil {
+			w.t.Fatal(err)
+		}
+		if j.kind != compaction {
+			repairs = append(repairs, j.repair)
+		}
+	}
+}
+
+// trained is a builder with a model of 4000 rows, whose lists no growth will call into question.
+func (w *world) trained(ids int) *Builder {
+	w.t.Helper()
+	for p := range testPartitions {
+		w.ingest(p, 3000, ids, nil)
+	}
+	b := w.idle(256)
+	b.o.RewriteRows = 1000
+	if got := w.run(b); len(got) != 1 || got[0] != model.Everything {
+		w.t.Fatalf("trained by %v", got)
+	}
+	return b
+}
+
+// Rows as before call for nothing, however many come; rows around new topics call for new lists, and once the lists are
+// theirs for nothing again.
+func TestDriftIsRepaired(t *testing.T) {
+	const ids = 4000
+	w := newWorld(t, 21)
+	b := w.trained(ids)
+	first := b.modelRef
+	for turn := range 12 {
+		w.ingest(turn%testPartitions, 1500, ids, b.model)
+		for _, repair := range w.run(b) {
+			if repair != model.Nothing {
+				t.Fatalf("%s of a stream that does not change: %s", repair, b.drift.Reason)
+			}
+		}
+	}
+	if b.modelRef != first || b.drift == nil || b.drift.Repair != "none" {
+		t.Fatalf("model %+v, drift %+v", b.modelRef, b.drift)
+	}
+
+	w.topics = [2]int{20, 40} // half of them are new
+	var repairs []model.Repair
+	for turn := range 12 {
+		w.ingest(turn%testPartitions, 1500, ids, b.model)
+		repairs = append(repairs, w.run(b)...)
+	}
+	lists := 0
+	for _, r := range repairs {
+		if r == model.Lists {
+			lists++
+		}
+		if r == model.Everything {
+			t.Errorf("a full training was not needed: %v", repairs)
+		}
+	}
+	if lists == 0 || lists > 3 || b.modelRef.Repair != "lists" && b.modelRef.Repair != "codes" {
+		t.Errorf("repairs %v, model %+v", repairs, b.modelRef)
+	}
+	if got := testutil.ToFloat64(b.metrics.repairs.WithLabelValues("lists")); got != float64(lists) {
+		t.Errorf("%v repairs of lists are counted, want %d", got, lists)
+	}
+	if got := testutil.ToFloat64(b.metrics.drift.WithLabelValues("coarse", "32")); got < 0.5 || got > 1.5 {
+		t.Errorf("drift of %v is shown", got)
+	}
+	m := w.settled()
+	if m.Drift == nil || m.Model.Fit == nil || m.Quality == nil || !m.Quality.Promoted {
+		t.Errorf("manifest has drift %+v, model %+v, quality %+v", m.Drift, m.Model, m.Quality)
+	}
+	w.check(m)
+}
+
+// The vectors of another encoder have the width of ours and come with our name. No generation with them is served, no
+// model learns from them, and a builder that begins anew knows.
+func TestStrangeVectorsAreNotServed(t *testing.T) {
+	const ids = 4000
+	w := newWorld(t, 22)
+	b := w.trained(ids)
+	good := b.promoted
+	w.topics = [2]int{500, 40}
+	for p := range testPartitions {
+		w.ingest(p, 1200, ids, b.model)
+		if got := w.run(b); len(got) > 0 && got[0] != model.Nothing {
+			t.Errorf("%v made anew from strange rows", got)
+		}
+	}
+	if b.promoted != good || testutil.ToFloat64(b.metrics.held) != 1 {
+		t.Fatalf("generation %d is served, want %d", b.promoted, good)
+	}
+	m := w.settled()
+	if m.Quality == nil || m.Quality.Promoted || !strings.Contains(m.Quality.Reason, "another encoder") || m.Newest.Strange < strangeFrom {
+		t.Errorf("quality %+v, newest %+v", m.Quality, m.Newest)
+	}
+	b.drop()
+	if err := b.load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.run(b); len(got) > 0 || b.promoted != good {
+		t.Errorf("after a restart %v were made anew, and generation %d is served", got, b.promoted)
+	}
+
+	w.topics = [2]int{0, 40} // the producer is mended
+	for p := range testPartitions {
+		w.ingest(p, 3000, ids, b.model)
+		w.run(b)
+	}
+	if b.promoted == good || testutil.ToFloat64(b.metrics.held) != 0 {
+		t.Errorf("generation %d is still served: newest %+v, quality %+v", b.promoted, b.newest, b.quality)
+	}
+	w.check(w.settled())
+}
+
+// A generation that is held back is mended by the cheapest repair that helps.
+func TestRepairsOfWhatIsHeldBack(t *testing.T) {
+	const ids = 4000
+	w := newWorld(t, 23)
+	b := w.trained(ids)
+	before := b.manifest
+	bad := *b.quality
+	bad.Promoted, bad.Reason = false, "test"
+
+	b.quality = &bad
+	if got := w.run(b); len(got) != 1 || got[0] != model.Codes {
+		t.Fatalf("made anew: %v, want codes", got)
+	}
+	if !b.quality.Promoted || b.modelRef.Repair != "codes" || b.modelRef.NList != before.Model.NList || b.modelRef.ID == before.Model.ID {
+		t.Errorf("model %+v after %+v, quality %+v", b.modelRef, before.Model, b.quality)
+	}
+	for i, c := range b.manifest.Chunks {
+		was := before.Chunks[i]
+		if c.Rows != was.Rows || c.Vectors != was.Vectors || c.Codes == was.Codes {
+			t.Errorf("chunk %d: rows changed: %v, codes: %v", i, c.Rows != was.Rows, c.Codes != was.Codes)
+		}
+	}
+	w.check(w.settled())
+
+	for _, tt := range []struct{ tried, want model.Repair }{{model.Codes, model.Lists}, {model.Lists, model.Everything}} {
+		b.quality, b.tried = &bad, tt.tried
+		if got := w.run(b); len(got) != 1 || got[0] != tt.want {
+			t.Errorf("after %s: %v, want %s", tt.tried, got, tt.want)
+		}
+		w.check(w.settled())
+	}
+	b.quality, b.tried = &bad, model.Everything
+	if got := w.run(b); len(got) != 0 {
+		t.Errorf("after everything: %v, want to wait for other rows", got)
+	}
+}
