@@ -83,13 +83,17 @@ func (m *Model) firstLevel(level avx.Level, vectors []float32, lists []int32) fl
 
 // Strange says how unlike the rows of a fit some vectors [n][Dim()] in the lists given are: 0 like them, 1 like vectors
 // without meaning. It looks at the first level of the ladder, where encoders put what matters most: rows about other things
-// lie farther from centroids than those that the model was made for, those of another encoder are hardly nearer than chance.
+// lie farther from centroids than those that the model was made for, those of another encoder are hardly nearer than chance. It is 0 where
+// the model's own rows are not much nearer than chance either.
 func (m *Model) Strange(level avx.Level, vectors []float32, lists []int32, fit schemas.Fit) float64 {
-	if len(lists) == 0 || fit.Chance <= fit.Coarse[0] {
+	if len(lists) == 0 || fit.Chance-fit.Coarse[0] < tellable {
 		return 0
 	}
 	return max(0, (m.firstLevel(level, vectors, lists)-fit.Coarse[0])/(fit.Chance-fit.Coarse[0]))
 }
+
+// tellable is how much nearer to centroids than chance rows must be for strangeness to be more than noise.
+const tellable = 0.25
 
 // tiny keeps vectors that are zero from dividing by it.
 const tiny = 1e-30

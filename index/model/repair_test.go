@@ -95,7 +95,7 @@ func TestFit(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	first := 4 * 0.375 * 0.375 / squares
-	for _, tt := range []struct{ fit, chance, want float64 }{{0, 1, first}, {first, 1, 0}, {0, first / 2, 2}, {first * 2, 1, 0}, {1, 1, 0}} {
+	for _, tt := range []struct{ fit, chance, want float64 }{{0, 1, first}, {first, 1, 0}, {0, 0.3, first / 0.3}, {first * 2, 1, 0}, {0.9, 1, 0}} {
 		got := m.Strange(avx.Generic, x[:8], []int32{1}, schemas.Fit{Coarse: []float64{tt.fit, 0}, Chance: tt.chance})
 		if !near(got, tt.want) {
 			t.Errorf("strangeness between %v and %v is %v, want %v", tt.fit, tt.chance, got, tt.want)

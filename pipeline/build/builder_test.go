@@ -55,6 +55,7 @@ type world struct {
 	next   [testPartitions]int64
 	newest map[string]version // by id, the last version by order, deleted ones too
 	topics [2]int             // that vectors are around: the first of them and how many
+	noise  float64            // of vectors around their topic
 }
 
 type version struct {
@@ -65,7 +66,7 @@ type version struct {
 
 func newWorld(t testing.TB, seed uint64) *world {
 	t.Helper()
-	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), bucket: store.NewMemory(), level: level(t), newest: map[string]version{}, topics: [2]int{0, 40}}
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), bucket: store.NewMemory(), level: level(t), newest: map[string]version{}, topics: [2]int{0, 40}, noise: 0.4}
 	if err := commit.Create(t.Context(), w.bucket, testSpec()); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +87,7 @@ func (w *world) vector() []float32 {
 	v := make([]float32, testDim)
 	center := rand.New(rand.NewPCG(uint64(w.topics[0]+w.rng.IntN(w.topics[1])), 1))
 	for i := range v {
-		v[i] = float32((center.NormFloat64() + 0.4*w.rng.NormFloat64()) * math.Pow(0.95, float64(i)))
+		v[i] = float32((center.NormFloat64() + w.noise*w.rng.NormFloat64()) * math.Pow(0.95, float64(i)))
 	}
 	return v
 }

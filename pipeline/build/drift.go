@@ -2,6 +2,7 @@ package build
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/model"
@@ -12,7 +13,8 @@ import (
 const (
 	freshMost = 2048 // rows that came after the model, of which a rewrite looks at so many
 	freshFew  = 256  // of fewer nothing is said
-	stale     = 1.1  // errors that have grown by this factor are worth a repair
+	stale     = 1.05 // errors that have grown by this factor, beyond noise, are worth a repair
+	spread    = 0.6  // 1.5 standard deviations of a row's error, over their mean: a sum over n rows is that much off, over sqrt(n)
 	uneven    = 1.5  // and scans that have become dearer by this factor because lists are uneven
 
 	growth    = 4     // with so many times the rows, or as few, there should be twice as many lists, or half
@@ -97,15 +99,16 @@ func decide(was *schemas.Fit, d *schemas.Drift, balance, wasBalance float64) (mo
 		return model.Nothing, fmt.Sprintf("%d rows came after the model, too few to compare", d.Rows)
 	}
 	coarse := d.Coarse[last] / was.Coarse[last]
+	most := stale + spread/math.Sqrt(float64(max(was.Rows, 1))) + spread/math.Sqrt(float64(d.Rows))
 	codes := d.Codes[last] / was.Codes[last] / coarse // of what centroids leave
 	switch {
 	case d.Strange >= strangeFrom:
 		return model.Nothing, fmt.Sprintf("new rows are unlike any of the model, strangeness %.2f: another encoder's?", d.Strange)
-	case coarse > stale:
+	case coarse > most:
 		return model.Lists, fmt.Sprintf("centroids leave %.2f of new rows, %.2f of those of the model", d.Coarse[last], was.Coarse[last])
 	case wasBalance > 0 && balance > uneven*wasBalance:
 		return model.Lists, fmt.Sprintf("lists are uneven: scans are %.2f times as dear as with even ones, %.2f when the model was made", balance, wasBalance)
-	case codes > stale:
+	case codes > most:
 		return model.Codes, fmt.Sprintf("codes leave %.3f of new rows, %.3f of those of the model", d.Codes[last], was.Codes[last])
 	}
 	return model.Nothing, fmt.Sprintf("new rows fit: centroids leave %.2f (%.2f), codes %.3f (%.3f)", d.Coarse[last], was.Coarse[last], d.Codes[last], was.Codes[last])
@@ -179,8 +182,8 @@ func (b *Builder) repaired(j *job) {
 	if j.drift != nil {
 		b.drift = j.drift
 		b.metrics.drifted(b.o.Log.Spec().Ladder, j.drift, j.fit)
-		if j.repair == model.Nothing {
-			b.wanted = model.Repair(j.drift.Repair) // codes, once rows are where they belong
+		if j.drift.Repair == string(model.Codes) {
+			b.wanted = model.Codes // now that rows are where they belong
 		}
 	}
 	b.tried = ""

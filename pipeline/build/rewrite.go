@@ -68,12 +68,13 @@ func (b *Builder) runRewrite(ctx context.Context, j *job) error {
 	return nil
 }
 
-// train makes a new model from a sample of the live rows. Held-out rows are left out: they are what recall, and how well
-// the model fits, are measured on.
+// train makes a new model from a sample of the live rows. Held-out rows are left out: they are what recall is measured on.
 func (b *Builder) train(ctx context.Context, j *job) error {
 	spec := b.o.Log.Spec()
 	total := j.liveRows()
-	sample, n := b.sample(j, model.SampleRows(int64(total), spec.Dim(), j.repair), false)
+	sample, n := b.sample(j, model.SampleRows(int64(total), spec.Dim(), j.repair))
+	sample, unseen := apart(sample, spec.Dim())
+	n -= len(unseen) / spec.Dim()
 	mdl, err := model.Train(ctx, spec, sample, n, int64(total), model.Options{
 		Repair: j.repair, From: j.mdl,
 		Level: b.o.Level, Threads: b.o.Threads, Seed: 1,
@@ -90,17 +91,15 @@ func (b *Builder) train(ctx context.Context, j *job) error {
 	}
 	j.mdl = mdl
 	j.ref = &schemas.ModelRef{ID: mdl.ID(), Object: o, TrainedRows: mdl.TrainedRows(), NList: mdl.NList(), Repair: string(j.repair), Balance: j.balance}
-	if unseen, n := b.sample(j, freshMost, true); n > 0 {
-		j.ref.Fit = b.baseline(j, unseen, n)
-	}
+	j.ref.Fit = b.baseline(j, unseen)
 	return nil
 }
 
 // baseline is what later rows are compared with: how well the job's model fits rows that it has not seen, or the rows that
 // called for it if it fits these worse. They are what is to come, and another repair would not do more for them.
-func (b *Builder) baseline(j *job, unseen []float32, n int) *schemas.Fit {
+func (b *Builder) baseline(j *job, unseen []float32) *schemas.Fit {
 	s := model.NewScratch()
-	fit := j.mdl.Fit(b.o.Level, unseen, n, s)
+	fit := j.mdl.Fit(b.o.Level, unseen, len(unseen)/j.mdl.Dim(), s)
 	if last := len(fit.Coarse) - 1; len(j.fresh) > 0 {
 		if fresh := j.mdl.Fit(b.o.Level, j.fresh, len(j.fresh)/j.mdl.Dim(), s); fresh.Coarse[last] > fit.Coarse[last] {
 			return &fresh
@@ -109,9 +108,25 @@ func (b *Builder) baseline(j *job, unseen []float32, n int) *schemas.Fit {
 	return &fit
 }
 
-// sample draws up to most searched vectors evenly from the job's live rows that are held out, or that are not, by reservoir
-// sampling with a fixed seed: the same inputs give the same model.
-func (b *Builder) sample(j *job, most int, heldOut bool) ([]float32, int) {
+// apart takes up to an eighth of a sample out of it, evenly spaced: rows that a model will not have seen.
+func apart(sample []float32, dim int) (rest, unseen []float32) {
+	n := len(sample) / dim
+	every := max(8, n/freshMost)
+	rest = sample[:0]
+	for i := range n {
+		row := sample[i*dim:][:dim]
+		if i%every == every-1 {
+			unseen = append(unseen, row...)
+		} else {
+			rest = append(rest, row...)
+		}
+	}
+	return rest, unseen
+}
+
+// sample draws up to most searched vectors evenly from the job's live rows that are not held out, by reservoir sampling
+// with a fixed seed: the same inputs give the same model.
+func (b *Builder) sample(j *job, most int) ([]float32, int) {
 	type row struct {
 		part *heldPart
 		i    int
@@ -121,7 +136,7 @@ func (b *Builder) sample(j *job, most int, heldOut bool) ([]float32, int) {
 	seen := 0
 	for _, in := range j.inputs {
 		for i := range in.part.N {
-			if in.skip.ContainsInt(i) || recall.HeldOut(in.part.IDAt(i)) != heldOut {
+			if in.skip.ContainsInt(i) || recall.HeldOut(in.part.IDAt(i)) {
 				continue
 			}
 			seen++

@@ -1,0 +1,276 @@
+// Command drift shows what becomes of a model when the rows it was made for are replaced by rows about other things, and what
+// each repair restores: it sorts a corpus by topic, trains on the first rows, and searches the last ones under the old model, the
+// repaired ones, and one that was trained on nothing else.
+//
+//	go run ./bench/drift --dir bench/data/corpus
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/sys/unix"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/bench/dataset"
+	"github.com/adastream/adastream/index/exact"
+	"github.com/adastream/adastream/index/kmeans"
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/mrl"
+	"github.com/adastream/adastream/index/recall"
+	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/index/snapshot"
+	"github.com/adastream/adastream/schemas"
+)
+
+const (
+	topics  = 64
+	queries = 500
+	k       = 10
+)
+
+type options struct {
+	Dir    string  `help:"Directory with base.f32 and meta.json." required:"" type:"existingdir"`
+	Rows   int     `help:"Rows that are live at a time." default:"200000"`
+	Shift  float64 `help:"Share of the topics that are replaced, 0 to 1." default:"1"`
+	Recall float64 `help:"Recall@10 that codes are counted for." default:"0.95"`
+}
+
+func main() {
+	var o options
+	kong.Parse(&o, kong.Description("What repairs of a model restore after drift."))
+	if err := run(context.Background(), o); err != nil {
+		fmt.Fprintln(os.Stderr, "drift:", err)
+		os.Exit(1)
+	}
+}
+
+// bench is rows of a corpus, and how to measure models on them.
+type bench struct {
+	o        options
+	level    avx.Level
+	spec     *schemas.Spec
+	segments []segment.Input // of the rows that are live now
+	out      *tabwriter.Writer
+	bytes    struct{ rows, codes, vectors int } // of the last generation
+}
+
+func run(ctx context.Context, o options) error {
+	level, err := avx.Best()
+	if err != nil {
+		return err
+	}
+	set, err := dataset.Read(o.Dir)
+	if err != nil {
+		return err
+	}
+	spec := schemas.Spec{Name: "drift", Ladder: set.Ladder, Encoder: "corpus", Vectors: schemas.Float16,
+		Topic: schemas.Topic{Name: "drift", Partitions: 1}}.WithDefaults()
+	b := &bench{o: o, level: level, spec: &spec, out: tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)}
+	before, now, err := b.rows(ctx, set)
+	if err != nil {
+		return err
+	}
+	if err := b.write(now); err != nil {
+		return err
+	}
+	return b.compare(ctx, before, now)
+}
+
+// rows returns the rows before and after, in random order each.
+func (b *bench) rows(ctx context.Context, set *dataset.Set) (before, now []float32, err error) {
+	if b.o.Rows < 1 || b.o.Rows > set.N || b.o.Shift < 0 || b.o.Shift > 1 {
+		return nil, nil, fmt.Errorf("rows: %d of %d, shift: %v, allowed: no more than there are, 0 to 1", b.o.Rows, set.N, b.o.Shift)
+	}
+	dim := set.Dim
+	for i := range set.N {
+		row := set.Base[i*dim:][:dim]
+		mrl.Normalize(b.level, row, row)
+	}
+	centres, err := kmeans.Train(ctx, set.Base, min(set.N, 50_000), dim, dim, kmeans.Options{K: topics, Iterations: 10, Spherical: true, Level: b.level, Threads: 2})
+	if err != nil {
+		return nil, nil, err
+	}
+	topic, score := make([]int32, set.N), make([]float32, set.N)
+	avx.Assign(b.level, avx.Pack(centres, len(centres)/dim, dim, nil), set.Base, set.N, dim, topic, score)
+	order := make([]int, set.N)
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(x, y int) int { return int(topic[x] - topic[y]) })
+	take := func(from int) []float32 {
+		x := make([]float32, 0, b.o.Rows*dim)
+		for i := range b.o.Rows {
+			at := order[from+i*7919%b.o.Rows] // a prime: all of them, in another order
+			x = append(x, set.Base[at*dim:][:dim]...)
+		}
+		return x
+	}
+	return take(0), take(int(b.o.Shift * float64(set.N-b.o.Rows))), nil
+}
+
+// write makes segments of rows, without a model.
+func (b *bench) write(rows []float32) error {
+	dim := b.spec.Dim()
+	for start := 0; start < b.o.Rows; start += 1 << 15 {
+		r := segment.NewRows(b.spec)
+		for i := start; i < min(start+1<<15, b.o.Rows); i++ {
+			r.IDs, r.Orders = append(r.IDs, strconv.Itoa(i)), append(r.Orders, segment.Order{Offset: int64(i)})
+		}
+		r.Vectors = rows[start*dim:][:r.Len()*dim]
+		body, err := segment.Write(b.spec, nil, b.level, r)
+		if err != nil {
+			return err
+		}
+		p, err := segment.OpenSegment(b.spec, strconv.Itoa(start), body)
+		if err != nil {
+			return err
+		}
+		b.segments = append(b.segments, segment.Input{Part: p})
+	}
+	return nil
+}
+
+func (b *bench) compare(ctx context.Context, before, now []float32) error {
+	dim := b.spec.Dim()
+	fmt.Fprintf(b.out, "model\tlists\td_c\tcentroids leave\tcodes leave\ttraining, CPU s\tencoding, CPU s\tcodes for recall %v\t\n", b.o.Recall)
+	old, took, err := b.train(ctx, model.Options{}, before)
+	if err != nil {
+		return err
+	}
+	n, scratch := min(2000, b.o.Rows), model.NewScratch()
+	was, lists := old.Fit(b.level, before, n, scratch), make([]int32, n) // of rows that it was trained on: a few percent too good
+	old.Assign(b.level, now, n, lists, nil, scratch)
+	last := len(was.Coarse) - 1
+	fmt.Printf("of the rows that the old model was trained on centroids leave %.3f, codes %.3f; strangeness of the rows now: %.2f\n",
+		was.Coarse[last], was.Codes[last], old.Strange(b.level, now, lists, was))
+	show := func(name string, m *model.Model, took time.Duration) error { return b.show(ctx, name, m, now, took) }
+	if err := show("old", old, took); err != nil {
+		return err
+	}
+	served := b.bytes.rows + b.bytes.codes
+	for _, repair := range []model.Repair{model.Codes, model.Lists, model.Everything} {
+		sample := now[:min(len(now), model.SampleRows(int64(b.o.Rows), dim, repair)*dim)]
+		if repair == model.Lists && len(sample) > len(now)/2 {
+			sample = now[:b.o.Rows/2*dim]
+		}
+		m, took, err := b.train(ctx, model.Options{Repair: repair, From: old}, sample)
+		if err != nil {
+			return err
+		}
+		if err := show(string(repair), m, took); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("other codes are %.1f %% of what a query node has of a generation, %.1f %% with originals\n",
+		100*float64(b.bytes.codes)/float64(served), 100*float64(b.bytes.codes)/float64(served+b.bytes.vectors))
+	return nil
+}
+
+func (b *bench) train(ctx context.Context, o model.Options, x []float32) (*model.Model, time.Duration, error) {
+	o.Level, o.Seed = b.level, 1
+	start := cpu()
+	m, err := model.Train(ctx, b.spec, x, len(x)/b.spec.Dim(), int64(b.o.Rows), o)
+	return m, cpu() - start, err
+}
+
+func (b *bench) show(ctx context.Context, name string, m *model.Model, now []float32, trained time.Duration) error {
+	start := cpu()
+	snap, err := b.build(ctx, m)
+	if err != nil {
+		return err
+	}
+	defer snap.Close()
+	built := cpu() - start
+	s, err := b.sample(ctx, snap)
+	if err != nil {
+		return err
+	}
+	plans, err := recall.Table(ctx, b.level, snap, s, k)
+	if err != nil {
+		return err
+	}
+	f := m.Fit(b.level, now, min(2000, b.o.Rows), model.NewScratch())
+	last := len(f.Coarse) - 1
+	fmt.Fprintf(b.out, "%s\t%d\t%d\t%.3f\t%.3f\t%.1f\t%.1f\t%.0f\t\n", name, m.NList(), m.CoarseDims(), f.Coarse[last], f.Codes[last],
+		trained.Seconds(), built.Seconds(), codesFor(plans, b.o.Recall))
+	return b.out.Flush()
+}
+
+// codesFor is how many codes the plans scan for a recall, between the measured ones.
+func codesFor(plans []schemas.PlanPoint, recall float64) float64 {
+	front := slices.Clone(plans)
+	slices.SortFunc(front, func(a, b schemas.PlanPoint) int { return int(a.Scanned - b.Scanned) })
+	var below schemas.PlanPoint
+	for _, p := range front {
+		if p.Recall >= recall && below.Scanned > 0 {
+			share := (recall - below.Recall) / (p.Recall - below.Recall)
+			return math.Exp(math.Log(below.Scanned) + share*(math.Log(p.Scanned)-math.Log(below.Scanned)))
+		}
+		if p.Recall > below.Recall {
+			below = p
+		}
+	}
+	return math.NaN()
+}
+
+func (b *bench) build(ctx context.Context, m *model.Model) (*snapshot.Snapshot, error) {
+	manifest := &schemas.Manifest{Format: schemas.ManifestFormat, Generation: 1, LiveRows: int64(b.o.Rows), Model: &schemas.ModelRef{ID: m.ID(), NList: m.NList()}}
+	var parts []*segment.Part
+	b.bytes.rows, b.bytes.codes, b.bytes.vectors = 0, 0, 0
+	err := segment.Merge(ctx, b.spec, m, b.level, b.segments, 128<<20, func(c segment.ChunkBodies) error {
+		chunk := schemas.Chunk{ID: strconv.Itoa(c.FirstList), FirstList: c.FirstList, EndList: c.EndList, NumRows: c.NumRows}
+		p, err := segment.OpenChunk(b.spec, chunk, c.Rows, c.Codes, c.Vectors)
+		if err != nil {
+			return err
+		}
+		b.bytes.rows, b.bytes.codes, b.bytes.vectors = b.bytes.rows+len(c.Rows), b.bytes.codes+len(c.Codes), b.bytes.vectors+len(c.Vectors)
+		manifest.Chunks, parts = append(manifest.Chunks, chunk), append(parts, p)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return snapshot.Open(b.spec, manifest, m, parts, nil, func() {})
+}
+
+// sample draws queries among held-out rows.
+func (b *bench) sample(ctx context.Context, snap *snapshot.Snapshot) (s recall.Sample, err error) {
+	dim := b.spec.Dim()
+	for i, p := range snap.Parts() {
+		for row := range p.N {
+			if recall.HeldOut(p.IDAt(row)) {
+				s.Self = append(s.Self, search.Hit{Part: i, Row: row})
+			}
+		}
+	}
+	s.N = min(queries, len(s.Self))
+	for i := range s.N {
+		s.Self[i] = s.Self[i*len(s.Self)/s.N]
+	}
+	s.Self, s.Queries = s.Self[:s.N], make([]float32, s.N*dim)
+	for i, self := range s.Self {
+		snap.Parts()[self.Part].Vector(b.level, self.Row, s.Queries[i*dim:][:dim])
+	}
+	s.Truth, err = exact.TopK(ctx, b.level, 2, snap, s.Queries, s.N, k, func(q, part, row int) bool {
+		return s.Self[q].Part == part && s.Self[q].Row == row
+	})
+	return s, err
+}
+
+// cpu is the processor time of this process so far.
+func cpu() time.Duration {
+	var r unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}

@@ -1,0 +1,325 @@
+package build
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/recall"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/schemas"
+)
+
+// long runs the streams at the size that docs/quality.md has the figures of:
+//
+//	ADASTREAM_LONG=1 go test -run Stream -v -timeout 60m ./pipeline/build
+func long() bool { return os.Getenv("ADASTREAM_LONG") != "" }
+
+// stream feeds a builder with upserts of consecutive ids, modulo the number of rows that shall be live.
+type stream struct {
+	*world
+	b        *Builder
+	rows     int
+	sent     int
+	upkeep   time.Duration // CPU of rewrites and recodes that made something of the model anew
+	rewrites int
+	repairs  map[model.Repair]int
+}
+
+func newStream(t *testing.T, seed uint64, rows int) *stream {
+	s := &stream{world: newWorld(t, seed), rows: rows, repairs: map[model.Repair]int{}}
+	s.noise = 1 // centroids leave about half of such vectors, as of real ones
+	s.b = s.idle(256)
+	s.b.o.RewriteRows = rows / 8
+	return s
+}
+
+func cpu() time.Duration {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		panic(err)
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+// send commits n upserts, as an ingestor with the builder's model would.
+func (s *stream) send(n int) {
+	s.t.Helper()
+	rows := segment.NewRows(s.log.Spec())
+	start := s.next[0]
+	for i := range n {
+		rows.IDs = append(rows.IDs, fmt.Sprint("id-", s.sent%s.rows))
+		rows.Orders = append(rows.Orders, segment.Order{Timestamp: 1000 + start, Offset: start, Row: int32(i)})
+		rows.Vectors = append(rows.Vectors, s.vector()...)
+		rows.Attributes[0].AppendNull()
+		s.sent++
+	}
+	s.append(rows, nil)
+}
+
+// remove commits deletes of ids.
+func (s *stream) remove(ids []string) {
+	s.t.Helper()
+	start := s.next[0]
+	var stones []segment.Tombstone
+	for i, id := range ids {
+		stones = append(stones, segment.Tombstone{ID: id, Order: segment.Order{Timestamp: 1000 + start, Offset: start, Row: int32(i)}})
+	}
+	s.append(segment.NewRows(s.log.Spec()), stones)
+}
+
+func (s *stream) append(rows *segment.Rows, stones []segment.Tombstone) {
+	s.t.Helper()
+	ctx, start := s.t.Context(), s.next[0]
+	c := &schemas.Commit{Format: schemas.CommitFormat, Start: start, End: start + 1, Rows: rows.Len(), Deletes: len(stones),
+		Watermark: 1000 + start, Produced: 1000 + start, Writer: fmt.Sprint("w-", start), Created: time.Now().UTC()}
+	put := func(body []byte, err error, put func(context.Context, int, int64, []byte) (schemas.Object, error)) *schemas.Object {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		o, err := put(ctx, 0, start, body)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return &o
+	}
+	if rows.Len() > 0 {
+		body, err := segment.Write(s.log.Spec(), s.b.model, s.level, rows)
+		c.Segment = put(body, err, s.log.PutSegment)
+		if s.b.model != nil {
+			c.Model = s.b.model.ID()
+		}
+	}
+	if len(stones) > 0 {
+		body, err := segment.WriteTombstones(stones)
+		c.Tombstones = put(body, err, s.log.PutTombstones)
+	}
+	if err := s.log.Append(ctx, c); err != nil {
+		s.t.Fatal(err)
+	}
+	s.next[0]++
+}
+
+// work lets the builder do what is due.
+func (s *stream) work() {
+	s.t.Helper()
+	ctx := s.t.Context()
+	for {
+		for _, step := range []func() error{
+			func() error { _, err := s.b.fold(ctx); return err },
+			func() error { return s.b.publish(ctx) },
+			func() error { return s.b.promote(ctx) },
+		} {
+			if err := step(); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		before := cpu()
+		s.b.startJobs(ctx)
+		if len(s.b.jobs) == 0 {
+			return
+		}
+		j := <-s.b.done
+		took := cpu() - before
+		if err := s.b.land(ctx, j); err != nil {
+			s.t.Fatal(err)
+		}
+		if j.kind == compaction {
+			continue
+		}
+		s.rewrites++
+		s.repairs[j.repair]++
+		if j.repair != model.Nothing {
+			s.upkeep += took
+		}
+	}
+}
+
+// rebuild measures a generation with the same rows and a model that was trained on nothing else.
+func (s *stream) rebuild() (plans []schemas.PlanPoint, took time.Duration) {
+	s.t.Helper()
+	j := &job{kind: rewrite, repair: model.Everything}
+	for _, p := range s.b.parts {
+		j.inputs = append(j.inputs, jobInput{p, p.dead.Clone()})
+	}
+	before := cpu()
+	if err := s.b.runRewrite(s.t.Context(), j); err != nil {
+		s.t.Fatal(err)
+	}
+	took = cpu() - before
+	for _, p := range j.outputs {
+		p.Release()
+	}
+	return j.plans, took
+}
+
+// at is the recall of plans that scan so many codes, between the measured ones.
+func at(plans []schemas.PlanPoint, scanned float64) float64 {
+	front := slices.Clone(plans)
+	slices.SortFunc(front, func(a, b schemas.PlanPoint) int { return cmp.Compare(a.Scanned, b.Scanned) })
+	best := schemas.PlanPoint{}
+	for _, p := range front {
+		if p.Recall <= best.Recall {
+			continue
+		}
+		if p.Scanned > scanned {
+			share := (math.Log(scanned) - math.Log(best.Scanned)) / (math.Log(p.Scanned) - math.Log(best.Scanned))
+			return best.Recall + share*(p.Recall-best.Recall)
+		}
+		best = p
+	}
+	return best.Recall
+}
+
+// needed is how many codes must be scanned for a recall, between the measured plans.
+func needed(plans []schemas.PlanPoint, recall float64) float64 {
+	low, high := 1.0, 1e9
+	for range 60 {
+		if middle := math.Sqrt(low * high); at(plans, middle) < recall {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return high
+}
+
+// longest returns the longest list over the mean one.
+func (s *stream) longest() float64 {
+	l := s.b.manifest.Lists
+	return float64(l.Longest) / l.Mean
+}
+
+// Topics come and go while all rows are replaced again and again. Recall for a given number of codes stays as good as that
+// of an index built anew, for a fraction of the work.
+func TestStreamOfTurningTopics(t *testing.T) {
+	rows, turnovers, noise := 4000, 3, 0.04
+	if long() {
+		rows, turnovers, noise = 16_000, 20, 0.01
+	}
+	s := newStream(t, 41, rows)
+	s.topics = [2]int{0, 200}
+	s.send(rows)
+	s.work()
+	target := s.log.Spec().Defaults.TargetRecall
+	var lost, codes []float64
+	var anew time.Duration
+	for turn := range turnovers {
+		for range 4 {
+			s.topics[0] += 12 // a quarter of the topics in a turnover
+			s.send(rows / 4)
+			s.work()
+			if !s.b.manifest.Quality.Promoted {
+				t.Errorf("turnover %d: held back: %s", turn, s.b.manifest.Quality.Reason)
+			}
+		}
+		plans, took := s.rebuild()
+		anew += 4 * took
+		_, fresh, _ := recall.Choose(plans, target)
+		_, ours, _ := recall.Choose(s.b.plans, target)
+		lost = append(lost, fresh.Recall-ours.Recall)
+		codes = append(codes, needed(s.b.plans, target)/needed(plans, target))
+		t.Logf("turnover %d: recall %.4f with %.0f codes, anew %.4f with %.0f; for %v %.2f of the codes; longest list %.1f of the mean, %d lists",
+			turn, ours.Recall, ours.Scanned, fresh.Recall, fresh.Scanned, target, codes[turn], s.longest(), s.b.modelRef.NList)
+	}
+	share := s.upkeep.Seconds() / anew.Seconds()
+	t.Logf("%d rewrites, %v; recall lost: mean %.4f, most %.4f; codes: mean %.2f, most %.2f; CPU %.1f s, training anew each time %.1f s: %.1f %%",
+		s.rewrites, s.repairs, mean(lost), slices.Max(lost), mean(codes), slices.Max(codes), s.upkeep.Seconds(), anew.Seconds(), 100*share)
+	if mean(lost) > noise {
+		t.Errorf("recall is %.4f below that of an index built anew", mean(lost))
+	}
+	if mean(codes) > 1.5 {
+		t.Errorf("queries scan %.2f times the codes of an index built anew", mean(codes))
+	}
+	if long() && share > 0.1 {
+		t.Errorf("upkeep took %.1f %% of the CPU of training anew each time", 100*share)
+	}
+}
+
+func mean(of []float64) (sum float64) {
+	for _, x := range of {
+		sum += x / float64(len(of))
+	}
+	return sum
+}
+
+// A stream that does not change makes nothing anew.
+func TestStreamThatIsTheSame(t *testing.T) {
+	rows, turnovers := 4000, 3
+	if long() {
+		rows, turnovers = 16_000, 20
+	}
+	s := newStream(t, 42, rows)
+	s.topics = [2]int{0, 200}
+	s.send(rows)
+	s.work()
+	for range 4 * turnovers {
+		s.send(rows / 4)
+		s.work()
+	}
+	if s.repairs[model.Everything] != 1 || s.repairs[model.Lists]+s.repairs[model.Codes] > 0 {
+		t.Errorf("made anew: %v", s.repairs)
+	}
+}
+
+// Most rows come to few lists, many are the same, and then most are deleted: lists stay even, recall stays, nothing fails.
+func TestStreamOfHeavySkew(t *testing.T) {
+	rows, noise := 4000, 0.04
+	if long() {
+		rows, noise = 16_000, 0.01
+	}
+	s := newStream(t, 43, 4*rows)
+	s.topics = [2]int{0, 200}
+	s.send(rows)
+	s.work()
+	compare := func(what string) {
+		t.Helper()
+		plans, _ := s.rebuild()
+		target := s.log.Spec().Defaults.TargetRecall
+		_, fresh, _ := recall.Choose(plans, target)
+		_, ours, _ := recall.Choose(s.b.plans, target)
+		t.Logf("%s: recall %.4f with %.0f codes, anew %.4f with %.0f; for %v %.2f of the codes; longest list %.1f of the mean, %d lists, %d rows, %v",
+			what, ours.Recall, ours.Scanned, fresh.Recall, fresh.Scanned, target, needed(s.b.plans, target)/needed(plans, target), s.longest(), s.b.modelRef.NList, len(s.b.ledger.live), s.repairs)
+		if fresh.Recall-ours.Recall > noise {
+			t.Errorf("%s: recall %.4f, %.4f of an index built anew", what, ours.Recall, fresh.Recall)
+		}
+		if !s.b.manifest.Quality.Promoted {
+			t.Errorf("%s: held back: %s", what, s.b.manifest.Quality.Reason)
+		}
+	}
+	even := func(what string, most float64) {
+		t.Helper()
+		if s.longest() > most {
+			t.Errorf("%s: the longest list is %.1f times the mean", what, s.longest())
+		}
+	}
+	for range 8 { // four fifths to one topic in a hundred
+		s.topics = [2]int{0, 2}
+		s.send(rows * 3 / 8 * 4 / 5)
+		s.topics = [2]int{0, 200}
+		s.send(rows * 3 / 8 / 5)
+		s.work()
+	}
+	even("skew", 4)
+	compare("skew")
+
+	var ids []string
+	for i := range 4 * rows {
+		if i%10 != 0 {
+			ids = append(ids, fmt.Sprint("id-", i))
+		}
+	}
+	for some := range slices.Chunk(ids, len(ids)/4) {
+		s.remove(some)
+		s.work()
+	}
+	even("deleted", 4)
+	compare("deleted")
+}
