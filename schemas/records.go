@@ -59,7 +59,7 @@ type Manifest struct {
 	DeadRows   int64            `json:"dead_rows"`
 	Moved      int64            `json:"moved,omitempty"` // rows whose id was seen in another partition before: a producer broke the rule
 	Lists      *ListStats       `json:"lists,omitempty"`
-	Plans      []PlanPoint      `json:"plans,omitempty"` // measured, in order of cost; absent without a model
+	Plans      []PlanPoint      `json:"plans,omitempty"` // measured, in order of cost: of the full width, then of each narrower one; absent without a model
 	Quality    *Quality         `json:"quality,omitempty"`
 	Drift      *Drift           `json:"drift,omitempty"`
 	Newest     *Newest          `json:"newest,omitempty"`
@@ -128,16 +128,21 @@ type ListStats struct {
 	NonEmpty int     `json:"non_empty"`
 }
 
-// PlanPoint is a measured plan.
+// PlanPoint is a measured plan, and what a query by it costs on average.
 type PlanPoint struct {
-	NProbe   int     `json:"nprobe"`
-	ScanDims int     `json:"scan_dims"` // prefix that the codes are scanned on
-	Refine   int     `json:"refine"`    // candidates that are scored on their int8 rows
-	Recall   float64 `json:"recall"`    // recall@10 against exact search
-	Low      float64 `json:"low"`       // 95 % confidence interval
+	NProbe   int     `json:"nprobe"`           // lists at most
+	Margin   float64 `json:"margin,omitempty"` // by how much the score of a list may be below that of the best eighth; 0: any
+	ScanDims int     `json:"scan_dims"`        // prefix that the codes are scanned on
+	Refine   int     `json:"refine"`           // candidates that are scored on their int8 rows
+	Dims     int     `json:"dims,omitempty"`   // width of all that is compared; 0: the full one
+	Recall   float64 `json:"recall"`           // recall@10 against exact search
+	Low      float64 `json:"low"`              // 95 % confidence interval
 	High     float64 `json:"high"`
-	Scanned  float64 `json:"scanned"` // codes scanned per query, mean
-	Micros   float64 `json:"micros"`  // microseconds per query on the builder, mean, one thread
+	Lists    float64 `json:"lists"`   // probed
+	Scanned  float64 `json:"scanned"` // codes scanned
+	Refined  float64 `json:"refined"` // int8 rows scored
+	Bytes    float64 `json:"bytes"`   // of those codes and rows
+	Micros   float64 `json:"micros"`  // microseconds on the builder, one thread
 }
 
 // Quality is the verdict of the gate over a generation.

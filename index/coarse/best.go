@@ -12,6 +12,15 @@ func makeKey(score float32, item int) uint64 {
 	return uint64(b)<<32 | uint64(uint32(item))
 }
 
+// keyScore returns the score of a key.
+func keyScore(key uint64) float32 {
+	b := uint32(key >> 32)
+	if b>>31 == 0 {
+		b = ^b &^ (1 << 31)
+	}
+	return math.Float32frombits(b)
+}
+
 func keyItem(key uint64) int32 { return int32(uint32(key)) }
 
 // best returns the keys of the k largest scores, in no order. It uses the memory of keys, which has room for all scores. k is

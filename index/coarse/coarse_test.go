@@ -190,12 +190,12 @@ func TestProbe(t *testing.T) {
 				}
 				slices.SortStableFunc(want, func(a, b int) int { return cmp.Compare(score[b], score[a]) })
 				for _, nprobe := range []int{-1, 0, 1, 7, 64, q.NList() - 1, q.NList(), 5000} {
-					probes := slices.Clone(q.Probe(avx.Generic, values, scale, nprobe, s))
+					probes := slices.Clone(q.Probe(avx.Generic, values, scale, nprobe, 0, s))
 					if len(probes) != max(0, min(nprobe, q.NList())) {
 						t.Fatalf("nprobe %d: %d lists", nprobe, len(probes))
 					}
 					for _, level := range avx.Levels() {
-						if !slices.Equal(q.Probe(level, values, scale, nprobe, s), probes) {
+						if !slices.Equal(q.Probe(level, values, scale, nprobe, 0, s), probes) {
 							t.Fatalf("%s finds other lists", level)
 						}
 					}
@@ -331,8 +331,8 @@ func TestNoAllocation(t *testing.T) {
 		for name, f := range map[string]func(){
 			"Assign":     func() { q.Assign(level, x, n, lists, nil, s) },
 			"Spill":      func() { q.Assign(level, x, n, lists, spills, s) },
-			"Probe":      func() { q.Probe(level, values, scale, 20, s) },
-			"Probe most": func() { q.Probe(level, values, scale, 800, s) },
+			"Probe":      func() { q.Probe(level, values, scale, 20, 0, s) },
+			"Probe most": func() { q.Probe(level, values, scale, 800, 0, s) },
 		} {
 			if a := testing.AllocsPerRun(5, f); a != 0 {
 				t.Errorf("%s, %s: %v allocations", name, level, a)
@@ -371,7 +371,7 @@ func BenchmarkProbe(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/nprobe=%d", level, nprobe), func(b *testing.B) {
 				s := &Scratch{}
 				for i := 0; b.Loop(); i++ {
-					q.Probe(level, values[i%queries*benchDim:][:benchDim], 1e-5, nprobe, s)
+					q.Probe(level, values[i%queries*benchDim:][:benchDim], 1e-5, nprobe, 0, s)
 				}
 			})
 		}

@@ -3,6 +3,7 @@ package coarse
 import (
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/mrl"
@@ -17,6 +18,9 @@ const (
 	shortlistFactor = 2
 	shortlistMore   = 128
 	sampleEvery     = 16 // of the lists tell where the shortlist ends
+	// bestShare of the lists that are probed come first, and a margin counts from the worst of them. From the very best it
+	// would say little: that score has an accident of its own.
+	bestShare = 8
 )
 
 // Probe is a list to search, and what its centroid contributes to the score of each of its rows.
@@ -31,64 +35,118 @@ type funnel struct {
 	step   []float32     // [nlist]
 	weight []float32     // [nlist] times the inner product of prefixes of rows is the order of probing
 	short  *avx.PanelsI8 // the first funnelDims of each row, or all that decide
+	narrow *sync.Map     // width to weight, for queries that are narrower than what decides
 }
 
 func (q *Quantizer) newFunnel() funnel {
-	f := funnel{rows: make([]int8, len(q.centroids)), step: make([]float32, q.nlist), weight: make([]float32, q.nlist)}
+	f := funnel{rows: make([]int8, len(q.centroids)), step: make([]float32, q.nlist), narrow: &sync.Map{}}
 	for j := range q.nlist {
-		c := q.Centroid(j)
-		f.step[j] = mrl.QuantizeRow(avx.Generic, f.rows[j*q.dim:][:q.dim], c)
-		f.weight[j] = f.step[j]
-		if q.metric == spherical {
-			if norm := math.Sqrt(float64(avx.SumSquares(avx.Generic, c[:q.dims]))); norm > 0 {
-				f.weight[j] /= float32(norm)
-			}
-		}
+		f.step[j] = mrl.QuantizeRow(avx.Generic, f.rows[j*q.dim:][:q.dim], q.Centroid(j))
 	}
+	f.weight = q.weights(f.step, q.dims)
 	f.short = avx.PackI8(f.rows, q.nlist, min(funnelDims, q.dims), q.dim)
 	return f
+}
+
+// weights are those of prefixes of so many dimensions.
+func (q *Quantizer) weights(step []float32, dims int) []float32 {
+	weight := slices.Clone(step)
+	if q.metric != spherical {
+		return weight
+	}
+	for j := range weight {
+		if norm := math.Sqrt(float64(avx.SumSquares(avx.Generic, q.Centroid(j)[:dims]))); norm > 0 {
+			weight[j] /= float32(norm)
+		}
+	}
+	return weight
+}
+
+// weightsOf returns the weights for queries of a width: made once for each that is narrower than what decides, of which
+// there are as many as levels of a ladder.
+func (q *Quantizer) weightsOf(width int) []float32 {
+	if width >= q.dims {
+		return q.funnel.weight
+	}
+	if w, ok := q.funnel.narrow.Load(width); ok {
+		return w.([]float32)
+	}
+	w, _ := q.funnel.narrow.LoadOrStore(width, q.weights(q.funnel.step, width))
+	return w.([]float32)
 }
 
 // Probe returns the nprobe lists, or all if there are fewer, whose prefixes have the largest inner product with the
 // query's, as far as the funnel finds them: the best eighth first, that the scores to beat are high when the others are
 // scanned, and apart from that in no order. The query is scale times dim values of int16 whose inner product
-// with int8 values fits an int32. All levels of kernels return the same. The result is valid until the next Probe with s.
-func (q *Quantizer) Probe(level avx.Level, query []int16, scale float64, nprobe int, s *Scratch) []Probe {
+// with int8 values fits an int32. It may be a prefix, the shorter the cheaper: then all that is compared, and Base too, is
+// prefixes of its width.
+//
+// With a positive margin the lists whose score is more than that below the worst of the best eighth are left out, where
+// a score is the inner product with the query of unit length: an easy query probes few lists, and one with many
+// lists alike probes all. All levels of kernels return the same. The result is valid until the next Probe with s.
+func (q *Quantizer) Probe(level avx.Level, query []int16, scale float64, nprobe int, margin float64, s *Scratch) []Probe {
 	nprobe = max(0, min(nprobe, q.nlist))
 	f := &q.funnel
-	at := q.shortlist(level, query, nprobe, s)
+	weight := q.weightsOf(len(query))
+	decide := query[:min(q.dims, len(query))]
+	at := q.shortlist(level, decide, weight, nprobe, s)
 	dots := grow(s.dots, len(at))
-	avx.DotI8At(level, query[:q.dims], f.rows, q.dim, at, dots)
+	avx.DotI8At(level, decide, f.rows, q.dim, at, dots)
 	score := grow(s.score, len(at))
 	for i, list := range at {
-		score[i] = float32(dots[i]) * f.weight[list]
+		score[i] = float32(dots[i]) * weight[list]
 	}
 	s.keys = grow(s.keys, len(at))
 	order := best(score, nprobe, s.keys)
-	partition(order, nprobe/8)
-	s.chosen, s.base = grow(s.chosen, nprobe), grow(s.base, nprobe)
+	partition(order, nprobe/bestShare)
+	if margin > 0 && nprobe >= bestShare {
+		order = within(order, nprobe/bestShare, float32(margin*length(decide)))
+	}
+	s.chosen, s.base = grow(s.chosen, len(order)), grow(s.base, len(order))
 	for i, key := range order {
 		s.chosen[i], s.base[i] = at[keyItem(key)], dots[keyItem(key)]
 	}
-	if q.dims < q.dim {
-		avx.DotI8At(level, query[:q.dim], f.rows, q.dim, s.chosen, s.base)
+	if len(decide) < len(query) {
+		avx.DotI8At(level, query, f.rows, q.dim, s.chosen, s.base)
 	}
-	s.probes = grow(s.probes, nprobe)
+	s.probes = grow(s.probes, len(order))
 	for i, list := range s.chosen {
 		s.probes[i] = Probe{List: int32(list), Base: float32(float64(s.base[i]) * scale * float64(f.step[list]))}
 	}
 	return s.probes
 }
 
-// shortlist returns the lists that are worth a look at all dimensions.
-func (q *Quantizer) shortlist(level avx.Level, query []int16, nprobe int, s *Scratch) []uint32 {
+// within drops of the keys after the best, which come first, those whose score is more than margin below theirs.
+func within(order []uint64, best int, margin float32) []uint64 {
+	worst := slices.Max(order[:best])
+	last := makeKey(keyScore(worst)-margin, math.MaxUint32)
+	kept := best
+	for _, key := range order[best:] {
+		if key <= last {
+			order[kept] = key
+			kept++
+		}
+	}
+	return order[:kept]
+}
+
+func length(query []int16) float64 {
+	var squares float64
+	for _, x := range query {
+		squares += float64(x) * float64(x)
+	}
+	return math.Sqrt(squares)
+}
+
+// shortlist returns the lists that are worth a look at all dimensions of the query, which has none but those that decide.
+func (q *Quantizer) shortlist(level avx.Level, query []int16, weight []float32, nprobe int, s *Scratch) []uint32 {
 	f := &q.funnel
 	s.dots, s.score, s.at = grow(s.dots, q.nlist), grow(s.score, q.nlist), grow(s.at, q.nlist)
 	if n := shortlistFactor*nprobe + shortlistMore; 2*n <= q.nlist {
 		s.query = grow(s.query, f.short.Dim())
-		avx.QuantizeQueryI8(s.query, query[:min(funnelDims, q.dims)])
+		avx.QuantizeQueryI8(s.query, query[:min(funnelDims, len(query))])
 		avx.ScoresI8(level, f.short, s.query, s.dots)
-		if found := avx.Above(level, s.dots, f.weight, f.quantile(n, s), s.at); found >= nprobe {
+		if found := avx.Above(level, s.dots, weight, quantile(weight, n, s), s.at); found >= nprobe {
 			return s.at[:found]
 		}
 	}
@@ -99,14 +157,14 @@ func (q *Quantizer) shortlist(level avx.Level, query []int16, nprobe int, s *Scr
 }
 
 // quantile returns what about n of the lists' scores reach, by a sample of them that is spread over all groups.
-func (f *funnel) quantile(n int, s *Scratch) float32 {
+func quantile(weight []float32, n int, s *Scratch) float32 {
 	s.keys = grow(s.keys, (len(s.dots)+sampleEvery-1)/sampleEvery)
 	for i := range s.keys {
 		list := i * sampleEvery
-		s.keys[i] = makeKey(float32(s.dots[list])*f.weight[list], list)
+		s.keys[i] = makeKey(float32(s.dots[list])*weight[list], list)
 	}
 	k := max(1, n/sampleEvery)
 	partition(s.keys, k)
 	list := keyItem(slices.Max(s.keys[:k]))
-	return float32(s.dots[list]) * f.weight[list]
+	return float32(s.dots[list]) * weight[list]
 }

@@ -8,6 +8,7 @@ package exact
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"golang.org/x/sync/errgroup"
 
@@ -88,9 +89,12 @@ type worker struct {
 	skip    func(q, part, row int) bool
 	tops    []search.Top // for each query
 
-	block  []float32 // searched vectors of live rows
-	rows   []int     // their row numbers
-	scores []float32 // of one query
+	block   []float32 // searched vectors of live rows
+	rows    []int     // their row numbers
+	longest float64   // of their lengths
+	scores  []float32 // of one query
+	buffer  []float32 // for one vector
+	slack   []float64 // for each query, by how much a score may be off for each unit of length of the row
 }
 
 func newWorker(level avx.Level, snap *snapshot.Snapshot, queries []float32, nq, k int, skip func(q, part, row int) bool) *worker {
@@ -99,6 +103,12 @@ func newWorker(level avx.Level, snap *snapshot.Snapshot, queries []float32, nq, 
 		block:  make([]float32, blockRows*snap.Spec().Dim()),
 		rows:   make([]int, 0, blockRows),
 		scores: make([]float32, blockRows),
+		buffer: make([]float32, snap.Spec().Dim()),
+		slack:  make([]float64, nq),
+	}
+	dim := snap.Spec().Dim()
+	for q := range w.slack {
+		w.slack[q] = 2 * search.Rounding(dim) * math.Sqrt(float64(avx.SumSquares(level, queries[q*dim:][:dim])))
 	}
 	for q := range w.tops {
 		w.tops[q].Reset(snap.Parts(), k)
@@ -128,7 +138,7 @@ func (w *worker) run(ctx context.Context, first, of int) error {
 func (w *worker) decode(part, start, end int) {
 	p, dead, dim := w.snap.Parts()[part], w.snap.Dead(part), w.snap.Spec().Dim()
 	cosine := w.snap.Spec().Metric == schemas.Cosine
-	w.rows = w.rows[:0]
+	w.rows, w.longest = w.rows[:0], 0
 	for row := start; row < end; row++ {
 		if dead.Has(row) {
 			continue
@@ -137,24 +147,33 @@ func (w *worker) decode(part, start, end int) {
 		p.Vector(w.level, row, v)
 		if cosine {
 			mrl.Normalize(w.level, v, v)
+			w.longest = 1.01
+		} else {
+			w.longest = max(w.longest, 1.01*math.Sqrt(float64(avx.SumSquares(w.level, v))))
 		}
 		w.rows = append(w.rows, row)
 	}
 }
 
+// compare offers the rows of the block to each query. The kernels of the level say which are worth a look, the arithmetic
+// of search.ScoreOriginal decides, which is that of all machines.
 func (w *worker) compare(part int) {
+	spec, p := w.snap.Spec(), w.snap.Parts()[part]
 	dim := w.snap.Spec().Dim()
 	scores := w.scores[:len(w.rows)]
 	for q := range w.tops {
-		avx.DotRows(w.level, w.queries[q*dim:(q+1)*dim], w.block, dim, scores)
+		query := w.queries[q*dim : (q+1)*dim]
+		avx.DotRows(w.level, query, w.block, dim, scores)
 		top := &w.tops[q]
-		floor := top.Floor()
+		slack := float32(w.slack[q] * w.longest)
+		worth := top.Floor() - slack
 		for i, s := range scores {
-			if s < floor || w.skip != nil && w.skip(q, part, w.rows[i]) {
+			if s < worth || w.skip != nil && w.skip(q, part, w.rows[i]) {
 				continue
 			}
-			top.Push(search.Hit{Part: part, Row: w.rows[i], Score: s})
-			floor = top.Floor()
+			score := search.ScoreOriginal(spec, p, w.rows[i], query, w.buffer)
+			top.Push(search.Hit{Part: part, Row: w.rows[i], Score: score})
+			worth = top.Floor() - slack
 		}
 	}
 }

@@ -180,8 +180,8 @@ func (m *Model) residuals(vectors []float32, lists []int32, dst []float32) {
 
 // Probe returns the lists that a query should probe, see [coarse.Quantizer.Probe]. The query is scale times Dim() values of
 // int16. The result is valid until the next Probe with s.
-func (m *Model) Probe(level avx.Level, query []int16, scale float64, nprobe int, s *Scratch) []coarse.Probe {
-	return m.lists.Probe(level, query, scale, nprobe, &s.coarse)
+func (m *Model) Probe(level avx.Level, query []int16, scale float64, nprobe int, margin float64, s *Scratch) []coarse.Probe {
+	return m.lists.Probe(level, query, scale, nprobe, margin, &s.coarse)
 }
 
 // LUT makes the query's lookup table over the first dims dimensions, a level of the ladder, in the memory of lut. The query

@@ -69,7 +69,7 @@ func ExampleTrain() {
 	query, scratch := make([]float32, 32), model.NewScratch()
 	if m.Prepare(avx.Generic, query, sample[:32]) {
 		values := make([]int16, 32)
-		probes := m.Probe(avx.Generic, values, mrl.QuantizeQuery(values, query), 4, scratch)
+		probes := m.Probe(avx.Generic, values, mrl.QuantizeQuery(values, query), 4, 0, scratch)
 		var lut opq.LUT
 		m.LUT(avx.Generic, query, 32, &lut, scratch)
 		fmt.Println(len(probes), "lists to scan with", lut.Subs, "sub-quantisers")
@@ -122,7 +122,7 @@ func TestCodesFindNeighbours(t *testing.T) {
 			query := q[i*64:][:64]
 			base := make([]float32, m.NList())
 			values := make([]int16, 64)
-			for _, p := range m.Probe(avx.Generic, values, mrl.QuantizeQuery(values, query), m.NList(), scratch) {
+			for _, p := range m.Probe(avx.Generic, values, mrl.QuantizeQuery(values, query), m.NList(), 0, scratch) {
 				base[p.List] = p.Base
 			}
 			var lut opq.LUT
@@ -330,7 +330,7 @@ func TestNoAllocation(t *testing.T) {
 			"Prepare": func() { m.Prepare(level, dst, x[:32]) },
 			"Assign":  func() { m.Assign(level, x, n, lists, nil, scratch) },
 			"Encode":  func() { m.Encode(level, x, n, lists, codes, scratch) },
-			"Probe":   func() { m.Probe(level, values, 0.5, 5, scratch) },
+			"Probe":   func() { m.Probe(level, values, 0.5, 5, 0, scratch) },
 			"LUT":     func() { m.LUT(level, x[:32], 16, &lut, scratch) },
 		} {
 			if a := testing.AllocsPerRun(10, f); a != 0 {

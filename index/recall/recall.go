@@ -22,6 +22,8 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/index/snapshot"
 )
@@ -56,6 +58,7 @@ type Result struct {
 	Lists     float64 // probed
 	Scanned   float64 // codes
 	Refined   float64 // int8 rows
+	Bytes     float64 // of those codes and rows
 	Micros    float64 // microseconds of one query on this thread
 }
 
@@ -71,6 +74,7 @@ func Measure(ctx context.Context, level avx.Level, snap *snapshot.Snapshot, s Sa
 
 // meter measures plans on one sample.
 type meter struct {
+	level    avx.Level
 	snap     *snapshot.Snapshot
 	searcher *search.Searcher
 	sample   Sample
@@ -82,7 +86,7 @@ func newMeter(level avx.Level, snap *snapshot.Snapshot, s Sample, k int) (*meter
 	if err := s.validate(snap.Spec().Dim()); err != nil {
 		return nil, err
 	}
-	return &meter{snap: snap, searcher: search.New(level), sample: s, k: k}, nil
+	return &meter{level: level, snap: snap, searcher: search.New(level), sample: s, k: k}, nil
 }
 
 func (m *meter) measure(ctx context.Context, plan search.Plan) (Result, error) {
@@ -101,9 +105,7 @@ func (m *meter) measure(ctx context.Context, plan search.Plan) (Result, error) {
 		if err != nil {
 			return Result{}, fmt.Errorf("recall of query %d: %w", q, err)
 		}
-		total.Lists += u.Lists
-		total.Codes += u.Codes
-		total.Refined += u.Refined
+		total.Add(u)
 		t.add(m.found(q, truth), len(truth))
 	}
 	if t.queries == 0 {
@@ -115,6 +117,7 @@ func (m *meter) measure(ctx context.Context, plan search.Plan) (Result, error) {
 		Lists:   float64(total.Lists) / n,
 		Scanned: float64(total.Codes) / n,
 		Refined: float64(total.Refined) / n,
+		Bytes:   float64(total.Bytes) / n,
 		Micros:  float64(took.Nanoseconds()) / 1000 / n,
 	}
 	r.Low, r.High = t.interval()
@@ -131,6 +134,23 @@ func (m *meter) search(ctx context.Context, q int, plan search.Plan) (search.Usa
 	var err error
 	m.hits, u, err = m.searcher.Search(ctx, m.snap, m.sample.Queries[q*dim:(q+1)*dim], wanted, plan, m.hits[:0])
 	return u, err
+}
+
+// lists is how many lists some of the queries probe, on average.
+func (m *meter) lists(nprobe int, margin float64, dims int) (float64, error) {
+	spec, mdl := m.snap.Spec(), m.snap.Model()
+	dim, n := spec.Dim(), min(marginQueries, m.sample.N)
+	width := search.Plan{Dims: dims}.Width(dim)
+	vector, quant, scratch := make([]float32, dim), make([]int16, width), model.NewScratch()
+	total := 0
+	for q := range n {
+		if err := search.Prepare(spec, m.sample.Queries[q*dim:(q+1)*dim], vector); err != nil {
+			return 0, err
+		}
+		scale := mrl.QuantizeQuery(quant, vector[:width])
+		total += len(mdl.Probe(m.level, quant, scale, nprobe, margin, scratch))
+	}
+	return float64(total) / float64(n), nil
 }
 
 // found counts the true neighbours among the k hits that are not the query itself.

@@ -18,11 +18,22 @@ const (
 	// plans to dear ones: what is left out of a very large index is what nobody would choose.
 	sweepWork = 2e11
 	// betweenWork bounds in the same way what is measured between the doublings of a sweep, on top of it.
-	betweenWork = sweepWork / 4
+	betweenWork = sweepWork / 2
+	// narrowWork bounds a sweep of a narrower width. Those saturate early: what a prefix does not tell, no plan finds.
+	narrowWork = sweepWork / 16
+	// marginLeast is the fewest lists that a margin is measured with: the best eighth of fewer says little.
+	marginLeast = 16
+	// marginQueries of the sample calibrate margins.
+	marginQueries = 64
 	// A longer sweep of refine, or of nprobe, ends when it gains less than this.
 	refineGain = 0.001
 	probeGain  = 0.0005
 )
+
+// marginShares are the mean shares of the lists that margins are calibrated to leave. At half, or a bit more or less, a
+// margin is at its best: on half a million embeddings a tenth fewer codes for the same recall than the same lists for each
+// query. See docs/elastic-search.md.
+var marginShares = [...]float64{0.5, 0.75}
 
 // refines are the numbers of candidates that are tried.
 var refines = [...]int{50, 100, 200, 400, 800}
@@ -30,8 +41,11 @@ var refines = [...]int{50, 100, 200, 400, 800}
 // Table measures plans and returns those that are worth choosing, in order of cost: each has more recall than all that
 // cost less. Lists probed double from 1 until recall saturates; candidates refined double as long as that helps; codes
 // are scanned on the full width and on the levels of the ladder that are at least half of it. Then lists probed go in
-// finer steps, 1, 2, 3, 4, 6, 8, 12 and so on, but only with what was worth choosing at the doublings. Without a model
-// there are no plans.
+// finer steps, but only with what was worth choosing at the doublings, and with margins instead of fewer lists where there
+// are enough of them. Without a model there are no plans.
+//
+// After these come, each in its own order of cost, plans of every narrower level of the ladder: for queries that cap the
+// width. Their recall is against the neighbours on the full width too.
 //
 // Microseconds are measured, but noisy: the order is by a model of the cost, see [cost].
 func Table(ctx context.Context, level avx.Level, snap *snapshot.Snapshot, s Sample, k int) ([]schemas.PlanPoint, error) {
@@ -43,14 +57,28 @@ func Table(ctx context.Context, level avx.Level, snap *snapshot.Snapshot, s Samp
 	if err != nil {
 		return nil, err
 	}
-	sw := sweep{meter: m, model: mdl}
-	if err := sw.double(ctx); err != nil {
+	plans, err := (&sweep{meter: m, model: mdl, work: sweepWork}).run(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if err := sw.between(ctx); err != nil {
+	for _, dims := range slices.Backward(mdl.Ladder()[:len(mdl.Ladder())-1]) {
+		narrow, err := (&sweep{meter: m, model: mdl, work: narrowWork, dims: dims}).run(ctx)
+		if err != nil {
+			return nil, err
+		}
+		plans = append(plans, narrow...)
+	}
+	return plans, nil
+}
+
+func (s *sweep) run(ctx context.Context) ([]schemas.PlanPoint, error) {
+	if err := s.double(ctx); err != nil {
 		return nil, err
 	}
-	return front(sw.points), nil
+	if err := s.between(ctx); err != nil {
+		return nil, err
+	}
+	return front(s.points), nil
 }
 
 // point is a measured plan with its modelled cost.
@@ -60,11 +88,16 @@ type point struct {
 }
 
 type sweep struct {
-	meter  *meter
-	model  *model.Model
-	spent  float64
-	points []point
+	meter   *meter
+	model   *model.Model
+	dims    int     // width of all plans, 0 is the full one
+	work    float64 // bound
+	spent   float64
+	points  []point
+	margins map[int][]float64 // by lists, one for each of marginShares
 }
+
+func (s *sweep) width() int { return search.Plan{Dims: s.dims}.Width(s.model.Dim()) }
 
 // double measures nprobe in doublings.
 func (s *sweep) double(ctx context.Context) error {
@@ -79,7 +112,7 @@ func (s *sweep) double(ctx context.Context) error {
 			flat = 0
 		}
 		last = max(last, best)
-		if nprobe == s.model.NList() || last == 1 || flat == 2 || s.spent >= sweepWork {
+		if nprobe == s.model.NList() || last == 1 || flat == 2 || s.spent >= s.work {
 			return nil
 		}
 	}
@@ -88,19 +121,22 @@ func (s *sweep) double(ctx context.Context) error {
 // probe measures the plans that probe so many lists and returns the best recall.
 func (s *sweep) probe(ctx context.Context, nprobe int) (best float64, err error) {
 	// Lists that no plan before has touched are paged in by a run that does not count.
-	if _, err := s.measure(ctx, search.Plan{NProbe: nprobe, ScanDims: s.model.Dim(), Refine: s.refines()[0]}); err != nil {
+	if _, err := s.measure(ctx, search.Plan{NProbe: nprobe, ScanDims: s.width(), Refine: s.refines()[0], Dims: s.dims}); err != nil {
 		return 0, err
 	}
 	for _, dims := range slices.Backward(s.model.Ladder()) {
-		if 2*dims < s.model.Dim() {
+		if dims > s.width() {
+			continue
+		}
+		if 2*dims < s.width() {
 			break
 		}
 		last := 0.0
 		for _, refine := range s.refines() {
-			if s.spent >= sweepWork {
+			if s.spent >= s.work {
 				return best, nil
 			}
-			p, err := s.measure(ctx, search.Plan{NProbe: nprobe, ScanDims: dims, Refine: refine})
+			p, err := s.measure(ctx, search.Plan{NProbe: nprobe, ScanDims: dims, Refine: refine, Dims: s.dims})
 			if err != nil {
 				return 0, err
 			}
@@ -115,8 +151,8 @@ func (s *sweep) probe(ctx context.Context, nprobe int) (best float64, err error)
 	return best, nil
 }
 
-// between takes each plan that is worth choosing after the doublings with three quarters of its lists: halfway back to
-// the doubling before. Lists are most of the cost, and a plan of the doublings alone has up to twice as many as it needs.
+// between takes each plan that is worth choosing after the doublings with margins that leave a half and three quarters of its
+// lists, or with three quarters of them where there are too few for a margin. Lists are most of the cost, and a plan of the doublings alone has up to twice as many as it needs.
 // Other pairs of scan_dims and refine are not tried: on half a million embeddings those that were worth it at the
 // doublings led to the same choices as all pairs, for a quarter more work than the doublings where all pairs are as much
 // again. Steps between the refines too would have made what is chosen 3 % cheaper, for another third.
@@ -128,18 +164,79 @@ func (s *sweep) between(ctx context.Context) error {
 		if worth.NProbe < 4 {
 			continue // there is no step between 1 and 2
 		}
-		if s.spent >= sweepWork+betweenWork {
-			return nil
-		}
-		plan := planOf(worth)
-		plan.NProbe = 3 * plan.NProbe / 4
-		p, err := s.measure(ctx, plan)
+		plans, err := s.fewer(planOf(worth))
 		if err != nil {
 			return err
 		}
-		s.points = append(s.points, p)
+		for _, plan := range plans {
+			if s.spent >= s.work*(1+betweenWork/sweepWork) {
+				return nil
+			}
+			p, err := s.measure(ctx, plan)
+			if err != nil {
+				return err
+			}
+			s.points = append(s.points, p)
+		}
 	}
 	return nil
+}
+
+// fewer is a plan with fewer lists, the dearest first.
+func (s *sweep) fewer(plan search.Plan) ([]search.Plan, error) {
+	if plan.NProbe < marginLeast {
+		plan.NProbe = 3 * plan.NProbe / 4
+		return []search.Plan{plan}, nil
+	}
+	margins, ok := s.margins[plan.NProbe]
+	if !ok {
+		for _, share := range marginShares {
+			margin, err := s.calibrate(plan.NProbe, share)
+			if err != nil {
+				return nil, err
+			}
+			margins = append(margins, margin)
+		}
+		if s.margins == nil {
+			s.margins = map[int][]float64{}
+		}
+		s.margins[plan.NProbe] = margins
+	}
+	var plans []search.Plan
+	for _, margin := range slices.Backward(margins) {
+		plan.Margin = margin
+		plans = append(plans, plan)
+	}
+	return plans, nil
+}
+
+// calibrate returns the margin that leaves a share of the lists, on average over some queries.
+func (s *sweep) calibrate(nprobe int, share float64) (margin float64, err error) {
+	const steps = 12
+	low, high := 0.0, 1.0
+	for range steps { // a score is at most 1 under cosine only
+		left, err := s.meter.lists(nprobe, high, s.dims)
+		if err != nil {
+			return 0, err
+		}
+		if left >= share*float64(nprobe) {
+			break
+		}
+		low, high = high, 4*high
+	}
+	for range steps {
+		middle := (low + high) / 2
+		left, err := s.meter.lists(nprobe, middle, s.dims)
+		if err != nil {
+			return 0, err
+		}
+		if left < share*float64(nprobe) {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return high, nil
 }
 
 func (s *sweep) measure(ctx context.Context, p search.Plan) (point, error) {
@@ -147,11 +244,12 @@ func (s *sweep) measure(ctx context.Context, p search.Plan) (point, error) {
 	if err != nil {
 		return point{}, err
 	}
-	c := cost(r, s.model, p.ScanDims)
+	c := cost(r, s.model, p)
 	s.spent += c * float64(s.meter.sample.N)
 	return point{schemas.PlanPoint{
-		NProbe: p.NProbe, ScanDims: p.ScanDims, Refine: p.Refine,
-		Recall: r.Recall, Low: r.Low, High: r.High, Scanned: r.Scanned, Micros: r.Micros,
+		NProbe: p.NProbe, Margin: p.Margin, ScanDims: p.ScanDims, Refine: p.Refine, Dims: p.Dims,
+		Recall: r.Recall, Low: r.Low, High: r.High,
+		Lists: r.Lists, Scanned: r.Scanned, Refined: r.Refined, Bytes: r.Bytes, Micros: r.Micros,
 	}, c}, nil
 }
 
@@ -168,7 +266,7 @@ func (s *sweep) refines() []int {
 
 // cost is what a plan makes a query do, in look-ups of a sub-quantiser: 10 to 40 ps with AVX2, depending on the cache.
 // The weights are rounded from profiles of single queries over half a million rows.
-func cost(r Result, mdl *model.Model, scanDims int) float64 {
+func cost(r Result, mdl *model.Model, p search.Plan) float64 {
 	const (
 		perCentroid = 250  // its short prefix, and being chosen
 		perList     = 9000 // full row of its centroid and of another on the shortlist, first cache misses of its codes
@@ -176,7 +274,7 @@ func cost(r Result, mdl *model.Model, scanDims int) float64 {
 		perByte     = 10   // int8 value of a row, mostly read from memory
 	)
 	return perCentroid*float64(mdl.NList()) + perList*r.Lists +
-		float64(mdl.Subs(scanDims))*r.Scanned + float64(perRow+perByte*mdl.Dim())*r.Refined
+		float64(mdl.Subs(p.ScanDims))*r.Scanned + float64(perRow+perByte*p.Width(mdl.Dim()))*r.Refined
 }
 
 // front keeps the points that have more recall than all that cost less.
@@ -195,11 +293,12 @@ func front(points []point) []schemas.PlanPoint {
 	return plans
 }
 
-// Choose returns the cheapest of the plans, which are in order of cost, that is known to reach the target: the lower bound
+// Choose returns the cheapest of the plans of the full width, which are in order of cost, that is known to reach the target: the lower bound
 // of its interval does. Queries to come are not those that were measured, and the index grows until it is measured again,
 // so the mean alone promises too much. If no bound reaches the target, the mean counts. If none of them does either, it
 // returns the plan with the most recall and false; of no plans, zero values and false.
 func Choose(plans []schemas.PlanPoint, target float64) (search.Plan, schemas.PlanPoint, bool) {
+	plans = Of(plans, 0)
 	for _, reached := range []func(schemas.PlanPoint) float64{
 		func(p schemas.PlanPoint) float64 { return p.Low },
 		func(p schemas.PlanPoint) float64 { return p.Recall },
@@ -219,6 +318,19 @@ func Choose(plans []schemas.PlanPoint, target float64) (search.Plan, schemas.Pla
 	return planOf(best), best, false
 }
 
+// Of returns the plans of a width, 0 for the full one, in order of cost.
+func Of(plans []schemas.PlanPoint, dims int) []schemas.PlanPoint {
+	start := slices.IndexFunc(plans, func(p schemas.PlanPoint) bool { return p.Dims == dims })
+	if start < 0 {
+		return nil
+	}
+	plans = plans[start:]
+	if n := slices.IndexFunc(plans, func(p schemas.PlanPoint) bool { return p.Dims != dims }); n >= 0 {
+		plans = plans[:n]
+	}
+	return plans
+}
+
 func planOf(p schemas.PlanPoint) search.Plan {
-	return search.Plan{NProbe: p.NProbe, ScanDims: p.ScanDims, Refine: p.Refine}
+	return search.Plan{NProbe: p.NProbe, Margin: p.Margin, ScanDims: p.ScanDims, Refine: p.Refine, Dims: p.Dims}
 }

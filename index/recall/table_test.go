@@ -7,18 +7,32 @@ import (
 	"testing"
 
 	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/index/snapshot"
 	"github.com/adastream/adastream/schemas"
 )
 
 func TestTable_isAFront(t *testing.T) {
 	_, snap := build(t, rows, true)
 	s := sample(t, snap)
-	plans, err := Table(context.Background(), level(t), snap, s, k)
+	all, err := Table(context.Background(), level(t), snap, s, k)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(plans) < 3 {
-		t.Fatalf("%d plans: %+v", len(plans), plans)
+	for _, dims := range []int{0, 16, 8} {
+		plans := Of(all, dims)
+		all = all[len(plans):]
+		checkFront(t, snap, s, dims, plans)
+	}
+	if len(all) > 0 {
+		t.Errorf("more plans: %+v", all)
+	}
+}
+
+func checkFront(t *testing.T, snap *snapshot.Snapshot, s Sample, dims int, plans []schemas.PlanPoint) {
+	t.Helper()
+	width := search.Plan{Dims: dims}.Width(dim)
+	if len(plans) < 1 || dims == 0 && len(plans) < 3 { // lists that only a prefix likes add nothing
+		t.Fatalf("%d dims: %d plans: %+v", dims, len(plans), plans)
 	}
 	for i, p := range plans {
 		if err := planOf(p).Validate(snap); err != nil {
@@ -28,34 +42,38 @@ func TestTable_isAFront(t *testing.T) {
 			t.Errorf("plan %d: recall %v after %v", i, p.Recall, plans[i-1].Recall)
 		}
 		odd := p.NProbe >> bits.TrailingZeros(uint(p.NProbe))
-		if 2*p.ScanDims < dim || odd != 1 && odd != 3 || p.Refine < k || !(p.Micros > 0) || !(p.Scanned > 0) || p.Low > p.Recall {
+		if 2*p.ScanDims < width || odd != 1 && (odd != 3 || p.Margin > 0) || p.Margin > 0 && !(p.Lists < float64(p.NProbe)) || p.Refine < k || !(p.Bytes > 0) || !(p.Micros > 0) || !(p.Scanned > 0) || p.Low > p.Recall {
 			t.Errorf("plan %d: %+v", i, p)
 		}
 		r, err := Measure(context.Background(), level(t), snap, s, k, planOf(p))
-		if err != nil || r.Recall != p.Recall || r.Low != p.Low || r.Scanned != p.Scanned {
+		if err != nil || r.Recall != p.Recall || r.Low != p.Low || r.Scanned != p.Scanned || r.Lists != p.Lists || r.Bytes != p.Bytes {
 			t.Errorf("plan %d: %+v, measured again %+v, %v", i, p, r, err)
 		}
 	}
-	if last := plans[len(plans)-1]; last.Recall < 0.97 || last.NProbe > nlist {
+	if last := plans[len(plans)-1]; dims == 0 && last.Recall < 0.97 || last.NProbe > nlist {
 		t.Errorf("the best plan is %+v", last)
 	}
 }
 
-// Of each plan that is worth it at the doublings, and of no other, three quarters of the lists are measured.
+// Of each plan that is worth it at the doublings, and of no other, fewer lists are measured: by margins if there are enough.
 func TestTable_betweenTheDoublings(t *testing.T) {
 	_, snap := build(t, rows, true)
 	m, err := newMeter(level(t), snap, sample(t, snap), k)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sw := sweep{meter: m, model: snap.Model()}
+	sw := sweep{meter: m, model: snap.Model(), work: sweepWork}
 	if err := sw.double(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	var want []search.Plan
 	for _, p := range slices.Backward(front(sw.points)) {
 		if p.NProbe >= 4 {
-			want = append(want, search.Plan{NProbe: p.NProbe * 3 / 4, ScanDims: p.ScanDims, Refine: p.Refine})
+			fewer, err := sw.fewer(planOf(p))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, fewer...)
 		}
 	}
 	doublings := len(sw.points)
@@ -70,6 +88,9 @@ func TestTable_betweenTheDoublings(t *testing.T) {
 	var got []search.Plan
 	for _, p := range sw.points[doublings:] {
 		got = append(got, planOf(p.PlanPoint))
+		if share := p.Lists / float64(p.NProbe); p.Margin > 0 && (share < 0.4 || share > 0.85) {
+			t.Errorf("%+v probes %.2f of the lists", p.PlanPoint, share)
+		}
 	}
 	if len(want) == 0 || !slices.Equal(got, want) {
 		t.Errorf("measured between the doublings: %v, want %v", got, want)
@@ -92,11 +113,11 @@ func TestTable_betweenIsBounded(t *testing.T) {
 		spent float64
 		want  []int // lists probed
 	}{
-		{0, []int{48, 3}},
-		{sweepWork + betweenWork - 1, []int{48}}, // the dearest first
+		{0, []int{64, 64, 3}},
+		{sweepWork + betweenWork - 1, []int{64}}, // the dearest first
 		{sweepWork + betweenWork, nil},
 	} {
-		sw := sweep{meter: m, model: snap.Model(), spent: tt.spent, points: []point{cheap, worth}}
+		sw := sweep{meter: m, model: snap.Model(), work: sweepWork, spent: tt.spent, points: []point{cheap, worth}}
 		if err := sw.between(context.Background()); err != nil {
 			t.Fatal(err)
 		}

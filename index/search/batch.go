@@ -48,7 +48,7 @@ func (s *Searcher) SearchBatch(ctx context.Context, snap *snapshot.Snapshot, vec
 
 // Add counts what other queries cost as well.
 func (u *Usage) Add(more Usage) {
-	u.Lists, u.Codes, u.Refined = u.Lists+more.Lists, u.Codes+more.Codes, u.Refined+more.Refined
+	u.Lists, u.Codes, u.Refined, u.Bytes = u.Lists+more.Lists, u.Codes+more.Codes, u.Refined+more.Refined, u.Bytes+more.Bytes
 }
 
 // share answers some queries together. The error is about query i.
@@ -58,7 +58,7 @@ func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors [
 	dim := snap.Spec().Dim()
 	for i := range results {
 		s.query = &s.batch[i]
-		if err := s.begin(snap, vectors[i*dim:(i+1)*dim], k); err != nil {
+		if err := s.begin(snap, vectors[i*dim:(i+1)*dim], k, plan); err != nil {
 			return i, err
 		}
 		if apart {

@@ -149,13 +149,13 @@ func TestScan_scoresDecodedRows(t *testing.T) {
 		for _, dims := range mdl.Ladder() {
 			t.Run(fmt.Sprintf("%s/%d", level, dims), func(t *testing.T) {
 				s := New(level)
-				if err := s.begin(chunks, d.Vector(17), 10); err != nil {
+				if err := s.begin(chunks, d.Vector(17), 10, Plan{}); err != nil {
 					t.Fatal(err)
 				}
 				s.found.reset(2 * d.N())
 				mdl.LUT(level, s.vector, dims, &s.lut, s.scratch)
 				bases := make([]float32, mdl.NList())
-				for _, p := range mdl.Probe(level, s.quant, s.scale, mdl.NList(), s.scratch) {
+				for _, p := range mdl.Probe(level, s.quant, s.scale, mdl.NList(), 0, s.scratch) {
 					bases[p.List] = p.Base
 					if err := s.lists(t.Context(), []coarse.Probe{p}); err != nil {
 						t.Fatal(err)

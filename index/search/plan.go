@@ -4,20 +4,35 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/index/snapshot"
 )
 
 // Plan says how much of an index a query looks at.
 type Plan struct {
-	NProbe   int  // lists, those with the best centroids first
-	ScanDims int  // prefix that the codes are scanned on: a level of the ladder
-	Refine   int  // best codes of the scan whose rows are scored on int8; a row may have two; raised to 2 k
-	Exact    bool // score every int8 row instead; the other fields do not matter
+	NProbe   int     // lists at most, those with the best centroids first
+	Margin   float64 // lists whose score is so much below that of the best eighth are left out, see [coarse.Quantizer.Probe]; 0 leaves out none
+	ScanDims int     // prefix that the codes are scanned on: a level of the ladder
+	Refine   int     // best codes of the scan whose rows are scored on int8; a row may have two; raised to 2 k
+	Exact    bool    // compare every row instead; of the other fields only Dims matters
+	Dims     int     // width of all that is compared, a level of the ladder; 0 is the full one
+}
+
+// Width is how many dimensions of vectors of dim values are compared.
+func (p Plan) Width(dim int) int {
+	if p.Dims == 0 {
+		return dim
+	}
+	return p.Dims
 }
 
 // Validate reports as a [*QueryError] what of the plan does not fit the snapshot. A snapshot without a model is
 // searched exactly, whatever the plan.
 func (p Plan) Validate(snap *snapshot.Snapshot) error {
+	ladder := mrl.Ladder(snap.Spec().Ladder)
+	if p.Dims != 0 && !ladder.Has(p.Dims) {
+		return &QueryError{"dims", strconv.Itoa(p.Dims), "one of " + ladder.String()}
+	}
 	mdl := snap.Model()
 	if p.Exact || mdl == nil {
 		return nil
@@ -25,8 +40,14 @@ func (p Plan) Validate(snap *snapshot.Snapshot) error {
 	if p.NProbe < 1 || p.NProbe > mdl.NList() {
 		return &QueryError{"plan.nprobe", strconv.Itoa(p.NProbe), fmt.Sprintf("1 to %d", mdl.NList())}
 	}
-	if !mdl.Ladder().Has(p.ScanDims) {
-		return &QueryError{"plan.scan_dims", strconv.Itoa(p.ScanDims), "one of " + mdl.Ladder().String()}
+	if !ladder.Has(p.ScanDims) {
+		return &QueryError{"plan.scan_dims", strconv.Itoa(p.ScanDims), "one of " + ladder.String()}
+	}
+	if width := p.Width(ladder.Dim()); p.ScanDims > width {
+		return &QueryError{"plan.scan_dims", strconv.Itoa(p.ScanDims), fmt.Sprintf("at most %d, which dims says", width)}
+	}
+	if !(p.Margin >= 0) {
+		return &QueryError{"plan.margin", strconv.FormatFloat(p.Margin, 'g', -1, 64), "at least 0"}
 	}
 	if p.Refine < 1 {
 		return &QueryError{"plan.refine", strconv.Itoa(p.Refine), "at least 1"}

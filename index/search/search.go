@@ -2,6 +2,7 @@ package search
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 
 	"github.com/adastream/adastream/avx"
@@ -11,13 +12,15 @@ import (
 	"github.com/adastream/adastream/index/opq"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/index/snapshot"
+	"github.com/adastream/adastream/schemas"
 )
 
 // Usage is what a query cost.
 type Usage struct {
-	Lists   int // lists probed
-	Codes   int // codes scanned
-	Refined int // int8 rows scored
+	Lists   int   // lists probed
+	Codes   int   // codes scanned
+	Refined int   // int8 rows scored
+	Bytes   int64 // of those codes and rows, and of originals
 }
 
 const (
@@ -48,6 +51,8 @@ type Searcher struct {
 	hits     [scanRows]uint32
 	dots     []int32
 	scores   []float32
+	original []float32
+	maybe    []contender
 	at       []uint32 // rows to refine, one part after the other
 	ends     []int32  // for each part, end of its rows in at
 	places   []place  // of candidates
@@ -61,9 +66,10 @@ type Searcher struct {
 
 // query is one query on its way.
 type query struct {
-	vector []float32 // as compared with rows
-	quant  []int16   // vector / scale
+	vector []float32 // as compared with rows; its prefix if those are prefixes
+	quant  []int16   // the same / scale
 	scale  float64
+	norm   int // level of the ladder by whose norms scores are divided, -1 if by none
 	lut    opq.LUT
 	probed snapshot.BitSet // lists
 	found  reservoir
@@ -87,7 +93,7 @@ func (s *Searcher) Search(ctx context.Context, snap *snapshot.Snapshot, query []
 		return dst, Usage{}, err
 	}
 	defer s.end()
-	if err := s.begin(snap, query, k); err != nil {
+	if err := s.begin(snap, query, k, plan); err != nil {
 		return dst, Usage{}, err
 	}
 	if err := s.answer(ctx, plan); err != nil {
@@ -116,13 +122,22 @@ func (s *Searcher) answer(ctx context.Context, plan Plan) error {
 	}
 }
 
-func (s *Searcher) begin(snap *snapshot.Snapshot, query []float32, k int) error {
-	dim := snap.Spec().Dim()
-	if len(s.vector) != dim {
-		s.vector, s.quant = make([]float32, dim), make([]int16, dim)
-	}
-	if err := Prepare(snap.Spec(), query, s.vector); err != nil {
+func (s *Searcher) begin(snap *snapshot.Snapshot, query []float32, k int, plan Plan) error {
+	spec := snap.Spec()
+	dim, width := spec.Dim(), plan.Width(spec.Dim())
+	s.vector, s.quant = resize(s.vector, dim), resize(s.quant, width)
+	if err := Prepare(spec, query, s.vector); err != nil {
 		return err
+	}
+	s.norm = -1
+	if width < dim {
+		s.vector = s.vector[:width]
+		if spec.Metric == schemas.Cosine {
+			if norm := mrl.Normalize(avx.Generic, s.vector, s.vector); norm < segment.MinLength {
+				return &QueryError{"vector", fmt.Sprintf("its first %d values are zero or nearly so", width), "a direction in the dims asked for"}
+			}
+			s.norm = mrl.Ladder(spec.Ladder).LevelOf(width - 1)
+		}
 	}
 	s.scale = mrl.QuantizeQuery(s.quant, s.vector)
 	s.snap, s.parts, s.usage = snap, snap.Parts(), Usage{}
@@ -134,16 +149,6 @@ func (s *Searcher) begin(snap *snapshot.Snapshot, query []float32, k int) error 
 func (s *Searcher) end() {
 	s.snap, s.parts = nil, nil
 	s.top.Reset(nil, 0)
-}
-
-// exact scores every row.
-func (s *Searcher) exact(ctx context.Context) error {
-	for i, p := range s.parts {
-		if err := s.score(ctx, i, 0, p.N); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // probe scores the rows that the plan leads to. Should there be too few it goes on with more lists.
@@ -162,10 +167,10 @@ func (s *Searcher) probe(ctx context.Context, plan Plan) error {
 		}
 		s.top.Reset(s.parts, s.top.k)
 		nlist := s.snap.Model().NList()
-		if plan.NProbe >= nlist { // the best codes are of dead rows
+		if plan.NProbe >= nlist && plan.Margin == 0 { // the best codes are of dead rows
 			return s.exact(ctx)
 		}
-		plan.NProbe = min(4*plan.NProbe, nlist)
+		plan.NProbe, plan.Margin = min(4*plan.NProbe, nlist), 0
 	}
 }
 
@@ -179,7 +184,7 @@ func (s *Searcher) choose(ctx context.Context, plan Plan) ([]coarse.Probe, error
 	}
 	s.found.reset(s.candidates(plan))
 	mdl.LUT(s.level, s.vector, plan.ScanDims, &s.lut, s.scratch)
-	lists := mdl.Probe(s.level, s.quant, s.scale, plan.NProbe, s.scratch)
+	lists := mdl.Probe(s.level, s.quant, s.scale, plan.NProbe, plan.Margin, s.scratch)
 	if words := (mdl.NList() + 63) / 64; len(s.probed) != words {
 		s.probed = make(snapshot.BitSet, words)
 	}
@@ -266,6 +271,7 @@ func (s *Searcher) scan(v visit, ahead []byte) {
 		blocks := (n + avx.BlockRows - 1) / avx.BlockRows
 		hits := avx.ScanPQ4(s.level, codes, blocks, stride, subs, s.lut.Table, n, sum, ahead, s.hits[:])
 		s.usage.Codes += n
+		s.usage.Bytes += int64(n * subs / 2)
 		codes = codes[blocks*stride:]
 		for _, h := range s.hits[:hits] {
 			if score := offset + scale*float32(h>>16); score >= s.found.floor { // which may have risen since the call
@@ -277,17 +283,17 @@ func (s *Searcher) scan(v visit, ahead []byte) {
 
 // score offers the rows [start, end) of a part.
 func (s *Searcher) score(ctx context.Context, part, start, end int) error {
-	p, dead, dim := s.parts[part], s.snap.Dead(part), len(s.quant)
+	p, dead, dim := s.parts[part], s.snap.Dead(part), s.snap.Spec().Dim()
 	for ; start < end; start += scoreRows {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		dots := s.dots[:min(scoreRows, end-start)]
 		avx.DotI8(s.level, s.quant, p.Int8[start*dim:], dim, dots)
-		s.usage.Refined += len(dots)
+		s.refined(len(dots))
 		for i, dot := range dots {
 			if !dead.Has(start + i) {
-				s.offer(part, start+i, score(dot, s.scale, p.Scales[start+i]))
+				s.offer(part, start+i, s.scoreOf(p, start+i, dot))
 			}
 		}
 	}
@@ -324,14 +330,20 @@ func (s *Searcher) refine() {
 func (s *Searcher) scoreAt(part int, at []uint32) {
 	s.dots, s.scores = resize(s.dots, max(len(at), scoreRows)), resize(s.scores, len(at))
 	dots, scores, p := s.dots[:len(at)], s.scores, s.parts[part]
-	avx.DotI8At(s.level, s.quant, p.Int8, len(s.quant), at, dots)
+	avx.DotI8At(s.level, s.quant, p.Int8, s.snap.Spec().Dim(), at, dots)
 	for i, row := range at { // apart from what depends on the scores, so that cache misses do not wait for each other
-		scores[i] = score(dots[i], s.scale, p.Scales[row])
+		scores[i] = s.scoreOf(p, int(row), dots[i])
 	}
 	for i, row := range at {
 		s.offer(part, int(row), scores[i])
 	}
-	s.usage.Refined += len(at)
+	s.refined(len(at))
+}
+
+// refined counts int8 rows that were scored.
+func (s *Searcher) refined(rows int) {
+	s.usage.Refined += rows
+	s.usage.Bytes += int64(rows * len(s.quant))
 }
 
 // place is a row of a part.
@@ -381,9 +393,22 @@ func (s *Searcher) group(c []candidate) {
 	}
 }
 
-// score is that of a row. Every row's is computed here, so equal rows have equal scores.
-func score(dot int32, queryScale float64, rowScale float32) float32 {
-	return float32(float64(dot) * queryScale * float64(rowScale))
+// scoreOf is the score of an int8 row. Every one's is computed here, so equal rows have equal scores.
+func (s *Searcher) scoreOf(p *segment.Part, row int, dot int32) float32 {
+	score := float64(dot) * s.scale * float64(p.Scales[row])
+	if s.norm >= 0 {
+		norm := s.prefixNorm(p, row)
+		if norm == 0 {
+			return 0 // a prefix without a direction
+		}
+		score /= norm
+	}
+	return float32(score)
+}
+
+// prefixNorm is the length of the prefix of a row that the query compares, under cosine.
+func (s *Searcher) prefixNorm(p *segment.Part, row int) float64 {
+	return float64(p.Norms[row*len(s.snap.Spec().Ladder)+s.norm])
 }
 
 // offer adds a row to the answer if it is good enough.

@@ -141,6 +141,9 @@ func (p *Part) Vector(level avx.Level, i int, dst []float32) {
 	widen(p.vectorT, level, dst[:p.dim], p.stored(i))
 }
 
+// VectorBytes returns how many bytes the first dims values of an original take.
+func (p *Part) VectorBytes(dims int) int { return p.width / p.dim * dims }
+
 // stored returns the bytes of the original of row i.
 func (p *Part) stored(i int) []byte { return p.vectors[i*p.width:][:p.width] }
 

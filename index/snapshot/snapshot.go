@@ -122,6 +122,16 @@ func (s *Snapshot) Model() *model.Model { return s.model }
 // Parts are the chunks, then the segments, in the order of the manifest. The caller must not change the slice.
 func (s *Snapshot) Parts() []*segment.Part { return s.parts }
 
+// HasVectors reports whether all parts were opened with their originals.
+func (s *Snapshot) HasVectors() bool {
+	for _, p := range s.parts {
+		if !p.HasVectors() {
+			return false
+		}
+	}
+	return true
+}
+
 // Live is the number of rows that are not dead.
 func (s *Snapshot) Live() int64 { return s.live }
 

@@ -199,7 +199,7 @@ func TestGolden(t *testing.T) {
 		Tombstones: []schemas.Object{stones}, Dead: &dead, Checkpoint: map[string]int64{"3": 7, "2": 1100},
 		Watermark: 1777863721000, Produced: 1777863720500, LiveRows: 5080, DeadRows: 10, Moved: 1,
 		Lists:   &schemas.ListStats{NList: 64, Longest: 200, Mean: 78.125, Balance: 1.25, NonEmpty: 64},
-		Plans:   []schemas.PlanPoint{{NProbe: 4, ScanDims: 128, Refine: 100, Recall: 0.97, Low: 0.96, High: 0.98, Scanned: 312.5, Micros: 80}},
+		Plans:   []schemas.PlanPoint{{NProbe: 4, ScanDims: 128, Refine: 100, Recall: 0.97, Low: 0.96, High: 0.98, Lists: 4, Scanned: 312.5, Refined: 100, Bytes: 35600, Micros: 80}},
 		Drift:   &schemas.Drift{Measured: 1, Fit: schemas.Fit{Rows: 300, Coarse: []float64{0.5, 0.5625, 0.625}, Codes: []float64{0.125, 0.25, 0.375}, Chance: 0.875}, Strange: 0.03125, Repair: "codes", Reason: "codes leave more"},
 		Newest:  &schemas.Newest{Rows: 700, Strange: 0.0625},
 		Quality: &schemas.Quality{Recall: 0.97, Low: 0.96, High: 0.98, Queries: 256, Objective: 0.95, Measured: 2, Promoted: false, Reason: "worse than <1>"},

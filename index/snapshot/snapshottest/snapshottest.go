@@ -114,6 +114,17 @@ func Build(tb testing.TB, d *Data, mdl *model.Model, level avx.Level, groups []G
 	return s
 }
 
+// BuildBare is [Build] of a generation whose chunks were opened without their originals, as a query node may do.
+func BuildBare(tb testing.TB, d *Data, mdl *model.Model, level avx.Level, groups []Group, dead func(i int) bool) *snapshot.Snapshot {
+	tb.Helper()
+	g := write(tb, d, mdl, level, groups, dead, true)
+	s, err := snapshot.Open(d.Spec, g.Manifest, mdl, g.Parts, g.Dead, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
 // Generation is what [snapshot.Open] takes.
 type Generation struct {
 	Manifest *schemas.Manifest
@@ -123,6 +134,11 @@ type Generation struct {
 
 // Write stores the groups as [Build] does.
 func Write(tb testing.TB, d *Data, mdl *model.Model, level avx.Level, groups []Group, dead func(i int) bool) *Generation {
+	tb.Helper()
+	return write(tb, d, mdl, level, groups, dead, false)
+}
+
+func write(tb testing.TB, d *Data, mdl *model.Model, level avx.Level, groups []Group, dead func(i int) bool, bare bool) *Generation {
 	tb.Helper()
 	g := &Generation{Manifest: &schemas.Manifest{Format: schemas.ManifestFormat, Generation: 7, Builder: "test"}}
 	if mdl != nil {
@@ -155,7 +171,7 @@ func Write(tb testing.TB, d *Data, mdl *model.Model, level avx.Level, groups []G
 		g.Parts = append(g.Parts, part)
 	}
 	if len(base) > 0 {
-		g.merge(tb, d, mdl, level, base)
+		g.merge(tb, d, mdl, level, base, bare)
 	}
 	g.bury(d, dead)
 	return g
@@ -172,7 +188,7 @@ func (d *Data) rows(g Group) *segment.Rows {
 }
 
 // merge makes about four chunks of segments, before all other parts.
-func (g *Generation) merge(tb testing.TB, d *Data, mdl *model.Model, level avx.Level, base []segment.Input) {
+func (g *Generation) merge(tb testing.TB, d *Data, mdl *model.Model, level avx.Level, base []segment.Input, bare bool) {
 	tb.Helper()
 	var chunks []*segment.Part
 	rows := 0
@@ -182,6 +198,9 @@ func (g *Generation) merge(tb testing.TB, d *Data, mdl *model.Model, level avx.L
 	target := int64(rows) * int64(6*d.Spec.Dim()) / 4
 	err := segment.Merge(context.Background(), d.Spec, mdl, level, base, target, func(b segment.ChunkBodies) error {
 		c := schemas.Chunk{ID: hash(b.Rows), FirstList: b.FirstList, EndList: b.EndList, NumRows: b.NumRows}
+		if bare {
+			b.Vectors = nil
+		}
 		chunk, err := segment.OpenChunk(d.Spec, c, b.Rows, b.Codes, b.Vectors)
 		g.Manifest.Chunks = append(g.Manifest.Chunks, c)
 		chunks = append(chunks, chunk)
