@@ -22,7 +22,12 @@ type searchCommand struct {
 	Vector       string   `help:"File with the query, a JSON array of numbers; - is standard input." xor:"query" required:"" placeholder:"FILE"`
 	K            int      `help:"How many neighbours." short:"k" default:"10"`
 	TargetRecall *float64 `help:"Recall@10 to aim at; default: the index's." xor:"how"`
+	Effort       *float64 `help:"0 for the cheapest measured plan to 1 for the best." xor:"how"`
+	MaxMicros    float64  `help:"The best plan that takes no more microseconds, on average." xor:"how"`
+	MaxLists     float64  `help:"The best plan that probes no more lists, on average." xor:"how"`
+	MaxBytes     float64  `help:"The best plan that reads no more bytes of codes and rows, on average." xor:"how"`
 	Exact        bool     `help:"Compare with every row." xor:"how"`
+	Dims         int      `help:"Compare so many dimensions, a level of the ladder; 0: all." default:"0"`
 	JSON         bool     `help:"Print the answer as it came."`
 }
 
@@ -45,7 +50,29 @@ type searchAnswer struct {
 		Refined      int   `json:"refined"`
 		Microseconds int64 `json:"microseconds"`
 	} `json:"usage"`
-	ExpectedRecall *float64 `json:"expected_recall"`
+	ExpectedRecall *float64  `json:"expected_recall"`
+	Interval       []float64 `json:"expected_interval"`
+	Degraded       string    `json:"degraded"`
+}
+
+// say adds to a request how to search.
+func (c *searchCommand) say(body map[string]any) {
+	for name, v := range map[string]*float64{"target_recall": c.TargetRecall, "effort": c.Effort} {
+		if v != nil {
+			body[name] = *v
+		}
+	}
+	for name, v := range map[string]float64{"microseconds": c.MaxMicros, "lists": c.MaxLists, "bytes": c.MaxBytes} {
+		if v != 0 {
+			body["budget"] = map[string]float64{name: v}
+		}
+	}
+	if c.Exact {
+		body["exact"] = true
+	}
+	if c.Dims != 0 {
+		body["dims"] = c.Dims
+	}
 }
 
 func (c *searchCommand) Run(ctx context.Context) error {
@@ -59,12 +86,7 @@ func (c *searchCommand) Run(ctx context.Context) error {
 		}
 		body["vector"] = vector
 	}
-	if c.TargetRecall != nil {
-		body["target_recall"] = *c.TargetRecall
-	}
-	if c.Exact {
-		body["exact"] = true
-	}
+	c.say(body)
 	raw, err := postSearch(ctx, http.DefaultClient, c.URL, body)
 	if err != nil {
 		return err
@@ -162,6 +184,12 @@ func (a *searchAnswer) print(w io.Writer) {
 	}
 	if a.ExpectedRecall != nil {
 		how += fmt.Sprintf(", recall@10 to expect %.3f", *a.ExpectedRecall)
+	}
+	if len(a.Interval) == 2 {
+		how += fmt.Sprintf(" (%.3f to %.3f)", a.Interval[0], a.Interval[1])
+	}
+	if a.Degraded != "" {
+		how += ", less than asked for: " + a.Degraded
 	}
 	fmt.Fprintf(w, "generation %d of %d rows; %s; %d µs\n", a.Snapshot.Generation, a.Snapshot.LiveRows, how, a.Usage.Microseconds)
 }

@@ -14,12 +14,15 @@ import (
 type command struct {
 	cli.Store
 	cli.Cache
-	Listen     string        `help:"Address of the query API." default:"127.0.0.1:8080"`
-	OpsListen  string        `help:"Address of /livez, /readyz, /metrics and the status page." default:"127.0.0.1:9093"`
-	PollEvery  time.Duration `help:"Time between two looks at the channel." default:"250ms"`
-	MaxRunning int           `help:"Queries that run at a time; others wait." default:"64"`
-	Timeout    time.Duration `help:"Longest time of a query, waiting included." default:"5s"`
-	Drain      time.Duration `help:"Time that running queries get to end at SIGTERM." default:"10s"`
+	Listen       string        `help:"Address of the query API." default:"127.0.0.1:8080"`
+	OpsListen    string        `help:"Address of /livez, /readyz, /metrics and the status page." default:"127.0.0.1:9093"`
+	PollEvery    time.Duration `help:"Time between two looks at the channel." default:"250ms"`
+	MaxRunning   int           `help:"Queries that run at a time; others wait." default:"64"`
+	Timeout      time.Duration `help:"Longest time of a query, waiting included." default:"5s"`
+	DegradeTo    float64       `help:"Recall that queries get at least when they had to wait longer than --degrade-after; 0 keeps to what they ask for until they are refused." default:"0"`
+	DegradeAfter time.Duration `help:"Wait for a slot after which a query is degraded." default:"20ms"`
+	Originals    bool          `help:"Fetch original vectors too, twice the bytes: without them an exact search compares int8 rows." default:"true" negatable:""`
+	Drain        time.Duration `help:"Time that running queries get to end at SIGTERM." default:"10s"`
 	cli.Logging
 }
 
@@ -45,6 +48,7 @@ func (c *command) run(ctx context.Context) error {
 	}
 	node, err := serve.New(serve.Options{
 		Log: index, Cache: cache, Level: level, PollEvery: c.PollEvery, MaxRunning: c.MaxRunning, Timeout: c.Timeout,
+		DegradeTo: c.DegradeTo, DegradeAfter: c.DegradeAfter, NoOriginals: !c.Originals,
 		Logger: log, Registry: cli.NewRegistry(),
 	})
 	if err != nil {

@@ -293,29 +293,34 @@ func front(points []point) []schemas.PlanPoint {
 	return plans
 }
 
-// Choose returns the cheapest of the plans of the full width, which are in order of cost, that is known to reach the target: the lower bound
+// Choose returns the cheapest of the plans of the full width, which are in order of cost, that is known to reach the target,
+// see [cheapest]. If none does, it returns the plan with the most recall and false; of no plans, zero values and false.
+func Choose(plans []schemas.PlanPoint, target float64) (search.Plan, schemas.PlanPoint, bool) {
+	p, reached := cheapest(Of(plans, 0), target)
+	return planOf(p), p, reached
+}
+
+// cheapest returns the first of the plans, which are in order of cost, that is known to reach the target: the lower bound
 // of its interval does. Queries to come are not those that were measured, and the index grows until it is measured again,
 // so the mean alone promises too much. If no bound reaches the target, the mean counts. If none of them does either, it
-// returns the plan with the most recall and false; of no plans, zero values and false.
-func Choose(plans []schemas.PlanPoint, target float64) (search.Plan, schemas.PlanPoint, bool) {
-	plans = Of(plans, 0)
-	for _, reached := range []func(schemas.PlanPoint) float64{
+// is the plan with the most recall and false.
+func cheapest(plans []schemas.PlanPoint, target float64) (best schemas.PlanPoint, reached bool) {
+	for _, recall := range []func(schemas.PlanPoint) float64{
 		func(p schemas.PlanPoint) float64 { return p.Low },
 		func(p schemas.PlanPoint) float64 { return p.Recall },
 	} {
 		for _, p := range plans {
-			if reached(p) >= target {
-				return planOf(p), p, true
+			if recall(p) >= target {
+				return p, true
 			}
 		}
 	}
-	var best schemas.PlanPoint
 	for _, p := range plans {
 		if p.Recall > best.Recall {
 			best = p
 		}
 	}
-	return planOf(best), best, false
+	return best, false
 }
 
 // Of returns the plans of a width, 0 for the full one, in order of cost.

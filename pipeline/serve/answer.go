@@ -6,6 +6,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/index/snapshot"
@@ -25,7 +26,20 @@ type searchAnswer struct {
 type about struct {
 	Snapshot       snapshotInfo `json:"snapshot"`
 	Usage          usage        `json:"usage"`
-	ExpectedRecall *float64     `json:"expected_recall,omitempty"` // recall@10, as measured by the builder; absent for explicit plans
+	Degraded       string       `json:"degraded,omitempty"`          // why the answer is less than what was asked for
+	ExpectedRecall *float64     `json:"expected_recall,omitempty"`   // recall@10, as measured by the builder; absent where nothing was
+	Interval       []float64    `json:"expected_interval,omitempty"` // 95 % confidence interval of it
+}
+
+// expect says what was measured of a choice. An exact search finds all, if it compares originals of the full width.
+func (a *about) expect(c recall.Choice, snap *snapshot.Snapshot) {
+	switch {
+	case c.Expected != nil:
+		a.ExpectedRecall, a.Interval = &c.Expected.Recall, []float64{c.Expected.Low, c.Expected.High}
+	case c.Plan.Exact && c.Plan.Dims == 0 && snap.HasVectors():
+		one := 1.0
+		a.ExpectedRecall = &one
+	}
 }
 
 // usage is what all queries of a request cost together.
@@ -35,13 +49,25 @@ type usage struct {
 	Lists        int        `json:"lists_probed"`
 	Codes        int        `json:"codes_scanned"`
 	Refined      int        `json:"refined"`
+	Bytes        int64      `json:"bytes"`
+	Dims         int        `json:"dims"`
 	Microseconds int64      `json:"microseconds"`
 }
 
 type planUsage struct {
-	NProbe   int `json:"nprobe"`
-	ScanDims int `json:"scan_dims"`
-	Refine   int `json:"refine"`
+	NProbe   int     `json:"nprobe"`
+	Margin   float64 `json:"margin,omitempty"`
+	ScanDims int     `json:"scan_dims"`
+	Refine   int     `json:"refine"`
+}
+
+func newUsage(plan search.Plan, u search.Usage, dim int, took time.Duration) usage {
+	cost := usage{Exact: plan.Exact, Lists: u.Lists, Codes: u.Codes, Refined: u.Refined, Bytes: u.Bytes,
+		Dims: plan.Width(dim), Microseconds: took.Microseconds()}
+	if !plan.Exact {
+		cost.Plan = &planUsage{NProbe: plan.NProbe, Margin: plan.Margin, ScanDims: plan.ScanDims, Refine: plan.Refine}
+	}
+	return cost
 }
 
 // hitBytes is about what a hit without attributes takes as JSON.

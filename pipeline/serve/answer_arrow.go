@@ -28,7 +28,9 @@ const (
 const (
 	metaSnapshot       = "adastream.snapshot"
 	metaUsage          = "adastream.usage"
-	metaExpectedRecall = "adastream.expected_recall" // absent for a plan of the request
+	metaExpectedRecall = "adastream.expected_recall" // absent where nothing was measured
+	metaInterval       = "adastream.expected_interval"
+	metaDegraded       = "adastream.degraded" // absent unless it is
 )
 
 // arrow writes the hits as an Arrow stream of one record batch.
@@ -74,6 +76,16 @@ func (a *searchAnswer) schema() (*arrow.Schema, error) {
 	keys, values := []string{metaSnapshot, metaUsage}, []string{string(info), string(cost)}
 	if expected := a.about.ExpectedRecall; expected != nil {
 		keys, values = append(keys, metaExpectedRecall), append(values, strconv.FormatFloat(*expected, 'g', -1, 64))
+	}
+	if interval := a.about.Interval; interval != nil {
+		text, err := json.Marshal(interval)
+		if err != nil {
+			return nil, err
+		}
+		keys, values = append(keys, metaInterval), append(values, string(text))
+	}
+	if a.about.Degraded != "" {
+		keys, values = append(keys, metaDegraded), append(values, strconv.Quote(a.about.Degraded))
 	}
 	metadata := arrow.NewMetadata(keys, values)
 	return arrow.NewSchema(fields, &metadata), nil

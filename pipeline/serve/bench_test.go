@@ -141,7 +141,7 @@ func (f benchForm) reportShares(b *testing.B, n *Node, body []byte, whole time.D
 			q, o, err = n.readSearch(r)
 			return err
 		}},
-		{"search", func() error { a, err = n.answer(b.Context(), snap, q, o); return err }},
+		{"search", func() error { a, err = n.answer(b.Context(), snap, q, o, 0); return err }},
 		{"write", func() (err error) {
 			if f.kind == arrowType {
 				_, err = a.arrow()

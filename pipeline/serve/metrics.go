@@ -12,7 +12,7 @@ import (
 )
 
 type metrics struct {
-	requests                             *prometheus.CounterVec
+	requests, degraded                   *prometheus.CounterVec
 	searchSeconds                        prometheus.Histogram
 	loadFailures, swaps                  prometheus.Counter
 	generation, liveRows, produced       prometheus.Gauge
@@ -34,6 +34,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return &metrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "requests_total",
 			Help: "Requests of the query API by route and status code."}, []string{"route", "code"}),
+		degraded: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "degraded_total",
+			Help: "Requests that were answered with less than they asked for, by reason: overload, budget, dims, int8."}, []string{"reason"}),
 		searchSeconds:    histogram("search_seconds", "Time of a search, without reading the request and writing the answer; the queries of one request count with their mean.", prometheus.ExponentialBuckets(25e-6, 2, 16)),
 		loadFailures:     counter("load_failures_total", "Times that the newest generation could not be loaded; the old one went on serving."),
 		swaps:            counter("swaps_total", "Generations taken into service."),

@@ -35,6 +35,13 @@ type Options struct {
 	MaxRunning int           // slots: queries at a time, one of each request and more if there are free ones; others wait; 0 is 64
 	Timeout    time.Duration // of one request, waiting included; 0 is 5 s
 
+	// Queries that waited longer than DegradeAfter for a slot get the cheapest plan that reaches the recall DegradeTo, if that
+	// is less than they ask for; answers say so. Explicit plans and exact searches are left alone.
+	DegradeTo    float64       // 0 is never
+	DegradeAfter time.Duration // 0 is 20 ms
+
+	NoOriginals bool // do not fetch original vectors: an exact search compares int8 rows then
+
 	Logger   *slog.Logger         // nil discards
 	Registry *prometheus.Registry // nil makes a new one; Ops serves it at /metrics
 }
@@ -59,10 +66,14 @@ func (o Options) Validate() error {
 		{"max body", o.MaxBody < 0, o.MaxBody, "16 MiB"},
 		{"max running", o.MaxRunning < 0, o.MaxRunning, "64"},
 		{"timeout", o.Timeout < 0, o.Timeout, "5s"},
+		{"degrade after", o.DegradeAfter < 0, o.DegradeAfter, "20ms"},
 	} {
 		if f.bad {
 			faults = append(faults, fmt.Errorf("query %s %v: must be positive, or 0 for %s", f.name, f.v, f.zero))
 		}
+	}
+	if !(o.DegradeTo >= 0 && o.DegradeTo <= 1) {
+		faults = append(faults, fmt.Errorf("query degrade to %v: must be a recall up to 1, or 0 for never", o.DegradeTo))
 	}
 	return errors.Join(faults...)
 }
@@ -83,6 +94,9 @@ func (o Options) withDefaults() Options {
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Second
 	}
+	if o.DegradeAfter == 0 {
+		o.DegradeAfter = 20 * time.Millisecond
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -102,6 +116,7 @@ type Node struct {
 	current   atomic.Pointer[snapshot.Snapshot]
 	searchers sync.Pool     // *search.Searcher: scratch of one query at a time
 	running   chan struct{} // the slots that are taken
+	pace      pace
 
 	mu     sync.Mutex
 	follow error // why the newest generation could not be loaded, or nil
@@ -279,9 +294,13 @@ func (n *Node) open(ctx context.Context, m *schemas.Manifest) (s *snapshot.Snaps
 		parts[key] = p
 		return nil
 	}
+	openChunk := replica.ChunkWithVectors
+	if n.o.NoOriginals {
+		openChunk = replica.Chunk
+	}
 	for _, c := range m.Chunks {
 		// The same rows may have got other codes.
-		if err := add(c.ID+c.Codes.SHA256, func() (*replica.Part, error) { return replica.Chunk(ctx, n.o.Cache, n.spec, c) }); err != nil {
+		if err := add(c.ID+c.Codes.SHA256, func() (*replica.Part, error) { return openChunk(ctx, n.o.Cache, n.spec, c) }); err != nil {
 			return nil, fetched, err
 		}
 	}
@@ -318,7 +337,7 @@ func (n *Node) open(ctx context.Context, m *schemas.Manifest) (s *snapshot.Snaps
 func (n *Node) sweep(m *schemas.Manifest) error {
 	keep := map[string]bool{}
 	for _, c := range m.Chunks {
-		keep[c.Rows.SHA256], keep[c.Codes.SHA256] = true, true
+		keep[c.Rows.SHA256], keep[c.Codes.SHA256], keep[c.Vectors.SHA256] = true, true, !n.o.NoOriginals
 	}
 	for _, s := range m.Segments {
 		keep[s.SHA256] = true

@@ -11,11 +11,13 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/schemas"
 )
 
 // parameters are the names of the search options of an Arrow request, which stand in its URL.
-var parameters = []string{"k", "target_recall", "exact", "plan.nprobe", "plan.scan_dims", "plan.refine", "fields"}
+var parameters = []string{"k", "target_recall", "budget.microseconds", "budget.lists", "budget.bytes", "effort", "exact",
+	"plan.nprobe", "plan.margin", "plan.scan_dims", "plan.refine", "dims", "fields"}
 
 // refuseParameters refuses search options in the URL of a JSON request, which would be ignored.
 func refuseParameters(r *http.Request) error {
@@ -66,6 +68,12 @@ func parseParameters(raw string) (*searchOptions, error) {
 		return nil, malformed("URL: "+err.Error(), "parameters "+strings.Join(parameters, ", "))
 	}
 	o, plan := &searchOptions{Fields: []string{}}, &planRequest{}
+	budget := func() *recall.Budget {
+		if o.Budget == nil {
+			o.Budget = &recall.Budget{}
+		}
+		return o.Budget
+	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		given := values[name]
 		if len(given) > 1 {
@@ -86,9 +94,20 @@ func parseParameters(raw string) (*searchOptions, error) {
 			err = parseInt(name, value, &plan.Refine)
 		case "target_recall":
 			o.TargetRecall = new(float64)
-			if *o.TargetRecall, err = strconv.ParseFloat(value, 64); err != nil {
-				err = invalid(name+": "+value, "more than 0 and at most 1")
-			}
+			err = parseFloat(name, value, o.TargetRecall)
+		case "budget.microseconds":
+			err = parseFloat(name, value, &budget().Microseconds)
+		case "budget.lists":
+			err = parseFloat(name, value, &budget().Lists)
+		case "budget.bytes":
+			err = parseFloat(name, value, &budget().Bytes)
+		case "effort":
+			o.Effort = new(float64)
+			err = parseFloat(name, value, o.Effort)
+		case "plan.margin":
+			err = parseFloat(name, value, &plan.Margin)
+		case "dims":
+			err = parseInt(name, value, &o.Dims)
 		case "exact":
 			if o.Exact, err = strconv.ParseBool(value); err != nil {
 				err = invalid(name+": "+value, "true or false")
@@ -105,7 +124,7 @@ func parseParameters(raw string) (*searchOptions, error) {
 		}
 	}
 	if o.Plan == nil && *plan != (planRequest{}) {
-		return nil, invalid("plan.nprobe: missing", "a number beside plan.scan_dims and plan.refine")
+		return nil, invalid("plan.nprobe: missing", "a number beside plan.margin, plan.scan_dims and plan.refine")
 	}
 	return o, nil
 }
@@ -113,6 +132,13 @@ func parseParameters(raw string) (*searchOptions, error) {
 func parseInt(name, value string, into *int) (err error) {
 	if *into, err = strconv.Atoi(value); err != nil {
 		return invalid(name+": "+value, "an integer")
+	}
+	return nil
+}
+
+func parseFloat(name, value string, into *float64) (err error) {
+	if *into, err = strconv.ParseFloat(value, 64); err != nil {
+		return invalid(name+": "+value, "a number")
 	}
 	return nil
 }

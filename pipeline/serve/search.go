@@ -31,18 +31,34 @@ type queries struct {
 
 // searchOptions say how to search and what to answer, the same for all queries of a request.
 type searchOptions struct {
-	K             *int         `json:"k"`              // default 10
-	TargetRecall  *float64     `json:"target_recall"`  // default: the index's
-	Plan          *planRequest `json:"plan"`           // instead of target_recall
-	Exact         bool         `json:"exact"`          // instead of either
-	Fields        []string     `json:"fields"`         // attributes wanted; all of them when absent
-	IncludeVector bool         `json:"include_vector"` // as searched, from its int8 form
+	K             *int           `json:"k"`              // default 10
+	TargetRecall  *float64       `json:"target_recall"`  // one of these five; default: the index's target
+	Budget        *recall.Budget `json:"budget"`         //
+	Effort        *float64       `json:"effort"`         //
+	Plan          *planRequest   `json:"plan"`           //
+	Exact         bool           `json:"exact"`          //
+	Dims          int            `json:"dims"`           // width of all that is compared; 0 is D
+	Fields        []string       `json:"fields"`         // attributes wanted; all of them when absent
+	IncludeVector bool           `json:"include_vector"` // as searched, from its int8 form
 }
 
 type planRequest struct {
-	NProbe   int `json:"nprobe"`
-	ScanDims int `json:"scan_dims"` // 0 is D
-	Refine   int `json:"refine"`    // 0 is 10 * k
+	NProbe   int     `json:"nprobe"`
+	Margin   float64 `json:"margin"`    // 0 is none
+	ScanDims int     `json:"scan_dims"` // 0 is D, or what dims says
+	Refine   int     `json:"refine"`    // 0 is 10 * k
+}
+
+// wish is what the options say of how to search.
+func (o *searchOptions) wish(k int) recall.Wish {
+	w := recall.Wish{TargetRecall: o.TargetRecall, Budget: o.Budget, Effort: o.Effort, Exact: o.Exact, Dims: o.Dims}
+	if o.Plan != nil {
+		w.Plan = &search.Plan{NProbe: o.Plan.NProbe, Margin: o.Plan.Margin, ScanDims: o.Plan.ScanDims, Refine: o.Plan.Refine}
+		if w.Plan.Refine == 0 {
+			w.Plan.Refine = 10 * k
+		}
+	}
+	return w
 }
 
 // search answers POST /v1/search: one query or many, as JSON or Arrow in and out.
@@ -55,7 +71,8 @@ func (n *Node) search(r *http.Request) (*response, error) {
 	if arrow && o.IncludeVector {
 		return nil, invalid("include_vector: true", "false in an Arrow answer")
 	}
-	if err := n.admit(r.Context()); err != nil {
+	waited, err := n.admit(r.Context())
+	if err != nil {
 		return nil, err
 	}
 	defer n.leave(1)
@@ -64,7 +81,7 @@ func (n *Node) search(r *http.Request) (*response, error) {
 		return nil, errNotReady
 	}
 	defer snap.Release() // after the answer is encoded: ids and attributes are read from the mapping
-	a, err := n.answer(r.Context(), snap, q, o)
+	a, err := n.answer(r.Context(), snap, q, o, waited)
 	if err != nil {
 		return nil, err
 	}
@@ -103,16 +120,22 @@ func isType(got, want string) bool {
 	return strings.EqualFold(strings.TrimSpace(got), want)
 }
 
-// admit waits for a slot, which the caller leaves.
-func (n *Node) admit(ctx context.Context) error {
+// admit waits for a slot, which the caller leaves, and says how long. Who came first is served first.
+func (n *Node) admit(ctx context.Context) (waited time.Duration, err error) {
 	select {
 	case n.running <- struct{}{}:
-		return nil
+		return 0, nil
+	default:
+	}
+	began := time.Now()
+	select {
+	case n.running <- struct{}{}:
+		return time.Since(began), nil
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.Canceled) {
-			return ctx.Err()
+			return 0, ctx.Err()
 		}
-		return &problem{Title: "overloaded", Status: http.StatusTooManyRequests, Code: codeOverloaded,
+		return 0, &problem{Title: "overloaded", Status: http.StatusTooManyRequests, Code: codeOverloaded,
 			Detail: fmt.Sprintf("%d queries are running and none ended within %v", n.o.MaxRunning, n.o.Timeout)}
 	}
 }
@@ -136,7 +159,7 @@ func (n *Node) leave(slots int) {
 }
 
 // answer runs the queries on a held snapshot, which the answer goes on reading.
-func (n *Node) answer(ctx context.Context, snap *snapshot.Snapshot, q *queries, o *searchOptions) (*searchAnswer, error) {
+func (n *Node) answer(ctx context.Context, snap *snapshot.Snapshot, q *queries, o *searchOptions, waited time.Duration) (*searchAnswer, error) {
 	count := max(1, len(q.vectors)/n.spec.Dim())
 	k, err := n.k(o, count)
 	if err != nil {
@@ -146,11 +169,11 @@ func (n *Node) answer(ctx context.Context, snap *snapshot.Snapshot, q *queries, 
 	if err != nil {
 		return nil, err
 	}
-	plan, expected, err := n.plan(snap, o, k)
+	choice, degraded, err := n.choose(snap, o.wish(k), waited)
 	if err != nil {
 		return nil, err
 	}
-	wanted := k
+	plan, wanted := choice.Plan, k
 	if q.like != nil {
 		part, row, ok := snap.Find(*q.like)
 		if !ok {
@@ -163,12 +186,13 @@ func (n *Node) answer(ctx context.Context, snap *snapshot.Snapshot, q *queries, 
 	if err != nil {
 		return nil, err
 	}
-	a := &searchAnswer{snap: snap, results: results, many: q.many, fields: fields, vectors: o.IncludeVector,
-		about: about{Snapshot: n.info(snap), ExpectedRecall: expected}}
-	a.about.Usage = usage{Exact: plan.Exact, Lists: u.Lists, Codes: u.Codes, Refined: u.Refined, Microseconds: time.Since(started).Microseconds()}
-	if !plan.Exact {
-		a.about.Usage.Plan = &planUsage{NProbe: plan.NProbe, ScanDims: plan.ScanDims, Refine: plan.Refine}
+	took := time.Since(started)
+	if count == 1 && choice.Expected != nil {
+		n.pace.add(float64(took.Nanoseconds())/1000, choice.Expected.Micros)
 	}
+	a := &searchAnswer{snap: snap, results: results, many: q.many, fields: fields, vectors: o.IncludeVector,
+		about: about{Snapshot: n.info(snap), Usage: newUsage(plan, u, n.spec.Dim(), took), Degraded: degraded}}
+	a.about.expect(choice, snap)
 	if q.like != nil {
 		others := slices.DeleteFunc(results[0], func(h search.Hit) bool { return snap.Parts()[h.Part].IDAt(h.Row) == *q.like })
 		results[0] = others[:min(k, len(others))]
@@ -192,44 +216,6 @@ func (n *Node) k(o *searchOptions, count int) (int, error) {
 			fmt.Sprintf("at most %d vectors in one answer", n.o.MaxK))
 	}
 	return k, nil
-}
-
-// plan turns what the request says into a plan, with the recall to expect where it was measured.
-func (n *Node) plan(snap *snapshot.Snapshot, o *searchOptions, k int) (search.Plan, *float64, error) {
-	ways := 0
-	for _, given := range []bool{o.Exact, o.Plan != nil, o.TargetRecall != nil} {
-		if given {
-			ways++
-		}
-	}
-	if ways > 1 {
-		return search.Plan{}, nil, invalid("more than one of exact, plan and target_recall is given", "at most one of them")
-	}
-	target := n.spec.Defaults.TargetRecall
-	if o.TargetRecall != nil {
-		if target = *o.TargetRecall; !(target > 0 && target <= 1) {
-			return search.Plan{}, nil, invalid(fmt.Sprintf("target_recall: %v", target), "more than 0 and at most 1")
-		}
-	}
-	one := 1.0
-	switch {
-	case o.Exact || snap.Model() == nil:
-		return search.Plan{Exact: true}, &one, nil
-	case o.Plan != nil:
-		p := search.Plan{NProbe: o.Plan.NProbe, ScanDims: o.Plan.ScanDims, Refine: o.Plan.Refine}
-		if p.ScanDims == 0 {
-			p.ScanDims = n.spec.Dim()
-		}
-		if p.Refine == 0 {
-			p.Refine = 10 * k
-		}
-		return p, nil, p.Validate(snap)
-	}
-	p, point, reached := recall.Choose(snap.Manifest().Plans, target)
-	if p == (search.Plan{}) || !reached && o.TargetRecall != nil {
-		return search.Plan{Exact: true}, &one, nil // nothing was measured, or nothing measured is good enough
-	}
-	return p, &point.Recall, nil
 }
 
 // fields returns the indices of the attributes that are wanted: all when names is nil.

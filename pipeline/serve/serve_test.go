@@ -143,9 +143,8 @@ func call(h http.Handler, method, path, body string) *httptest.ResponseRecorder 
 // answerJSON is an answer as a client reads it.
 type answerJSON struct {
 	hitsJSON
-	Results  []hitsJSON   `json:"results"`
-	Snapshot snapshotInfo `json:"snapshot"`
-	Usage    usage        `json:"usage"`
+	Results []hitsJSON `json:"results"`
+	about
 }
 
 type hitsJSON struct {
