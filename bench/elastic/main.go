@@ -3,7 +3,7 @@
 //
 //	go run ./bench/elastic --dir bench/data/corpus
 //
-// Queries are those of the data set and, for slices, rows that the builder would hold out, which must not find themselves. A
+// Queries are those of the data set and, for slices, some rows, which must not find themselves. A
 // slice is the rows that are nearest to one of --slices centroids: queries about one subject.
 package main
 
@@ -20,10 +20,11 @@ import (
 )
 
 type options struct {
-	Dir     string `help:"Directory with base.f32, queries.f32, truth.i32 and meta.json." required:"" type:"existingdir"`
-	Threads int    `help:"Threads to build and to find true neighbours with; searching uses one." default:"2"`
-	Slices  int    `help:"Slices of the rows." default:"20"`
-	Rounds  int    `help:"Times that each wish is measured; the median counts." default:"5"`
+	Dir     string   `help:"Directory with base.f32, queries.f32, truth.i32 and meta.json." required:"" type:"existingdir"`
+	Threads int      `help:"Threads to build and to find true neighbours with; searching uses one." default:"2"`
+	Slices  int      `help:"Slices of the rows." default:"20"`
+	Parts   []string `help:"What to measure." enum:"table,margins,wishes,slices,overload" default:"table,margins,wishes,slices"`
+	Rounds  int      `help:"Times that each wish is measured; the median counts." default:"5"`
 }
 
 func main() {
@@ -49,12 +50,13 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	b.table()
-	if err := b.margins(ctx); err != nil {
-		return err
+	parts := map[string]func(context.Context) error{
+		"table": b.table, "margins": b.margins, "wishes": b.wishes, "slices": b.sliced, "overload": b.overload,
 	}
-	if err := b.wishes(ctx); err != nil {
-		return err
+	for _, name := range o.Parts {
+		if err := parts[name](ctx); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 	}
-	return b.sliced(ctx)
+	return nil
 }

@@ -137,7 +137,7 @@ func TestWish_Degrade(t *testing.T) {
 		{"asGoodAsTheFloor", Wish{TargetRecall: at(0.8)}, 0.8, -1},
 		{"exact", Wish{Exact: true}, 0.8, -1},
 		{"plan", Wish{Plan: &search.Plan{NProbe: 60, Refine: 100}}, 0.8, -1},
-		{"dims", Wish{Dims: 16}, 0.3, 3},
+		{"dims", Wish{Dims: 16}, 0.04, 3},
 	} {
 		before, err := tt.w.Choose(snap, 1)
 		if err != nil {
