@@ -394,3 +394,50 @@ func BenchmarkAssign(b *testing.B) {
 		}
 	}
 }
+
+// A margin leaves out lists by their scores alone: the best eighth stay, a large one leaves out none, and a narrower query
+// is the prefix of a wider one.
+func TestProbe_margin(t *testing.T) {
+	const n, dim, nprobe = 3000, 32, 64
+	for _, metric := range metrics {
+		q, x, _ := train(t, metric, n, dim, Options{NList: 400, Dims: dim})
+		s, values := &Scratch{}, make([]int16, dim)
+		for i := range 20 {
+			scale := mrl.QuantizeQuery(values, x[i*dim:][:dim])
+			for _, width := range []int{8, dim} {
+				query := values[:width]
+				all := slices.Clone(q.Probe(avx.Generic, query, scale, nprobe, 0, s))
+				score := func(p Probe) float64 { // with the query of unit length
+					var dot int64
+					for d, v := range query {
+						dot += int64(v) * int64(q.funnel.rows[int(p.List)*dim+d])
+					}
+					return float64(dot) * float64(q.weightsOf(width)[p.List]) / length(query)
+				}
+				worst := math.Inf(1)
+				for _, p := range all[:nprobe/bestShare] {
+					worst = min(worst, score(p))
+				}
+				before := 0
+				for _, margin := range []float64{1e-9, 0.01, 0.1, 0.3, 1e9} {
+					got := slices.Clone(q.Probe(avx.Generic, query, scale, nprobe, margin, s))
+					for _, level := range avx.Levels() {
+						if !slices.Equal(q.Probe(level, query, scale, nprobe, margin, s), got) {
+							t.Fatalf("%s finds other lists", level)
+						}
+					}
+					for _, p := range all {
+						below := worst - score(p)
+						if in := slices.Contains(got, p); below < margin-1e-4 && !in || below > margin+1e-4 && in {
+							t.Fatalf("%s, %d dims, margin %v: list %d is %v below, probed: %v", metric, width, margin, p.List, below, in)
+						}
+					}
+					if len(got) < max(before, nprobe/bestShare) || margin > 1e8 && len(got) != nprobe {
+						t.Fatalf("%s, %d dims, margin %v: %d lists after %d", metric, width, margin, len(got), before)
+					}
+					before = len(got)
+				}
+			}
+		}
+	}
+}

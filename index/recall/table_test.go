@@ -206,7 +206,7 @@ func TestChoose(t *testing.T) {
 		{plans, 0.1, 0, true},
 		{plans, 0.36, 0, true},
 		{plans, 0.55, 1, true}, // 0 leaves no room for queries about one subject
-		{plans, 0.6, 1, true}, // 0 reaches it by its mean alone
+		{plans, 0.6, 1, true},  // 0 reaches it by its mean alone
 		{plans, 0.86, 2, true},
 		{plans, 0.95, 2, true},
 		{plans, 0.97, 2, true}, // by its mean: no bound does

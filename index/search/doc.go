@@ -13,7 +13,8 @@
 //
 // # What holds
 //
-//   - Every hit is scored on its whole int8 row, with the same arithmetic whatever way it came. Hits are ordered by
+//   - Every hit is scored on its int8 row, or the prefix of it that the plan allows, with the same arithmetic whatever way it
+//     came; an exact search scores originals where they are there, as package exact does. Hits are ordered by
 //     score, equal scores by ascending id, so an exact answer depends on the rows alone: not on how they are spread
 //     over parts, and not on the level of the kernels.
 //   - A row that is dead never comes. Live rows of a snapshot have distinct ids, so no id comes twice.
