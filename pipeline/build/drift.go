@@ -13,14 +13,14 @@ import (
 const (
 	freshMost = 2048 // rows that came after the model, of which a rewrite looks at so many
 	freshFew  = 256  // of fewer nothing is said
-	stale     = 1.05 // errors that have grown by this factor, beyond noise, are worth a repair
+	stale     = 1.07 // errors that have grown by this factor, beyond noise, are worth a repair
 	spread    = 0.6  // 1.5 standard deviations of a row's error, over their mean: a sum over n rows is that much off, over sqrt(n)
 	uneven    = 1.5  // and scans that have become dearer by this factor because lists are uneven
 
 	growth    = 4     // with so many times the rows, or as few, there should be twice as many lists, or half
 	smallFull = 65536 // a model of fewer rows is not worth keeping lists of: the width that they are chosen by may be another
 
-	strangeFrom  = 0.5 // other topics of the same encoder are at 0.2 to 0.35, see docs/quality.md, another encoder at 0.6 and more
+	strangeFrom  = 0.5 // see docs/drift.md: other topics of the same encoder are at 0.2 to 0.35, another encoder at 0.6 and more
 	newestRows   = 256 // newest rows that are remembered, about
 	newestSample = 64  // rows of a segment that are looked at
 )

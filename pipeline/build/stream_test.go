@@ -29,6 +29,7 @@ type stream struct {
 	rows     int
 	sent     int
 	upkeep   time.Duration // CPU of rewrites and recodes that made something of the model anew
+	plain    time.Duration // CPU of the others: merging and measuring
 	rewrites int
 	repairs  map[model.Repair]int
 }
@@ -37,7 +38,7 @@ func newStream(t *testing.T, seed uint64, rows int) *stream {
 	s := &stream{world: newWorld(t, seed), rows: rows, repairs: map[model.Repair]int{}}
 	s.noise = 1 // centroids leave about half of such vectors, as of real ones
 	s.b = s.idle(256)
-	s.b.o.RewriteRows = rows / 8
+	s.b.o.RewriteRows, s.b.o.Threads = rows/8, 2
 	return s
 }
 
@@ -138,6 +139,8 @@ func (s *stream) work() {
 		s.repairs[j.repair]++
 		if j.repair != model.Nothing {
 			s.upkeep += took
+		} else {
+			s.plain += took
 		}
 	}
 }
@@ -229,13 +232,21 @@ func TestStreamOfTurningTopics(t *testing.T) {
 		t.Logf("turnover %d: recall %.4f with %.0f codes, anew %.4f with %.0f; for %v %.2f of the codes; longest list %.1f of the mean, %d lists",
 			turn, ours.Recall, ours.Scanned, fresh.Recall, fresh.Scanned, target, codes[turn], s.longest(), s.b.modelRef.NList)
 	}
-	share := s.upkeep.Seconds() / anew.Seconds()
-	t.Logf("%d rewrites, %v; recall lost: mean %.4f, most %.4f; codes: mean %.2f, most %.2f; CPU %.1f s, training anew each time %.1f s: %.1f %%",
-		s.rewrites, s.repairs, mean(lost), slices.Max(lost), mean(codes), slices.Max(codes), s.upkeep.Seconds(), anew.Seconds(), 100*share)
+	// Merging and measuring is part of every rewrite, whatever it makes anew.
+	plain := s.plain.Seconds() / float64(s.repairs[model.Nothing])
+	upkeep := s.upkeep.Seconds() - plain*float64(s.rewrites-s.repairs[model.Nothing])
+	always := anew.Seconds() - plain*float64(4*turnovers)
+	share := upkeep / always
+	t.Logf("%d rewrites, %v; recall lost: mean %.4f, most %.4f; codes: mean %.2f, most %.2f; CPU of upkeep %.1f s, of training anew each time %.1f s: %.1f %%",
+		s.rewrites, s.repairs, mean(lost), slices.Max(lost), mean(codes), slices.Max(codes), upkeep, always, 100*share)
 	if mean(lost) > noise {
 		t.Errorf("recall is %.4f below that of an index built anew", mean(lost))
 	}
-	if mean(codes) > 1.5 {
+	most := 2.0 // of few rows little can be said about drift
+	if long() {
+		most = 1.5
+	}
+	if mean(codes) > most {
 		t.Errorf("queries scan %.2f times the codes of an index built anew", mean(codes))
 	}
 	if long() && share > 0.1 {
@@ -271,7 +282,7 @@ func TestStreamThatIsTheSame(t *testing.T) {
 
 // Most rows come to few lists, many are the same, and then most are deleted: lists stay even, recall stays, nothing fails.
 func TestStreamOfHeavySkew(t *testing.T) {
-	rows, noise := 4000, 0.04
+	rows, noise := 1500, 0.05
 	if long() {
 		rows, noise = 16_000, 0.01
 	}
