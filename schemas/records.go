@@ -2,6 +2,7 @@ package schemas
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -162,10 +163,14 @@ type Channel struct {
 	Format     int       `json:"format"`
 	Sequence   int64     `json:"sequence"` // 1, 2, 3, ...
 	Generation int64     `json:"generation"`
+	Pinned     bool      `json:"pinned,omitempty"` // builders promote nothing until a later record is not
 	Reason     string    `json:"reason"`
-	By         string    `json:"by"`
+	By         string    `json:"by"` // user@host of an operator, or the id of a builder, which has no @
 	Created    time.Time `json:"created"`
 }
+
+// ByOperator reports whether a person made the record: builders do not undo it by chance, and operators not each other's.
+func (c *Channel) ByOperator() bool { return strings.Contains(c.By, "@") }
 
 // ParseCommit reads a commit record strictly.
 func ParseCommit(data []byte) (*Commit, error) {

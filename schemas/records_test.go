@@ -54,7 +54,7 @@ func fullManifest() *Manifest {
 }
 
 func promotion() *Channel {
-	return &Channel{Format: ChannelFormat, Sequence: 3, Generation: 2, Reason: "rollback", By: "mara", Created: day}
+	return &Channel{Format: ChannelFormat, Sequence: 3, Generation: 2, Pinned: true, Reason: "rollback", By: "mara@ops", Created: day}
 }
 
 // parsers read a record and return it as it was given to be written.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"github.com/adastream/adastream/schemas"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -32,7 +33,7 @@ func (b *bench) overload(ctx context.Context) error {
 	if err := b.log.Publish(ctx, b.manifest); err != nil {
 		return err
 	}
-	if _, err := b.log.Promote(ctx, b.manifest.Generation, "benchmark", b.manifest.Builder); err != nil {
+	if _, err := b.log.Promote(ctx, nil, schemas.Channel{Generation: b.manifest.Generation, Reason: "benchmark", By: b.manifest.Builder}); err != nil {
 		return err
 	}
 	bodies := make([]string, b.set.Queries)

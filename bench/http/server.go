@@ -74,7 +74,7 @@ func publish(ctx context.Context, set *dataset.Set, cache string, o dataset.Buil
 	if err := log.Publish(ctx, m); err != nil {
 		return nil, err
 	}
-	_, err = log.Promote(ctx, m.Generation, "benchmark", m.Builder)
+	_, err = log.Promote(ctx, nil, schemas.Channel{Generation: m.Generation, Reason: "benchmark", By: m.Builder})
 	return g, err
 }
 

@@ -109,13 +109,15 @@ type Builder struct {
 	quality  *schemas.Quality
 	plans    []schemas.PlanPoint
 	modelRef *schemas.ModelRef
-	promoted int64 // generation that the channel points at
 
-	scratch *model.Scratch
-	newest  newest
-	drift   *schemas.Drift
-	wanted  model.Repair // that the last rewrite found to be needed and did not do itself
-	tried   model.Repair // last one of those that left the generation held back
+	channel *schemas.Channel // newest promotion that was seen; nil before the first. Outlives sessions: promotions never change
+
+	scratch      *model.Scratch
+	newest       newest
+	strangeSince int64 // generation with which the newest rows began to be strange, 0 if they are not
+	drift        *schemas.Drift
+	wanted       model.Repair // that the last rewrite found to be needed and did not do itself
+	tried        model.Repair // last one of those that left the generation held back
 
 	jobs map[jobKind]*job
 	done chan *job
@@ -231,6 +233,6 @@ func (b *Builder) drop() {
 		p.Release()
 	}
 	b.manifest, b.model, b.modelRef, b.parts, b.ledger, b.buried, b.heads = nil, nil, nil, nil, nil, nil, nil
-	b.quality, b.plans, b.promoted, b.changed = nil, nil, 0, false
-	b.newest, b.drift, b.wanted, b.tried = newest{}, nil, "", ""
+	b.quality, b.plans, b.changed = nil, nil, false
+	b.newest, b.strangeSince, b.drift, b.wanted, b.tried = newest{}, 0, nil, "", ""
 }

@@ -40,11 +40,25 @@ func (n *newest) add(rows int, strange float64) {
 
 func (n *newest) mean() float64 { return n.strange / max(n.rows, 1) }
 
-// strange reports whether the newest rows are unlike anything that the model was made for. Then they are another encoder's,
-// whatever their messages say, or an operator knows better: until a promotion by hand no generation with them is served,
-// and no model learns from them.
-func (b *Builder) strange() bool {
+// unlike reports whether the newest rows are unlike anything that the model was made for.
+func (b *Builder) unlike() bool {
 	return b.newest.rows >= newestSample && b.newest.mean() >= strangeFrom
+}
+
+// strange reports whether they are, and no operator has promoted a generation with them. Then they are another encoder's,
+// whatever their messages say: no generation with them is served, and no model learns from them.
+func (b *Builder) strange() bool {
+	return b.unlike() && !(b.strangeSince > 0 && b.channel != nil && b.channel.Generation >= b.strangeSince)
+}
+
+// noteStrange remembers the generation, the one to be published now, with which the rows began to be strange.
+func (b *Builder) noteStrange(generation int64) {
+	switch {
+	case !b.unlike():
+		b.strangeSince = 0
+	case b.strangeSince == 0:
+		b.strangeSince = generation
+	}
 }
 
 // lookAt sees how strange rows of a fresh segment are.
@@ -87,13 +101,14 @@ func (b *Builder) findDrift(j *job) *schemas.Drift {
 		Fit:      j.mdl.Fit(b.o.Level, rows, n, s),
 		Strange:  j.mdl.Strange(b.o.Level, rows, lists, *j.fit),
 	}
-	repair, reason := decide(j.fit, d, balanceOf(j), j.balance)
+	repair, reason := decide(j.fit, d, balanceOf(j), j.balance, j.accepted)
 	d.Repair, d.Reason = string(repair), reason
 	return d
 }
 
-// decide chooses a repair. Balance is of the lists now, and was when the model was made, 0 if that is not known.
-func decide(was *schemas.Fit, d *schemas.Drift, balance, wasBalance float64) (model.Repair, string) {
+// decide chooses a repair. Balance is of the lists now, and was when the model was made, 0 if that is not known. Strange
+// rows are another encoder's unless an operator has accepted them.
+func decide(was *schemas.Fit, d *schemas.Drift, balance, wasBalance float64, accepted bool) (model.Repair, string) {
 	last := len(was.Coarse) - 1
 	if d.Rows < freshFew {
 		return model.Nothing, fmt.Sprintf("%d rows came after the model, too few to compare", d.Rows)
@@ -102,7 +117,7 @@ func decide(was *schemas.Fit, d *schemas.Drift, balance, wasBalance float64) (mo
 	most := stale + spread/math.Sqrt(float64(max(was.Rows, 1))) + spread/math.Sqrt(float64(d.Rows))
 	codes := d.Codes[last] / was.Codes[last] / coarse // of what centroids leave
 	switch {
-	case d.Strange >= strangeFrom:
+	case d.Strange >= strangeFrom && !accepted:
 		return model.Nothing, fmt.Sprintf("new rows are unlike any of the model, strangeness %.2f: another encoder's?", d.Strange)
 	case coarse > most:
 		return model.Lists, fmt.Sprintf("centroids leave %.2f of new rows, %.2f of those of the model", d.Coarse[last], was.Coarse[last])
@@ -159,8 +174,8 @@ func (b *Builder) outgrown(live int) model.Repair {
 	return model.Lists
 }
 
-// heldBack reports whether the model, or what was made by it, is not good enough to be served.
-func (b *Builder) heldBack() bool { return b.quality != nil && !b.quality.Promoted && !b.strange() }
+// poor reports whether the model, or what was made by it, was measured and is not good enough to be served.
+func (b *Builder) poor() bool { return b.quality != nil && !b.quality.Promoted && !b.strange() }
 
 // nextRepair is what to try after the repairs that left the generation held back, the cheapest first; "" when all were
 // tried: then more rows may help.
@@ -187,7 +202,7 @@ func (b *Builder) repaired(j *job) {
 		}
 	}
 	b.tried = ""
-	if b.heldBack() {
+	if b.poor() {
 		b.tried = j.repair
 	}
 	if j.ref != nil {

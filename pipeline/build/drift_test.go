@@ -30,9 +30,10 @@ func TestDecide(t *testing.T) {
 		{"uneven from the beginning", 1000, 0.5, 0.2, 0.01, 2.4, 2.3, model.Nothing, ""},
 		{"nothing to compare lists with", 1000, 0.5, 0.2, 0.01, 2.4, 0, model.Nothing, ""},
 		{"another encoder's", 1000, 0.9, 0.8, 0.98, 1.2, 1.2, model.Nothing, "strangeness 0.98"},
+		{"another encoder's, by somebody's will", 1000, 0.9, 0.8, 0.98, 1.2, 1.2, model.Lists, "centroids leave"},
 	} {
 		d := &schemas.Drift{Strange: tt.strange, Fit: schemas.Fit{Rows: tt.rows, Coarse: []float64{0, tt.coarse}, Codes: []float64{0, tt.codes}}}
-		got, reason := decide(was, d, tt.balance, tt.then)
+		got, reason := decide(was, d, tt.balance, tt.then, strings.Contains(tt.name, "somebody's will"))
 		if got != tt.want || !strings.Contains(reason, tt.reason) || reason == "" {
 			t.Errorf("%s: %s, %q", tt.name, got, reason)
 		}
@@ -137,7 +138,7 @@ func TestStrangeVectorsAreNotServed(t *testing.T) {
 	const ids = 4000
 	w := newWorld(t, 22)
 	b := w.trained(ids)
-	good := b.promoted
+	good := b.channel.Generation
 	w.topics = [2]int{500, 40}
 	for p := range testPartitions {
 		w.ingest(p, 1200, ids, b.model)
@@ -145,8 +146,8 @@ func TestStrangeVectorsAreNotServed(t *testing.T) {
 			t.Errorf("%v made anew from strange rows", got)
 		}
 	}
-	if b.promoted != good || testutil.ToFloat64(b.metrics.held) != 1 {
-		t.Fatalf("generation %d is served, want %d", b.promoted, good)
+	if b.channel.Generation != good || testutil.ToFloat64(b.metrics.held) != 1 {
+		t.Fatalf("generation %d is served, want %d", b.channel.Generation, good)
 	}
 	m := w.settled()
 	if m.Quality == nil || m.Quality.Promoted || !strings.Contains(m.Quality.Reason, "another encoder") || m.Newest.Strange < strangeFrom {
@@ -156,8 +157,8 @@ func TestStrangeVectorsAreNotServed(t *testing.T) {
 	if err := b.load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.run(b); len(got) > 0 || b.promoted != good {
-		t.Errorf("after a restart %v were made anew, and generation %d is served", got, b.promoted)
+	if got := w.run(b); len(got) > 0 || b.channel.Generation != good {
+		t.Errorf("after a restart %v were made anew, and generation %d is served", got, b.channel.Generation)
 	}
 
 	w.topics = [2]int{0, 40} // the producer is mended
@@ -165,8 +166,8 @@ func TestStrangeVectorsAreNotServed(t *testing.T) {
 		w.ingest(p, 3000, ids, b.model)
 		w.run(b)
 	}
-	if b.promoted == good || testutil.ToFloat64(b.metrics.held) != 0 {
-		t.Errorf("generation %d is still served: newest %+v, quality %+v", b.promoted, b.newest, b.quality)
+	if b.channel.Generation == good || testutil.ToFloat64(b.metrics.held) != 0 {
+		t.Errorf("generation %d is still served: newest %+v, quality %+v", b.channel.Generation, b.newest, b.quality)
 	}
 	w.check(w.settled())
 }
@@ -206,4 +207,33 @@ func TestRepairsOfWhatIsHeldBack(t *testing.T) {
 	if got := w.run(b); len(got) != 0 {
 		t.Errorf("after everything: %v, want to wait for other rows", got)
 	}
+}
+
+// An operator who promotes a generation with strange rows says that they are right: they are served, and the model learns.
+func TestStrangeVectorsAreAccepted(t *testing.T) {
+	const ids = 4000
+	w := newWorld(t, 24)
+	b := w.trained(ids)
+	w.topics = [2]int{500, 40}
+	w.ingest(0, 1200, ids, b.model)
+	w.run(b)
+	if !b.strange() {
+		t.Fatalf("newest rows are %+v", b.newest)
+	}
+	held := b.manifest.Generation
+	if _, err := w.log.Promote(t.Context(), b.channel, schemas.Channel{Generation: held, Reason: "new encoder", By: "mara"}); err != nil {
+		t.Fatal(err)
+	}
+	var repairs []model.Repair
+	for p := range testPartitions {
+		w.ingest(p, 1500, ids, b.model)
+		repairs = append(repairs, w.run(b)...)
+	}
+	if b.strange() || b.channel.Generation <= held || testutil.ToFloat64(b.metrics.held) != 0 {
+		t.Errorf("generation %d is served after %d was promoted by hand, newest rows are %+v", b.channel.Generation, held, b.newest)
+	}
+	if len(repairs) == 0 || repairs[0] != model.Lists {
+		t.Errorf("made anew: %v, want lists", repairs)
+	}
+	w.check(w.settled())
 }

@@ -37,6 +37,7 @@ type job struct {
 	mdl        *model.Model        // to encode with; replaced by the new one, if one is made; nil before the first
 	fit        *schemas.Fit        // of mdl when it was made; nil before the first
 	balance    float64             // of the lists of mdl when it was made; 0 before the first
+	accepted   bool                // an operator has promoted a generation with rows that are strange
 	generation int64               // that the job began from
 	parent     []schemas.PlanPoint // measured plans of the generation that the job began from
 	started    time.Time
@@ -98,6 +99,7 @@ func (b *Builder) start(ctx context.Context, j *job, parts []*heldPart) {
 	if b.modelRef != nil {
 		j.fit, j.balance = b.modelRef.Fit, b.modelRef.Balance
 	}
+	j.accepted = b.unlike() && !b.strange()
 	b.jobs[j.kind] = j
 	b.metrics.jobsRunning.WithLabelValues(string(j.kind)).Set(1)
 	b.o.Logger.Info("job started", "kind", j.kind, "repair", j.repair, "parts", len(j.inputs), "rows", j.liveRows())
@@ -125,7 +127,7 @@ func (b *Builder) rewriteDue() (due bool, repair model.Repair) {
 		return true, repair
 	}
 	repair = b.wanted
-	if b.heldBack() && live >= b.o.MinTrainRows {
+	if b.poor() && live >= b.o.MinTrainRows {
 		repair = b.nextRepair()
 	}
 	if repair == model.Codes && len(b.chunks()) == 0 {
@@ -146,7 +148,7 @@ func (b *Builder) rewriteDue() (due bool, repair model.Repair) {
 			delta += p.live()
 		}
 	}
-	if b.heldBack() && live >= b.o.MinTrainRows {
+	if b.poor() && live >= b.o.MinTrainRows {
 		repair = model.Everything // all was tried; with other rows it may do
 	}
 	worth := max(b.o.RewriteRows, base/rewriteShare)

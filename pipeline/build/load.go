@@ -19,13 +19,6 @@ func (b *Builder) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load newest manifest: %w", err)
 	}
-	ch, err := b.o.Log.Channel(ctx, 0)
-	if err != nil {
-		return fmt.Errorf("load channel: %w", err)
-	}
-	if ch != nil {
-		b.promoted = ch.Generation
-	}
 	if m == nil {
 		return nil
 	}
@@ -40,7 +33,8 @@ func (b *Builder) load(ctx context.Context) error {
 		b.newest = newest{m.Newest.Rows, m.Newest.Rows * m.Newest.Strange}
 	}
 	if b.quality != nil && !b.quality.Promoted {
-		if b.strange() {
+		if b.unlike() {
+			b.strangeSince = b.quality.Measured
 			q := *b.quality
 			q.Promoted, q.Reason = true, ""
 			b.quality = &q // as it was measured

@@ -33,7 +33,7 @@ type metrics struct {
 	rows, deletes, gaps, fenced, transient prometheus.Counter
 	generation, liveRows, deadRows         prometheus.Gauge
 	segments, chunks, moved                prometheus.Gauge
-	recall, held                           prometheus.Gauge
+	recall, held, pinned                   prometheus.Gauge
 	publishSeconds, freshnessSeconds       prometheus.Histogram
 	jobSeconds                             *prometheus.HistogramVec
 	jobsRunning                            *prometheus.GaugeVec
@@ -66,7 +66,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		chunks:     gauge("chunks", "Chunks of the newest generation."),
 		moved:      gauge("moved_rows", "Versions that came from another partition than the version before: a producer does not partition by id."),
 		recall:     gauge("recall_ratio", "Recall@10 of the default plan, measured against exact search at the last rewrite."),
-		held:       gauge("held_back", "1 while the newest generation is not promoted because its recall is too low, else 0."),
+		held:       gauge("held_back", "1 while the newest generation is not promoted because of the gate's verdict, else 0."),
+		pinned:     gauge("pinned", "1 while an operator has pinned the channel, so that nothing is promoted, else 0."),
 		publishSeconds: histogram("publish_seconds", "Time to write a generation.",
 			prometheus.ExponentialBuckets(0.005, 2, 12)),
 		freshnessSeconds: histogram("publish_delay_seconds", "From the timestamp of the newest record to its publication, for each generation that brought newer ones.",

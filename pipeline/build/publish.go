@@ -28,7 +28,6 @@ func (b *Builder) publish(ctx context.Context) error {
 		LiveRows:   int64(len(b.ledger.live)),
 		Moved:      b.ledger.moved,
 		Plans:      b.plans,
-		Quality:    b.judged(),
 		Drift:      b.drift,
 	}
 	if b.newest.rows > 0 {
@@ -39,6 +38,8 @@ func (b *Builder) publish(ctx context.Context) error {
 		m.Generation, m.Parent, m.Dead = b.manifest.Generation+1, b.manifest.Generation, b.manifest.Dead
 		produced = b.manifest.Produced
 	}
+	b.noteStrange(m.Generation)
+	m.Quality = b.judged()
 	m.Watermark, m.Produced = times(b.heads)
 	for _, p := range b.parts {
 		m.DeadRows += int64(p.dead.GetCardinality())
@@ -75,7 +76,7 @@ func (b *Builder) judged() *schemas.Quality {
 	if b.quality != nil {
 		*q = *b.quality
 	}
-	q.Promoted = false
+	q.Promoted, q.Measured = false, b.strangeSince // who promotes this generation, or one after it, has accepted them
 	q.Reason = fmt.Sprintf("the newest rows are unlike any that the model was made for, strangeness %.2f of at most %.2f: vectors of another encoder? If they are right, promote this generation by hand", b.newest.mean(), strangeFrom)
 	return q
 }
@@ -169,24 +170,4 @@ func listStats(parts []*heldPart, ref *schemas.ModelRef) *schemas.ListStats {
 		}
 	}
 	return s
-}
-
-// promote points the channel at the current generation, unless its recall is known to be below the objective.
-func (b *Builder) promote(ctx context.Context) error {
-	m := b.manifest
-	switch {
-	case m == nil:
-		return nil
-	case m.Generation == b.promoted: // by us, or by another builder before we loaded it
-	case m.Quality != nil && !m.Quality.Promoted:
-		b.metrics.held.Set(1)
-		return nil
-	default:
-		if _, err := b.o.Log.Promote(ctx, m.Generation, "built", b.id); err != nil {
-			return err
-		}
-		b.promoted = m.Generation
-	}
-	b.metrics.held.Set(0)
-	return nil
 }

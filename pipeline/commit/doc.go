@@ -47,8 +47,9 @@
 //	    (R6), and where even that fails the error is ErrTransient, and the same call again finds out.
 //	I6  The manifests are a line, by the argument of I1, and checkpoints do not fall from parent to child. With R5 every
 //	    commit is in exactly one step of that line: each generation is exactly the log up to its checkpoint.
-//	I7  Promotions are a line too. A promotion that was decided without knowledge of another one fails with ErrFenced
-//	    instead of undoing it.
+//	I7  Promotions are a line too: each is created under the number after the one that it was decided on. A promotion
+//	    that was decided without knowledge of another one fails with ErrFenced instead of undoing it. So a pin holds
+//	    against a builder that has not seen it yet, and of two operators one is told about the other.
 //	I8  A listing that lags does not matter: it only suggests where to look. Holes in it are filled by reading the key, and
 //	    an old head costs its writer a Conflict.
 //

@@ -45,7 +45,7 @@ func Example() {
 		checkpoint["0"] = c.End
 	}
 	fmt.Println(log.Publish(ctx, &schemas.Manifest{Format: schemas.ManifestFormat, Generation: 1, Builder: "b", Checkpoint: checkpoint}))
-	promotion, err := log.Promote(ctx, 1, "built", "b")
+	promotion, err := log.Promote(ctx, nil, schemas.Channel{Generation: 1, Reason: "built", By: "b"})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -89,29 +89,13 @@ func fencedIfGone(err error) error {
 	return err
 }
 
-// Channel reads the newest promotion after one, given by its sequence, or returns nil if there is none. Promote goes on
-// from what was seen here.
+// Channel reads the newest promotion after one, given by its sequence, or returns nil if there is none.
 func (l *Log) Channel(ctx context.Context, after int64) (*schemas.Channel, error) {
-	c, err := newest(ctx, l, channelPrefix, after, l.promotion)
-	if err != nil {
-		return nil, err
-	}
-	l.saw(c)
-	return c, nil
+	return newest(ctx, l, channelPrefix, after, l.Promotion)
 }
 
-// saw notes the newest promotion that is known; nil when there was none to see.
-func (l *Log) saw(c *schemas.Channel) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.looked = true
-	if c != nil && (l.channel == nil || l.channel.Sequence < c.Sequence) {
-		l.channel = c
-	}
-}
-
-// promotion reads one record of the channel.
-func (l *Log) promotion(ctx context.Context, sequence int64) (*schemas.Channel, error) {
+// Promotion reads one record of the channel. If it does not exist, the error wraps store.ErrNotFound.
+func (l *Log) Promotion(ctx context.Context, sequence int64) (*schemas.Channel, error) {
 	key := numbered(channelPrefix, sequence)
 	c, err := get(ctx, l.bucket, key, schemas.ParseChannel)
 	if err != nil {
@@ -123,64 +107,34 @@ func (l *Log) promotion(ctx context.Context, sequence int64) (*schemas.Channel, 
 	return c, nil
 }
 
-// Promote makes queries follow a generation from now on: a newer one, or an older one to roll back. If someone else has
-// promoted another one since this Log last looked, by Channel or an earlier Promote, the error wraps ErrFenced: look at the
-// channel, and decide again. If the newest promotion says the same already, it is returned, so that the call can be
-// repeated.
-func (l *Log) Promote(ctx context.Context, generation int64, reason, by string) (*schemas.Channel, error) {
-	if _, err := l.bucket.Stat(ctx, numbered(manifestsPrefix, generation)); err != nil {
-		return nil, fmt.Errorf("promote generation %d: %w", generation, err)
+// Promote makes queries follow a generation from now on: a newer one, or an older one to roll back. Of c it takes
+// Generation, Pinned, Reason and By. Seen is the newest promotion that the caller knows and has decided on, as Channel
+// or an earlier Promote returned it, nil for none: if there is another one since, whoever made it, the error wraps
+// ErrFenced. Look at the channel, and decide again. If the one that follows says the same already, it is returned, so that
+// the call can be repeated.
+func (l *Log) Promote(ctx context.Context, seen *schemas.Channel, c schemas.Channel) (*schemas.Channel, error) {
+	if _, err := l.bucket.Stat(ctx, numbered(manifestsPrefix, c.Generation)); err != nil {
+		return nil, fmt.Errorf("promote generation %d: %w", c.Generation, err)
 	}
-	seen, looked := l.seen()
-	last, err := l.Channel(ctx, sequenceOf(seen))
-	switch {
-	case err != nil:
-		return nil, err
-	case last == nil:
-		last = seen
-	case looked && (last.Reason != reason || last.By != by): // else it is ours, and its answer was lost
-		return overtaken(generation, reason, last)
+	c.Format, c.Sequence, c.Created = schemas.ChannelFormat, 1, time.Now().UTC()
+	if seen != nil {
+		c.Sequence = seen.Sequence + 1
 	}
-	if last != nil && last.Generation == generation && last.Reason == reason && last.By == by {
-		return last, nil
-	}
-	c := &schemas.Channel{Format: schemas.ChannelFormat, Sequence: sequenceOf(last) + 1, Generation: generation, Reason: reason, By: by, Created: time.Now().UTC()}
-	err = put(ctx, l.bucket, numbered(channelPrefix, c.Sequence), c)
+	err := put(ctx, l.bucket, numbered(channelPrefix, c.Sequence), &c)
 	if errors.Is(err, store.ErrExists) {
-		theirs, err := l.promotion(ctx, c.Sequence)
+		theirs, err := l.Promotion(ctx, c.Sequence)
 		if err != nil {
 			return nil, notYet(err)
 		}
-		return overtaken(generation, reason, theirs)
+		if theirs.Generation == c.Generation && theirs.Pinned == c.Pinned && theirs.Reason == c.Reason {
+			return theirs, nil // by us, and the answer was lost, or by somebody who wanted the same
+		}
+		return nil, fmt.Errorf("promote generation %d: %s has just promoted %d: %w", c.Generation, theirs.By, theirs.Generation, schemas.ErrFenced)
 	}
 	if err != nil {
 		return nil, err
 	}
-	l.saw(c)
-	return c, nil
-}
-
-// overtaken answers a promotion that came after another one that it did not know. If that says the same there is nothing
-// left to do.
-func overtaken(generation int64, reason string, theirs *schemas.Channel) (*schemas.Channel, error) {
-	if theirs.Generation == generation && theirs.Reason == reason {
-		return theirs, nil
-	}
-	return nil, fmt.Errorf("promote generation %d: %s has just promoted %d: %w", generation, theirs.By, theirs.Generation, schemas.ErrFenced)
-}
-
-func (l *Log) seen() (c *schemas.Channel, looked bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.channel, l.looked
-}
-
-// sequenceOf is 0 for no promotion.
-func sequenceOf(c *schemas.Channel) int64 {
-	if c == nil {
-		return 0
-	}
-	return c.Sequence
+	return &c, nil
 }
 
 // newest reads the last of the numbered records after one. Records that are listed but cannot be read yet, or were

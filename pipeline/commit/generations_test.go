@@ -153,11 +153,9 @@ func TestPromoteRaceHasOneWinner(t *testing.T) {
 			b := open(t)
 			l := openLog(t, b)
 			mustPublish(t, l, 4)
-			if _, err := l.Promote(t.Context(), 1, "built", "b"); err != nil {
-				t.Fatal(err)
-			}
+			first := mustPromote(t, l, nil, 1)
 			errs := race(t, b, channelPrefix, 3, func(l *Log, i int) error {
-				c, err := l.Promote(t.Context(), int64(i+2), "built", "b")
+				c, err := l.Promote(t.Context(), first, built(int64(i+2)))
 				if err == nil && (c.Sequence != 2 || c.Generation != int64(i+2)) {
 					err = fmt.Errorf("promotion is %+v", c)
 				}
@@ -177,28 +175,62 @@ func TestPromoteRaceHasOneWinner(t *testing.T) {
 	}
 }
 
+func built(generation int64) schemas.Channel {
+	return schemas.Channel{Generation: generation, Reason: "built", By: "b"}
+}
+
+func mustPromote(t *testing.T, l *Log, seen *schemas.Channel, generation int64) *schemas.Channel {
+	t.Helper()
+	c, err := l.Promote(t.Context(), seen, built(generation))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func TestChannel(t *testing.T) {
 	l := openLog(t, store.NewMemory())
 	mustPublish(t, l, 3)
 	if c, err := l.Channel(t.Context(), 0); c != nil || err != nil {
 		t.Fatalf("Channel of nothing = %v, %v", c, err)
 	}
-	if _, err := l.Promote(t.Context(), 4, "built", "b"); !errors.Is(err, store.ErrNotFound) {
+	if _, err := l.Promote(t.Context(), nil, built(4)); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("promotion of no generation = %v", err)
 	}
-	for i, generation := range []int64{1, 2, 3, 1, 1} { // the fourth is a rollback, the fifth repeats it
-		c, err := openLog(t, l.Bucket()).Promote(t.Context(), generation, "why", "me")
-		if err != nil || c.Generation != generation || c.Sequence != int64(min(i, 3)+1) {
+	var last *schemas.Channel
+	for i, generation := range []int64{1, 2, 3, 1} { // the fourth is a rollback
+		want := schemas.Channel{Generation: generation, Pinned: i == 3, Reason: "why", By: "me"}
+		c, err := openLog(t, l.Bucket()).Promote(t.Context(), last, want)
+		if err != nil || c.Generation != generation || c.Sequence != int64(i+1) || c.Pinned != want.Pinned {
 			t.Fatalf("promotion %d = %+v, %v", i, c, err)
 		}
+		again, err := l.Promote(t.Context(), last, want)
+		if err != nil || again.Sequence != c.Sequence {
+			t.Fatalf("promotion %d again = %+v, %v", i, again, err)
+		}
+		last = c
 	}
-	if c, err := l.Promote(t.Context(), 1, "why", "you"); err != nil || c.Sequence != 4 || c.By != "me" {
+	third, err := l.Promotion(t.Context(), 3)
+	if err != nil || third.Generation != 3 {
+		t.Fatalf("Promotion(3) = %+v, %v", third, err)
+	}
+	if _, err := l.Promotion(t.Context(), 5); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Promotion(5) = %v", err)
+	}
+	same := schemas.Channel{Generation: 1, Pinned: true, Reason: "why", By: "you"}
+	if c, err := l.Promote(t.Context(), third, same); err != nil || c.Sequence != 4 || c.By != "me" {
 		t.Errorf("promotion that somebody else has made = %+v, %v", c, err)
 	}
-	if c, err := l.Promote(t.Context(), 1, "pin", "me"); err != nil || c.Sequence != 5 {
-		t.Errorf("promotion for another reason = %+v, %v", c, err)
+	for name, other := range map[string]schemas.Channel{
+		"not pinned":     {Generation: 1, Reason: "why", By: "me"},
+		"another reason": {Generation: 1, Pinned: true, Reason: "because", By: "me"},
+		"another one":    {Generation: 2, Pinned: true, Reason: "why", By: "me"},
+	} {
+		if c, err := l.Promote(t.Context(), third, other); !errors.Is(err, schemas.ErrFenced) {
+			t.Errorf("%s: %+v, %v, want ErrFenced", name, c, err)
+		}
 	}
-	for after, want := range map[int64]int64{0: 5, 4: 5, 5: 0, 9: 0} {
+	for after, want := range map[int64]int64{0: 4, 3: 4, 4: 0, 9: 0} {
 		c, err := l.Channel(t.Context(), after)
 		if err != nil || (c == nil) != (want == 0) || c != nil && c.Sequence != want {
 			t.Errorf("Channel(%d) = %+v, %v, want sequence %d", after, c, err, want)
@@ -207,38 +239,29 @@ func TestChannel(t *testing.T) {
 }
 
 // TestSleepingPromoter: a builder that sleeps between looking at the channel and promoting does not undo what was promoted
-// meanwhile. Once it has looked again it may: that is a rollback.
+// meanwhile, even if others of its process have looked. Once it has looked again it may: that is a rollback.
 func TestSleepingPromoter(t *testing.T) {
 	for _, before := range []int64{0, 1} { // promotions that the sleeper has seen
 		b := store.NewMemory()
 		awake := openLog(t, b)
 		mustPublish(t, awake, 3)
+		var seen *schemas.Channel
 		if before == 1 {
-			mustPromote(t, awake, 1)
+			seen = mustPromote(t, awake, nil, 1)
 		}
 		sleeper := openLog(t, b)
-		if _, err := sleeper.Channel(t.Context(), 0); err != nil {
-			t.Fatal(err)
+		mustPromote(t, awake, mustPromote(t, awake, seen, 2), 3)
+		now, err := sleeper.Channel(t.Context(), 0)
+		if err != nil || now.Generation != 3 {
+			t.Errorf("%d seen: a node of the sleeper's process sees %+v, %v, want generation 3", before, now, err)
 		}
-		mustPromote(t, awake, 2)
-		mustPromote(t, awake, 3)
-		if c, err := sleeper.Promote(t.Context(), 2, "built", "sleeper"); !errors.Is(err, schemas.ErrFenced) {
+		if c, err := sleeper.Promote(t.Context(), seen, schemas.Channel{Generation: 1, Reason: "built", By: "sleeper"}); !errors.Is(err, schemas.ErrFenced) {
 			t.Errorf("%d seen: Promote = %+v, %v, want ErrFenced", before, c, err)
 		}
 		if c, err := openLog(t, b).Channel(t.Context(), 0); err != nil || c.Generation != 3 {
 			t.Errorf("%d seen: the channel is at %+v, %v, want generation 3", before, c, err)
 		}
-		if c, err := sleeper.Channel(t.Context(), 0); err != nil || c.Generation != 3 {
-			t.Errorf("%d seen: the sleeper sees %+v, %v, want generation 3", before, c, err)
-		}
-		mustPromote(t, sleeper, 2)
-	}
-}
-
-func mustPromote(t *testing.T, l *Log, generation int64) {
-	t.Helper()
-	if _, err := l.Promote(t.Context(), generation, "built", "b"); err != nil {
-		t.Fatal(err)
+		mustPromote(t, sleeper, now, 2)
 	}
 }
 
@@ -250,12 +273,19 @@ func TestRepeatAfterLostAnswer(t *testing.T) {
 	net.stale = 0
 	l := openLog(t, b)
 	l.bucket = net
+	var last *schemas.Channel
 	for g := int64(1); g <= 30; g++ {
 		m := manifest(g, g)
 		if err := again(func() error { return l.Publish(t.Context(), m) }); err != nil {
 			t.Fatal(err)
 		}
-		if err := again(func() error { _, err := l.Promote(t.Context(), g, "built", "b"); return err }); err != nil {
+		if err := again(func() error {
+			c, err := l.Promote(t.Context(), last, built(g))
+			if err == nil {
+				last = c
+			}
+			return err
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -317,11 +347,7 @@ func TestNewestIsNotReadableYet(t *testing.T) {
 	}}
 	l := openLog(t, b)
 	mustPublish(t, l, 3)
-	for _, g := range []int64{1, 2} {
-		if _, err := l.Promote(t.Context(), g, "built", "b"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	mustPromote(t, l, mustPromote(t, l, nil, 1), 2)
 	hidden[numbered(manifestsPrefix, 3)], hidden[numbered(channelPrefix, 2)] = true, true
 	if m, err := l.Latest(t.Context(), 0); err != nil || m.Generation != 2 {
 		t.Errorf("Latest = %+v, %v, want 2", m, err)

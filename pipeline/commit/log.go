@@ -19,10 +19,8 @@ type Log struct {
 	bucket store.Bucket
 	spec   *schemas.Spec
 
-	mu      sync.Mutex
-	tails   map[int]*schemas.Commit // partition -> the furthest record of its chain that was seen
-	channel *schemas.Channel        // the newest promotion that was seen
-	looked  bool                    // for promotions, if only to find none
+	mu    sync.Mutex
+	tails map[int]*schemas.Commit // partition -> the furthest record of its chain that was seen
 }
 
 // Create makes an index. It succeeds if the index is there already with the same spec; another spec is an error that

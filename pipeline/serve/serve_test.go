@@ -31,6 +31,7 @@ type publisher struct {
 	log    *commit.Log
 	m      schemas.Manifest
 	next   int64
+	served *schemas.Channel
 }
 
 func newPublisher(t testing.TB) *publisher {
@@ -93,7 +94,14 @@ func (p *publisher) publish() {
 	if err := p.log.Publish(p.t.Context(), &m); err != nil {
 		p.t.Fatal(err)
 	}
-	if _, err := p.log.Promote(p.t.Context(), m.Generation, "test", "b"); err != nil {
+	p.serve(m.Generation)
+}
+
+// serve points the channel at a generation.
+func (p *publisher) serve(generation int64) {
+	p.t.Helper()
+	var err error
+	if p.served, err = p.log.Promote(p.t.Context(), p.served, schemas.Channel{Generation: generation, Reason: "test", By: "b"}); err != nil {
 		p.t.Fatal(err)
 	}
 }
