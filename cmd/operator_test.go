@@ -75,6 +75,13 @@ func TestOperatorsTool(t *testing.T) {
 	if !strings.Contains(out, "stable") || !strings.Contains(out, fmt.Sprint(live)) {
 		t.Errorf("snapshot ls, want %d live rows:\n%s", live, out)
 	}
+	pinned := regexp.MustCompile(`serving generation \d+, pinned, by \S+@\S+ at \S+: a test`)
+	for _, call := range [][]string{{"pin", "--current", "--reason", "a test"}, {"ls"}} {
+		if out = f.run(append([]string{"snapshot"}, append(call, "--store", f.storage)...)...); !pinned.MatchString(out) {
+			t.Errorf("snapshot %s:\n%s", call[0], out)
+		}
+	}
+	f.run("snapshot", "unpin", "--store", f.storage)
 	if out = f.run("snapshot", "show", "--store", f.storage, "0"); !strings.Contains(out, `"live_rows"`) {
 		t.Errorf("snapshot show:\n%s", out)
 	}
@@ -254,6 +261,11 @@ func TestWrongCallsExitWithTwo(t *testing.T) {
 		{"adastream", []string{"search", "--like", "a", "--vector", "b"}, []string{"--like", "--vector"}},
 		{"adastream", []string{"snapshot", "show", "--store", f.storage, "99"}, []string{"99", "snapshot ls"}},
 		{"adastream", []string{"snapshot", "ls", "--store", f.storage, "--last=-1"}, []string{"--last", "-1", "negative"}},
+		{"adastream", []string{"snapshot", "promote", "--store", f.storage, "99"}, []string{"99", "snapshot ls"}},
+		{"adastream", []string{"snapshot", "pin", "--store", f.storage, "1"}, []string{"--reason"}},
+		{"adastream", []string{"snapshot", "pin", "--store", f.storage, "--reason", "x"}, []string{"--current"}},
+		{"adastream", []string{"snapshot", "unpin", "--store", f.storage}, []string{"not pinned"}},
+		{"adastream", []string{"snapshot", "rollback", "--store", f.storage, "--reason", "x"}, []string{"nothing is served"}},
 		{"adastream", []string{"quarantine", "ls", "--store", f.storage, "--partition", "99"}, []string{"--partition 99", "0 to "}},
 	} {
 		t.Run(c.name+" "+strings.Join(c.args, " "), func(t *testing.T) {

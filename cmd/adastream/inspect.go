@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -17,8 +18,12 @@ import (
 )
 
 type snapshotCommand struct {
-	Ls   snapshotLsCommand   `cmd:"" help:"List generations, newest last."`
-	Show snapshotShowCommand `cmd:"" help:"Print the manifest of a generation."`
+	Ls       snapshotLsCommand       `cmd:"" help:"List generations, newest last, and say which one is served and why."`
+	Show     snapshotShowCommand     `cmd:"" help:"Print the manifest of a generation."`
+	Promote  snapshotPromoteCommand  `cmd:"" help:"Serve a generation, also one that the quality gate holds back, and let builders go on from there."`
+	Pin      snapshotPinCommand      `cmd:"" help:"Serve a generation until it is unpinned, whatever builders publish."`
+	Unpin    snapshotUnpinCommand    `cmd:"" help:"Let builders promote again."`
+	Rollback snapshotRollbackCommand `cmd:"" help:"Serve an older generation, and pin it."`
 }
 
 type snapshotLsCommand struct {
@@ -49,7 +54,7 @@ func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 		generations = generations[n:]
 	}
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "generation\tcreated\tlive rows\tdead rows\tchunks\tsegments\tmodel\trecall@10\tserved\t")
+	fmt.Fprintln(t, "generation\tcreated\tlive rows\tdead rows\tchunks\tsegments\tmodel\trecall@10\tserved")
 	for _, g := range generations {
 		m, err := index.Manifest(ctx, g)
 		if err != nil {
@@ -62,15 +67,19 @@ func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 		if m.Quality != nil {
 			recall = fmt.Sprintf("%.3f", m.Quality.Recall)
 			if !m.Quality.Promoted {
-				served = "held back"
+				served = "held back: " + m.Quality.Reason
 			}
 		}
 		if channel != nil && channel.Generation == g {
-			served = "stable"
+			served = strings.TrimSuffix("stable, "+served, ", ")
 		}
-		fmt.Fprintf(t, "%d\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t\n", g, m.Created.Format(time.RFC3339), m.LiveRows, m.DeadRows, len(m.Chunks), len(m.Segments), model, recall, served)
+		fmt.Fprintf(t, "%d\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", g, m.Created.Format(time.RFC3339), m.LiveRows, m.DeadRows, len(m.Chunks), len(m.Segments), model, recall, served)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil || channel == nil {
+		return err
+	}
+	fmt.Printf("serving %s\n", described(channel))
+	return nil
 }
 
 type snapshotShowCommand struct {

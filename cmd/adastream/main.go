@@ -12,7 +12,7 @@ type command struct {
 	Init       initCommand       `cmd:"" help:"Make an index: write its spec to the store, and the topic if it is missing."`
 	Produce    produceCommand    `cmd:"" help:"Send Arrow IPC files or streams to the index's topic, each row to the partition of its id."`
 	Search     searchCommand     `cmd:"" help:"Ask a query node."`
-	Snapshot   snapshotCommand   `cmd:"" help:"Look at generations."`
+	Snapshot   snapshotCommand   `cmd:"" help:"Look at generations, and say which one is served."`
 	Quarantine quarantineCommand `cmd:"" help:"Look at what was refused."`
 	Doctor     doctorCommand     `cmd:"" help:"Check the store, the topic and the clock."`
 	cli.Logging

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+	"time"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+type snapshotPromoteCommand struct {
+	cli.Store
+	Generation int64  `arg:"" help:"Generation, of which the quality gate may think what it likes."`
+	Reason     string `help:"Why, for the record." default:"promoted by hand"`
+}
+
+func (c *snapshotPromoteCommand) Run(ctx context.Context, l *cli.Logging) error {
+	return act(ctx, c.Store, l, c.decide)
+}
+
+// decide also unpins: builders go on from there.
+func (c *snapshotPromoteCommand) decide(context.Context, *commit.Log, look) (schemas.Channel, error) {
+	return schemas.Channel{Generation: c.Generation, Reason: c.Reason}, nil
+}
+
+type snapshotPinCommand struct {
+	cli.Store
+	Generation int64  `arg:"" optional:"" help:"Generation."`
+	Current    bool   `help:"The generation that is served."`
+	Reason     string `help:"Why, for the record." required:""`
+}
+
+func (c *snapshotPinCommand) Run(ctx context.Context, l *cli.Logging) error {
+	if c.Current == (c.Generation != 0) {
+		return cli.Usage(errors.New("generation and --current: one of them says what to pin"))
+	}
+	return act(ctx, c.Store, l, c.decide)
+}
+
+func (c *snapshotPinCommand) decide(_ context.Context, _ *commit.Log, at look) (schemas.Channel, error) {
+	generation := c.Generation
+	if c.Current {
+		if at.now == nil {
+			return schemas.Channel{}, cli.Usage(errors.New("--current: nothing is served yet"))
+		}
+		generation = at.now.Generation
+	}
+	return schemas.Channel{Generation: generation, Pinned: true, Reason: c.Reason}, nil
+}
+
+type snapshotUnpinCommand struct {
+	cli.Store
+	Reason string `help:"Why, for the record." default:"unpinned by hand"`
+}
+
+func (c *snapshotUnpinCommand) Run(ctx context.Context, l *cli.Logging) error {
+	return act(ctx, c.Store, l, c.decide)
+}
+
+func (c *snapshotUnpinCommand) decide(_ context.Context, _ *commit.Log, at look) (schemas.Channel, error) {
+	if at.now == nil || !at.now.Pinned {
+		return schemas.Channel{}, cli.Usage(errors.New("the channel is not pinned: see `adastream snapshot ls`"))
+	}
+	return schemas.Channel{Generation: at.now.Generation, Reason: c.Reason}, nil
+}
+
+type snapshotRollbackCommand struct {
+	cli.Store
+	Generation int64  `arg:"" optional:"" help:"Generation, older than the one that is served; default: the last older one that was."`
+	Reason     string `help:"Why, for the record." required:""`
+}
+
+func (c *snapshotRollbackCommand) Run(ctx context.Context, l *cli.Logging) error {
+	return act(ctx, c.Store, l, c.decide)
+}
+
+// decide pins what it goes back to: a builder would promote its newest generation at once.
+func (c *snapshotRollbackCommand) decide(ctx context.Context, index *commit.Log, at look) (schemas.Channel, error) {
+	back := schemas.Channel{Generation: c.Generation, Pinned: true, Reason: c.Reason}
+	switch {
+	case at.now == nil:
+		return back, cli.Usage(errors.New("nothing is served yet"))
+	case c.Generation >= at.now.Generation:
+		return back, cli.Usage(fmt.Errorf("generation %d: it is not older than %d, which is served: use promote or pin", c.Generation, at.now.Generation))
+	case c.Generation != 0:
+		return back, nil
+	case at.again: // the one to leave is now the one before
+		return back, fmt.Errorf("generation %d was promoted meanwhile by %s: say which generation to go back to", at.now.Generation, at.now.By)
+	}
+	var err error
+	back.Generation, err = servedBefore(ctx, index, at.now)
+	return back, err
+}
+
+// servedBefore is the last generation older than the present one that was served.
+func servedBefore(ctx context.Context, index *commit.Log, now *schemas.Channel) (int64, error) {
+	for sequence := now.Sequence - 1; sequence > 0; sequence-- {
+		c, err := index.Promotion(ctx, sequence)
+		if err != nil {
+			return 0, err
+		}
+		if c.Generation < now.Generation {
+			return c.Generation, nil
+		}
+	}
+	return 0, cli.Usage(fmt.Errorf("no generation older than %d was ever served", now.Generation))
+}
+
+// look is what an operator sees of the channel.
+type look struct {
+	now   *schemas.Channel // newest record, nil for none
+	again bool             // a builder was first with it, after an earlier look
+}
+
+// act adds the record to the channel that decide makes of a look at it, and says what it changed. A builder that promotes
+// at the same moment is no hindrance: decide is asked again. Another operator is: what he wanted has to be known first.
+func act(ctx context.Context, from cli.Store, l *cli.Logging, decide func(context.Context, *commit.Log, look) (schemas.Channel, error)) error {
+	index, err := from.OpenIndex(ctx, l.Logger(), nil)
+	if err != nil {
+		return err
+	}
+	by, err := operator()
+	if err != nil {
+		return err
+	}
+	for again := false; ; again = true {
+		now, err := index.Channel(ctx, 0)
+		if err != nil {
+			return err
+		}
+		if again && now.ByOperator() {
+			return fmt.Errorf("%s was first, with generation %d (%s): see `adastream snapshot ls`", now.By, now.Generation, now.Reason)
+		}
+		c, err := decide(ctx, index, look{now, again})
+		if err != nil {
+			return err
+		}
+		m, err := index.Manifest(ctx, c.Generation)
+		if errors.Is(err, store.ErrNotFound) {
+			return cli.Usage(fmt.Errorf("generation %d: there is none: see `adastream snapshot ls`", c.Generation))
+		}
+		if err != nil {
+			return err
+		}
+		c.By = by
+		made, err := index.Promote(ctx, now, c)
+		if errors.Is(err, schemas.ErrFenced) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		report(made, now, m)
+		return nil
+	}
+}
+
+// report says what a record changed.
+func report(made, before *schemas.Channel, m *schemas.Manifest) {
+	was := "the first"
+	if before != nil {
+		was = fmt.Sprintf("before: %s", described(before))
+	}
+	fmt.Printf("serving %s; %s\n", described(made), was)
+	if q := m.Quality; q != nil && !q.Promoted {
+		fmt.Printf("against the quality gate: %s\n", q.Reason)
+	}
+}
+
+func described(c *schemas.Channel) string {
+	text := fmt.Sprintf("generation %d", c.Generation)
+	if c.Pinned {
+		text += ", pinned"
+	}
+	return fmt.Sprintf("%s, by %s at %s: %s", text, c.By, c.Created.Format(time.RFC3339), c.Reason)
+}
+
+// operator is user@host of this process.
+func operator() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("who is acting: %w", err)
+	}
+	name := "uid-" + strconv.Itoa(os.Getuid()) // in a container without a user database
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	return name + "@" + host, nil
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+// channelTest is an index in a directory with generations 1 to 5, of which 1, 2 and 4 have been served.
+type channelTest struct {
+	*testing.T
+	storage cli.Store
+	index   *commit.Log
+}
+
+func newChannelTest(t *testing.T) *channelTest {
+	t.Helper()
+	c := &channelTest{T: t, storage: cli.Store{Store: t.TempDir()}}
+	b, err := store.Open(t.Context(), c.storage.Store, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := schemas.Spec{Name: "test", Ladder: []int{8, 16}, Encoder: "e", Topic: schemas.Topic{Name: "t", Partitions: 1}}.WithDefaults()
+	if err := commit.Create(t.Context(), b, &spec); err != nil {
+		t.Fatal(err)
+	}
+	if c.index, err = commit.Open(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	for g := range int64(5) {
+		m := &schemas.Manifest{Format: schemas.ManifestFormat, Generation: g + 1, Parent: g, Builder: "b", Checkpoint: map[string]int64{}}
+		if err := c.index.Publish(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, g := range []int64{1, 2, 4} {
+		c.promote(g, "builder")
+	}
+	return c
+}
+
+func (c *channelTest) newest() *schemas.Channel {
+	c.Helper()
+	now, err := c.index.Channel(c.Context(), 0)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return now
+}
+
+// promote is what somebody else does.
+func (c *channelTest) promote(generation int64, by string) {
+	c.Helper()
+	if _, err := c.index.Promote(c.Context(), c.newest(), schemas.Channel{Generation: generation, Reason: "theirs", By: by}); err != nil {
+		c.Fatal(err)
+	}
+}
+
+type runner interface {
+	Run(context.Context, *cli.Logging) error
+}
+
+func TestChannelCommands(t *testing.T) {
+	c := newChannelTest(t)
+	for _, step := range []struct {
+		name       string
+		command    runner
+		generation int64
+		pinned     bool
+		fault      string // of a call that changes nothing
+	}{
+		{"pin what is served", &snapshotPinCommand{Store: c.storage, Current: true, Reason: "r"}, 4, true, ""},
+		{"roll back", &snapshotRollbackCommand{Store: c.storage, Reason: "r"}, 2, true, ""},
+		{"roll back further", &snapshotRollbackCommand{Store: c.storage, Reason: "r"}, 1, true, ""},
+		{"roll back from the first", &snapshotRollbackCommand{Store: c.storage, Reason: "r"}, 0, false, "no generation older than 1"},
+		{"unpin", &snapshotUnpinCommand{Store: c.storage, Reason: "r"}, 1, false, ""},
+		{"unpin again", &snapshotUnpinCommand{Store: c.storage, Reason: "r"}, 0, false, "not pinned"},
+		{"promote", &snapshotPromoteCommand{Store: c.storage, Generation: 5, Reason: "r"}, 5, false, ""},
+		{"roll back to one that was never served", &snapshotRollbackCommand{Store: c.storage, Generation: 3, Reason: "r"}, 3, true, ""},
+		{"roll back forwards", &snapshotRollbackCommand{Store: c.storage, Generation: 4, Reason: "r"}, 0, false, "not older than 3"},
+		{"promote unpins", &snapshotPromoteCommand{Store: c.storage, Generation: 3, Reason: "r"}, 3, false, ""},
+		{"promote what is not there", &snapshotPromoteCommand{Store: c.storage, Generation: 6, Reason: "r"}, 0, false, "generation 6: there is none"},
+		{"pin nothing", &snapshotPinCommand{Store: c.storage, Reason: "r"}, 0, false, "--current"},
+		{"pin two", &snapshotPinCommand{Store: c.storage, Current: true, Generation: 3, Reason: "r"}, 0, false, "--current"},
+	} {
+		before := c.newest()
+		err := step.command.Run(t.Context(), &cli.Logging{})
+		now := c.newest()
+		if step.fault != "" {
+			if err == nil || !strings.Contains(err.Error(), step.fault) || now.Sequence != before.Sequence {
+				t.Errorf("%s: %v, channel %+v, want an error with %q and nothing changed", step.name, err, now, step.fault)
+			}
+			continue
+		}
+		if err != nil || now.Sequence != before.Sequence+1 || now.Generation != step.generation || now.Pinned != step.pinned || now.Reason != "r" || !now.ByOperator() {
+			t.Errorf("%s: %v, channel %+v, want generation %d, pinned %v", step.name, err, now, step.generation, step.pinned)
+		}
+	}
+}
+
+type decider interface {
+	decide(context.Context, *commit.Log, look) (schemas.Channel, error)
+}
+
+// A builder that promotes between an operator's look and his act does not matter, unless it changes what he meant; another
+// operator does.
+func TestActsThatAreOvertaken(t *testing.T) {
+	for name, test := range map[string]struct {
+		by      string
+		command decider // whose first look is at generation 4
+		want    int64   // served in the end; 0: refused
+	}{
+		"pin, builder":           {"builder", &snapshotPinCommand{Generation: 2, Reason: "r"}, 2},
+		"pin, operator":          {"tom@ops", &snapshotPinCommand{Generation: 2, Reason: "r"}, 0},
+		"rollback to, builder":   {"builder", &snapshotRollbackCommand{Generation: 1, Reason: "r"}, 1},
+		"rollback, builder":      {"builder", &snapshotRollbackCommand{Reason: "r"}, 0},
+		"pin --current, builder": {"builder", &snapshotPinCommand{Current: true, Reason: "r"}, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newChannelTest(t)
+			overtaken := false
+			overtake := func() {
+				if !overtaken {
+					overtaken = true
+					c.promote(5, test.by)
+				}
+			}
+			err := act(t.Context(), c.storage, &cli.Logging{}, func(ctx context.Context, index *commit.Log, at look) (schemas.Channel, error) {
+				decided, err := test.command.decide(ctx, index, at)
+				overtake()
+				return decided, err
+			})
+			now := c.newest()
+			if !overtaken || (err == nil) != (test.want != 0) {
+				t.Fatalf("overtaken %v: %v", overtaken, err)
+			}
+			if test.want == 0 && now.By != test.by || test.want != 0 && (now.Generation != test.want || !now.Pinned) {
+				t.Errorf("the channel is at %+v, %v, want generation %d", now, err, test.want)
+			}
+		})
+	}
+}
