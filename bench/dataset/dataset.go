@@ -1,5 +1,5 @@
-// Package dataset is what the engines of the benchmark that are written in Go share: the data, the generation that is
-// built of it, the settings that are measured, and the protocol of bench/peers.
+// Package dataset is what the engines of the benchmark that are written in Go share: the data, the settings
+// that are measured, and the protocol of bench/peers.
 package dataset
 
 import (

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/adastream/adastream/index/bulk"
 	"github.com/adastream/adastream/index/search"
 )
 
@@ -25,7 +26,7 @@ type Ready struct {
 }
 
 // NewReady describes an engine whose index took bytes beside the rows.
-func (s *Set) NewReady(engine, version string, b *Built, bytes int64, settings []search.Plan) Ready {
+func (s *Set) NewReady(engine, version string, b *bulk.Built, bytes int64, settings []search.Plan) Ready {
 	r := Ready{Ready: true, Engine: engine, Version: version, TrainSeconds: b.Trained.Seconds(), AddSeconds: b.Added.Seconds(),
 		BuildSeconds: (b.Trained + b.Added).Seconds(), BytesPerVector: float64(bytes) / float64(s.N)}
 	for _, p := range settings {

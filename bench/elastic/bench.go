@@ -9,6 +9,7 @@ import (
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/bench/dataset"
+	"github.com/adastream/adastream/index/bulk"
 	"github.com/adastream/adastream/index/exact"
 	"github.com/adastream/adastream/index/kmeans"
 	"github.com/adastream/adastream/index/recall"
@@ -51,7 +52,7 @@ func newBench(ctx context.Context, o options, level avx.Level, set *dataset.Set)
 		return nil, err
 	}
 	var parts []*segment.Part
-	built, err := set.Build(ctx, spec, dataset.BuildOptions{Level: level, Threads: o.Threads}, func(c segment.ChunkBodies) error {
+	built, err := bulk.Build(ctx, spec, set.Base, set.N, bulk.Options{Level: level, Threads: o.Threads}, func(c segment.ChunkBodies) error {
 		chunk, err := b.log.PutChunk(ctx, c)
 		if err != nil {
 			return err

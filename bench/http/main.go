@@ -21,6 +21,7 @@ import (
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/bench/dataset"
+	"github.com/adastream/adastream/index/bulk"
 )
 
 type options struct {
@@ -61,7 +62,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	runtime.GOMAXPROCS(o.Threads)
-	g, err := publish(ctx, set, o.Cache, dataset.BuildOptions{Level: level, Threads: o.Threads, NList: o.NList})
+	g, err := publish(ctx, set, o.Cache, bulk.Options{Level: level, Threads: o.Threads, NList: o.NList})
 	if err != nil {
 		return err
 	}

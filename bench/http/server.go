@@ -16,6 +16,7 @@ import (
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/bench/dataset"
+	"github.com/adastream/adastream/index/bulk"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/serve"
@@ -31,12 +32,12 @@ const (
 
 // generation is what was published.
 type generation struct {
-	*dataset.Built
+	*bulk.Built
 	bytes int64 // of the objects that a node keeps in memory
 }
 
 // publish builds a generation in a new store, and promotes it.
-func publish(ctx context.Context, set *dataset.Set, cache string, o dataset.BuildOptions) (*generation, error) {
+func publish(ctx context.Context, set *dataset.Set, cache string, o bulk.Options) (*generation, error) {
 	for _, dir := range []string{storeDir, nodeDir} {
 		if err := os.RemoveAll(filepath.Join(cache, dir)); err != nil {
 			return nil, err
@@ -56,7 +57,7 @@ func publish(ctx context.Context, set *dataset.Set, cache string, o dataset.Buil
 	m := &schemas.Manifest{Format: schemas.ManifestFormat, Generation: 1, Builder: "benchmark", Created: time.Now().UTC(),
 		Produced: time.Now().UnixMilli(), Checkpoint: map[string]int64{"0": int64(set.N)}, LiveRows: int64(set.N)}
 	g := &generation{}
-	g.Built, err = set.Build(ctx, log.Spec(), o, func(bodies segment.ChunkBodies) error {
+	g.Built, err = bulk.Build(ctx, log.Spec(), set.Base, set.N, o, func(bodies segment.ChunkBodies) error {
 		c, err := log.PutChunk(ctx, bodies)
 		m.Chunks = append(m.Chunks, c)
 		g.bytes += c.Rows.Size + c.Codes.Size

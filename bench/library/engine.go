@@ -10,10 +10,9 @@ import (
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/bench/dataset"
+	"github.com/adastream/adastream/index/bulk"
 	"github.com/adastream/adastream/index/search"
-	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/index/snapshot"
-	"github.com/adastream/adastream/schemas"
 )
 
 const k = dataset.K // neighbours that are asked for
@@ -26,7 +25,7 @@ type engine struct {
 	searcher *search.Searcher
 	settings []search.Plan
 	found    []int32 // [Queries][k] rows of the base
-	built    *dataset.Built
+	built    *bulk.Built
 	bytes    int64 // of the files that serving keeps in memory
 }
 
@@ -38,26 +37,13 @@ func build(ctx context.Context, o options, level avx.Level, set *dataset.Set) (*
 		return nil, err
 	}
 	e := &engine{set: set, level: level, found: make([]int32, set.Queries*k), searcher: search.New(level)}
-	m := &schemas.Manifest{Format: schemas.ManifestFormat, Generation: 1, LiveRows: int64(set.N)}
-	var parts []*segment.Part
-	how := dataset.BuildOptions{Level: level, Threads: o.Threads, NList: o.NList, CoarseDims: o.CoarseDims}
+	how := bulk.Options{Level: level, Threads: o.Threads, NList: o.NList, CoarseDims: o.CoarseDims}
 	var err error
-	e.built, err = set.Build(ctx, spec, how, func(b segment.ChunkBodies) error {
-		c := schemas.Chunk{ID: strconv.Itoa(len(parts)), FirstList: b.FirstList, EndList: b.EndList, NumRows: b.NumRows}
-		p, err := segment.OpenChunk(spec, c, b.Rows, b.Codes, nil) // originals are not needed to serve
-		m.Chunks, parts = append(m.Chunks, c), append(parts, p)
-		e.bytes += int64(len(b.Rows) + len(b.Codes))
-		return err
-	})
-	if err != nil {
+	if e.snap, e.built, e.bytes, err = bulk.Open(ctx, spec, set.Base, set.N, how); err != nil {
 		return nil, err
 	}
-	mdl := e.built.Model
-	e.bytes += int64(len(mdl.Bytes()))
-	m.Model = &schemas.ModelRef{ID: mdl.ID(), NList: mdl.NList(), TrainedRows: mdl.TrainedRows()}
-	e.settings = set.Settings(mdl.NList())
-	e.snap, err = snapshot.Open(spec, m, mdl, parts, nil, nil)
-	return e, err
+	e.settings = set.Settings(e.built.Model.NList())
+	return e, nil
 }
 
 func (e *engine) ready() dataset.Ready {

@@ -16,9 +16,9 @@ func blocksOf(n int) int { return (n + avx.BlockRows - 1) / avx.BlockRows }
 // codeBytes returns the bytes of a row-major code of m sub-quantisers.
 func codeBytes(m int) int { return (m + 1) / 2 }
 
-// packBlocks appends to dst the blocks of the codes of one list, row-major, m sub-quantisers each. See [avx.ScanPQ4]
+// PackBlocks appends to dst the blocks of the codes of one list, row-major, m sub-quantisers each. See [avx.ScanPQ4]
 // for the layout. Rows that are absent from the last block are zero.
-func packBlocks(dst, codes []byte, m int) []byte {
+func PackBlocks(dst, codes []byte, m int) []byte {
 	width := codeBytes(m)
 	for start := 0; start < len(codes); start += avx.BlockRows * width {
 		rows := codes[start:min(start+avx.BlockRows*width, len(codes))]
@@ -53,7 +53,7 @@ type blockTable struct {
 
 // add appends the codes of a list, row-major, m sub-quantisers each, and the base rows that they are of.
 func (t *blockTable) add(list int, baseRows []int32, codes []byte, m int) {
-	t.packed = packBlocks(t.packed, codes, m)
+	t.packed = PackBlocks(t.packed, codes, m)
 	for start := 0; start < len(baseRows); start += avx.BlockRows {
 		some := baseRows[start:min(start+avx.BlockRows, len(baseRows))]
 		t.list = append(t.list, int32(list))

@@ -542,7 +542,7 @@ func TestPackBlocks(t *testing.T) {
 					codes[i] &= 15
 				}
 			}
-			blocks := packBlocks(nil, codes, m)
+			blocks := PackBlocks(nil, codes, m)
 			if len(blocks) != blocksOf(n)*avx.BlockBytes(m) {
 				t.Fatalf("m %d: %d rows take %d bytes", m, n, len(blocks))
 			}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/adastream/adastream/index/exact"
 	"github.com/adastream/adastream/index/recall"
-	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/index/snapshot"
 	"github.com/adastream/adastream/schemas"
@@ -27,7 +25,7 @@ func (b *Builder) measure(ctx context.Context, j *job) error {
 		return err
 	}
 	defer snap.Close()
-	s, err := b.heldOut(ctx, snap)
+	s, err := recall.Draw(ctx, b.o.Level, b.o.Threads, snap, gateQueries, gateK)
 	if err != nil {
 		return err
 	}
@@ -84,31 +82,4 @@ func openOutputs(spec *schemas.Spec, j *job) (*snapshot.Snapshot, error) {
 	}
 	m.Model = &schemas.ModelRef{ID: j.mdl.ID(), NList: j.mdl.NList()}
 	return snapshot.Open(spec, m, j.mdl, parts, nil, func() {})
-}
-
-// heldOut draws the queries: held-out rows, spread evenly over the outputs, with their exact neighbours.
-func (b *Builder) heldOut(ctx context.Context, snap *snapshot.Snapshot) (recall.Sample, error) {
-	dim := snap.Spec().Dim()
-	var s recall.Sample
-	for i, part := range snap.Parts() {
-		for row := range part.N {
-			if recall.HeldOut(part.IDAt(row)) {
-				s.Self = append(s.Self, search.Hit{Part: i, Row: row})
-			}
-		}
-	}
-	s.N = min(len(s.Self), gateQueries)
-	for i := range s.N {
-		s.Self[i] = s.Self[i*len(s.Self)/s.N]
-	}
-	s.Self = s.Self[:s.N]
-	s.Queries = make([]float32, s.N*dim)
-	for i, self := range s.Self {
-		snap.Parts()[self.Part].Vector(b.o.Level, self.Row, s.Queries[i*dim:(i+1)*dim])
-	}
-	var err error
-	s.Truth, err = exact.TopK(ctx, b.o.Level, b.o.Threads, snap, s.Queries, s.N, gateK, func(q, part, row int) bool {
-		return s.Self[q].Part == part && s.Self[q].Row == row
-	})
-	return s, err
 }

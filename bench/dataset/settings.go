@@ -1,0 +1,28 @@
+package dataset
+
+import (
+	"fmt"
+
+	"github.com/adastream/adastream/index/search"
+)
+
+// Settings are the plans that are measured, exact search last. The more lists, the more candidates are worth refining.
+func (s *Set) Settings(nlist int) []search.Plan {
+	var plans []search.Plan
+	for nprobe := 8; nprobe <= max(8, nlist/8); nprobe *= 2 {
+		for _, part := range []int{nprobe, nprobe + nprobe/2} {
+			for _, each := range []int{2, 4, 8} {
+				plans = append(plans, search.Plan{NProbe: min(part, nlist), ScanDims: s.Dim, Refine: min(max(40, each*part), 2000)})
+			}
+		}
+	}
+	return append(plans, search.Plan{Exact: true})
+}
+
+// Describe names a plan.
+func Describe(p search.Plan) string {
+	if p.Exact {
+		return "exact"
+	}
+	return fmt.Sprintf("nprobe=%d refine=%d", p.NProbe, p.Refine)
+}
