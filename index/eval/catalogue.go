@@ -39,8 +39,8 @@ const (
 )
 
 var (
-	probes     = []int{1, 2, 4, 8, 16} // of inverted files
-	fewProbes  = []int{1, 4, 16}
+	probes     = []int{1, 2, 4, 8} // of inverted files
+	fewProbes  = []int{1, 4}
 	codeSizes  = []int{8, 16, 32, 64} // bytes
 	shortlists = []int{50, 200, 800}  // rows that adaptive retrieval ranks again; the papers' is 200
 	// The papers' funnels: how many rows each stage scores. Widths double, and the last stage is the full width.
@@ -68,11 +68,11 @@ func Catalogue(d *Data) []System {
 	return c.systems
 }
 
-// listCounts are powers of two around the square root of the number of rows: with sqrt(nprobe n d_s/d_c) lists a query
+// listCounts are three powers of two around the square root of the number of rows: with sqrt(nprobe n d_s/d_c) lists a query
 // costs least.
 func listCounts(n int) (counts []int) {
 	middle := 1 << int(math.Round(math.Log2(math.Sqrt(float64(n)))))
-	for nlist := middle / 4; nlist <= 4*middle; nlist *= 2 {
+	for nlist := middle / 4; nlist <= 4*middle; nlist *= 4 {
 		if nlist >= 1 && nlist <= n {
 			counts = append(counts, nlist)
 		}
@@ -194,7 +194,7 @@ func (c *catalogue) both() {
 				continue
 			}
 			for _, chosen := range c.data.Ladder {
-				if 8*chosen >= c.full {
+				if 8*chosen == c.full || 4*chosen == c.full {
 					c.ivf(AdannsBoth, Coarse{View: c.prefix(chosen)}, Scan{View: c.prefix(scanned), Bytes: bytes}, lists, fewProbes)
 				}
 			}
@@ -218,7 +218,7 @@ func (c *catalogue) controls(whole View) {
 		c.scan(RandomDims, random, 0)
 		c.ivf(ProjectedIVF, Coarse{View: projected}, Scan{View: projected}, c.lists, probes)
 		for _, bytes := range codeSizes {
-			if 2*bytes <= w {
+			if 4*bytes == w || 8*bytes == w { // what codes of prefixes are best at
 				c.scan(TruncatedOPQ, cut, bytes)
 				c.scan(ProjectedOPQ, projected, bytes)
 			}

@@ -230,11 +230,11 @@ func (b *Bench) each(ctx context.Context, n int, f func(start, end int)) error {
 
 const (
 	flatRows  = 256 // compared with all queries while they are in the second-level cache
-	flatDepth = 800 // rows kept: the longest shortlist of the papers
+	flatDepth = 800 // rows kept of prefixes of the Matryoshka encoder: the longest shortlist of the papers. Of others k.
 )
 
-// exact returns the flatDepth best rows of each query on a view, best first: what a scan of all rows finds, for all queries
-// at a time.
+// exact returns the best rows of each query on a view, best first, as many as depth says: what a scan of all rows finds, for
+// all queries at a time.
 func (b *Bench) exact(ctx context.Context, v View) ([][]scored, error) {
 	if found := b.flat[v]; found != nil {
 		return found, nil
@@ -251,7 +251,7 @@ func (b *Bench) exact(ctx context.Context, v View) ([][]scored, error) {
 	queries := c.matrix(b.o.Level, b.data.Queries.Columns[v.Column], nq)
 	tops := make([]best, nq)
 	for q := range tops {
-		tops[q].reset(min(flatDepth, n))
+		tops[q].reset(min(b.depth(v), n))
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for w := range b.o.Threads {
@@ -276,4 +276,12 @@ func (b *Bench) exact(ctx context.Context, v View) ([][]scored, error) {
 	}
 	b.flat[v] = found
 	return found, nil
+}
+
+// depth is how many rows exact keeps.
+func (b *Bench) depth(v View) int {
+	if v.Column == b.data.Vector && v.Reduce == Prefix {
+		return flatDepth
+	}
+	return k
 }
