@@ -148,14 +148,31 @@ type PlanPoint struct {
 
 // Quality is the verdict of the gate over a generation.
 type Quality struct {
-	Recall    float64 `json:"recall"` // recall@10 of the default plan
-	Low       float64 `json:"low"`    // 95 % confidence interval
-	High      float64 `json:"high"`
-	Queries   int     `json:"queries"`
-	Objective float64 `json:"objective"`
-	Measured  int64   `json:"measured"` // generation on which it was measured; an earlier one when only deltas came since
-	Promoted  bool    `json:"promoted"`
-	Reason    string  `json:"reason,omitempty"` // why not
+	Recall    float64   `json:"recall"` // recall@10 of the default plan, of held-out rows
+	Low       float64   `json:"low"`    // 95 % confidence interval
+	High      float64   `json:"high"`
+	Queries   int       `json:"queries"`
+	Recent    *Estimate `json:"recent,omitempty"` // of rows of the last hour before the newest record; absent when there are too few
+	Slices    []Slice   `json:"slices,omitempty"` // of the held-out rows, the worst ones, worst first; absent when there are too few
+	Objective float64   `json:"objective"`
+	Measured  int64     `json:"measured"` // generation on which it was measured; an earlier one when only deltas came since
+	Promoted  bool      `json:"promoted"`
+	Reason    string    `json:"reason,omitempty"` // why not
+}
+
+// Estimate is a recall of the default plan that was measured on some queries.
+type Estimate struct {
+	Recall  float64 `json:"recall"`
+	Low     float64 `json:"low"` // 95 % confidence interval
+	High    float64 `json:"high"`
+	Queries int     `json:"queries"`
+}
+
+// Slice is the recall of queries that are rows of neighbouring lists.
+type Slice struct {
+	Estimate
+	Lists  int    `json:"lists"`  // of which the queries are
+	Around string `json:"around"` // id of the query in the middle
 }
 
 // Channel says which generation queries follow from now on.

@@ -45,11 +45,13 @@ func fullManifest() *Manifest {
 		Segments:   []Segment{{ID: sum, Object: object, NumRows: 90, Model: sum}, {ID: sum, Object: object, NumRows: 1}},
 		Tombstones: []Object{object}, Dead: &object, Checkpoint: map[string]int64{"0": 7, "99999": 1 << 62},
 		Watermark: 5, Produced: 6, LiveRows: 5080, DeadRows: 10, Moved: 1,
-		Lists:   &ListStats{NList: 64, Longest: 200, Mean: 78.125, Balance: 1.25, NonEmpty: 64},
-		Plans:   []PlanPoint{{NProbe: 4, ScanDims: 128, Refine: 100, Recall: 0.97, Low: 0.96, High: 0.98, Lists: 4, Scanned: 312.5, Refined: 100, Bytes: 35600, Micros: 80}},
-		Quality: &Quality{Recall: 0.9, Low: 0.8, High: 1, Queries: 256, Objective: 0.95, Measured: 2, Reason: "below"},
-		Drift:   &Drift{Measured: 1, Fit: fit, Strange: 0.03, Repair: "none", Reason: "fits"},
-		Newest:  &Newest{Rows: 700, Strange: 0.02},
+		Lists: &ListStats{NList: 64, Longest: 200, Mean: 78.125, Balance: 1.25, NonEmpty: 64},
+		Plans: []PlanPoint{{NProbe: 4, ScanDims: 128, Refine: 100, Recall: 0.97, Low: 0.96, High: 0.98, Lists: 4, Scanned: 312.5, Refined: 100, Bytes: 35600, Micros: 80}},
+		Quality: &Quality{Recall: 0.9, Low: 0.8, High: 1, Queries: 256, Objective: 0.95, Measured: 2, Reason: "below",
+			Recent: &Estimate{Recall: 0.85, Low: 0.8, High: 0.9, Queries: 100},
+			Slices: []Slice{{Estimate: Estimate{Recall: 0.7, Low: 0.6, High: 0.8, Queries: 31}, Lists: 9, Around: "id"}}},
+		Drift:  &Drift{Measured: 1, Fit: fit, Strange: 0.03, Repair: "none", Reason: "fits"},
+		Newest: &Newest{Rows: 700, Strange: 0.02},
 	}
 }
 

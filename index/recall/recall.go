@@ -16,7 +16,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -72,6 +71,19 @@ func Measure(ctx context.Context, level avx.Level, snap *snapshot.Snapshot, s Sa
 	return m.measure(ctx, plan)
 }
 
+// Found is how many of the Of true neighbours of a query a plan found.
+type Found struct{ Found, Of int }
+
+// Each runs a plan on each query as Measure does, and returns what it found for each. A query without neighbours has 0 of 0.
+func Each(ctx context.Context, level avx.Level, snap *snapshot.Snapshot, s Sample, k int, plan search.Plan) ([]Found, error) {
+	m, err := newMeter(level, snap, s, k)
+	if err != nil {
+		return nil, err
+	}
+	_, err = m.measure(ctx, plan)
+	return m.each, err
+}
+
 // meter measures plans on one sample.
 type meter struct {
 	level    avx.Level
@@ -80,6 +92,7 @@ type meter struct {
 	sample   Sample
 	k        int
 	hits     []search.Hit
+	each     []Found // of the plan that was measured last
 }
 
 func newMeter(level avx.Level, snap *snapshot.Snapshot, s Sample, k int) (*meter, error) {
@@ -92,7 +105,8 @@ func newMeter(level avx.Level, snap *snapshot.Snapshot, s Sample, k int) (*meter
 func (m *meter) measure(ctx context.Context, plan search.Plan) (Result, error) {
 	var total search.Usage
 	var took time.Duration
-	var t tally
+	var t Tally
+	m.each = make([]Found, m.sample.N)
 	for q := range m.sample.N {
 		truth := m.sample.Truth[q]
 		truth = truth[:min(m.k, len(truth))]
@@ -106,21 +120,22 @@ func (m *meter) measure(ctx context.Context, plan search.Plan) (Result, error) {
 			return Result{}, fmt.Errorf("recall of query %d: %w", q, err)
 		}
 		total.Add(u)
-		t.add(m.found(q, truth), len(truth))
+		m.each[q] = Found{m.found(q, truth), len(truth)}
+		t.Add(m.each[q])
 	}
 	if t.queries == 0 {
 		return Result{}, errors.New("recall sample: no query has a neighbour")
 	}
-	n := float64(t.queries)
+	n := t.queries
 	r := Result{
-		Recall:  t.mean(),
+		Recall:  t.Mean(),
 		Lists:   float64(total.Lists) / n,
 		Scanned: float64(total.Codes) / n,
 		Refined: float64(total.Refined) / n,
 		Bytes:   float64(total.Bytes) / n,
 		Micros:  float64(took.Nanoseconds()) / 1000 / n,
 	}
-	r.Low, r.High = t.interval()
+	r.Low, r.High = t.Interval(Z95)
 	return r, nil
 }
 
@@ -174,37 +189,3 @@ func (m *meter) found(q int, truth []search.Hit) (n int) {
 }
 
 func sameRow(a, b search.Hit) bool { return a.Part == b.Part && a.Row == b.Row }
-
-// tally sums the recalls of queries.
-type tally struct {
-	queries, trials int
-	sum, squares    float64
-}
-
-func (t *tally) add(found, of int) {
-	x := float64(found) / float64(of)
-	t.queries++
-	t.trials += of
-	t.sum += x
-	t.squares += x * x
-}
-
-// mean is rounded to a billionth, lest a sum of tenths miss a target by its last bit.
-func (t *tally) mean() float64 { return math.Round(t.sum/float64(t.queries)*1e9) / 1e9 }
-
-// z95 is the 97.5 % quantile of the normal distribution.
-const z95 = 1.959964
-
-// interval is the Wilson interval over the effective number of trials: between the number of queries (each finds all
-// or nothing) and the number of neighbours (each is found or not for itself).
-func (t *tally) interval() (low, high float64) {
-	n, p := float64(t.queries), t.mean()
-	trials := float64(t.trials)
-	if variance := (t.squares/n - p*p) / max(n-1, 1); variance > 0 { // of the mean
-		trials = min(trials, p*(1-p)/variance)
-	}
-	w := 1 + z95*z95/trials
-	middle := (p + z95*z95/(2*trials)) / w
-	half := z95 / w * math.Sqrt(p*(1-p)/trials+z95*z95/(4*trials*trials))
-	return max(0, middle-half), min(1, middle+half)
-}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -216,70 +215,5 @@ func TestMeasure_refuses(t *testing.T) {
 				t.Errorf("got %v, want the error of the context", err)
 			}
 		})
-	}
-}
-
-// The interval has the true recall in it about 95 times of 100, also near 1 and when the neighbours of a query are
-// found or missed together. Where that happens to few queries their number decides, and a sample says little about it.
-func TestInterval_coverage(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
-	for _, tt := range []struct {
-		recall   float64
-		together float64 // share of queries that find all or nothing
-		queries  int
-		least    float64 // coverage
-	}{
-		{0.5, 0, 50, 0.93}, {0.8, 0, 200, 0.93}, {0.95, 0, 200, 0.93}, {0.99, 0, 200, 0.93}, {0.999, 0, 200, 0.93},
-		{0.8, 0.5, 200, 0.93}, {0.9, 1, 100, 0.92}, {0.95, 0.3, 200, 0.9}, {0.98, 0.2, 300, 0.87},
-	} {
-		covered, width := 0, 0.0
-		const trials = 2000
-		for range trials {
-			var y tally
-			for range tt.queries {
-				found := 0
-				if r.Float64() < tt.together {
-					if r.Float64() < tt.recall {
-						found = k
-					}
-				} else {
-					for range k {
-						if r.Float64() < tt.recall {
-							found++
-						}
-					}
-				}
-				y.add(found, k)
-			}
-			low, high := y.interval()
-			if low <= tt.recall && tt.recall <= high {
-				covered++
-			}
-			width += (high - low) / trials
-		}
-		if share := float64(covered) / trials; share < tt.least || share > 0.995 {
-			t.Errorf("%+v: %.3f of the intervals cover, mean width %.4f", tt, share, width)
-		}
-	}
-}
-
-func TestInterval_limits(t *testing.T) {
-	for _, tt := range []struct {
-		found, queries int
-		low, high      float64
-	}{
-		{k, 100, 0.99617, 1}, // all of 1000 trials: Wilson's 1/(1+z²/1000)
-		{0, 100, 0, 0.00383},
-		{k, 1, 0.72247, 1},
-		{k / 2, 100, 0.46907, 0.53093}, // no variance between queries: 1000 trials
-	} {
-		var y tally
-		for range tt.queries {
-			y.add(tt.found, k)
-		}
-		low, high := y.interval()
-		if math.Abs(low-tt.low) > 1e-5 || math.Abs(high-tt.high) > 1e-5 {
-			t.Errorf("%d of %d for each of %d queries: [%.5f, %.5f], want [%.5f, %.5f]", tt.found, k, tt.queries, low, high, tt.low, tt.high)
-		}
 	}
 }

@@ -52,6 +52,7 @@ type world struct {
 	bucket store.Bucket
 	log    *commit.Log
 	level  avx.Level
+	clock  int64 // ms that timestamps are ahead of offsets, beside a second
 	next   [testPartitions]int64
 	newest map[string]version // by id, the last version by order, deleted ones too
 	topics [2]int             // that vectors are around: the first of them and how many
@@ -105,7 +106,7 @@ func (w *world) ingest(partition, n, ids int, mdl *model.Model) {
 		if w.rng.IntN(50) > 0 && k%testPartitions != partition { // mostly the producer keeps the rule
 			id = fmt.Sprintf("id-%d", k-k%testPartitions+partition)
 		}
-		order := segment.Order{Timestamp: 1000 + start + int64(i), Partition: int32(partition), Offset: start + int64(i)}
+		order := segment.Order{Timestamp: w.clock + 1000 + start + int64(i), Partition: int32(partition), Offset: start + int64(i)}
 		if w.rng.IntN(10) == 0 {
 			order.Version = int64(w.rng.IntN(4))
 		}
@@ -123,7 +124,7 @@ func (w *world) ingest(partition, n, ids int, mdl *model.Model) {
 	}
 	end := start + int64(n)
 	c := &schemas.Commit{Format: schemas.CommitFormat, Partition: partition, Start: start, End: end, Rows: rows.Len(), Deletes: len(stones),
-		Watermark: 1000 + end, Produced: 1000 + end, Writer: fmt.Sprintf("w-%d-%d", partition, start), Created: time.Now().UTC()}
+		Watermark: w.clock + 1000 + end, Produced: w.clock + 1000 + end, Writer: fmt.Sprintf("w-%d-%d", partition, start), Created: time.Now().UTC()}
 	if rows.Len() > 0 {
 		body, err := segment.Write(w.log.Spec(), mdl, w.level, rows)
 		if err != nil {
@@ -488,31 +489,6 @@ func TestCorruptSegmentStopsTheBuilder(t *testing.T) {
 	}
 	if latest, err := w.log.Latest(t.Context(), 0); err != nil || latest != nil {
 		t.Errorf("published %+v, %v", latest, err)
-	}
-}
-
-func TestVerdict(t *testing.T) {
-	point := func(recall float64) []schemas.PlanPoint {
-		return []schemas.PlanPoint{{NProbe: 4, Refine: 100, Recall: recall, Low: recall - 0.01, High: recall + 0.01}}
-	}
-	for _, c := range []struct {
-		name          string
-		plans, parent []schemas.PlanPoint
-		promoted      bool
-	}{
-		{"reaches the objective", point(0.96), nil, true},
-		{"below, but within the interval", point(0.945), nil, true},
-		{"below", point(0.93), nil, false},
-		{"as good as its parent", point(0.96), point(0.96), true},
-		{"a little worse than its parent", point(0.96), point(0.98), true},
-		{"much worse than its parent", point(0.955), point(0.999), false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			q := verdict(c.plans, c.parent, 0.95, 200)
-			if q.Promoted != c.promoted || (q.Reason == "") != c.promoted {
-				t.Errorf("promoted %v because %q, want %v", q.Promoted, q.Reason, c.promoted)
-			}
-		})
 	}
 }
 

@@ -12,7 +12,8 @@
 //
 //   - compaction joins many small segments into one, and re-encodes those of an older model;
 //   - a rewrite merges everything into new chunks, when deltas or dead rows are more than a quarter of the base. When
-//     the index has outgrown its model, the rewrite trains a new one first. It ends by measuring recall.
+//     the index has outgrown its model, the rewrite trains a new one first. It ends by measuring recall, and with the
+//     verdict of the gate: docs/quality.md.
 //
 // Folding and publishing go on while jobs run. A job's result lands in one step: rows that were replaced or deleted
 // meanwhile are dead in the new part from its first generation on.
@@ -23,5 +24,6 @@
 //     among all offsets before the checkpoint. It does not depend on the order in which commits are folded, on what was
 //     merged, or on restarts.
 //  2. A manifest names only objects that are in the store.
-//  3. A generation whose recall is known to be below the objective is published but not promoted.
+//  3. A generation that the gate finds fault with, and those that only add deltas to it, are published but not promoted,
+//     unless an operator overrides that; and none is while the channel is pinned.
 package build

@@ -14,7 +14,7 @@ const (
 	freshMost = 2048 // rows that came after the model, of which a rewrite looks at so many
 	freshFew  = 256  // of fewer nothing is said
 	stale     = 1.07 // errors that have grown by this factor, beyond noise, are worth a repair
-	spread    = 0.6  // 1.5 standard deviations of a row's error, over their mean: a sum over n rows is that much off, over sqrt(n)
+	rowNoise  = 0.6  // 1.5 standard deviations of a row's error, over their mean: a sum over n rows is that much off, over sqrt(n)
 	uneven    = 1.5  // and scans that have become dearer by this factor because lists are uneven
 
 	growth    = 4     // with so many times the rows, or as few, there should be twice as many lists, or half
@@ -114,7 +114,7 @@ func decide(was *schemas.Fit, d *schemas.Drift, balance, wasBalance float64, acc
 		return model.Nothing, fmt.Sprintf("%d rows came after the model, too few to compare", d.Rows)
 	}
 	coarse := d.Coarse[last] / was.Coarse[last]
-	most := stale + spread/math.Sqrt(float64(max(was.Rows, 1))) + spread/math.Sqrt(float64(d.Rows))
+	most := stale + rowNoise/math.Sqrt(float64(max(was.Rows, 1))) + rowNoise/math.Sqrt(float64(d.Rows))
 	codes := d.Codes[last] / was.Codes[last] / coarse // of what centroids leave
 	switch {
 	case d.Strange >= strangeFrom && !accepted:
@@ -203,7 +203,9 @@ func (b *Builder) repaired(j *job) {
 	}
 	b.tried = ""
 	if b.poor() {
-		b.tried = j.repair
+		if b.tried = j.repair; j.misplaced && j.repair == model.Nothing {
+			b.tried = model.Codes
+		}
 	}
 	if j.ref != nil {
 		b.newest = newest{}

@@ -42,13 +42,14 @@ type job struct {
 	parent     []schemas.PlanPoint // measured plans of the generation that the job began from
 	started    time.Time
 
-	outputs []*heldPart
-	ref     *schemas.ModelRef // of the new model, nil when none was trained
-	quality *schemas.Quality  // of the outputs, not of a compaction
-	plans   []schemas.PlanPoint
-	fresh   []float32      // searched vectors that the drift was found on
-	drift   *schemas.Drift // that a rewrite found, nil when it did not look
-	err     error
+	outputs   []*heldPart
+	ref       *schemas.ModelRef // of the new model, nil when none was trained
+	quality   *schemas.Quality  // of the outputs, not of a compaction
+	plans     []schemas.PlanPoint
+	fresh     []float32      // searched vectors that the drift was found on
+	drift     *schemas.Drift // that a rewrite found, nil when it did not look
+	misplaced bool           // codes of the outputs are missing, or where they do not belong: other codes would be as well
+	err       error
 }
 
 // jobInput is a part with its dead rows as they were when the job began.

@@ -1,0 +1,85 @@
+package segment
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/coarse"
+	"github.com/adastream/adastream/schemas"
+)
+
+// An audit finds no fault with what Merge makes, and each of the faults that queries would not tell of.
+func TestAudit(t *testing.T) {
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	rng := rand.New(rand.NewPCG(5, 5))
+	mdl := testModel(t, spec, 1, spec.Dim()/4)
+	const n = 3000
+	rows := randomRows(t, spec, rng, 0, n)
+	chunks := mustMerge(t, spec, mdl, inputsOf([]*Part{mustOpen(t, spec, mustWrite(t, spec, mdl, rows))}), 64<<10)
+	if len(chunks) < 2 {
+		t.Fatalf("%d chunks", len(chunks))
+	}
+	open := func() (base []*Part) {
+		for _, c := range chunks {
+			p := mustOpenChunk(t, spec, c)
+			p.Blocks, p.CodeRows, p.blockRows = slices.Clone(p.Blocks), slices.Clone(p.CodeRows), slices.Clone(p.blockRows)
+			base = append(base, p)
+		}
+		return base
+	}
+	spilled := 0
+	for _, p := range open() {
+		for i := range p.N {
+			if p.SpillAt(i) != coarse.NoSpill {
+				spilled++
+			}
+		}
+	}
+	for _, test := range []struct {
+		name  string
+		spoil func(base []*Part)
+		want  string
+	}{
+		{"nothing", func([]*Part) {}, ""},
+		{"one code is gone", func(base []*Part) {
+			_, end := bounds(base[0].blockStarts, 0)
+			base[0].blockRows[end-1]--
+		}, "1 codes of rows in their lists are missing, and 0"},
+		{"one code is of another row", func(base []*Part) {
+			base[1].CodeRows[0] = (base[1].CodeRows[0] + n/2) % n
+		}, "1 codes of rows in their lists are missing, and 1"},
+		{"one codebook is shuffled", func(base []*Part) {
+			const s = 3
+			for _, p := range base {
+				size := avx.BlockBytes(p.M)
+				for b := 0; b < len(p.Blocks); b += size {
+					for i := range 16 {
+						p.Blocks[b+16*s+i] = ^p.Blocks[b+16*s+i]
+					}
+				}
+			}
+		}, "in sub-quantiser 3"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			base := open()
+			test.spoil(base)
+			for _, level := range levelsHere() {
+				a, err := AuditCodes(context.Background(), spec, mdl, level, base, 500)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := fmt.Sprint(a.Err()); test.want == "" && a.Err() != nil || !strings.Contains(got, test.want) {
+					t.Errorf("%v: %+v: %s, want %q", level, a, got, test.want)
+				}
+				if a.Codes+a.Missing-a.Strange != n+spilled || a.Sampled < 250 || a.Sampled > 1000 {
+					t.Errorf("%v: %+v, want %d codes and about 500 sampled", level, a, n+spilled)
+				}
+			}
+		})
+	}
+}
