@@ -60,7 +60,7 @@ func newStack(ctx context.Context, o stackOptions) (*stack, error) {
 	if cache, err = o.cache.Open("query", o.log.Bucket()); err != nil {
 		return nil, err
 	}
-	s.node, err = serve.New(serve.Options{Log: o.log, Cache: cache, Level: level, Logger: o.logger.With("role", "query"), Registry: o.registry})
+	s.node, err = serve.New(serve.Options{Log: o.log, Cache: cache, Level: level, MeasureShare: 0.01, Logger: o.logger.With("role", "query"), Registry: o.registry})
 	if err != nil {
 		return nil, cli.Usage(err)
 	}

@@ -22,6 +22,7 @@ type command struct {
 	DegradeTo    float64       `help:"Recall that queries get at least when they had to wait longer than --degrade-after; 0 keeps to what they ask for until they are refused." default:"0"`
 	DegradeAfter time.Duration `help:"Wait for a slot after which a query is degraded." default:"20ms"`
 	Originals    bool          `help:"Fetch original vectors too, twice the bytes: without them an exact search compares int8 rows." default:"true" negatable:""`
+	MeasureShare float64       `help:"Share of one core for comparing answers with exact search; 0 measures nothing." default:"0.01"`
 	Drain        time.Duration `help:"Time that running queries get to end at SIGTERM." default:"10s"`
 	cli.Logging
 }
@@ -48,7 +49,7 @@ func (c *command) run(ctx context.Context) error {
 	}
 	node, err := serve.New(serve.Options{
 		Log: index, Cache: cache, Level: level, PollEvery: c.PollEvery, MaxRunning: c.MaxRunning, Timeout: c.Timeout,
-		DegradeTo: c.DegradeTo, DegradeAfter: c.DegradeAfter, NoOriginals: !c.Originals,
+		DegradeTo: c.DegradeTo, DegradeAfter: c.DegradeAfter, NoOriginals: !c.Originals, MeasureShare: c.MeasureShare,
 		Logger: log, Registry: cli.NewRegistry(),
 	})
 	if err != nil {

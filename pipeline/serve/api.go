@@ -176,6 +176,7 @@ type servingInfo struct {
 	Lists      *schemas.ListStats  `json:"lists,omitempty"`
 	Quality    *schemas.Quality    `json:"quality,omitempty"`
 	Plans      []schemas.PlanPoint `json:"plans,omitempty"`
+	Live       *schemas.Estimate   `json:"live,omitempty"` // of late answers, as clients asked; absent when none was measured
 	Tombstones int                 `json:"tombstone_objects"`
 }
 
@@ -192,5 +193,5 @@ func (n *Node) serving() *servingInfo {
 	defer snap.Release()
 	m := snap.Manifest()
 	return &servingInfo{snapshotInfo: n.info(snap), Created: m.Created, Offsets: m.Checkpoint, Chunks: len(m.Chunks), Segments: len(m.Segments),
-		DeadRows: m.DeadRows, Lists: m.Lists, Quality: m.Quality, Plans: m.Plans, Tombstones: len(m.Tombstones)}
+		DeadRows: m.DeadRows, Lists: m.Lists, Quality: m.Quality, Plans: m.Plans, Live: n.live.current(), Tombstones: len(m.Tombstones)}
 }

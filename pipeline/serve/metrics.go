@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +19,8 @@ type metrics struct {
 	generation, liveRows, produced       prometheus.Gauge
 	swapSeconds, freshnessSeconds        prometheus.Histogram
 	listsProbed, codesScanned, refinedTo prometheus.Counter
+	liveRecall, liveLow, liveHigh        prometheus.Gauge
+	measured                             prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -31,7 +34,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
 		return f.NewHistogram(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "query", Name: name, Help: help, Buckets: buckets})
 	}
-	return &metrics{
+	m := &metrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "requests_total",
 			Help: "Requests of the query API by route and status code."}, []string{"route", "code"}),
 		degraded: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "degraded_total",
@@ -47,7 +50,23 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		listsProbed:      counter("lists_probed_total", "Lists probed."),
 		codesScanned:     counter("codes_scanned_total", "Codes scanned."),
 		refinedTo:        counter("rows_refined_total", "Rows scored on their int8 vectors."),
+		liveRecall:       gauge("live_recall_ratio", "Recall of late answers by a plan, against exact search on the same snapshot; NaN when none was measured."),
+		liveLow:          gauge("live_recall_low_ratio", "Lower bound of the 95 % confidence interval of live_recall_ratio."),
+		liveHigh:         gauge("live_recall_high_ratio", "Upper bound of the 95 % confidence interval of live_recall_ratio."),
+		measured:         counter("measured_queries_total", "Answers that were compared with exact search."),
 	}
+	m.live(nil)
+	return m
+}
+
+// live shows the recall of late answers, nil when none was measured.
+func (m *metrics) live(e *schemas.Estimate) {
+	if e == nil {
+		e = &schemas.Estimate{Recall: math.NaN(), Low: math.NaN(), High: math.NaN()}
+	}
+	m.liveRecall.Set(e.Recall)
+	m.liveLow.Set(e.Low)
+	m.liveHigh.Set(e.High)
 }
 
 // swapped counts a swap; freshness is 0 when it was the first or brought no newer record.

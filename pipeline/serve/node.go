@@ -42,6 +42,8 @@ type Options struct {
 
 	NoOriginals bool // do not fetch original vectors: an exact search compares int8 rows then
 
+	MeasureShare float64 // of a core, at most 1, for measuring the recall of answers; 0 measures nothing
+
 	Logger   *slog.Logger         // nil discards
 	Registry *prometheus.Registry // nil makes a new one; Ops serves it at /metrics
 }
@@ -74,6 +76,9 @@ func (o Options) Validate() error {
 	}
 	if !(o.DegradeTo >= 0 && o.DegradeTo <= 1) {
 		faults = append(faults, fmt.Errorf("query degrade to %v: must be a recall up to 1, or 0 for never", o.DegradeTo))
+	}
+	if !(o.MeasureShare >= 0 && o.MeasureShare <= 1) {
+		faults = append(faults, fmt.Errorf("query measure share %v: must be a share of one core, from 0 for none to 1", o.MeasureShare))
 	}
 	return errors.Join(faults...)
 }
@@ -113,6 +118,7 @@ type Node struct {
 	metrics *metrics
 
 	recent    recent
+	live      *live
 	current   atomic.Pointer[snapshot.Snapshot]
 	searchers sync.Pool     // *search.Searcher: scratch of one query at a time
 	running   chan struct{} // the slots that are taken
@@ -140,6 +146,7 @@ func New(o Options) (*Node, error) {
 		parts:   map[string]*replica.Part{},
 		follow:  errors.New("no generation is loaded yet"),
 	}
+	n.live = newLive(o.MeasureShare, search.New(o.Level), n.metrics)
 	n.searchers.New = func() any { return search.New(o.Level) }
 	return n, nil
 }
@@ -149,6 +156,9 @@ func New(o Options) (*Node, error) {
 func (n *Node) Run(ctx context.Context) error {
 	pause := &backoff.ExponentialBackOff{InitialInterval: n.o.PollEvery, RandomizationFactor: 0.3, Multiplier: 2, MaxInterval: 10 * time.Second}
 	pause.Reset()
+	var measuring sync.WaitGroup
+	measuring.Go(func() { n.live.run(ctx) })
+	defer measuring.Wait()
 	wait := time.Duration(0)
 	for {
 		select {
@@ -243,6 +253,7 @@ func (n *Node) advance(ctx context.Context) error {
 	}
 	old := n.current.Swap(s)
 	n.sequence = ch.Sequence
+	n.live.serves(m)
 	if old != nil {
 		old.Close()
 	}

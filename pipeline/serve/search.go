@@ -194,9 +194,10 @@ func (n *Node) answer(ctx context.Context, snap *snapshot.Snapshot, q *queries, 
 		about: about{Snapshot: n.info(snap), Usage: newUsage(plan, u, n.spec.Dim(), took), Degraded: degraded}}
 	a.about.expect(choice, snap)
 	if q.like != nil {
-		others := slices.DeleteFunc(results[0], func(h search.Hit) bool { return snap.Parts()[h.Part].IDAt(h.Row) == *q.like })
+		others := without(snap, results[0], *q.like)
 		results[0] = others[:min(k, len(others))]
 	}
+	n.live.offer(snap, q, k, plan, results)
 	return a, nil
 }
 
