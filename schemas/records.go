@@ -168,11 +168,11 @@ type Estimate struct {
 	Queries int     `json:"queries"`
 }
 
-// Slice is the recall of queries that are rows of neighbouring lists.
+// Slice is the recall of queries that are near one another.
 type Slice struct {
 	Estimate
-	Lists  int    `json:"lists"`  // of which the queries are
-	Around string `json:"around"` // id of the query in the middle
+	Lists  int    `json:"lists"`  // that hold the queries' rows
+	Around string `json:"around"` // id of the row that is the middle query
 }
 
 // Channel says which generation queries follow from now on.

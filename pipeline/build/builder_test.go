@@ -67,8 +67,13 @@ type version struct {
 
 func newWorld(t testing.TB, seed uint64) *world {
 	t.Helper()
+	return newWorldOf(t, seed, testSpec())
+}
+
+func newWorldOf(t testing.TB, seed uint64, spec *schemas.Spec) *world {
+	t.Helper()
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), bucket: store.NewMemory(), level: level(t), newest: map[string]version{}, topics: [2]int{0, 40}, noise: 0.4}
-	if err := commit.Create(t.Context(), w.bucket, testSpec()); err != nil {
+	if err := commit.Create(t.Context(), w.bucket, spec); err != nil {
 		t.Fatal(err)
 	}
 	w.log = w.open()
