@@ -143,7 +143,7 @@ func (c *catalogue) inverted() {
 	}
 	for i, scanned := range c.data.Ladder {
 		c.ivf(MRIVF, Coarse{View: c.prefix(scanned)}, Scan{View: c.prefix(scanned)}, c.lists, probes)
-		for _, chosen := range c.data.Ladder[:i] {
+		for _, chosen := range c.data.Ladder[:i+1] { // any pair of widths, equal ones too
 			c.ivf(AdannsIVF, Coarse{View: c.prefix(chosen)}, Scan{View: c.prefix(scanned)}, c.lists, probes)
 		}
 		if scanned < c.full {
