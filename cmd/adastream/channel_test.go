@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -11,7 +14,7 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// channelTest is an index in a directory with generations 1 to 5, of which 1, 2 and 4 have been served.
+// channelTest is an index in a directory with generations 1 to 5, of which 1, 2 and 4 have been served and 5 is held back.
 type channelTest struct {
 	*testing.T
 	storage cli.Store
@@ -34,6 +37,9 @@ func newChannelTest(t *testing.T) *channelTest {
 	}
 	for g := range int64(5) {
 		m := &schemas.Manifest{Format: schemas.ManifestFormat, Generation: g + 1, Parent: g, Builder: "b", Checkpoint: map[string]int64{}}
+		if g == 4 {
+			m.Quality = &schemas.Quality{Measured: 5, Reason: "codes are damaged"}
+		}
 		if err := c.index.Publish(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}
@@ -101,6 +107,39 @@ func TestChannelCommands(t *testing.T) {
 			t.Errorf("%s: %v, channel %+v, want generation %d, pinned %v", step.name, err, now, step.generation, step.pinned)
 		}
 	}
+}
+
+// What is held back is listed with the reason, and who serves it is told.
+func TestHeldBackIsTold(t *testing.T) {
+	c := newChannelTest(t)
+	if out := c.output(&snapshotLsCommand{Store: c.storage, Last: 2}); !strings.Contains(out, "held back: codes are damaged\n") || !strings.Contains(out, "serving generation 4, by builder") {
+		t.Errorf("snapshot ls:\n%s", out)
+	}
+	if out := c.output(&snapshotPromoteCommand{Store: c.storage, Generation: 5, Reason: "r"}); !strings.Contains(out, "against the quality gate: codes are damaged\n") {
+		t.Errorf("snapshot promote:\n%s", out)
+	}
+	if out := c.output(&snapshotLsCommand{Store: c.storage, Last: 2}); !strings.Contains(out, "stable, held back: codes are damaged\n") || !strings.Contains(out, "serving generation 5, by ") {
+		t.Errorf("snapshot ls afterwards:\n%s", out)
+	}
+}
+
+// output is what a command prints.
+func (c *channelTest) output(command runner) string {
+	c.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		c.Fatal(err)
+	}
+	stdout := os.Stdout
+	os.Stdout = w
+	err = command.Run(c.Context(), &cli.Logging{})
+	os.Stdout = stdout
+	w.Close()
+	out, readErr := io.ReadAll(r)
+	if err := errors.Join(err, readErr); err != nil {
+		c.Fatal(err)
+	}
+	return string(out)
 }
 
 type decider interface {

@@ -54,7 +54,7 @@ func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 		generations = generations[n:]
 	}
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "generation\tcreated\tlive rows\tdead rows\tchunks\tsegments\tmodel\trecall@10\tserved")
+	fmt.Fprintln(t, "generation\tcreated\tlive rows\tdead rows\tchunks\tsegments\tmodel\trecall@10\t  served")
 	for _, g := range generations {
 		m, err := index.Manifest(ctx, g)
 		if err != nil {
@@ -73,7 +73,7 @@ func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 		if channel != nil && channel.Generation == g {
 			served = strings.TrimSuffix("stable, "+served, ", ")
 		}
-		fmt.Fprintf(t, "%d\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", g, m.Created.Format(time.RFC3339), m.LiveRows, m.DeadRows, len(m.Chunks), len(m.Segments), model, recall, served)
+		fmt.Fprintf(t, "%d\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t  %s\n", g, m.Created.Format(time.RFC3339), m.LiveRows, m.DeadRows, len(m.Chunks), len(m.Segments), model, recall, served)
 	}
 	if err := t.Flush(); err != nil || channel == nil {
 		return err

@@ -15,5 +15,8 @@
 // Each request holds one of Options.MaxRunning slots while it is searched and encoded; one of many queries works on slots
 // that are free as well. Bodies are untrusted: their size is bounded, and reading them allocates in proportion to it.
 //
+// A few answers are measured while the node serves: the same query, exactly, on the same snapshot. It is one goroutine with
+// a share of a core, and no query waits for it. See docs/quality.md.
+//
 // The query API (Node.API) and the operator's pages (Node.Ops) are two handlers, for two ports.
 package serve
