@@ -130,11 +130,16 @@ func (l *live) await(ctx context.Context) *liveSample {
 			return s
 		case <-time.After(time.Second): // queries have become rarer: take one of fewer
 		case <-ctx.Done():
-			if !l.ready.CompareAndSwap(true, false) { // one is on its way
-				(<-l.samples).snap.Release()
-			}
+			l.stop()
 			return nil
 		}
+	}
+}
+
+// stop ends being ready, and lets go of a sample that is on its way.
+func (l *live) stop() {
+	if !l.ready.CompareAndSwap(true, false) {
+		(<-l.samples).snap.Release()
 	}
 }
 

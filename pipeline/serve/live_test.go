@@ -151,12 +151,8 @@ func TestMeasuringLetsGo(t *testing.T) {
 			if closed.Load() == c.held {
 				t.Errorf("the snapshot is unmapped: %v", closed.Load())
 			}
-			ctx, cancel := context.WithCancel(t.Context())
-			cancel()
 			if c.held {
-				if s := l.await(ctx); s != nil {
-					s.snap.Release()
-				}
+				l.stop()
 			}
 			if !closed.Load() || l.seen.Load() != 5 && !c.held {
 				t.Errorf("unmapped: %v, %d queries seen", closed.Load(), l.seen.Load())
