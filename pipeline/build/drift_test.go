@@ -71,6 +71,9 @@ func (w *world) run(b *Builder) (repairs []model.Repair) {
 // trained is a builder with a model of 4000 rows, whose lists no growth will call into question.
 func (w *world) trained(ids int) *Builder {
 	w.t.Helper()
+	if racing {
+		w.t.Skip("long sums on few goroutines")
+	}
 	for p := range testPartitions {
 		w.ingest(p, 3000, ids, nil)
 	}

@@ -92,6 +92,9 @@ func TestVerdict(t *testing.T) {
 // The gate rarely holds back what is good enough, slices that differ and all, and nearly always what is not: by rule, how
 // often it fires on random samples of a true recall.
 func TestGateErrors(t *testing.T) {
+	if racing {
+		t.Skip("long sums on few goroutines")
+	}
 	const objective, trials = 0.95, 2000
 	even := func(r float64) []float64 { return []float64{r, r, r, r, r, r, r, r} }
 	for _, c := range []struct {

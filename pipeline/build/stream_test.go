@@ -35,6 +35,9 @@ type stream struct {
 }
 
 func newStream(t *testing.T, seed uint64, rows int) *stream {
+	if racing {
+		t.Skip("long sums on few goroutines")
+	}
 	s := &stream{world: newWorld(t, seed), rows: rows, repairs: map[model.Repair]int{}}
 	s.noise = 1 // centroids leave about half of such vectors, as of real ones
 	s.b = s.idle(256)
