@@ -86,6 +86,20 @@ type Fit struct {
 	Chance float64   `json:"chance"` // what centroids leave of the first level of the same vectors with their values in any order
 }
 
+// tellable is how much nearer to centroids than chance rows must be for strangeness to be more than noise.
+const tellable = 0.25
+
+// Strange says how unlike the rows of the fit others are, of whose first level centroids leave that much: 0 like them, 1 like
+// vectors without meaning. Encoders put what matters most into the first level: rows about other things lie farther from
+// centroids there than those that the model was made for, those of another encoder are hardly nearer than chance. It is 0
+// where the model's own rows are not much nearer than chance either.
+func (f *Fit) Strange(coarse float64) float64 {
+	if len(f.Coarse) == 0 || f.Chance-f.Coarse[0] < tellable {
+		return 0
+	}
+	return max(0, (coarse-f.Coarse[0])/(f.Chance-f.Coarse[0]))
+}
+
 // Drift says how far rows that came after the model are from those that it was made for, and what was done about it.
 type Drift struct {
 	Measured int64 `json:"measured"` // generation after which it was measured: when the last rewrite began

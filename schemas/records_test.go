@@ -162,3 +162,17 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestStrange(t *testing.T) {
+	for _, tt := range []struct{ fit, chance, coarse, want float64 }{
+		{0, 1, 0.25, 0.25}, {0.25, 1, 0.25, 0}, {0, 0.5, 1, 2}, {0.5, 1, 0.25, 0}, {0.9, 1, 2, 0}, {1, 0.5, 2, 0},
+	} {
+		f := Fit{Coarse: []float64{tt.fit, 0}, Chance: tt.chance}
+		if got := f.Strange(tt.coarse); got != tt.want {
+			t.Errorf("%v between %v and %v is %v, want %v", tt.coarse, tt.fit, tt.chance, got, tt.want)
+		}
+	}
+	if got := (&Fit{}).Strange(1); got != 0 {
+		t.Errorf("of no fit it is %v", got)
+	}
+}

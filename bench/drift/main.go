@@ -11,7 +11,6 @@ import (
 	"math"
 	"os"
 	"slices"
-	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -20,14 +19,11 @@ import (
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/bench/dataset"
-	"github.com/adastream/adastream/index/exact"
+	"github.com/adastream/adastream/index/bulk"
 	"github.com/adastream/adastream/index/kmeans"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/index/recall"
-	"github.com/adastream/adastream/index/search"
-	"github.com/adastream/adastream/index/segment"
-	"github.com/adastream/adastream/index/snapshot"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -55,12 +51,10 @@ func main() {
 
 // bench is rows of a corpus, and how to measure models on them.
 type bench struct {
-	o        options
-	level    avx.Level
-	spec     *schemas.Spec
-	segments []segment.Input // of the rows that are live now
-	out      *tabwriter.Writer
-	bytes    struct{ rows, codes, vectors int } // of the last generation
+	o     options
+	level avx.Level
+	spec  *schemas.Spec
+	out   *tabwriter.Writer
 }
 
 func run(ctx context.Context, o options) error {
@@ -77,9 +71,6 @@ func run(ctx context.Context, o options) error {
 	b := &bench{o: o, level: level, spec: &spec, out: tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)}
 	before, now, err := b.rows(ctx, set)
 	if err != nil {
-		return err
-	}
-	if err := b.write(now); err != nil {
 		return err
 	}
 	return b.compare(ctx, before, now)
@@ -117,28 +108,6 @@ func (b *bench) rows(ctx context.Context, set *dataset.Set) (before, now []float
 	return take(0), take(int(b.o.Shift * float64(set.N-b.o.Rows))), nil
 }
 
-// write makes segments of rows, without a model.
-func (b *bench) write(rows []float32) error {
-	dim := b.spec.Dim()
-	for start := 0; start < b.o.Rows; start += 1 << 15 {
-		r := segment.NewRows(b.spec)
-		for i := start; i < min(start+1<<15, b.o.Rows); i++ {
-			r.IDs, r.Orders = append(r.IDs, strconv.Itoa(i)), append(r.Orders, segment.Order{Offset: int64(i)})
-		}
-		r.Vectors = rows[start*dim:][:r.Len()*dim]
-		body, err := segment.Write(b.spec, nil, b.level, r)
-		if err != nil {
-			return err
-		}
-		p, err := segment.OpenSegment(b.spec, strconv.Itoa(start), body)
-		if err != nil {
-			return err
-		}
-		b.segments = append(b.segments, segment.Input{Part: p})
-	}
-	return nil
-}
-
 func (b *bench) compare(ctx context.Context, before, now []float32) error {
 	dim := b.spec.Dim()
 	fmt.Fprintf(b.out, "model\tlists\td_c\tcentroids leave\tcodes leave\ttraining, CPU s\tencoding, CPU s\tcodes for recall %v\t\n", b.o.Recall)
@@ -147,16 +116,13 @@ func (b *bench) compare(ctx context.Context, before, now []float32) error {
 		return err
 	}
 	n, scratch := min(2000, b.o.Rows), model.NewScratch()
-	was, lists := old.Fit(b.level, before, n, scratch), make([]int32, n) // of rows that it was trained on: a few percent too good
-	old.Assign(b.level, now, n, lists, nil, scratch)
+	was, is := old.Fit(b.level, before, n, scratch), old.Fit(b.level, now, n, scratch) // was, of rows that it was trained on: a few percent too good
 	last := len(was.Coarse) - 1
 	fmt.Printf("of the rows that the old model was trained on centroids leave %.3f, codes %.3f; strangeness of the rows now: %.2f\n",
-		was.Coarse[last], was.Codes[last], old.Strange(b.level, now, lists, was))
-	show := func(name string, m *model.Model, took time.Duration) error { return b.show(ctx, name, m, now, took) }
-	if err := show("old", old, took); err != nil {
+		was.Coarse[last], was.Codes[last], was.Strange(is.Coarse[0]))
+	if err := b.show(ctx, "old", old, now, took); err != nil {
 		return err
 	}
-	served := b.bytes.rows + b.bytes.codes
 	for _, repair := range []model.Repair{model.Codes, model.Lists, model.Everything} {
 		sample := now[:min(len(now), model.SampleRows(int64(b.o.Rows), dim, repair)*dim)]
 		if repair == model.Lists && len(sample) > len(now)/2 {
@@ -166,12 +132,10 @@ func (b *bench) compare(ctx context.Context, before, now []float32) error {
 		if err != nil {
 			return err
 		}
-		if err := show(string(repair), m, took); err != nil {
+		if err := b.show(ctx, string(repair), m, now, took); err != nil {
 			return err
 		}
 	}
-	fmt.Printf("other codes are %.1f %% of what a query node has of a generation, %.1f %% with originals\n",
-		100*float64(b.bytes.codes)/float64(served), 100*float64(b.bytes.codes)/float64(served+b.bytes.vectors))
 	return nil
 }
 
@@ -184,13 +148,13 @@ func (b *bench) train(ctx context.Context, o model.Options, x []float32) (*model
 
 func (b *bench) show(ctx context.Context, name string, m *model.Model, now []float32, trained time.Duration) error {
 	start := cpu()
-	snap, err := b.build(ctx, m)
+	snap, _, bytes, err := bulk.Open(ctx, b.spec, now, b.o.Rows, bulk.Options{Level: b.level, Threads: 2, Model: m})
 	if err != nil {
 		return err
 	}
 	defer snap.Close()
 	built := cpu() - start
-	s, err := b.sample(ctx, snap)
+	s, err := recall.Draw(ctx, b.level, 2, snap, queries, k)
 	if err != nil {
 		return err
 	}
@@ -202,7 +166,17 @@ func (b *bench) show(ctx context.Context, name string, m *model.Model, now []flo
 	last := len(f.Coarse) - 1
 	fmt.Fprintf(b.out, "%s\t%d\t%d\t%.3f\t%.3f\t%.1f\t%.1f\t%.0f\t\n", name, m.NList(), m.CoarseDims(), f.Coarse[last], f.Codes[last],
 		trained.Seconds(), built.Seconds(), codesFor(plans, b.o.Recall))
-	return b.out.Flush()
+	if err := b.out.Flush(); err != nil || name != string(model.Codes) {
+		return err
+	}
+	// What a node fetches when rows stay where they are, of all that it has.
+	fetched := int64(len(m.Bytes()))
+	for _, p := range snap.Parts() {
+		fetched += int64(len(p.Blocks) + 4*len(p.CodeRows))
+	}
+	originals := int64(2 * b.o.Rows * b.spec.Dim())
+	fmt.Printf("(model and codes are %.1f %% of a generation, %.1f %% of one with originals)\n", 100*float64(fetched)/float64(bytes), 100*float64(fetched)/float64(bytes+originals))
+	return nil
 }
 
 // codesFor is how many codes the plans scan for a recall, between the measured ones.
@@ -220,50 +194,6 @@ func codesFor(plans []schemas.PlanPoint, recall float64) float64 {
 		}
 	}
 	return math.NaN()
-}
-
-func (b *bench) build(ctx context.Context, m *model.Model) (*snapshot.Snapshot, error) {
-	manifest := &schemas.Manifest{Format: schemas.ManifestFormat, Generation: 1, LiveRows: int64(b.o.Rows), Model: &schemas.ModelRef{ID: m.ID(), NList: m.NList()}}
-	var parts []*segment.Part
-	b.bytes.rows, b.bytes.codes, b.bytes.vectors = 0, 0, 0
-	err := segment.Merge(ctx, b.spec, m, b.level, b.segments, 128<<20, func(c segment.ChunkBodies) error {
-		chunk := schemas.Chunk{ID: strconv.Itoa(c.FirstList), FirstList: c.FirstList, EndList: c.EndList, NumRows: c.NumRows}
-		p, err := segment.OpenChunk(b.spec, chunk, c.Rows, c.Codes, c.Vectors)
-		if err != nil {
-			return err
-		}
-		b.bytes.rows, b.bytes.codes, b.bytes.vectors = b.bytes.rows+len(c.Rows), b.bytes.codes+len(c.Codes), b.bytes.vectors+len(c.Vectors)
-		manifest.Chunks, parts = append(manifest.Chunks, chunk), append(parts, p)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return snapshot.Open(b.spec, manifest, m, parts, nil, func() {})
-}
-
-// sample draws queries among held-out rows.
-func (b *bench) sample(ctx context.Context, snap *snapshot.Snapshot) (s recall.Sample, err error) {
-	dim := b.spec.Dim()
-	for i, p := range snap.Parts() {
-		for row := range p.N {
-			if recall.HeldOut(p.IDAt(row)) {
-				s.Self = append(s.Self, search.Hit{Part: i, Row: row})
-			}
-		}
-	}
-	s.N = min(queries, len(s.Self))
-	for i := range s.N {
-		s.Self[i] = s.Self[i*len(s.Self)/s.N]
-	}
-	s.Self, s.Queries = s.Self[:s.N], make([]float32, s.N*dim)
-	for i, self := range s.Self {
-		snap.Parts()[self.Part].Vector(b.level, self.Row, s.Queries[i*dim:][:dim])
-	}
-	s.Truth, err = exact.TopK(ctx, b.level, 2, snap, s.Queries, s.N, k, func(q, part, row int) bool {
-		return s.Self[q].Part == part && s.Self[q].Row == row
-	})
-	return s, err
 }
 
 // cpu is the processor time of this process so far.

@@ -10,7 +10,6 @@ import (
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/bench/dataset"
 	"github.com/adastream/adastream/index/bulk"
-	"github.com/adastream/adastream/index/exact"
 	"github.com/adastream/adastream/index/kmeans"
 	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/index/search"
@@ -72,7 +71,7 @@ func newBench(ctx context.Context, o options, level avx.Level, set *dataset.Set)
 	if b.snap, err = snapshot.Open(spec, b.manifest, built.Model, parts, nil, nil); err != nil {
 		return nil, err
 	}
-	s, err := b.rows(ctx, gateQueries, recall.HeldOut)
+	s, err := recall.Draw(ctx, level, o.Threads, b.snap, gateQueries, k)
 	if err != nil {
 		return nil, err
 	}
@@ -80,32 +79,6 @@ func newBench(ctx context.Context, o options, level avx.Level, set *dataset.Set)
 	b.manifest.Plans, err = recall.Table(ctx, level, b.snap, s, k)
 	fmt.Printf("%s: %d rows x %d, %d lists; plans measured in %.1f s with %d queries\n", set.Name, set.N, set.Dim, built.Model.NList(), time.Since(started).Seconds(), s.N)
 	return b, err
-}
-
-// rows makes queries of so many of the rows with some ids, spread evenly, with their true neighbours.
-func (b *bench) rows(ctx context.Context, n int, of func(id string) bool) (recall.Sample, error) {
-	var s recall.Sample
-	for i, p := range b.snap.Parts() {
-		for row := range p.N {
-			if of(p.IDAt(row)) {
-				s.Self = append(s.Self, search.Hit{Part: i, Row: row})
-			}
-		}
-	}
-	s.N = min(n, len(s.Self))
-	for i := range s.N {
-		s.Self[i] = s.Self[i*len(s.Self)/s.N]
-	}
-	s.Self = s.Self[:s.N]
-	s.Queries = make([]float32, s.N*b.set.Dim)
-	for i, h := range s.Self {
-		b.snap.Parts()[h.Part].Vector(b.level, h.Row, s.Queries[i*b.set.Dim:][:b.set.Dim])
-	}
-	var err error
-	s.Truth, err = exact.TopK(ctx, b.level, b.o.Threads, b.snap, s.Queries, s.N, k, func(q, part, row int) bool {
-		return s.Self[q].Part == part && s.Self[q].Row == row
-	})
-	return s, err
 }
 
 // table prints the plans.
@@ -260,7 +233,9 @@ func (b *bench) wishes(ctx context.Context) error {
 
 // sliced measures each target on each slice.
 func (b *bench) sliced(ctx context.Context) error {
-	s, err := b.rows(ctx, sliceQueries, func(id string) bool { return !recall.HeldOut(id) }) // others than the plans were measured with
+	// Others than the plans were measured with.
+	rows := recall.Spread(b.snap, sliceQueries, func(p *segment.Part, row int) bool { return !recall.HeldOut(p.IDAt(row)) })
+	s, err := recall.SampleOf(ctx, b.level, b.o.Threads, b.snap, rows, k)
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ type Options struct {
 	NList      int                // lists; 0 is what the builder chooses
 	CoarseDims int                // level of the ladder that lists are chosen by; 0 is measured
 	HeldOut    func(row int) bool // rows that training does not see; nil = none
+	Model      *model.Model       // is taken instead of a trained one; nil = one is trained
 }
 
 // Built is what building took.
@@ -36,22 +37,25 @@ type Built struct {
 	Trained, Added time.Duration
 }
 
-// Build trains a model on n vectors [n][spec.Dim()] of unit length, writes segments by it and merges them to chunks, each of
-// which is given to emit. The id of a row is its number.
+// Build trains a model, unless it is given one, on n vectors [n][spec.Dim()] of unit length, writes segments by it and merges
+// them to chunks, each of which is given to emit. The id of a row is its number.
 func Build(ctx context.Context, spec *schemas.Spec, vectors []float32, n int, o Options, emit func(segment.ChunkBodies) error) (*Built, error) {
 	s := &source{spec: spec, vectors: vectors, n: n, dim: spec.Dim(), o: o}
+	b := &Built{Model: o.Model}
 	started := time.Now()
-	mdl, err := s.train(ctx)
-	if err != nil {
-		return nil, err
+	if b.Model == nil {
+		var err error
+		if b.Model, err = s.train(ctx); err != nil {
+			return nil, err
+		}
 	}
-	b := &Built{Model: mdl, Trained: time.Since(started)}
+	b.Trained = time.Since(started)
 	started = time.Now()
-	segments, err := s.segments(ctx, mdl)
+	segments, err := s.segments(ctx, b.Model)
 	if err != nil {
 		return nil, err
 	}
-	if err := segment.Merge(ctx, spec, mdl, o.Level, segments, chunkBytes, emit); err != nil {
+	if err := segment.Merge(ctx, spec, b.Model, o.Level, segments, chunkBytes, emit); err != nil {
 		return nil, err
 	}
 	b.Added = time.Since(started)

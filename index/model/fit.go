@@ -17,12 +17,12 @@ func (m *Model) Fit(level avx.Level, vectors []float32, n int, s *Scratch) schem
 		return f
 	}
 	squares := make([]float64, levels)
-	list, code := make([]int32, 1), make([]byte, m.CodeBytes())
+	lists, code := make([]int32, n), make([]byte, m.CodeBytes())
+	m.Assign(level, vectors, n, lists, nil, s)
 	residual, decoded := make([]float32, dim), make([]float32, dim)
 	for i := range n {
 		x := vectors[i*dim:][:dim]
-		m.Assign(level, x, 1, list, nil, s)
-		m.residuals(x, list, residual)
+		m.residuals(x, lists[i:i+1], residual)
 		m.quantizer.Encode(level, residual, 1, code, &s.opq)
 		m.quantizer.Decode(decoded, code)
 		var square, coarse, codes float64
@@ -62,11 +62,11 @@ func (m *Model) chance(level avx.Level, vectors []float32, n int, s *Scratch) fl
 		}
 	}
 	m.Assign(level, shuffled, n, lists, nil, s)
-	return m.firstLevel(level, shuffled, lists)
+	return m.FirstLevel(level, shuffled, lists)
 }
 
-// firstLevel is what the centroids of the lists given leave of the first level.
-func (m *Model) firstLevel(level avx.Level, vectors []float32, lists []int32) float64 {
+// FirstLevel is what centroids leave of the first level of vectors [n][Dim()] in the lists given, as in [Model.Fit].
+func (m *Model) FirstLevel(level avx.Level, vectors []float32, lists []int32) float64 {
 	dim, d := m.Dim(), m.ladder[0]
 	residual := make([]float32, d)
 	var left, square float64
@@ -80,20 +80,6 @@ func (m *Model) firstLevel(level avx.Level, vectors []float32, lists []int32) fl
 	}
 	return left / max(square, tiny)
 }
-
-// Strange says how unlike the rows of a fit some vectors [n][Dim()] in the lists given are: 0 like them, 1 like vectors
-// without meaning. It looks at the first level of the ladder, where encoders put what matters most: rows about other things
-// lie farther from centroids than those that the model was made for, those of another encoder are hardly nearer than chance. It is 0 where
-// the model's own rows are not much nearer than chance either.
-func (m *Model) Strange(level avx.Level, vectors []float32, lists []int32, fit schemas.Fit) float64 {
-	if len(lists) == 0 || fit.Chance-fit.Coarse[0] < tellable {
-		return 0
-	}
-	return max(0, (m.firstLevel(level, vectors, lists)-fit.Coarse[0])/(fit.Chance-fit.Coarse[0]))
-}
-
-// tellable is how much nearer to centroids than chance rows must be for strangeness to be more than noise.
-const tellable = 0.25
 
 // tiny keeps vectors that are zero from dividing by it.
 const tiny = 1e-30

@@ -91,15 +91,11 @@ func TestFit(t *testing.T) {
 	if f = m.Fit(avx.Generic, x, 2, s); f.Codes[1] <= 0 || f.Codes[0] <= 0 {
 		t.Errorf("%+v", f)
 	}
-	if f = m.Fit(avx.Generic, nil, 0, s); f.Rows != 0 || len(f.Coarse) != 2 || f.Chance != 0 || m.Strange(avx.Generic, nil, nil, f) != 0 {
+	if f = m.Fit(avx.Generic, nil, 0, s); f.Rows != 0 || len(f.Coarse) != 2 || f.Chance != 0 {
 		t.Errorf("%+v", f)
 	}
-	first := 4 * 0.375 * 0.375 / squares
-	for _, tt := range []struct{ fit, chance, want float64 }{{0, 1, first}, {first, 1, 0}, {0, 0.3, first / 0.3}, {first * 2, 1, 0}, {0.9, 1, 0}} {
-		got := m.Strange(avx.Generic, x[:8], []int32{1}, schemas.Fit{Coarse: []float64{tt.fit, 0}, Chance: tt.chance})
-		if !near(got, tt.want) {
-			t.Errorf("strangeness between %v and %v is %v, want %v", tt.fit, tt.chance, got, tt.want)
-		}
+	if got, want := m.FirstLevel(avx.Generic, x[:8], []int32{1}), 4*0.375*0.375/squares; !near(got, want) {
+		t.Errorf("first level: %v is left, want %v", got, want)
 	}
 }
 
@@ -119,7 +115,7 @@ func TestStrange(t *testing.T) {
 		low, top float64
 	}{{same, 0, 0.05}, {other, 0.8, 100}} {
 		m.Assign(avx.Generic, tt.rows, 2000, lists, nil, scratch)
-		if got := m.Strange(avx.Generic, tt.rows, lists, fit); got < tt.low || got > tt.top {
+		if got := fit.Strange(m.FirstLevel(avx.Generic, tt.rows, lists)); got < tt.low || got > tt.top {
 			t.Errorf("strangeness %v, want %v to %v", got, tt.low, tt.top)
 		}
 	}

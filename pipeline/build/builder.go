@@ -112,7 +112,6 @@ type Builder struct {
 
 	channel *schemas.Channel // newest promotion that was seen; nil before the first. Outlives sessions: promotions never change
 
-	scratch      *model.Scratch
 	newest       newest
 	strangeSince int64 // generation with which the newest rows began to be strange, 0 if they are not
 	drift        *schemas.Drift
@@ -136,7 +135,7 @@ func New(o Options) (*Builder, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
-	b := &Builder{o: o, scratch: model.NewScratch(), id: uuid.NewString(), done: make(chan *job), jobs: map[jobKind]*job{}}
+	b := &Builder{o: o, id: uuid.NewString(), done: make(chan *job), jobs: map[jobKind]*job{}}
 	b.metrics = newMetrics(o.Registry)
 	b.health.set(errors.New("builder has not loaded the index yet"))
 	return b, nil

@@ -72,7 +72,7 @@ func (b *Builder) lookAt(p *heldPart) {
 		row := i * p.N / n
 		rows, lists[i] = appendSearched(b.o.Level, b.o.Log.Spec(), rows, p, row), p.ListAt(row)
 	}
-	b.newest.add(n, b.model.Strange(b.o.Level, rows, lists, *b.modelRef.Fit))
+	b.newest.add(n, b.modelRef.Fit.Strange(b.model.FirstLevel(b.o.Level, rows, lists)))
 }
 
 // appendSearched appends the searched vector of a row.
@@ -92,15 +92,9 @@ func (b *Builder) findDrift(j *job) *schemas.Drift {
 	if j.fit == nil || j.mdl == nil {
 		return nil
 	}
-	rows, n := b.fresh(j)
-	j.fresh = rows
-	s, lists := model.NewScratch(), make([]int32, n)
-	j.mdl.Assign(b.o.Level, rows, n, lists, nil, s)
-	d := &schemas.Drift{
-		Measured: j.generation,
-		Fit:      j.mdl.Fit(b.o.Level, rows, n, s),
-		Strange:  j.mdl.Strange(b.o.Level, rows, lists, *j.fit),
-	}
+	j.fresh = b.fresh(j)
+	fit := j.mdl.Fit(b.o.Level, j.fresh, len(j.fresh)/j.mdl.Dim(), model.NewScratch())
+	d := &schemas.Drift{Measured: j.generation, Fit: fit, Strange: j.fit.Strange(fit.Coarse[0])}
 	repair, reason := decide(j.fit, d, balanceOf(j), j.balance, j.accepted)
 	d.Repair, d.Reason = string(repair), reason
 	return d
@@ -130,7 +124,7 @@ func decide(was *schemas.Fit, d *schemas.Drift, balance, wasBalance float64, acc
 }
 
 // fresh returns searched vectors of live rows of segments, evenly spaced.
-func (b *Builder) fresh(j *job) (rows []float32, n int) {
+func (b *Builder) fresh(j *job) (rows []float32) {
 	total := 0
 	for _, in := range j.inputs {
 		if in.part.segment != nil {
@@ -146,11 +140,10 @@ func (b *Builder) fresh(j *job) (rows []float32, n int) {
 		for row := range in.part.N {
 			if at++; at%step == 0 && !in.skip.ContainsInt(row) {
 				rows = appendSearched(b.o.Level, b.o.Log.Spec(), rows, in.part, row)
-				n++
 			}
 		}
 	}
-	return rows, n
+	return rows
 }
 
 // balanceOf returns the balance of the lists of a job's inputs, as in schemas.ListStats.

@@ -188,7 +188,7 @@ func (w *world) logCost(b *Builder, snap *snapshot.Snapshot) {
 // allHeldOut is every held-out row, with its neighbours.
 func (w *world) allHeldOut(b *Builder, snap *snapshot.Snapshot) recall.Sample {
 	w.t.Helper()
-	s, err := b.sampleOf(w.t.Context(), snap, spread(snap, 1<<30, func(p *segment.Part, row int) bool { return recall.HeldOut(p.IDAt(row)) }))
+	s, err := recall.Draw(w.t.Context(), b.o.Level, b.o.Threads, snap, 1<<30, gateK)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -5,9 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/adastream/adastream/index/exact"
 	"github.com/adastream/adastream/index/recall"
-	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/index/snapshot"
 )
@@ -28,12 +26,12 @@ func (b *Builder) queries(ctx context.Context, snap *snapshot.Snapshot) (held, r
 		}
 	}
 	since := newest - recentAge.Milliseconds()
-	heldRows := spread(snap, gateQueries, func(p *segment.Part, row int) bool { return recall.HeldOut(p.IDAt(row)) })
-	recentRows := spread(snap, gateQueries, func(p *segment.Part, row int) bool { return p.OrderAt(row).Timestamp > since })
+	heldRows := recall.Spread(snap, gateQueries, func(p *segment.Part, row int) bool { return recall.HeldOut(p.IDAt(row)) })
+	recentRows := recall.Spread(snap, gateQueries, func(p *segment.Part, row int) bool { return p.OrderAt(row).Timestamp > since })
 	if len(recentRows) < leastSlice {
 		recentRows = nil
 	}
-	all, err := b.sampleOf(ctx, snap, slices.Concat(heldRows, recentRows))
+	all, err := recall.SampleOf(ctx, b.o.Level, b.o.Threads, snap, slices.Concat(heldRows, recentRows), gateK)
 	if err != nil {
 		return held, recent, err
 	}
@@ -41,42 +39,4 @@ func (b *Builder) queries(ctx context.Context, snap *snapshot.Snapshot) (held, r
 	held = recall.Sample{Queries: all.Queries[:n*dim], N: n, Self: all.Self[:n], Truth: all.Truth[:n]}
 	recent = recall.Sample{Queries: all.Queries[n*dim:], N: all.N - n, Self: all.Self[n:], Truth: all.Truth[n:]}
 	return held, recent, nil
-}
-
-// sampleOf makes queries of rows, which must not find themselves.
-func (b *Builder) sampleOf(ctx context.Context, snap *snapshot.Snapshot, rows []search.Hit) (recall.Sample, error) {
-	dim := snap.Spec().Dim()
-	s := recall.Sample{Queries: make([]float32, len(rows)*dim), N: len(rows), Self: rows}
-	for i, self := range rows {
-		snap.Parts()[self.Part].Vector(b.o.Level, self.Row, s.Queries[i*dim:(i+1)*dim])
-	}
-	var err error
-	s.Truth, err = exact.TopK(ctx, b.o.Level, b.o.Threads, snap, s.Queries, s.N, gateK, func(q, part, row int) bool {
-		return rows[q].Part == part && rows[q].Row == row
-	})
-	return s, err
-}
-
-// spread takes most of the rows that are good, evenly. It goes over them twice instead of listing all.
-func spread(snap *snapshot.Snapshot, most int, good func(p *segment.Part, row int) bool) []search.Hit {
-	each := func(visit func(part, row int)) {
-		for i, p := range snap.Parts() {
-			for row := range p.N {
-				if good(p, row) {
-					visit(i, row)
-				}
-			}
-		}
-	}
-	total := 0
-	each(func(int, int) { total++ })
-	n, at := min(total, most), 0
-	rows := make([]search.Hit, 0, n)
-	each(func(part, row int) {
-		if len(rows) < n && at == len(rows)*total/n {
-			rows = append(rows, search.Hit{Part: part, Row: row})
-		}
-		at++
-	})
-	return rows
 }

@@ -79,7 +79,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	m.strange = gauge("strange_ratio", "How unlike those of the model the newest rows are: 0 like them, 1 like chance. From 0.5 on nothing is promoted.")
 	m.drift = f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "builder", Name: "drift_ratio",
-		Help: "Error of rows that came after the model, over that when it was made, for the prefix of a level: what centroids leave (coarse), and codes. From 1.1 on it is repaired."}, []string{"of", "level"})
+		Help: "Error of rows that came after the model, over that when it was made, for the prefix of a level: what centroids leave (coarse), and codes. Beyond 1.07 and noise it is repaired."}, []string{"of", "level"})
 	m.repairs = f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "builder", Name: "repairs_total",
 		Help: "Models made, by what was made anew: codes, lists or all (full)."}, []string{"repair"})
 	for _, kind := range []jobKind{compaction, rewrite, recode} { // so that they are there before the first job
