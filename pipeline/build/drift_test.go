@@ -71,9 +71,6 @@ func (w *world) run(b *Builder) (repairs []model.Repair) {
 // trained is a builder with a model of 4000 rows, whose lists no growth will call into question.
 func (w *world) trained(ids int) *Builder {
 	w.t.Helper()
-	if racing {
-		w.t.Skip("long sums on few goroutines")
-	}
 	for p := range testPartitions {
 		w.ingest(p, 3000, ids, nil)
 	}
@@ -88,6 +85,7 @@ func (w *world) trained(ids int) *Builder {
 // Rows as before call for nothing, however many come; rows around new topics call for new lists, and once the lists are
 // theirs for nothing again.
 func TestDriftIsRepaired(t *testing.T) {
+	t.Parallel()
 	const ids = 4000
 	w := newWorld(t, 21)
 	b := w.trained(ids)
@@ -138,6 +136,7 @@ func TestDriftIsRepaired(t *testing.T) {
 // The vectors of another encoder have the width of ours and come with our name. No generation with them is served, no
 // model learns from them, and a builder that begins anew knows.
 func TestStrangeVectorsAreNotServed(t *testing.T) {
+	t.Parallel()
 	const ids = 4000
 	w := newWorld(t, 22)
 	b := w.trained(ids)
@@ -177,6 +176,7 @@ func TestStrangeVectorsAreNotServed(t *testing.T) {
 
 // A generation that is held back is mended by the cheapest repair that helps.
 func TestRepairsOfWhatIsHeldBack(t *testing.T) {
+	t.Parallel()
 	const ids = 4000
 	w := newWorld(t, 23)
 	b := w.trained(ids)
@@ -214,6 +214,7 @@ func TestRepairsOfWhatIsHeldBack(t *testing.T) {
 
 // An operator who promotes a generation with strange rows says that they are right: they are served, and the model learns.
 func TestStrangeVectorsAreAccepted(t *testing.T) {
+	t.Parallel()
 	const ids = 4000
 	w := newWorld(t, 24)
 	b := w.trained(ids)

@@ -108,6 +108,7 @@ func (w *world) load(ids []string, vectors []float32) {
 // On data, not on dice: the gate's verdict over samples of 256 held-out rows, drawn from all of them, for plans of known
 // recall as the default one. It passes what reaches the objective and refuses what misses it by some points.
 func TestGateOnData(t *testing.T) {
+	t.Parallel()
 	spec, ids, vectors := gateData(t)
 	w := newWorldOf(t, 42, spec)
 	w.load(ids, vectors)

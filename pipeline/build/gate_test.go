@@ -92,9 +92,7 @@ func TestVerdict(t *testing.T) {
 // The gate rarely holds back what is good enough, slices that differ and all, and nearly always what is not: by rule, how
 // often it fires on random samples of a true recall.
 func TestGateErrors(t *testing.T) {
-	if racing {
-		t.Skip("long sums on few goroutines")
-	}
+	t.Parallel()
 	const objective, trials = 0.95, 2000
 	even := func(r float64) []float64 { return []float64{r, r, r, r, r, r, r, r} }
 	for _, c := range []struct {
@@ -156,6 +154,7 @@ func TestGateErrors(t *testing.T) {
 // The slices are all of the held-out queries, each once, none too small, the worst first; each is called by one of its own.
 // What is recent is what the last hour brought.
 func TestQueriesOfTheGate(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 32)
 	for i := range 30 {
 		w.ingest(i%testPartitions, 600, 40_000, nil)

@@ -76,9 +76,7 @@ func dropped(outputs []*heldPart) {
 // What is spoilt is published and not served, and log, metric and manifest say why, in the build that spoilt it; the old
 // generation goes on being served, with what is folded meanwhile held back too. The next clean build is served.
 func TestSabotage(t *testing.T) {
-	if racing {
-		t.Skip("long sums on few goroutines")
-	}
+	t.Parallel()
 	for name, c := range map[string]struct {
 		spoil   func([]*heldPart)
 		want    string

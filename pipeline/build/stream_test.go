@@ -35,8 +35,8 @@ type stream struct {
 }
 
 func newStream(t *testing.T, seed uint64, rows int) *stream {
-	if racing {
-		t.Skip("long sums on few goroutines")
+	if !long() { // where processor time is told apart by nobody
+		t.Parallel()
 	}
 	s := &stream{world: newWorld(t, seed), rows: rows, repairs: map[model.Repair]int{}}
 	s.noise = 1 // centroids leave about half of such vectors, as of real ones
