@@ -127,33 +127,36 @@ func (w *world) ingest(partition, n, ids int, mdl *model.Model) {
 			w.newest[id] = v
 		}
 	}
-	end := start + int64(n)
+	w.append(partition, start+int64(n), 1000+start+int64(n), rows, stones, mdl)
+}
+
+// append adds a commit to the chain of a partition that ends at an offset, with the upserts and deletes given, as an ingestor
+// with the model mdl would.
+func (w *world) append(partition int, end, watermark int64, rows *segment.Rows, stones []segment.Tombstone, mdl *model.Model) {
+	w.t.Helper()
+	start := w.next[partition]
 	c := &schemas.Commit{Format: schemas.CommitFormat, Partition: partition, Start: start, End: end, Rows: rows.Len(), Deletes: len(stones),
-		Watermark: w.clock + 1000 + end, Produced: w.clock + 1000 + end, Writer: fmt.Sprintf("w-%d-%d", partition, start), Created: time.Now().UTC()}
+		Watermark: watermark, Produced: watermark, Writer: fmt.Sprintf("w-%d-%d", partition, start), Created: time.Now().UTC()}
+	put := func(body []byte, err error, put func(context.Context, int, int64, []byte) (schemas.Object, error)) *schemas.Object {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		o, err := put(w.t.Context(), partition, start, body)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return &o
+	}
 	if rows.Len() > 0 {
 		body, err := segment.Write(w.log.Spec(), mdl, w.level, rows)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		o, err := w.log.PutSegment(w.t.Context(), partition, start, body)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		c.Segment = &o
+		c.Segment = put(body, err, w.log.PutSegment)
 		if mdl != nil {
 			c.Model = mdl.ID()
 		}
 	}
 	if len(stones) > 0 {
 		body, err := segment.WriteTombstones(stones)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		o, err := w.log.PutTombstones(w.t.Context(), partition, start, body)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		c.Tombstones = &o
+		c.Tombstones = put(body, err, w.log.PutTombstones)
 	}
 	if err := w.log.Append(w.t.Context(), c); err != nil {
 		w.t.Fatal(err)

@@ -3,6 +3,7 @@ package build
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -40,30 +41,33 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// run folds, and starts and lands jobs, until none is due. It returns what was made anew in each.
+// run folds, shows, and starts and lands jobs, until none is due. It returns what was made anew in each.
 func (w *world) run(b *Builder) (repairs []model.Repair) {
 	w.t.Helper()
-	ctx := w.t.Context()
+	w.each(b, func(j *job, _ time.Duration) { repairs = append(repairs, j.repair) })
+	return repairs
+}
+
+// each does what run does, and calls landed for each job but compactions, with the processor time that went by meanwhile.
+func (w *world) each(b *Builder, landed func(j *job, took time.Duration)) {
+	w.t.Helper()
 	for {
-		if _, err := b.fold(ctx); err != nil {
+		if _, err := b.fold(w.t.Context()); err != nil {
 			w.t.Fatal(err)
 		}
-		if err := b.publish(ctx); err != nil {
-			w.t.Fatal(err)
-		}
-		if err := b.promote(ctx); err != nil {
-			w.t.Fatal(err)
-		}
-		b.startJobs(ctx)
+		w.show(b)
+		before := cpu()
+		b.startJobs(w.t.Context())
 		if len(b.jobs) == 0 {
-			return repairs
+			return
 		}
 		j := <-b.done
-		if err := b.land(ctx, j); err != nil {
+		took := cpu() - before
+		if err := b.land(w.t.Context(), j); err != nil {
 			w.t.Fatal(err)
 		}
 		if j.kind != compaction {
-			repairs = append(repairs, j.repair)
+			landed(j, took)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -81,30 +80,7 @@ func (w *world) commit(upserts, deletes []string) {
 		stones = append(stones, segment.Tombstone{ID: id, Order: order})
 		order.Row++
 	}
-	c := &schemas.Commit{Format: schemas.CommitFormat, Start: start, End: start + 1, Rows: len(upserts), Deletes: len(deletes),
-		Watermark: order.Timestamp, Produced: order.Timestamp, Writer: fmt.Sprint("w-", start), Created: time.Now().UTC()}
-	put := func(body []byte, err error, put func([]byte) (schemas.Object, error)) *schemas.Object {
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		o, err := put(body)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		return &o
-	}
-	if len(upserts) > 0 {
-		body, err := segment.Write(w.log.Spec(), nil, w.level, rows)
-		c.Segment = put(body, err, func(body []byte) (schemas.Object, error) { return w.log.PutSegment(w.t.Context(), 0, start, body) })
-	}
-	if len(deletes) > 0 {
-		body, err := segment.WriteTombstones(stones)
-		c.Tombstones = put(body, err, func(body []byte) (schemas.Object, error) { return w.log.PutTombstones(w.t.Context(), 0, start, body) })
-	}
-	if err := w.log.Append(w.t.Context(), c); err != nil {
-		w.t.Fatal(err)
-	}
-	w.next[0] = start + 1
+	w.append(0, start+1, order.Timestamp, rows, stones, nil)
 }
 
 // Nothing can be measured on a row that is alone: the builder goes on.
@@ -126,6 +102,26 @@ func TestLastRowIsHeldOut(t *testing.T) {
 	stop()
 }
 
+// land takes in a job as the main loop does, and shows it to the world.
+func (w *world) land(b *Builder, j *job) {
+	w.t.Helper()
+	if err := b.land(w.t.Context(), j); err != nil {
+		w.t.Fatal(err)
+	}
+	w.show(b)
+}
+
+// show publishes, and promotes.
+func (w *world) show(b *Builder) {
+	w.t.Helper()
+	if err := b.publish(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := b.promote(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // rewriteHeldBack runs and publishes the rewrite that is due, as if the gate held it back. It says whether it was to train.
 func (w *world) rewriteHeldBack(b *Builder) (trained bool) {
 	w.t.Helper()
@@ -137,15 +133,7 @@ func (w *world) rewriteHeldBack(b *Builder) (trained bool) {
 	if j.quality != nil {
 		j.quality.Promoted, j.quality.Reason = false, "test"
 	}
-	for _, step := range []func() error{
-		func() error { return b.land(w.t.Context(), j) },
-		func() error { return b.publish(w.t.Context()) },
-		func() error { return b.promote(w.t.Context()) },
-	} {
-		if err := step(); err != nil {
-			w.t.Fatal(err)
-		}
-	}
+	w.land(b, j)
 	return j.ref != nil
 }
 

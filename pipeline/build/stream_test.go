@@ -2,7 +2,6 @@ package build
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"math"
 	"os"
@@ -79,65 +78,17 @@ func (s *stream) remove(ids []string) {
 	s.append(segment.NewRows(s.log.Spec()), stones)
 }
 
+// append adds a commit of one offset.
 func (s *stream) append(rows *segment.Rows, stones []segment.Tombstone) {
 	s.t.Helper()
-	ctx, start := s.t.Context(), s.next[0]
-	c := &schemas.Commit{Format: schemas.CommitFormat, Start: start, End: start + 1, Rows: rows.Len(), Deletes: len(stones),
-		Watermark: 1000 + start, Produced: 1000 + start, Writer: fmt.Sprint("w-", start), Created: time.Now().UTC()}
-	put := func(body []byte, err error, put func(context.Context, int, int64, []byte) (schemas.Object, error)) *schemas.Object {
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		o, err := put(ctx, 0, start, body)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		return &o
-	}
-	if rows.Len() > 0 {
-		body, err := segment.Write(s.log.Spec(), s.b.model, s.level, rows)
-		c.Segment = put(body, err, s.log.PutSegment)
-		if s.b.model != nil {
-			c.Model = s.b.model.ID()
-		}
-	}
-	if len(stones) > 0 {
-		body, err := segment.WriteTombstones(stones)
-		c.Tombstones = put(body, err, s.log.PutTombstones)
-	}
-	if err := s.log.Append(ctx, c); err != nil {
-		s.t.Fatal(err)
-	}
-	s.next[0]++
+	start := s.next[0]
+	s.world.append(0, start+1, 1000+start, rows, stones, s.b.model)
 }
 
 // work lets the builder do what is due.
 func (s *stream) work() {
 	s.t.Helper()
-	ctx := s.t.Context()
-	for {
-		for _, step := range []func() error{
-			func() error { _, err := s.b.fold(ctx); return err },
-			func() error { return s.b.publish(ctx) },
-			func() error { return s.b.promote(ctx) },
-		} {
-			if err := step(); err != nil {
-				s.t.Fatal(err)
-			}
-		}
-		before := cpu()
-		s.b.startJobs(ctx)
-		if len(s.b.jobs) == 0 {
-			return
-		}
-		j := <-s.b.done
-		took := cpu() - before
-		if err := s.b.land(ctx, j); err != nil {
-			s.t.Fatal(err)
-		}
-		if j.kind == compaction {
-			continue
-		}
+	s.each(s.b, func(j *job, took time.Duration) {
 		s.rewrites++
 		s.repairs[j.repair]++
 		if j.repair != model.Nothing {
@@ -145,7 +96,7 @@ func (s *stream) work() {
 		} else {
 			s.plain += took
 		}
-	}
+	})
 }
 
 // rebuild measures a generation with the same rows and a model that was trained on nothing else.
