@@ -185,33 +185,12 @@ func TestRollbackUnderLoad(t *testing.T) {
 	p := newPublisher(t)
 	p.add(0, 1)
 	n := p.node(Options{MeasureShare: 1})
-	api := n.API()
 	const last = 12
 	for g := 2; g <= last; g++ {
 		p.add(g-1, g)
 	}
 	p.await(n, last)
-	stop := make(chan struct{})
-	var clients sync.WaitGroup
-	var asked atomic.Int64
-	for c := range 3 {
-		clients.Go(func() {
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				w := call(api, http.MethodPost, "/v1/search", fmt.Sprintf(`{"vector":%s,"k":100}`, vectorJSON(unit(c*1000+i))))
-				var a answerJSON
-				if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil || w.Code != http.StatusOK || int64(len(a.Hits)) != a.Snapshot.Generation {
-					t.Errorf("%d: generation %d, %d hits: %s", w.Code, a.Snapshot.Generation, len(a.Hits), w.Body)
-					return
-				}
-				asked.Add(1)
-			}
-		})
-	}
+	stop, asked := clients(t, n.API(), 3)
 	for _, g := range []int64{3, last, 1, 7, 2, last} {
 		p.serve(g)
 		before := asked.Load()
@@ -221,8 +200,7 @@ func TestRollbackUnderLoad(t *testing.T) {
 			}
 		}
 	}
-	close(stop)
-	clients.Wait()
+	stop()
 	if n := testutil.ToFloat64(n.metrics.loadFailures); n != 0 {
 		t.Errorf("%v times the channel could not be followed", n)
 	}

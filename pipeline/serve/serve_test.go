@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -172,38 +173,46 @@ func vectorJSON(v []float32) string {
 	return string(text)
 }
 
+// clients search until stop is called, which waits for their last answers. Each answer must be whole: generation g has g rows.
+// Asked counts the answers.
+func clients(t *testing.T, api http.Handler, count int) (stop func(), asked *atomic.Int64) {
+	t.Helper()
+	ended := make(chan struct{})
+	asked = &atomic.Int64{}
+	var all sync.WaitGroup
+	for c := range count {
+		all.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				w := call(api, http.MethodPost, "/v1/search", fmt.Sprintf(`{"vector":%s,"k":100}`, vectorJSON(unit(c*1000+i))))
+				var a answerJSON
+				if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil || w.Code != http.StatusOK || int64(len(a.Hits)) != a.Snapshot.Generation {
+					t.Errorf("%d: generation %d, %d hits: %s", w.Code, a.Snapshot.Generation, len(a.Hits), w.Body)
+					return
+				}
+				asked.Add(1)
+			}
+		})
+	}
+	return func() {
+		close(ended)
+		all.Wait()
+	}, asked
+}
+
 // Clients search all along while generations come and go. Each answer is of one generation: it holds exactly the rows
 // that generation has, and none fails.
 func TestNoQueryFailsOrMixesGenerationsDuringSwaps(t *testing.T) {
 	p := newPublisher(t)
 	p.add(0, 1)
 	n := p.node(Options{})
-	api := n.API()
 	p.await(n, 1)
 	const last = 40
-	stop := make(chan struct{})
-	var clients sync.WaitGroup
-	for c := range 4 {
-		clients.Go(func() {
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				w := call(api, http.MethodPost, "/v1/search", fmt.Sprintf(`{"vector":%s,"k":100}`, vectorJSON(unit(c*1000+i))))
-				var a answerJSON
-				if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil || w.Code != http.StatusOK {
-					t.Errorf("%d %s", w.Code, w.Body)
-					return
-				}
-				if int64(len(a.Hits)) != a.Snapshot.Generation { // generation g has g rows
-					t.Errorf("generation %d answers with %d rows", a.Snapshot.Generation, len(a.Hits))
-					return
-				}
-			}
-		})
-	}
+	stop, _ := clients(t, n.API(), 4)
 	for g := int64(2); g <= last; g++ {
 		p.add(int(g-1), int(g))
 		if g%3 == 0 {
@@ -211,8 +220,7 @@ func TestNoQueryFailsOrMixesGenerationsDuringSwaps(t *testing.T) {
 		}
 	}
 	p.await(n, last)
-	close(stop)
-	clients.Wait()
+	stop()
 }
 
 // A generation whose object is corrupt or missing is not served, the old one is, and the node says which object.
