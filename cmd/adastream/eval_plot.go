@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"text/template"
 
 	"github.com/adastream/adastream/index/eval"
@@ -26,7 +27,7 @@ const (
 type plot struct {
 	Width, Height            int
 	Left, Right, Top, Bottom float64
-	Title, X, Y              string
+	Title, X                 string
 	XTicks, YTicks           []tick
 	Curves                   []curve
 }
@@ -75,7 +76,7 @@ func (r *evalReport) plots(dir string) error {
 		if len(drawn.Curves) == 0 {
 			continue
 		}
-		drawn.Title, drawn.X, drawn.Y = r.qualityName()+" "+p.title, p.x, r.qualityName()+", %"
+		drawn.Title, drawn.X = r.qualityName()+" in per cent "+p.title, p.x
 		f, err := os.Create(filepath.Join(dir, p.file))
 		if err != nil {
 			return err
@@ -119,7 +120,7 @@ func (r *evalReport) draw(families []string, cost func(*eval.Result) float64) *p
 	for decade := math.Floor(low); decade <= high; decade++ {
 		for _, m := range []float64{1, 2, 5} {
 			if v := m * math.Pow(10, decade); math.Log10(v) >= low && math.Log10(v) <= high {
-				p.XTicks = append(p.XTicks, tick{xAt(v), fmt.Sprintf("%.3g", v)})
+				p.XTicks = append(p.XTicks, tick{xAt(v), strconv.FormatFloat(math.Round(v*1e6)/1e6, 'f', -1, 64)})
 			}
 		}
 	}
