@@ -22,12 +22,10 @@ func BlockBytes(m int) int { return (m + m%2) * BlockRows / 2 }
 // Dot returns the inner product of a and b, which have the same length.
 func Dot(l Level, a, b []float32) float32 {
 	b = b[:len(a):len(b)]
-	switch l {
-	case AVX2:
-		return dotAVX2(a, b)
-	default:
+	if l == Generic {
 		return dotGeneric(a, b)
 	}
+	return dotSIMD(l, a, b)
 }
 
 // SumSquares returns the inner product of a with itself.
@@ -37,11 +35,10 @@ func SumSquares(l Level, a []float32) float32 { return Dot(l, a, a) }
 // each i < len(out). The result for a row does not depend on its place among the others.
 func DotRows(l Level, q, rows []float32, stride int, out []float32) {
 	rows = window(rows, len(out), stride, len(q))
-	switch l {
-	case AVX2:
-		dotRowsAVX2(q, rows, stride, out)
-	default:
+	if l == Generic {
 		dotRowsGeneric(q, rows, stride, out)
+	} else {
+		dotRowsSIMD(l, q, rows, stride, out)
 	}
 }
 
@@ -53,11 +50,10 @@ func DotRows(l Level, q, rows []float32, stride int, out []float32) {
 func Assign(l Level, p *Panels, rows []float32, n, stride int, best []int32, score []float32) {
 	rows = window(rows, n, stride, p.dim)
 	best, score = best[:n:len(best)], score[:n:len(score)]
-	switch l {
-	case AVX2:
-		assignAVX2(p, rows, n, stride, best, score)
-	default:
+	if l == Generic {
 		assignGeneric(p, rows, n, stride, best, score)
+	} else {
+		assignSIMD(l, p, rows, n, stride, best, score)
 	}
 }
 
@@ -65,11 +61,10 @@ func Assign(l Level, p *Panels, rows []float32, n, stride int, best []int32, sco
 // p.Dim() floats and out at least p.N().
 func Scores(l Level, p *Panels, row []float32, out []float32) {
 	row, out = row[:p.dim:len(row)], out[:p.n:len(out)]
-	switch l {
-	case AVX2:
-		scoresAVX2(p, row, out)
-	default:
+	if l == Generic {
 		scoresGeneric(p, row, out)
+	} else {
+		scoresSIMD(l, p, row, out)
 	}
 }
 
@@ -82,11 +77,10 @@ func ScoresRows(l Level, p *Panels, rows []float32, n, stride int, out []float32
 		panic("avx: ScoresRows: outStride out of range")
 	}
 	rows, out = window(rows, n, stride, p.dim), window(out, n, outStride, p.n)
-	switch l {
-	case AVX2:
-		scoresRowsAVX2(p, rows, n, stride, out, outStride)
-	default:
+	if l == Generic {
 		scoresRowsGeneric(p, rows, n, stride, out, outStride)
+	} else {
+		scoresRowsSIMD(l, p, rows, n, stride, out, outStride)
 	}
 }
 
@@ -95,11 +89,10 @@ func ScoresRows(l Level, p *Panels, rows []float32, n, stride int, out []float32
 // p.Dim() values and out at least one for each centroid.
 func ScoresI8(l Level, p *PanelsI8, q []uint8, out []int32) {
 	q, out = q[:p.dim:len(q)], out[:p.n:len(out)]
-	switch l {
-	case AVX2:
-		scoresI8AVX2(p, q, out)
-	default:
+	if l == Generic {
 		scoresI8Generic(p, q, out)
+	} else {
+		scoresI8SIMD(l, p, q, out)
 	}
 }
 
@@ -125,35 +118,30 @@ func ScanPQ4(l Level, codes []byte, nblocks, blockStride, m int, lut []byte, cou
 	}
 	codes = window(codes, nblocks, blockStride, BlockBytes(m))
 	lut, out = lut[:16*m:len(lut)], out[:nblocks*BlockRows:len(out)]
-	switch l {
-	case AVX2:
-		return scanPQ4AVX2(codes, blockStride, m, lut, count, threshold, ahead, out)
-	default:
+	if l == Generic {
 		return scanPQ4Generic(codes, blockStride, m, lut, count, threshold, out)
 	}
+	return scanPQ4SIMD(l, codes, blockStride, m, lut, count, threshold, ahead, out)
 }
 
 // Above writes the i with float32(dots[i])*weight[i] >= threshold, ascending, to the front of
 // out. It returns their number. len(weight) and len(out) must be at least len(dots).
 func Above(l Level, dots []int32, weight []float32, threshold float32, out []uint32) int {
 	weight, out = weight[:len(dots):len(weight)], out[:len(dots):len(out)]
-	switch l {
-	case AVX2:
-		return aboveAVX2(dots, weight, threshold, out)
-	default:
+	if l == Generic {
 		return aboveGeneric(dots, weight, threshold, out)
 	}
+	return aboveSIMD(l, dots, weight, threshold, out)
 }
 
 // DotI8 sets out[i] to the inner product of q and rows[i*stride : i*stride+len(q)], for each
 // i < len(out). It is exact if it fits an int32 and wraps around, alike at all levels, if not.
 func DotI8(l Level, q []int16, rows []int8, stride int, out []int32) {
 	rows = window(rows, len(out), stride, len(q))
-	switch l {
-	case AVX2:
-		dotI8AVX2(q, rows, stride, out)
-	default:
+	if l == Generic {
 		dotI8Generic(q, rows, stride, out)
+	} else {
+		dotI8SIMD(l, q, rows, stride, out)
 	}
 }
 
@@ -168,11 +156,10 @@ func DotI8At(l Level, q []int16, rows []int8, stride int, at []uint32, out []int
 		rows = window(rows, int(highest)+1, stride, len(q))
 	}
 	out = out[:len(at):len(out)]
-	switch l {
-	case AVX2:
-		dotI8AtAVX2(q, rows, stride, at, out)
-	default:
+	if l == Generic {
 		dotI8AtGeneric(q, rows, stride, at, out)
+	} else {
+		dotI8AtSIMD(l, q, rows, stride, at, out)
 	}
 }
 
@@ -180,11 +167,10 @@ func DotI8At(l Level, q []int16, rows []int8, stride int, at []uint32, out []int
 // signalling NaN becomes quiet. len(dst) must be at least len(src).
 func HalfToFloat(l Level, dst []float32, src []uint16) {
 	dst = dst[:len(src):len(dst)]
-	switch l {
-	case AVX2:
-		halfToFloatAVX2(dst, src)
-	default:
+	if l == Generic {
 		halfToFloatGeneric(dst, src)
+	} else {
+		halfToFloatSIMD(dst, src)
 	}
 }
 
@@ -193,11 +179,10 @@ func HalfToFloat(l Level, dst []float32, src []uint16) {
 // of its payload. len(dst) must be at least len(src).
 func FloatToHalf(l Level, dst []uint16, src []float32) {
 	dst = dst[:len(src):len(dst)]
-	switch l {
-	case AVX2:
-		floatToHalfAVX2(dst, src)
-	default:
+	if l == Generic {
 		floatToHalfGeneric(dst, src)
+	} else {
+		floatToHalfSIMD(dst, src)
 	}
 }
 
@@ -205,32 +190,28 @@ func FloatToHalf(l Level, dst []uint16, src []float32) {
 // [-127, 127]. NaN becomes 0. len(dst) must be at least len(src).
 func QuantizeI8(l Level, dst []int8, src []float32, inv float32) {
 	dst = dst[:len(src):len(dst)]
-	switch l {
-	case AVX2:
-		quantizeI8AVX2(dst, src, inv)
-	default:
+	if l == Generic {
 		quantizeI8Generic(dst, src, inv)
+	} else {
+		quantizeI8SIMD(dst, src, inv)
 	}
 }
 
 // MaxAbs returns the largest magnitude of v, 0 if it is empty. NaN does not count.
 func MaxAbs(l Level, v []float32) float32 {
-	switch l {
-	case AVX2:
-		return maxAbsAVX2(v)
-	default:
+	if l == Generic {
 		return maxAbsGeneric(v)
 	}
+	return maxAbsSIMD(v)
 }
 
 // Scale sets dst[i] to src[i]*factor. len(dst) must be at least len(src); dst may be src.
 func Scale(l Level, dst, src []float32, factor float32) {
 	dst = dst[:len(src):len(dst)]
-	switch l {
-	case AVX2:
-		scaleAVX2(dst, src, factor)
-	default:
+	if l == Generic {
 		scaleGeneric(dst, src, factor)
+	} else {
+		scaleSIMD(dst, src, factor)
 	}
 }
 

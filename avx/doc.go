@@ -10,8 +10,8 @@
 // an illegal instruction.
 //
 // Generic is the oracle: it is compiled everywhere, and all levels are tested against it. A
-// further level is one more constant, one more case in each switch of avx.go and in level.go,
-// a file like avx2_amd64.go and its kernels in gen.
+// level need not have kernels of its own for everything: simd_amd64.go, which is where a level is
+// added, takes those of the one below. AVX-512 has none for conversions, MaxAbs and Scale.
 //
 // # What all kernels promise
 //

@@ -87,3 +87,78 @@ func maxAbsKernelAVX2(v *float32, n int) float32
 //
 //go:noescape
 func scaleKernelAVX2(dst *float32, src *float32, n int, factor float32)
+
+// dotKernelAVX512 returns the inner product of n floats, n >= 0.
+//
+//go:noescape
+func dotKernelAVX512(a *float32, b *float32, n int) float32
+
+// dotRowsKernelAVX512 writes the inner products of q and n rows, stride floats apart;
+// n and dim are at least 1.
+//
+//go:noescape
+func dotRowsKernelAVX512(q *float32, dim int, rows *float32, stride int, out *float32, n int)
+
+// assign12KernelAVX512 finds the best of 16*npanels centroids for twelve rows, stride floats apart;
+// npanels and dim are at least 1. A row that none scores above -Inf gets best 0, score -Inf.
+//
+//go:noescape
+func assign12KernelAVX512(rows *float32, stride int, panels *float32, bias *float32, dim int, npanels int, score *[12]float32, best *[12]int32)
+
+// assign1KernelAVX512 is assign12KernelAVX512 for a single row, with the same result.
+//
+//go:noescape
+func assign1KernelAVX512(row *float32, panels *float32, bias *float32, dim int, npanels int, score *float32, best *int32)
+
+// scores12KernelAVX512 writes the 16*npanels scores of each of twelve rows, stride floats apart, to
+// rows of out that are outStride apart; npanels and dim are at least 1.
+//
+//go:noescape
+func scores12KernelAVX512(rows *float32, stride int, panels *float32, bias *float32, dim int, npanels int, out *float32, outStride int)
+
+// scoresKernelAVX512 writes the 16*npanels scores of a row; dim is at least 1.
+//
+//go:noescape
+func scoresKernelAVX512(row *float32, panels *float32, bias *float32, dim int, npanels int, out *float32)
+
+// scanPQ4KernelAVX512 scans ceil(count/32) blocks; count is at least 1, m even and at least 2.
+//
+//go:noescape
+func scanPQ4KernelAVX512(codes *byte, blockStride int, m int, lut *byte, count int, threshold uint16, ahead *byte, out *uint32) int
+
+// aboveKernelAVX512 lists the i < n with dots[i]*weight[i] >= threshold; n is a positive multiple of 16.
+//
+//go:noescape
+func aboveKernelAVX512(dots *int32, weight *float32, n int, threshold float32, out *uint32) int
+
+// scoresI8KernelAVX512 writes sums + q*centroids for 32*npanels centroids; dim is a positive multiple of 4.
+//
+//go:noescape
+func scoresI8KernelAVX512(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)
+
+// dotI8KernelAVX512 writes the inner products of q and n rows, stride apart;
+// n and dim are at least 1.
+//
+//go:noescape
+func dotI8KernelAVX512(q *int16, dim int, rows *int8, stride int, out *int32, n int)
+
+// dotI8AtKernelAVX512 is dotI8KernelAVX512 for the rows at[0:n].
+//
+//go:noescape
+func dotI8AtKernelAVX512(q *int16, dim int, rows *int8, stride int, at *uint32, out *int32, n int)
+
+// scoresI8KernelVNNI writes sums + q*centroids for 32*npanels centroids; dim is a positive multiple of 4.
+//
+//go:noescape
+func scoresI8KernelVNNI(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)
+
+// dotI8KernelVNNI writes the inner products of q and n rows, stride apart;
+// n and dim are at least 1.
+//
+//go:noescape
+func dotI8KernelVNNI(q *int16, dim int, rows *int8, stride int, out *int32, n int)
+
+// dotI8AtKernelVNNI is dotI8KernelVNNI for the rows at[0:n].
+//
+//go:noescape
+func dotI8AtKernelVNNI(q *int16, dim int, rows *int8, stride int, at *uint32, out *int32, n int)

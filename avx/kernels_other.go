@@ -2,49 +2,49 @@
 
 package avx
 
-// Elsewhere than on amd64 AVX2 is not supported; asked for it all the same, the kernels give
-// the generic answer.
+// Elsewhere than on amd64 only Generic is supported; asked for another level all the same, the
+// kernels give the generic answer.
 
-func dotAVX2(a, b []float32) float32 { return dotGeneric(a, b) }
+func dotSIMD(_ Level, a, b []float32) float32 { return dotGeneric(a, b) }
 
-func dotRowsAVX2(q, rows []float32, stride int, out []float32) {
+func dotRowsSIMD(_ Level, q, rows []float32, stride int, out []float32) {
 	dotRowsGeneric(q, rows, stride, out)
 }
 
-func assignAVX2(p *Panels, rows []float32, n, stride int, best []int32, score []float32) {
+func assignSIMD(_ Level, p *Panels, rows []float32, n, stride int, best []int32, score []float32) {
 	assignGeneric(p, rows, n, stride, best, score)
 }
 
-func scoresAVX2(p *Panels, row, out []float32) { scoresGeneric(p, row, out) }
+func scoresSIMD(_ Level, p *Panels, row, out []float32) { scoresGeneric(p, row, out) }
 
-func scoresRowsAVX2(p *Panels, rows []float32, n, stride int, out []float32, outStride int) {
+func scoresRowsSIMD(_ Level, p *Panels, rows []float32, n, stride int, out []float32, outStride int) {
 	scoresRowsGeneric(p, rows, n, stride, out, outStride)
 }
 
-func scoresI8AVX2(p *PanelsI8, q []uint8, out []int32) { scoresI8Generic(p, q, out) }
+func scoresI8SIMD(_ Level, p *PanelsI8, q []uint8, out []int32) { scoresI8Generic(p, q, out) }
 
-func scanPQ4AVX2(codes []byte, blockStride, m int, lut []byte, count int, threshold uint16, _ []byte, out []uint32) int {
+func scanPQ4SIMD(_ Level, codes []byte, blockStride, m int, lut []byte, count int, threshold uint16, _ []byte, out []uint32) int {
 	return scanPQ4Generic(codes, blockStride, m, lut, count, threshold, out)
 }
 
-func aboveAVX2(dots []int32, weight []float32, threshold float32, out []uint32) int {
+func aboveSIMD(_ Level, dots []int32, weight []float32, threshold float32, out []uint32) int {
 	return aboveGeneric(dots, weight, threshold, out)
 }
 
-func dotI8AVX2(q []int16, rows []int8, stride int, out []int32) {
+func dotI8SIMD(_ Level, q []int16, rows []int8, stride int, out []int32) {
 	dotI8Generic(q, rows, stride, out)
 }
 
-func dotI8AtAVX2(q []int16, rows []int8, stride int, at []uint32, out []int32) {
+func dotI8AtSIMD(_ Level, q []int16, rows []int8, stride int, at []uint32, out []int32) {
 	dotI8AtGeneric(q, rows, stride, at, out)
 }
 
-func halfToFloatAVX2(dst []float32, src []uint16) { halfToFloatGeneric(dst, src) }
+func halfToFloatSIMD(dst []float32, src []uint16) { halfToFloatGeneric(dst, src) }
 
-func floatToHalfAVX2(dst []uint16, src []float32) { floatToHalfGeneric(dst, src) }
+func floatToHalfSIMD(dst []uint16, src []float32) { floatToHalfGeneric(dst, src) }
 
-func quantizeI8AVX2(dst []int8, src []float32, inv float32) { quantizeI8Generic(dst, src, inv) }
+func quantizeI8SIMD(dst []int8, src []float32, inv float32) { quantizeI8Generic(dst, src, inv) }
 
-func maxAbsAVX2(v []float32) float32 { return maxAbsGeneric(v) }
+func maxAbsSIMD(v []float32) float32 { return maxAbsGeneric(v) }
 
-func scaleAVX2(dst, src []float32, factor float32) { scaleGeneric(dst, src, factor) }
+func scaleSIMD(dst, src []float32, factor float32) { scaleGeneric(dst, src, factor) }

@@ -17,9 +17,11 @@ const EnvLevel = "ADASTREAM_SIMD"
 type Level uint8
 
 const (
-	Generic Level  = iota // portable Go: the oracle of all other levels
-	AVX2                  // exactly the CPU features AVX2, FMA3 and F16C
-	levels  = iota        // the number of levels
+	Generic    Level  = iota // portable Go: the oracle of all other levels
+	AVX2                     // exactly the CPU features AVX2, FMA3 and F16C
+	AVX512                   // those of AVX2, AVX-512 F, BW, VL and DQ, and POPCNT
+	AVX512VNNI               // those of AVX512 and AVX-512 VNNI
+	levels     = iota        // the number of levels
 )
 
 // String returns the name that [ParseLevel] takes.
@@ -29,6 +31,10 @@ func (l Level) String() string {
 		return "generic"
 	case AVX2:
 		return "avx2"
+	case AVX512:
+		return "avx512"
+	case AVX512VNNI:
+		return "avx512vnni"
 	default:
 		return fmt.Sprintf("level(%d)", uint8(l))
 	}
@@ -54,6 +60,10 @@ func (l Level) Supported() bool {
 		return true
 	case AVX2:
 		return cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3, cpuid.F16C)
+	case AVX512:
+		return AVX2.Supported() && cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512VL, cpuid.AVX512DQ, cpuid.POPCNT)
+	case AVX512VNNI:
+		return AVX512.Supported() && cpuid.CPU.Supports(cpuid.AVX512VNNI)
 	default:
 		return false
 	}

@@ -15,6 +15,6 @@ import (
 
 func main() {
 	build.ConstraintExpr("amd64")
-	emit.AVX2()
+	emit.Kernels()
 	build.Generate()
 }

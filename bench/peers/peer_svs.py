@@ -1,4 +1,5 @@
 """Intel SVS: the Vamana graph."""
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,11 @@ class Svs(Engine):
 
     def load(self, path: Path) -> None:
         config, graph, data = (str(path / part) for part in PARTS)
-        vectors = svs.VectorDataLoader(data, svs.np_to_svs(np.dtype(self.dtype).type))
-        self.index = svs.Vamana(config, svs.GraphLoader(graph), vectors, svs.DistanceType.MIP, num_threads=1)
+        self.index = svs.Vamana(config, svs.GraphLoader(graph), self.saved(data), svs.DistanceType.MIP, num_threads=1)
+
+    def saved(self, data: str) -> Any:
+        """The loader of vectors that were saved."""
+        return svs.VectorDataLoader(data, svs.np_to_svs(np.dtype(self.dtype).type))
 
     def settings(self) -> list[str]:
         return [f"window={w}" for w in WINDOWS]
@@ -48,3 +52,25 @@ class Svs(Engine):
 
     def many(self, queries: Floats) -> Ids:
         return self.index.search(queries, K)[0]
+
+
+class Lvq(Svs):
+    """Vamana on vectors in two levels of scalar codes, the second of which re-ranks. It needs AVX-512."""
+
+    def __init__(self, primary: int, residual: int) -> None:
+        super().__init__("float32")
+        self.name = f"SVS Vamana LVQ {primary}x{residual}, degree {DEGREE}, window {WINDOW}"
+        self.bits = primary, residual
+
+    def build(self, base: Floats, threads: int) -> dict[str, float]:
+        parameters = svs.VamanaBuildParameters(alpha=ALPHA, graph_max_degree=DEGREE, window_size=WINDOW)
+        with tempfile.NamedTemporaryFile(suffix=".fvecs") as file:  # codes are made of a file
+            svs.write_vecs(base, file.name)
+            vectors = svs.VectorDataLoader(file.name, svs.DataType.float32, dims=base.shape[1])
+            clock = Clock()
+            codes = svs.LVQLoader(vectors, *self.bits, strategy=svs.LVQStrategy.Turbo)
+            self.index = svs.Vamana.build(parameters, codes, svs.DistanceType.MIP, threads)
+            return {"add_seconds": clock.lap()}
+
+    def saved(self, data: str) -> Any:
+        return svs.LVQLoader(data, strategy=svs.LVQStrategy.Turbo)

@@ -28,6 +28,7 @@ ENGINES: dict[str, Callable[[int], Engine]] = {
     "scann-soar": lambda d: module("peer_scann").Scann(2000, soar=True),
     "svs": lambda d: module("peer_svs").Svs("float32"),
     "svs-float16": lambda d: module("peer_svs").Svs("float16"),
+    "svs-lvq": lambda d: module("peer_svs").Lvq(4, 8),
     "usearch": lambda d: module("peer_usearch").Usearch(d, "i8"),
 }
 

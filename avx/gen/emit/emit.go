@@ -1,7 +1,7 @@
 // Package emit holds the kernels as programs that emit instructions, one function of Go per
 // function of assembly.
 //
-// Kernels check nothing and handle no case that their callers in avx2_amd64.go can: the
+// Kernels check nothing and handle no case that their callers in simd_amd64.go can: the
 // comment of each says what it expects. All end with VZEROUPPER, or the SSE code of the Go
 // compiler that runs next would pay for the dirty upper halves.
 package emit
@@ -13,10 +13,16 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// AVX2 emits the kernels of that level. They use AVX2, FMA3 and F16C and no other extension:
-// BMI, say, has a CPU bit of its own.
-func AVX2() {
+// Kernels emits those of all levels.
+func Kernels() {
 	c := newConstants()
+	avx2(c)
+	avx512(c)
+}
+
+// avx2 emits the kernels of that level. They use AVX2, FMA3 and F16C and no other extension:
+// BMI, say, has a CPU bit of its own.
+func avx2(c constants) {
 	dot(c)
 	dotRows(c)
 	assign6(c)
@@ -46,6 +52,7 @@ type constants struct {
 	maxI8     Mem // 8 floats of 127
 	minI8     Mem // 8 floats of -127
 	unpack    Mem // dword order that undoes the lane-wise interleaving of two packs
+	lanes16   Mem // dwords 0..15
 }
 
 func newConstants() constants {
@@ -59,6 +66,7 @@ func newConstants() constants {
 		maxI8:     dwords("maxI8", 8, func(int) uint32 { return 0x42fe0000 }),
 		minI8:     dwords("minI8", 8, func(int) uint32 { return 0xc2fe0000 }),
 		unpack:    dwords("unpack", 8, func(i int) uint32 { return uint32(i/2 + i%2*4) }),
+		lanes16:   dwords("lanes16", 16, func(i int) uint32 { return uint32(i) }),
 	}
 }
 
@@ -79,8 +87,13 @@ func b2i(b bool) int {
 }
 
 // kernel begins a function that keeps its pointers to itself.
-func kernel(name, signature string, doc ...string) {
-	TEXT(name, NOSPLIT, signature)
+func kernel(name, signature string, doc ...string) { begin(name, NOSPLIT, signature, doc) }
+
+// framed is [kernel] for one whose locals need more stack than a function may take unasked.
+func framed(name, signature string, doc ...string) { begin(name, 0, signature, doc) }
+
+func begin(name string, attributes attr.Attribute, signature string, doc []string) {
+	TEXT(name, attributes, signature)
 	Pragma("noescape")
 	Doc(doc...)
 }

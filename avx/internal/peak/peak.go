@@ -2,5 +2,8 @@
 // benchmarks of package avx are held against.
 package peak
 
-// FlopsPerStep is what one step of FMA computes: 10 instructions of 8 multiply-adds.
-const FlopsPerStep = 10 * 8 * 2
+// What one step computes: 10 instructions of 8 or 16 multiply-adds.
+const (
+	FlopsPerStep    = 10 * 8 * 2
+	FlopsPerStep512 = 10 * 16 * 2
+)

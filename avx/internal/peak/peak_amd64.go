@@ -5,3 +5,8 @@ package peak
 //
 //go:noescape
 func FMA(steps int)
+
+// FMA512 is FMA of 512 bits. It needs AVX-512 F.
+//
+//go:noescape
+func FMA512(steps int)

@@ -1,0 +1,215 @@
+package emit
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// scoresI8x512 is scoresI8 with four panels at a time, so that a broadcast serves eight vectors
+// of centroids and their chains hide the latency of VPDPBUSD, which does with one instruction
+// what takes three without VNNI.
+func scoresI8x512(vnni bool) {
+	name := at512("scoresI8Kernel", vnni)
+	kernel(name, "func(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)",
+		name+" writes sums + q*centroids for 32*npanels centroids; dim is a positive multiple of 4.")
+	q, dim, panel := loadGP("q"), loadGP("dim"), loadGP("panels")
+	sums, npanels, out := loadGP("sums"), loadGP("npanels"), loadGP("out")
+	size := GP64() // bytes of a panel
+	MOVQ(dim, size)
+	SHLQ(Imm(5), size)
+	ones, four, product := ZMM(), ZMM(), ZMM()
+	if !vnni {
+		broadcastDword(0x00010001, ones)
+	}
+	block := func(width int) {
+		label := func(s string) string { return fmt.Sprintf("%s%d", s, width) }
+		acc := zmms(2 * width)
+		Label(label("panels"))
+		CMPQ(npanels, Imm(uint64(width)))
+		JLT(LabelRef(label("end")))
+		for i := range acc {
+			VMOVDQU32(Mem{Base: sums, Disp: vectorSize512 * i}, acc[i])
+		}
+		last := GP64() // the fourth panel
+		if width == 4 {
+			LEAQ(Mem{Base: size, Index: size, Scale: 2}, last)
+			ADDQ(panel, last)
+		}
+		k := GP64()
+		XORQ(k, k)
+		Label(label("dims"))
+		VPBROADCASTD(Mem{Base: q, Index: k, Scale: 1}, four)
+		for i := range acc {
+			at := Mem{Base: panel, Disp: i % 2 * vectorSize512}
+			switch i / 2 {
+			case 1, 2:
+				at.Index, at.Scale = size, uint8(i/2)
+			case 3:
+				at.Base = last
+			}
+			if vnni {
+				VPDPBUSD(at, four, acc[i])
+			} else {
+				VPMADDUBSW(at, four, product)
+				VPMADDWD(ones, product, product)
+				VPADDD(product, acc[i], acc[i])
+			}
+		}
+		ADDQ(U32(2*vectorSize512), panel)
+		if width == 4 {
+			ADDQ(U32(2*vectorSize512), last)
+		}
+		ADDQ(Imm(4), k)
+		CMPQ(k, dim)
+		JLT(LabelRef(label("dims")))
+		for i := range acc {
+			VMOVDQU32(acc[i], Mem{Base: out, Disp: vectorSize512 * i})
+		}
+		if width == 4 {
+			MOVQ(last, panel)
+		}
+		ADDQ(U32(uint32(2*width*vectorSize512)), sums)
+		ADDQ(U32(uint32(2*width*vectorSize512)), out)
+		SUBQ(Imm(uint64(width)), npanels)
+		JMP(LabelRef(label("panels")))
+		Label(label("end"))
+	}
+	block(4)
+	block(1)
+	done()
+}
+
+func dotI8x512(vnni bool) {
+	name := at512("dotI8Kernel", vnni)
+	kernel(name, "func(q *int16, dim int, rows *int8, stride int, out *int32, n int)",
+		name+" writes the inner products of q and n rows, stride apart;",
+		"n and dim are at least 1.")
+	emitDotI8x512(vnni, consecutive)
+}
+
+func dotI8At512(vnni bool) {
+	name := at512("dotI8AtKernel", vnni)
+	kernel(name, "func(q *int16, dim int, rows *int8, stride int, at *uint32, out *int32, n int)",
+		name+" is "+at512("dotI8Kernel", vnni)+" for the rows at[0:n].")
+	emitDotI8x512(vnni, listed)
+}
+
+// emitDotI8x512 is emitDotI8 for 32 bytes of a row at a time, the last of which a mask selects.
+func emitDotI8x512(vnni bool, find rowsOf) {
+	q, dim, rows, stride := loadGP("q"), loadGP("dim"), loadGP("rows"), loadGP("stride")
+	out, n := loadGP("out"), loadGP("n")
+	var at, ahead, atEnd GPVirtual
+	if find == listed {
+		at, ahead, atEnd = loadGP("at"), GP64(), GP64()
+		MOVQ(at, ahead)
+		LEAQ(Mem{Base: at, Index: n, Scale: 4}, atEnd)
+	}
+	whole, rest, mask := GP64(), GP64(), K() // elements taken 32 at a time, and those after them
+	MOVQ(dim, rest)
+	ANDQ(Imm(31), rest)
+	MOVQ(dim, whole)
+	SUBQ(rest, whole)
+	KMOVD(lowBits(rest).As32(), mask)
+
+	block := func(height int) {
+		label := func(s string) string { return fmt.Sprintf("%s%d", s, height) }
+		if find == listed {
+			prefetchListed(label, rows, stride, dim, at, ahead, atEnd, height)
+		}
+		acc := zmms(height)
+		zero512(acc...)
+		row := make([]GPVirtual, height)
+		for r := range row {
+			row[r] = GP64()
+			switch {
+			case find == listed:
+				MOVL(Mem{Base: at, Disp: 4 * r}, row[r].As32())
+				IMULQ(stride, row[r])
+				ADDQ(rows, row[r])
+			case r == 0:
+				MOVQ(rows, row[r])
+			default:
+				LEAQ(Mem{Base: row[r-1], Index: stride, Scale: 1}, row[r])
+			}
+		}
+		v, qs := ZMM(), ZMM()
+		multiply := func(r int) {
+			if vnni {
+				VPDPWSSD(v, qs, acc[r])
+			} else {
+				VPMADDWD(v, qs, v)
+				VPADDD(v, acc[r], acc[r])
+			}
+		}
+		off := GP64()
+		XORQ(off, off)
+		Label(label("by32x"))
+		CMPQ(off, whole)
+		JGE(LabelRef(label("tailx")))
+		VMOVDQU16(Mem{Base: q, Index: off, Scale: 2}, qs)
+		for r := range acc {
+			VPMOVSXBW(Mem{Base: row[r], Index: off, Scale: 1}, v)
+			multiply(r)
+		}
+		ADDQ(Imm(32), off)
+		JMP(LabelRef(label("by32x")))
+
+		Label(label("tailx"))
+		CMPQ(off, dim)
+		JGE(LabelRef(label("sumx")))
+		VMOVDQU16_Z(Mem{Base: q, Index: off, Scale: 2}, mask, qs)
+		for r := range acc {
+			VPMOVSXBW_Z(Mem{Base: row[r], Index: off, Scale: 1}, mask, v)
+			multiply(r)
+		}
+
+		Label(label("sumx"))
+		if height == 4 {
+			VMOVDQU32(sumOfFour(acc), Mem{Base: out})
+		} else {
+			VMOVD(across(acc[0], func(from, into Op) { VPADDD(from, into, into) }), Mem{Base: out})
+		}
+		ADDQ(Imm(uint64(4*height)), out)
+		if find == listed {
+			ADDQ(Imm(uint64(4*height)), at)
+		} else {
+			LEAQ(Mem{Base: row[height-1], Index: stride, Scale: 1}, rows)
+		}
+		SUBQ(Imm(uint64(height)), n)
+	}
+
+	Label("four")
+	CMPQ(n, Imm(4))
+	JLT(LabelRef("one"))
+	block(4)
+	JMP(LabelRef("four"))
+	Label("one")
+	TESTQ(n, n)
+	JZ(LabelRef("done"))
+	block(1)
+	JMP(LabelRef("one"))
+	Label("done")
+	done()
+}
+
+// sumOfFour reduces four vectors of dwords to their four sums. It overwrites the vectors.
+func sumOfFour(acc []VecVirtual) VecVirtual {
+	low, high := ZMM(), ZMM()
+	for i := 0; i < 4; i += 2 { // now lanes of pairs: a0+a2, b0+b2, a1+a3, b1+b3
+		VPUNPCKLDQ(acc[i+1], acc[i], low)
+		VPUNPCKHDQ(acc[i+1], acc[i], high)
+		VPADDD(low, high, acc[i])
+	}
+	VPUNPCKLQDQ(acc[2], acc[0], low)
+	VPUNPCKHQDQ(acc[2], acc[0], high)
+	VPADDD(low, high, low) // in each lane of 128 bits the four sums of that lane
+	y, x := YMM(), XMM()
+	VEXTRACTI64X4(Imm(1), low, y)
+	VPADDD(low.AsY(), y, y)
+	VEXTRACTI32X4(Imm(1), y, x)
+	VPADDD(y.AsX(), x, x)
+	return x
+}

@@ -1,0 +1,342 @@
+package avx
+
+import "math"
+
+// What surrounds the kernels of all levels above Generic: they are called with at least one
+// element, in pieces that end soon, and what does not fill a vector is left to Go where they
+// have no masks. A level without a kernel of its own takes that of the level below it.
+
+// callElements bounds the elements that one call of a kernel reads. Assembly cannot be
+// preempted, so a garbage collection waits for it: 2^17 floats come from memory in some 50 µs.
+const callElements = 1 << 17
+
+// A tile of assign is 6 rows high at AVX2 and 12 at AVX512, one call goes over groupBytes of
+// centroids, and bandRows rows pass a group before the next one: the group stays in the L2 cache
+// of 512 KiB or more beside the rows of the band, instead of coming from L3 for each tile.
+const (
+	maxTileRows = 12
+	bandRows    = 8 * maxTileRows
+	groupBytes  = 256 << 10
+)
+
+// tileHeight returns how many of n rows the next tile takes, which is one where they do not
+// fill a tile.
+func tileHeight(l Level, n int) int {
+	switch {
+	case l >= AVX512 && n >= 12:
+		return 12
+	case l == AVX2 && n >= 6:
+		return 6
+	default:
+		return 1
+	}
+}
+
+// minDotI8 is the shortest row that the int8 kernels of AVX2 take: one vector.
+const minDotI8 = 16
+
+func dotSIMD(l Level, a, b []float32) float32 {
+	switch {
+	case len(a) == 0:
+		return 0
+	case l == AVX2:
+		return dotKernelAVX2(&a[0], &b[0], len(a))
+	default:
+		return dotKernelAVX512(&a[0], &b[0], len(a))
+	}
+}
+
+// rowsPerCall returns how many of n rows of dim elements one call takes.
+func rowsPerCall(n, dim int) int {
+	return min(n, max(4, callElements/dim&^3)) // kernels take rows by four
+}
+
+func dotRowsSIMD(l Level, q, rows []float32, stride int, out []float32) {
+	if len(q) == 0 {
+		clear(out)
+		return
+	}
+	for len(out) > 0 {
+		n := rowsPerCall(len(out), len(q))
+		if l == AVX2 {
+			dotRowsKernelAVX2(&q[0], len(q), &rows[0], stride, &out[0], n)
+		} else {
+			dotRowsKernelAVX512(&q[0], len(q), &rows[0], stride, &out[0], n)
+		}
+		if out = out[n:]; len(out) > 0 {
+			rows = rows[n*stride:]
+		}
+	}
+}
+
+func assignSIMD(l Level, p *Panels, rows []float32, n, stride int, best []int32, score []float32) {
+	if p.n == 0 || p.dim == 0 {
+		assignGeneric(p, rows, n, stride, best, score)
+		return
+	}
+	for i := range n {
+		best[i], score[i] = 0, float32(math.Inf(-1))
+	}
+	group := p.groupWidth()
+	for start := 0; start < n; start += bandRows {
+		end := min(start+bandRows, n)
+		for j := 0; j < len(p.bias); j += group {
+			assignGroup(l, p, j, min(j+group, len(p.bias)), rows, start, end, stride, best, score)
+		}
+	}
+}
+
+// groupWidth returns the number of centroids, whole panels and an even number of them if more
+// than one fits, that one call goes over.
+func (p *Panels) groupWidth() int {
+	panels := groupBytes / (p.dim * PanelWidth * 4)
+	if panels > 1 {
+		panels &^= 1
+	}
+	return max(1, panels) * PanelWidth
+}
+
+// assignGroup improves the best of rows [start, end) by the centroids [low, high).
+func assignGroup(l Level, p *Panels, low, high int, rows []float32, start, end, stride int, best []int32, score []float32) {
+	panels, bias, npanels := &p.centroids[low*p.dim], &p.bias[low], (high-low)/PanelWidth
+	var tops [maxTileRows]float32
+	var ats [maxTileRows]int32
+	for i := start; i < end; {
+		row, height := &rows[i*stride], tileHeight(l, end-i)
+		switch {
+		case height == 12:
+			assign12KernelAVX512(row, stride, panels, bias, p.dim, npanels, &tops, &ats)
+		case height == 6:
+			assign6KernelAVX2(row, stride, panels, bias, p.dim, npanels, (*[6]float32)(tops[:]), (*[6]int32)(ats[:]))
+		case l == AVX2:
+			assign1KernelAVX2(row, panels, bias, p.dim, npanels, &tops[0], &ats[0])
+		default:
+			assign1KernelAVX512(row, panels, bias, p.dim, npanels, &tops[0], &ats[0])
+		}
+		for r, top := range tops[:height] {
+			if top > score[i+r] {
+				best[i+r], score[i+r] = int32(low)+ats[r], top
+			}
+		}
+		i += height
+	}
+}
+
+func scoresSIMD(l Level, p *Panels, row, out []float32) {
+	if p.dim == 0 {
+		scoresGeneric(p, row, out)
+		return
+	}
+	group := p.groupWidth()
+	whole := p.n / PanelWidth * PanelWidth
+	for j := 0; j < whole; j += group {
+		scoresTile(l, p, j, min(j+group, whole), &row[0], 1, 0, &out[j], 0)
+	}
+	if whole < p.n {
+		var last [PanelWidth]float32
+		scoresTile(l, p, whole, len(p.bias), &row[0], 1, 0, &last[0], 0)
+		copy(out[whole:], last[:])
+	}
+}
+
+func scoresRowsSIMD(l Level, p *Panels, rows []float32, n, stride int, out []float32, outStride int) {
+	if p.dim == 0 {
+		scoresRowsGeneric(p, rows, n, stride, out, outStride)
+		return
+	}
+	group := p.groupWidth()
+	for start := 0; start < n; start += bandRows {
+		end := min(start+bandRows, n)
+		for j := 0; j < len(p.bias); j += group {
+			scoresGroup(l, p, j, min(j+group, len(p.bias)), rows, start, end, stride, out, outStride)
+		}
+	}
+}
+
+// scoresGroup writes the scores of rows [start, end) and centroids [low, high). Those of a panel
+// with padding, which does not belong to out, take the way over a tile of its own.
+func scoresGroup(l Level, p *Panels, low, high int, rows []float32, start, end, stride int, out []float32, outStride int) {
+	var last [maxTileRows * PanelWidth]float32
+	whole := min(high, p.n/PanelWidth*PanelWidth)
+	for i := start; i < end; {
+		height := tileHeight(l, end-i)
+		if low < whole {
+			scoresTile(l, p, low, whole, &rows[i*stride], height, stride, &out[i*outStride+low], outStride)
+		}
+		if whole < high {
+			scoresTile(l, p, whole, high, &rows[i*stride], height, stride, &last[0], PanelWidth)
+			for r := range height {
+				copy(out[(i+r)*outStride+whole:][:p.n-whole], last[r*PanelWidth:])
+			}
+		}
+		i += height
+	}
+}
+
+// scoresTile writes the scores of a tile of rows and the centroids [low, high).
+func scoresTile(l Level, p *Panels, low, high int, row *float32, height, stride int, out *float32, outStride int) {
+	panels, bias, npanels := &p.centroids[low*p.dim], &p.bias[low], (high-low)/PanelWidth
+	switch {
+	case height == 12:
+		scores12KernelAVX512(row, stride, panels, bias, p.dim, npanels, out, outStride)
+	case height == 6:
+		scores6KernelAVX2(row, stride, panels, bias, p.dim, npanels, out, outStride)
+	case l == AVX2:
+		scoresKernelAVX2(row, panels, bias, p.dim, npanels, out)
+	default:
+		scoresKernelAVX512(row, panels, bias, p.dim, npanels, out)
+	}
+}
+
+func scoresI8SIMD(l Level, p *PanelsI8, q []uint8, out []int32) {
+	if p.dim == 0 {
+		scoresI8Generic(p, q, out)
+		return
+	}
+	size := p.dim * PanelI8Width // bytes of a panel
+	most := max(1, callElements/size)
+	whole := len(out) / PanelI8Width
+	for i := 0; i < whole; i += most {
+		scorePanelsI8(l, p, q, i, min(most, whole-i), &out[i*PanelI8Width])
+	}
+	if rest := out[whole*PanelI8Width:]; len(rest) > 0 {
+		var last [PanelI8Width]int32
+		scorePanelsI8(l, p, q, whole, 1, &last[0])
+		copy(rest, last[:])
+	}
+}
+
+// scorePanelsI8 writes the scores of npanels panels from the given one.
+func scorePanelsI8(l Level, p *PanelsI8, q []uint8, panel, npanels int, out *int32) {
+	centroids, sums := &p.centroids[panel*p.dim*PanelI8Width], &p.sums[panel*PanelI8Width]
+	switch l {
+	case AVX2:
+		scoresI8KernelAVX2(&q[0], p.dim, centroids, sums, npanels, out)
+	case AVX512:
+		scoresI8KernelAVX512(&q[0], p.dim, centroids, sums, npanels, out)
+	default:
+		scoresI8KernelVNNI(&q[0], p.dim, centroids, sums, npanels, out)
+	}
+}
+
+func scanPQ4SIMD(l Level, codes []byte, blockStride, m int, lut []byte, count int, threshold uint16, ahead []byte, out []uint32) int {
+	if count == 0 || m == 0 {
+		return scanPQ4Generic(codes, blockStride, m, lut, count, threshold, out)
+	}
+	next := &codes[0] // requested again it costs next to nothing
+	if len(ahead) > 0 {
+		next = &ahead[0]
+	}
+	if l == AVX2 {
+		return scanPQ4KernelAVX2(&codes[0], blockStride, m, &lut[0], count, threshold, next, &out[0])
+	}
+	return scanPQ4KernelAVX512(&codes[0], blockStride, m, &lut[0], count, threshold, next, &out[0])
+}
+
+func aboveSIMD(l Level, dots []int32, weight []float32, threshold float32, out []uint32) int {
+	found, whole := 0, len(dots)&^15
+	for start := 0; start < whole; {
+		n, some := min(callElements, whole-start), 0
+		if l == AVX2 {
+			some = aboveKernelAVX2(&dots[start], &weight[start], n, threshold, &out[found])
+		} else {
+			some = aboveKernelAVX512(&dots[start], &weight[start], n, threshold, &out[found])
+		}
+		for i := range out[found : found+some] {
+			out[found+i] += uint32(start)
+		}
+		found, start = found+some, start+n
+	}
+	for i := whole; i < len(dots); i++ {
+		if float32(dots[i])*weight[i] >= threshold {
+			out[found] = uint32(i)
+			found++
+		}
+	}
+	return found
+}
+
+func dotI8SIMD(l Level, q []int16, rows []int8, stride int, out []int32) {
+	if len(q) < minDotI8 {
+		dotI8Generic(q, rows, stride, out)
+		return
+	}
+	for len(out) > 0 {
+		n := rowsPerCall(len(out), len(q))
+		switch l {
+		case AVX2:
+			dotI8KernelAVX2(&q[0], len(q), &rows[0], stride, &out[0], n)
+		case AVX512:
+			dotI8KernelAVX512(&q[0], len(q), &rows[0], stride, &out[0], n)
+		default:
+			dotI8KernelVNNI(&q[0], len(q), &rows[0], stride, &out[0], n)
+		}
+		if out = out[n:]; len(out) > 0 {
+			rows = rows[n*stride:]
+		}
+	}
+}
+
+func dotI8AtSIMD(l Level, q []int16, rows []int8, stride int, at []uint32, out []int32) {
+	if len(q) < minDotI8 {
+		dotI8AtGeneric(q, rows, stride, at, out)
+		return
+	}
+	for len(at) > 0 {
+		n := rowsPerCall(len(at), len(q))
+		switch l {
+		case AVX2:
+			dotI8AtKernelAVX2(&q[0], len(q), &rows[0], stride, &at[0], &out[0], n)
+		case AVX512:
+			dotI8AtKernelAVX512(&q[0], len(q), &rows[0], stride, &at[0], &out[0], n)
+		default:
+			dotI8AtKernelVNNI(&q[0], len(q), &rows[0], stride, &at[0], &out[0], n)
+		}
+		at, out = at[n:], out[n:]
+	}
+}
+
+func halfToFloatSIMD(dst []float32, src []uint16) {
+	for len(src) >= 8 {
+		n := min(len(src), callElements) &^ 7
+		halfToFloatKernelAVX2(&dst[0], &src[0], n)
+		dst, src = dst[n:], src[n:]
+	}
+	halfToFloatGeneric(dst, src)
+}
+
+func floatToHalfSIMD(dst []uint16, src []float32) {
+	for len(src) >= 8 {
+		n := min(len(src), callElements) &^ 7
+		floatToHalfKernelAVX2(&dst[0], &src[0], n)
+		dst, src = dst[n:], src[n:]
+	}
+	floatToHalfGeneric(dst, src)
+}
+
+func quantizeI8SIMD(dst []int8, src []float32, inv float32) {
+	for len(src) >= 32 {
+		n := min(len(src), callElements) &^ 31
+		quantizeI8KernelAVX2(&dst[0], &src[0], n, inv)
+		dst, src = dst[n:], src[n:]
+	}
+	quantizeI8Generic(dst, src, inv)
+}
+
+func maxAbsSIMD(v []float32) float32 {
+	top, whole := float32(0), len(v)&^7
+	for start := 0; start < whole; start += callElements {
+		n := min(callElements, whole-start)
+		top = max(top, maxAbsKernelAVX2(&v[start], n))
+	}
+	return max(top, maxAbsGeneric(v[whole:]))
+}
+
+func scaleSIMD(dst, src []float32, factor float32) {
+	for len(src) >= 8 {
+		n := min(len(src), callElements) &^ 7
+		scaleKernelAVX2(&dst[0], &src[0], n, factor)
+		dst, src = dst[n:], src[n:]
+	}
+	scaleGeneric(dst, src, factor)
+}
