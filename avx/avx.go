@@ -215,6 +215,28 @@ func Scale(l Level, dst, src []float32, factor float32) {
 	}
 }
 
+// SubtractMins subtracts from each row of 16 values of rows the least of them, which it writes to
+// mins. It returns the largest value left, 0 if there are no rows. len(rows) is 16*len(mins); no
+// value is NaN.
+func SubtractMins(l Level, rows, mins []float32) float32 {
+	rows = rows[: 16*len(mins) : len(rows)]
+	if l == Generic {
+		return subtractMinsGeneric(rows, mins)
+	}
+	return subtractMinsSIMD(rows, mins)
+}
+
+// QuantizeU8 sets dst[i] to src[i]*inv + 0.5, at most 255, without its fraction. src[i]*inv is not
+// negative nor NaN. len(dst) must be at least len(src).
+func QuantizeU8(l Level, dst []uint8, src []float32, inv float32) {
+	dst = dst[:len(src):len(dst)]
+	if l == Generic {
+		quantizeU8Generic(dst, src, inv)
+	} else {
+		quantizeU8SIMD(dst, src, inv)
+	}
+}
+
 // window returns the part of rows that n rows of dim elements, stride apart, span. Like an
 // index expression it panics if they do not lie within len(rows): kernels check no more.
 func window[T any](rows []T, n, stride, dim int) []T {

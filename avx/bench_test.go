@@ -243,6 +243,17 @@ func BenchmarkConvert(b *testing.B) {
 	}
 }
 
+// BenchmarkTable makes the bytes of a query's table for 64 sub-quantisers.
+func BenchmarkTable(b *testing.B) {
+	rows, mins, table := normals(newRand(), 16*64), make([]float32, 64), make([]uint8, 16*64)
+	eachLevel(b, func(b *testing.B, l Level) {
+		for b.Loop() {
+			widest := SubtractMins(l, rows, mins)
+			QuantizeU8(l, table, rows, 255/widest)
+		}
+	})
+}
+
 func BenchmarkMaxAbsAndScale(b *testing.B) {
 	v := normals(newRand(), 256)
 	for _, l := range Levels() {

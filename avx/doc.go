@@ -11,7 +11,8 @@
 //
 // Generic is the oracle: it is compiled everywhere, and all levels are tested against it. A
 // level need not have kernels of its own for everything: simd_amd64.go, which is where a level is
-// added, takes those of the one below. AVX-512 has none for conversions, MaxAbs and Scale.
+// added, takes those of the one below. AVX-512 has none for conversions, MaxAbs,
+// Scale, SubtractMins and QuantizeU8.
 //
 // # What all kernels promise
 //
@@ -25,7 +26,8 @@
 //
 // # Agreement between levels
 //
-// Integer kernels, [QuantizeI8] and the conversions of halves agree bit for bit. The inner
+// Integer kernels, [QuantizeI8], [QuantizeU8], [SubtractMins] and the conversions of halves agree
+// bit for bit. The inner
 // products of floats differ by rounding, since levels add in different orders and some round
 // a product and its addition at once (FMA). Whatever the order, and with FMA or not, a result
 // r for n products and a bias obeys

@@ -422,3 +422,29 @@ func TestMaxAbsAndScale(t *testing.T) {
 
 // callElementsOfTest is more than one call of a kernel takes.
 const callElementsOfTest = 1<<18 + 13
+
+func TestSubtractMins(t *testing.T) {
+	r := newRand()
+	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
+		for n := range 20 {
+			before := normals(r, 16*n)
+			rows, mins := put(m, 0, before), space[float32](m, 1, n)
+			widest, want := SubtractMins(l, rows, mins), float32(0)
+			for i := range n {
+				low := slices.Min(before[16*i:][:16])
+				if mins[i] != low {
+					t.Fatalf("n=%d row %d: least %v, want %v", n, i, mins[i], low)
+				}
+				for j, v := range before[16*i:][:16] {
+					if rows[16*i+j] != v-low {
+						t.Fatalf("n=%d row %d value %d: got %v, want %v", n, i, j, rows[16*i+j], v-low)
+					}
+					want = max(want, v-low)
+				}
+			}
+			if widest != want {
+				t.Fatalf("n=%d: largest %v, want %v", n, widest, want)
+			}
+		}
+	})
+}

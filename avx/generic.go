@@ -245,3 +245,26 @@ func scaleGeneric(dst, src []float32, factor float32) {
 		dst[i] = v * factor
 	}
 }
+
+func subtractMinsGeneric(rows, mins []float32) float32 {
+	var widest float32
+	for i := range mins {
+		row := (*[16]float32)(rows[16*i:])
+		low := row[0]
+		for _, v := range row[1:] {
+			low = min(low, v)
+		}
+		for j := range row {
+			row[j] -= low
+			widest = max(widest, row[j])
+		}
+		mins[i] = low
+	}
+	return widest
+}
+
+func quantizeU8Generic(dst []uint8, src []float32, inv float32) {
+	for i, v := range src {
+		dst[i] = uint8(min(float32(v*inv)+0.5, 255)) // the conversion keeps the product from being fused with the sum
+	}
+}

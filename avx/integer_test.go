@@ -484,3 +484,23 @@ func TestQuantizeI8(t *testing.T) {
 		}
 	}
 }
+
+func TestQuantizeU8(t *testing.T) {
+	r := newRand()
+	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
+		for n := range 100 {
+			values := make([]float32, n)
+			for i := range values {
+				values[i] = r.Float32() * 1.1
+			}
+			src, dst := put(m, 0, values), space[uint8](m, 1, n)
+			QuantizeU8(l, dst, src, 255)
+			for i, v := range src {
+				product := v * 255
+				if want := uint8(min(product+0.5, 255)); dst[i] != want {
+					t.Fatalf("n=%d: %v is %d, want %d", n, v, dst[i], want)
+				}
+			}
+		}
+	})
+}

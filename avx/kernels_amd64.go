@@ -88,6 +88,16 @@ func maxAbsKernelAVX2(v *float32, n int) float32
 //go:noescape
 func scaleKernelAVX2(dst *float32, src *float32, n int, factor float32)
 
+// subtractMinsKernelAVX2 subtracts from each of n rows of 16 values their least one; n is at least 1.
+//
+//go:noescape
+func subtractMinsKernelAVX2(rows *float32, mins *float32, n int) float32
+
+// quantizeU8KernelAVX2 quantises n floats; n is a positive multiple of 32.
+//
+//go:noescape
+func quantizeU8KernelAVX2(dst *uint8, src *float32, n int, inv float32)
+
 // dotKernelAVX512 returns the inner product of n floats, n >= 0.
 //
 //go:noescape

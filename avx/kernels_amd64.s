@@ -110,6 +110,12 @@ DATA unpack<>+24(SB)/4, $0x00000003
 DATA unpack<>+28(SB)/4, $0x00000007
 GLOBL unpack<>(SB), RODATA|NOPTR, $32
 
+DATA half<>+0(SB)/4, $0x3f000000
+GLOBL half<>(SB), RODATA|NOPTR, $4
+
+DATA maxU8<>+0(SB)/4, $0x437f0000
+GLOBL maxU8<>(SB), RODATA|NOPTR, $4
+
 DATA lanes16<>+0(SB)/4, $0x00000000
 DATA lanes16<>+4(SB)/4, $0x00000001
 DATA lanes16<>+8(SB)/4, $0x00000002
@@ -1733,6 +1739,86 @@ by8:
 	ADDQ    $0x20, AX
 	SUBQ    $0x08, DX
 	JNZ     by8
+	VZEROUPPER
+	RET
+
+// func subtractMinsKernelAVX2(rows *float32, mins *float32, n int) float32
+// Requires: AVX, AVX2, SSE
+TEXT ·subtractMinsKernelAVX2(SB), NOSPLIT, $0-28
+	MOVQ   rows+0(FP), AX
+	MOVQ   mins+8(FP), CX
+	MOVQ   n+16(FP), DX
+	VXORPS Y0, Y0, Y0
+
+row:
+	VMOVUPS      (AX), Y2
+	VMOVUPS      32(AX), Y3
+	VMINPS       Y3, Y2, Y1
+	VEXTRACTF128 $0x01, Y1, X4
+	VMINPS       X4, X1, X1
+	VPERMILPS    $0x4e, X1, X4
+	VMINPS       X4, X1, X1
+	VPERMILPS    $0xb1, X1, X4
+	VMINPS       X4, X1, X1
+	VMOVSS       X1, (CX)
+	VBROADCASTSS X1, Y1
+	VSUBPS       Y1, Y2, Y2
+	VMAXPS       Y2, Y0, Y0
+	VMOVUPS      Y2, (AX)
+	VSUBPS       Y1, Y3, Y3
+	VMAXPS       Y3, Y0, Y0
+	VMOVUPS      Y3, 32(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x04, CX
+	DECQ         DX
+	JNZ          row
+	VEXTRACTF128 $0x01, Y0, X4
+	VMAXPS       X4, X0, X1
+	VPERMILPS    $0x4e, X1, X4
+	VMAXPS       X4, X1, X1
+	VPERMILPS    $0xb1, X1, X4
+	VMAXPS       X4, X1, X1
+	MOVSS        X1, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func quantizeU8KernelAVX2(dst *uint8, src *float32, n int, inv float32)
+// Requires: AVX, AVX2
+TEXT ·quantizeU8KernelAVX2(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         n+16(FP), DX
+	VBROADCASTSS inv+24(FP), Y0
+	VBROADCASTSS half<>+0(SB), Y1
+	VBROADCASTSS maxU8<>+0(SB), Y2
+	VMOVDQU      unpack<>+0(SB), Y3
+
+by32:
+	VMULPS     (CX), Y0, Y4
+	VADDPS     Y1, Y4, Y4
+	VMINPS     Y2, Y4, Y4
+	VCVTTPS2DQ Y4, Y4
+	VMULPS     32(CX), Y0, Y5
+	VADDPS     Y1, Y5, Y5
+	VMINPS     Y2, Y5, Y5
+	VCVTTPS2DQ Y5, Y5
+	VMULPS     64(CX), Y0, Y6
+	VADDPS     Y1, Y6, Y6
+	VMINPS     Y2, Y6, Y6
+	VCVTTPS2DQ Y6, Y6
+	VMULPS     96(CX), Y0, Y7
+	VADDPS     Y1, Y7, Y7
+	VMINPS     Y2, Y7, Y7
+	VCVTTPS2DQ Y7, Y7
+	VPACKUSDW  Y5, Y4, Y4
+	VPACKUSDW  Y7, Y6, Y6
+	VPACKUSWB  Y6, Y4, Y4
+	VPERMD     Y4, Y3, Y4
+	VMOVDQU    Y4, (AX)
+	ADDQ       $0x80, CX
+	ADDQ       $0x20, AX
+	SUBQ       $0x20, DX
+	JNZ        by32
 	VZEROUPPER
 	RET
 

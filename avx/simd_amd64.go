@@ -340,3 +340,22 @@ func scaleSIMD(dst, src []float32, factor float32) {
 	}
 	scaleGeneric(dst, src, factor)
 }
+
+func subtractMinsSIMD(rows, mins []float32) float32 {
+	var widest float32
+	for len(mins) > 0 {
+		n := min(len(mins), callElements/16)
+		widest = max(widest, subtractMinsKernelAVX2(&rows[0], &mins[0], n))
+		rows, mins = rows[16*n:], mins[n:]
+	}
+	return widest
+}
+
+func quantizeU8SIMD(dst []uint8, src []float32, inv float32) {
+	for len(src) >= 32 {
+		n := min(len(src), callElements) &^ 31
+		quantizeU8KernelAVX2(&dst[0], &src[0], n, inv)
+		dst, src = dst[n:], src[n:]
+	}
+	quantizeU8Generic(dst, src, inv)
+}

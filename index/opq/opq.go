@@ -128,7 +128,8 @@ type Scratch struct {
 	rotated []float32
 	best    []int32
 	score   []float32
-	table   []float32
+	table   []float32 // products of a query and all codewords, then less the least of each sub-quantiser
+	mins    []float32 // those
 }
 
 // batch is how many vectors are encoded at once: their rotated form stays in the second-level cache.
@@ -224,20 +225,14 @@ func (q *Quantizer) LUT(level avx.Level, query []float32, dims int, lut *LUT, s 
 	s.table = grow(s.table, Codewords*subs)
 	q.rotate(level, s.rotated, query, blocks)
 
-	var bias float64
-	var widest float32
 	for sub, b := range q.layout.bounds[:subs] {
-		row := (*[Codewords]float32)(s.table[Codewords*sub:])
-		avx.Scores(level, q.products[sub], s.rotated[b.start:b.end], row[:])
-		low, high := row[0], row[0]
-		for _, v := range row[1:] {
-			low, high = min(low, v), max(high, v)
-		}
-		for j := range row {
-			row[j] -= low
-		}
+		avx.Scores(level, q.products[sub], s.rotated[b.start:b.end], s.table[Codewords*sub:])
+	}
+	s.mins = grow(s.mins, subs)
+	widest := avx.SubtractMins(level, s.table, s.mins)
+	var bias float64
+	for _, low := range s.mins {
 		bias += float64(low)
-		widest = max(widest, high-low)
 	}
 
 	// One step for all sub-quantisers, since their bytes are summed. 255 * MaxSubs fits the 16 bits of a sum.
@@ -250,8 +245,6 @@ func (q *Quantizer) LUT(level avx.Level, query []float32, dims int, lut *LUT, s 
 	if math.IsInf(float64(inverse), 0) { // a span of denormals is no span
 		lut.Scale, inverse = 0, 0
 	}
-	for i, v := range s.table {
-		lut.Table[i] = byte(min(v*inverse+0.5, 255))
-	}
+	avx.QuantizeU8(level, lut.Table, s.table, inverse)
 	clear(lut.Table[len(s.table):])
 }

@@ -39,6 +39,8 @@ func avx2(c constants) {
 	quantizeI8(c)
 	maxAbs()
 	scale()
+	subtractMins()
+	quantizeU8(c)
 }
 
 // constants are the read-only tables that kernels share.
@@ -53,6 +55,8 @@ type constants struct {
 	minI8     Mem // 8 floats of -127
 	unpack    Mem // dword order that undoes the lane-wise interleaving of two packs
 	lanes16   Mem // dwords 0..15
+	half      Mem // the float 0.5
+	maxU8     Mem // the float 255
 }
 
 func newConstants() constants {
@@ -66,6 +70,8 @@ func newConstants() constants {
 		maxI8:     dwords("maxI8", 8, func(int) uint32 { return 0x42fe0000 }),
 		minI8:     dwords("minI8", 8, func(int) uint32 { return 0xc2fe0000 }),
 		unpack:    dwords("unpack", 8, func(i int) uint32 { return uint32(i/2 + i%2*4) }),
+		half:      dwords("half", 1, func(int) uint32 { return 0x3f000000 }),
+		maxU8:     dwords("maxU8", 1, func(int) uint32 { return 0x437f0000 }),
 		lanes16:   dwords("lanes16", 16, func(i int) uint32 { return uint32(i) }),
 	}
 }
