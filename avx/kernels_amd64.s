@@ -2003,20 +2003,381 @@ done:
 	RET
 
 // func assign12KernelAVX512(rows *float32, stride int, panels *float32, bias *float32, dim int, npanels int, score *[12]float32, best *[12]int32)
-// Requires: AVX, AVX2, AVX512F, AVX512VL
+// Requires: AVX, AVX2, AVX512F, AVX512VL, BMI
 TEXT ·assign12KernelAVX512(SB), $1536-64
-	MOVQ         stride+8(FP), AX
-	MOVQ         panels+16(FP), CX
-	MOVQ         bias+24(FP), DX
-	MOVQ         dim+32(FP), BX
-	SHLQ         $0x02, AX
-	SHLQ         $0x06, BX
-	LEAQ         (AX)(AX*2), SI
-	MOVQ         rows+0(FP), DI
-	LEAQ         (DI)(SI*1), R8
-	LEAQ         (R8)(SI*1), R9
-	LEAQ         (R9)(SI*1), SI
-	MOVQ         npanels+40(FP), R10
+	MOVQ    stride+8(FP), AX
+	MOVQ    panels+16(FP), CX
+	MOVQ    bias+24(FP), DX
+	MOVQ    dim+32(FP), BX
+	SHLQ    $0x02, AX
+	SHLQ    $0x06, BX
+	LEAQ    (AX)(AX*2), SI
+	MOVQ    rows+0(FP), DI
+	LEAQ    (DI)(SI*1), R8
+	LEAQ    (R8)(SI*1), R9
+	LEAQ    (R9)(SI*1), SI
+	MOVQ    npanels+40(FP), R10
+	CMPQ    R10, $0x01
+	JNE     many
+	VMOVUPS (DX), Z24
+	VMOVAPS Z24, Z0
+	VMOVAPS Z24, Z2
+	VMOVAPS Z24, Z4
+	VMOVAPS Z24, Z6
+	VMOVAPS Z24, Z8
+	VMOVAPS Z24, Z10
+	VMOVAPS Z24, Z12
+	VMOVAPS Z24, Z14
+	VMOVAPS Z24, Z16
+	VMOVAPS Z24, Z18
+	VMOVAPS Z24, Z20
+	VMOVAPS Z24, Z22
+	ADDQ    $0x00000040, DX
+	MOVQ    dim+32(FP), DX
+
+by4xonly:
+	SUBQ         $0x04, DX
+	JLT          restxonly
+	VMOVUPS      (CX), Z24
+	VBROADCASTSS (DI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VBROADCASTSS (DI)(AX*1), Z27
+	VFMADD231PS  Z24, Z27, Z2
+	VBROADCASTSS (DI)(AX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VBROADCASTSS (R8), Z27
+	VFMADD231PS  Z24, Z27, Z6
+	VBROADCASTSS (R8)(AX*1), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VBROADCASTSS (R8)(AX*2), Z27
+	VFMADD231PS  Z24, Z27, Z10
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VBROADCASTSS (R9)(AX*1), Z27
+	VFMADD231PS  Z24, Z27, Z14
+	VBROADCASTSS (R9)(AX*2), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VBROADCASTSS (SI), Z27
+	VFMADD231PS  Z24, Z27, Z18
+	VBROADCASTSS (SI)(AX*1), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VBROADCASTSS (SI)(AX*2), Z27
+	VFMADD231PS  Z24, Z27, Z22
+	VMOVUPS      64(CX), Z24
+	VBROADCASTSS 4(DI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VBROADCASTSS 4(DI)(AX*1), Z27
+	VFMADD231PS  Z24, Z27, Z2
+	VBROADCASTSS 4(DI)(AX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VBROADCASTSS 4(R8), Z27
+	VFMADD231PS  Z24, Z27, Z6
+	VBROADCASTSS 4(R8)(AX*1), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VBROADCASTSS 4(R8)(AX*2), Z27
+	VFMADD231PS  Z24, Z27, Z10
+	VBROADCASTSS 4(R9), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VBROADCASTSS 4(R9)(AX*1), Z27
+	VFMADD231PS  Z24, Z27, Z14
+	VBROADCASTSS 4(R9)(AX*2), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VBROADCASTSS 4(SI), Z27
+	VFMADD231PS  Z24, Z27, Z18
+	VBROADCASTSS 4(SI)(AX*1), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VBROADCASTSS 4(SI)(AX*2), Z27
+	VFMADD231PS  Z24, Z27, Z22
+	VMOVUPS      128(CX), Z24
+	VBROADCASTSS 8(DI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VBROADCASTSS 8(DI)(AX*1), Z27
+	VFMADD231PS  Z24, Z27, Z2
+	VBROADCASTSS 8(DI)(AX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VBROADCASTSS 8(R8), Z27
+	VFMADD231PS  Z24, Z27, Z6
+	VBROADCASTSS 8(R8)(AX*1), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VBROADCASTSS 8(R8)(AX*2), Z27
+	VFMADD231PS  Z24, Z27, Z10
+	VBROADCASTSS 8(R9), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VBROADCASTSS 8(R9)(AX*1), Z27
+	VFMADD231PS  Z24, Z27, Z14
+	VBROADCASTSS 8(R9)(AX*2), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VBROADCASTSS 8(SI), Z27
+	VFMADD231PS  Z24, Z27, Z18
+	VBROADCASTSS 8(SI)(AX*1), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VBROADCASTSS 8(SI)(AX*2), Z27
+	VFMADD231PS  Z24, Z27, Z22
+	VMOVUPS      192(CX), Z24
+	VBROADCASTSS 12(DI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VBROADCASTSS 12(DI)(AX*1), Z27
+	VFMADD231PS  Z24, Z27, Z2
+	VBROADCASTSS 12(DI)(AX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VBROADCASTSS 12(R8), Z27
+	VFMADD231PS  Z24, Z27, Z6
+	VBROADCASTSS 12(R8)(AX*1), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VBROADCASTSS 12(R8)(AX*2), Z27
+	VFMADD231PS  Z24, Z27, Z10
+	VBROADCASTSS 12(R9), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VBROADCASTSS 12(R9)(AX*1), Z27
+	VFMADD231PS  Z24, Z27, Z14
+	VBROADCASTSS 12(R9)(AX*2), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VBROADCASTSS 12(SI), Z27
+	VFMADD231PS  Z24, Z27, Z18
+	VBROADCASTSS 12(SI)(AX*1), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VBROADCASTSS 12(SI)(AX*2), Z27
+	VFMADD231PS  Z24, Z27, Z22
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x10, DI
+	ADDQ         $0x10, R8
+	ADDQ         $0x10, R9
+	ADDQ         $0x10, SI
+	JMP          by4xonly
+
+restxonly:
+	ADDQ $0x04, DX
+
+by1xonly:
+	JZ           scoredxonly
+	VMOVUPS      (CX), Z24
+	VBROADCASTSS (DI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VBROADCASTSS (DI)(AX*1), Z27
+	VFMADD231PS  Z24, Z27, Z2
+	VBROADCASTSS (DI)(AX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VBROADCASTSS (R8), Z27
+	VFMADD231PS  Z24, Z27, Z6
+	VBROADCASTSS (R8)(AX*1), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VBROADCASTSS (R8)(AX*2), Z27
+	VFMADD231PS  Z24, Z27, Z10
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VBROADCASTSS (R9)(AX*1), Z27
+	VFMADD231PS  Z24, Z27, Z14
+	VBROADCASTSS (R9)(AX*2), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VBROADCASTSS (SI), Z27
+	VFMADD231PS  Z24, Z27, Z18
+	VBROADCASTSS (SI)(AX*1), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VBROADCASTSS (SI)(AX*2), Z27
+	VFMADD231PS  Z24, Z27, Z22
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	ADDQ         $0x04, SI
+	DECQ         DX
+	JMP          by1xonly
+
+scoredxonly:
+	MOVQ          dim+32(FP), AX
+	SHLQ          $0x02, AX
+	SUBQ          AX, DI
+	SUBQ          AX, R8
+	SUBQ          AX, R9
+	SUBQ          AX, SI
+	MOVQ          score+48(FP), AX
+	MOVQ          best+56(FP), CX
+	MOVL          $0xff800000, DX
+	VPBROADCASTD  DX, Z24
+	VMAXPS        Z24, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VMAXPS        Y0, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X3
+	VMAXPS        X1, X3, X3
+	VPERMILPS     $0x4e, X3, X1
+	VMAXPS        X1, X3, X3
+	VPERMILPS     $0xb1, X3, X1
+	VMAXPS        X1, X3, X3
+	VMOVSS        X3, (AX)
+	VBROADCASTSS  X3, Z25
+	VCMPPS        $0x00, Z25, Z0, K1
+	KMOVW         K1, DX
+	TZCNTL        DX, DX
+	MOVL          DX, (CX)
+	VMAXPS        Z24, Z2, Z2
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VMAXPS        Y2, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 4(AX)
+	VBROADCASTSS  X1, Z25
+	VCMPPS        $0x00, Z25, Z2, K1
+	KMOVW         K1, DX
+	TZCNTL        DX, DX
+	MOVL          DX, 4(CX)
+	VMAXPS        Z24, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y0
+	VMAXPS        Y4, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 8(AX)
+	VBROADCASTSS  X1, Z25
+	VCMPPS        $0x00, Z25, Z4, K1
+	KMOVW         K1, DX
+	TZCNTL        DX, DX
+	MOVL          DX, 8(CX)
+	VMAXPS        Z24, Z6, Z6
+	VEXTRACTF64X4 $0x01, Z6, Y0
+	VMAXPS        Y6, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 12(AX)
+	VBROADCASTSS  X1, Z25
+	VCMPPS        $0x00, Z25, Z6, K1
+	KMOVW         K1, DX
+	TZCNTL        DX, DX
+	MOVL          DX, 12(CX)
+	VMAXPS        Z24, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y0
+	VMAXPS        Y8, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 16(AX)
+	VBROADCASTSS  X1, Z25
+	VCMPPS        $0x00, Z25, Z8, K1
+	KMOVW         K1, DX
+	TZCNTL        DX, DX
+	MOVL          DX, 16(CX)
+	VMAXPS        Z24, Z10, Z10
+	VEXTRACTF64X4 $0x01, Z10, Y0
+	VMAXPS        Y10, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 20(AX)
+	VBROADCASTSS  X1, Z25
+	VCMPPS        $0x00, Z25, Z10, K1
+	KMOVW         K1, DX
+	TZCNTL        DX, DX
+	MOVL          DX, 20(CX)
+	VMAXPS        Z24, Z12, Z12
+	VEXTRACTF64X4 $0x01, Z12, Y0
+	VMAXPS        Y12, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 24(AX)
+	VBROADCASTSS  X1, Z25
+	VCMPPS        $0x00, Z25, Z12, K1
+	KMOVW         K1, DX
+	TZCNTL        DX, DX
+	MOVL          DX, 24(CX)
+	VMAXPS        Z24, Z14, Z14
+	VEXTRACTF64X4 $0x01, Z14, Y0
+	VMAXPS        Y14, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 28(AX)
+	VBROADCASTSS  X1, Z25
+	VCMPPS        $0x00, Z25, Z14, K1
+	KMOVW         K1, DX
+	TZCNTL        DX, DX
+	MOVL          DX, 28(CX)
+	VMAXPS        Z24, Z16, Z16
+	VEXTRACTF64X4 $0x01, Z16, Y0
+	VMAXPS        Y16, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 32(AX)
+	VBROADCASTSS  X1, Z25
+	VCMPPS        $0x00, Z25, Z16, K1
+	KMOVW         K1, DX
+	TZCNTL        DX, DX
+	MOVL          DX, 32(CX)
+	VMAXPS        Z24, Z18, Z18
+	VEXTRACTF64X4 $0x01, Z18, Y0
+	VMAXPS        Y18, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 36(AX)
+	VBROADCASTSS  X1, Z25
+	VCMPPS        $0x00, Z25, Z18, K1
+	KMOVW         K1, DX
+	TZCNTL        DX, DX
+	MOVL          DX, 36(CX)
+	VMAXPS        Z24, Z20, Z20
+	VEXTRACTF64X4 $0x01, Z20, Y0
+	VMAXPS        Y20, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 40(AX)
+	VBROADCASTSS  X1, Z25
+	VCMPPS        $0x00, Z25, Z20, K1
+	KMOVW         K1, DX
+	TZCNTL        DX, DX
+	MOVL          DX, 40(CX)
+	VMAXPS        Z24, Z22, Z22
+	VEXTRACTF64X4 $0x01, Z22, Y0
+	VMAXPS        Y22, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 44(AX)
+	VBROADCASTSS  X1, Z25
+	VCMPPS        $0x00, Z25, Z22, K1
+	KMOVW         K1, AX
+	TZCNTL        AX, AX
+	MOVL          AX, 44(CX)
+	VZEROUPPER
+	RET
+
+many:
 	MOVL         $0x00000001, R11
 	VPBROADCASTD R11, Z29
 	VPXORD       Z28, Z28, Z28
@@ -2079,9 +2440,9 @@ pairs:
 	ADDQ    $0x00000080, DX
 	MOVQ    dim+32(FP), R11
 
-by4x2:
+by4xpair:
 	SUBQ         $0x04, R11
-	JLT          restx2
+	JLT          restxpair
 	VMOVUPS      (CX), Z24
 	VMOVUPS      (CX)(BX*1), Z25
 	VBROADCASTSS (DI), Z26
@@ -2239,13 +2600,13 @@ by4x2:
 	ADDQ         $0x10, R8
 	ADDQ         $0x10, R9
 	ADDQ         $0x10, SI
-	JMP          by4x2
+	JMP          by4xpair
 
-restx2:
+restxpair:
 	ADDQ $0x04, R11
 
-by1x2:
-	JZ           scoredx2
+by1xpair:
+	JZ           scoredxpair
 	VMOVUPS      (CX), Z24
 	VMOVUPS      (CX)(BX*1), Z25
 	VBROADCASTSS (DI), Z26
@@ -2290,9 +2651,9 @@ by1x2:
 	ADDQ         $0x04, R9
 	ADDQ         $0x04, SI
 	DECQ         R11
-	JMP          by1x2
+	JMP          by1xpair
 
-scoredx2:
+scoredxpair:
 	MOVQ      dim+32(FP), R11
 	SHLQ      $0x02, R11
 	SUBQ      R11, DI
@@ -2467,9 +2828,9 @@ single:
 	ADDQ    $0x00000040, DX
 	MOVQ    dim+32(FP), DX
 
-by4x1:
+by4xone:
 	SUBQ         $0x04, DX
-	JLT          restx1
+	JLT          restxone
 	VMOVUPS      (CX), Z24
 	VBROADCASTSS (DI), Z26
 	VFMADD231PS  Z24, Z26, Z0
@@ -2575,13 +2936,13 @@ by4x1:
 	ADDQ         $0x10, R8
 	ADDQ         $0x10, R9
 	ADDQ         $0x10, SI
-	JMP          by4x1
+	JMP          by4xone
 
-restx1:
+restxone:
 	ADDQ $0x04, DX
 
-by1x1:
-	JZ           scoredx1
+by1xone:
+	JZ           scoredxone
 	VMOVUPS      (CX), Z24
 	VBROADCASTSS (DI), Z26
 	VFMADD231PS  Z24, Z26, Z0
@@ -2613,9 +2974,9 @@ by1x1:
 	ADDQ         $0x04, R9
 	ADDQ         $0x04, SI
 	DECQ         DX
-	JMP          by1x1
+	JMP          by1xone
 
-scoredx1:
+scoredxone:
 	MOVQ      dim+32(FP), AX
 	SHLQ      $0x02, AX
 	SUBQ      AX, DI
@@ -3285,9 +3646,9 @@ pairs:
 	ADDQ    $0x00000080, DX
 	MOVQ    dim+32(FP), R13
 
-by4x2:
+by4xpair:
 	SUBQ         $0x04, R13
-	JLT          restx2
+	JLT          restxpair
 	VMOVUPS      (CX), Z24
 	VMOVUPS      (CX)(BX*1), Z25
 	VBROADCASTSS (DI), Z26
@@ -3445,13 +3806,13 @@ by4x2:
 	ADDQ         $0x10, R8
 	ADDQ         $0x10, R9
 	ADDQ         $0x10, SI
-	JMP          by4x2
+	JMP          by4xpair
 
-restx2:
+restxpair:
 	ADDQ $0x04, R13
 
-by1x2:
-	JZ           scoredx2
+by1xpair:
+	JZ           scoredxpair
 	VMOVUPS      (CX), Z24
 	VMOVUPS      (CX)(BX*1), Z25
 	VBROADCASTSS (DI), Z26
@@ -3496,9 +3857,9 @@ by1x2:
 	ADDQ         $0x04, R9
 	ADDQ         $0x04, SI
 	DECQ         R13
-	JMP          by1x2
+	JMP          by1xpair
 
-scoredx2:
+scoredxpair:
 	MOVQ    dim+32(FP), R13
 	SHLQ    $0x02, R13
 	SUBQ    R13, DI
@@ -3565,9 +3926,9 @@ single:
 	ADDQ    $0x00000040, DX
 	MOVQ    dim+32(FP), DX
 
-by4x1:
+by4xone:
 	SUBQ         $0x04, DX
-	JLT          restx1
+	JLT          restxone
 	VMOVUPS      (CX), Z24
 	VBROADCASTSS (DI), Z26
 	VFMADD231PS  Z24, Z26, Z0
@@ -3673,13 +4034,13 @@ by4x1:
 	ADDQ         $0x10, R8
 	ADDQ         $0x10, R9
 	ADDQ         $0x10, SI
-	JMP          by4x1
+	JMP          by4xone
 
-restx1:
+restxone:
 	ADDQ $0x04, DX
 
-by1x1:
-	JZ           scoredx1
+by1xone:
+	JZ           scoredxone
 	VMOVUPS      (CX), Z24
 	VBROADCASTSS (DI), Z26
 	VFMADD231PS  Z24, Z26, Z0
@@ -3711,9 +4072,9 @@ by1x1:
 	ADDQ         $0x04, R9
 	ADDQ         $0x04, SI
 	DECQ         DX
-	JMP          by1x1
+	JMP          by1xone
 
-scoredx1:
+scoredxone:
 	MOVQ    dim+32(FP), AX
 	SHLQ    $0x02, AX
 	SUBQ    AX, DI

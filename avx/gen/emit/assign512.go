@@ -45,8 +45,9 @@ func newTile512() tile512 {
 
 // panelScores fills the accumulators with the scores of the next panels, one or two, which start
 // at the biases and add up in the order of dimensions, and goes on to the panels after them.
-func (t tile512) panelScores(panels int) {
-	label := func(s string) string { return fmt.Sprintf("%s%d", s, panels) }
+// Labels end with suffix.
+func (t tile512) panelScores(panels int, suffix string) {
+	label := func(s string) string { return s + suffix }
 	for i := range panels {
 		VMOVUPS(Mem{Base: t.bias, Disp: i * vectorSize512}, t.c[i])
 	}
@@ -111,13 +112,13 @@ func (t tile512) eachPair(npanels GPVirtual, body func(panels int)) {
 	Label("pairs")
 	SUBQ(Imm(2), npanels)
 	JLT(LabelRef("single"))
-	t.panelScores(2)
+	t.panelScores(2, "pair")
 	body(2)
 	JMP(LabelRef("pairs"))
 	Label("single")
 	ADDQ(Imm(1), npanels)
 	JLT(LabelRef("end"))
-	t.panelScores(1)
+	t.panelScores(1, "one")
 	body(1)
 	Label("end")
 }
@@ -130,7 +131,27 @@ func assign12(c constants) {
 		"assign12KernelAVX512 finds the best of 16*npanels centroids for twelve rows, stride floats apart;",
 		"npanels and dim are at least 1. A row that none scores above -Inf gets best 0, score -Inf.")
 	t, npanels := newTile512(), loadGP("npanels")
+	CMPQ(npanels, Imm(1))
+	JNE(LabelRef("many"))
+	// A codebook of 16: the lane is the centroid, and nothing is kept between panels.
+	t.panelScores(1, "only")
+	score, best := loadGP("score"), loadGP("best")
+	lowest := t.c[0]
+	negativeInfinity512(lowest)
+	for r, acc := range t.acc {
+		equals, lane := K(), GP64()
+		VMAXPS(lowest, acc[0], acc[0]) // NaN never wins
+		x := across(acc[0], func(from, into Op) { VMAXPS(from, into, into) })
+		VMOVSS(x, Mem{Base: score, Disp: 4 * r})
+		VBROADCASTSS(x, t.c[1])
+		VCMPPS(Imm(equal), t.c[1], acc[0], equals)
+		KMOVW(equals, lane.As32())
+		TZCNTL(lane.As32(), lane.As32())
+		MOVL(lane.As32(), Mem{Base: best, Disp: 4 * r})
+	}
+	done()
 
+	Label("many")
 	local := AllocLocal(2 * tileRows512 * vectorSize512)
 	topOf := func(r int) Mem { return local.Offset(r * vectorSize512) }
 	idOf := func(r int) Mem { return local.Offset((tileRows512 + r) * vectorSize512) }
@@ -166,7 +187,8 @@ func assign12(c constants) {
 		}
 	})
 
-	score, best := loadGP("score"), loadGP("best")
+	Load(Param("score"), score)
+	Load(Param("best"), best)
 	top, id := ZMM(), ZMM()
 	for r := range tileRows512 {
 		VMOVUPS(topOf(r), top)
