@@ -19,17 +19,19 @@ const (
 	groupBytes  = 256 << 10
 )
 
-// tileHeight returns how many of n rows the next tile takes, which is one where they do not
-// fill a tile.
-func tileHeight(l Level, n int) int {
-	switch {
-	case l >= AVX512 && n >= 12:
-		return 12
-	case l == AVX2 && n >= 6:
-		return 6
+// nextTile returns the first row and the height of the tile that begins at row i of [start, end).
+// Where the rows that are left do not fill it, it goes back over some that are done: in whatever
+// tile, and alone, a row has the same scores, since each of them adds up in the order of dimensions.
+func nextTile(l Level, start, i, end int) (first, height int) {
+	switch n := end - start; {
+	case l >= AVX512 && n >= 12 && end-i > 6:
+		height = 12
+	case n >= 6:
+		height = 6
 	default:
-		return 1
+		height = 1
 	}
+	return min(i, end-height), height
 }
 
 // minDotI8 is the shortest row that the int8 kernels of AVX2 take: one vector.
@@ -102,7 +104,8 @@ func assignGroup(l Level, p *Panels, low, high int, rows []float32, start, end, 
 	var tops [maxTileRows]float32
 	var ats [maxTileRows]int32
 	for i := start; i < end; {
-		row, height := &rows[i*stride], tileHeight(l, end-i)
+		first, height := nextTile(l, start, i, end)
+		row := &rows[first*stride]
 		switch {
 		case height == 12:
 			assign12KernelAVX512(row, stride, panels, bias, p.dim, npanels, &tops, &ats)
@@ -114,11 +117,11 @@ func assignGroup(l Level, p *Panels, low, high int, rows []float32, start, end, 
 			assign1KernelAVX512(row, panels, bias, p.dim, npanels, &tops[0], &ats[0])
 		}
 		for r, top := range tops[:height] {
-			if top > score[i+r] {
-				best[i+r], score[i+r] = int32(low)+ats[r], top
+			if top > score[first+r] {
+				best[first+r], score[first+r] = int32(low)+ats[r], top
 			}
 		}
-		i += height
+		i = first + height
 	}
 }
 
@@ -159,17 +162,17 @@ func scoresGroup(l Level, p *Panels, low, high int, rows []float32, start, end, 
 	var last [maxTileRows * PanelWidth]float32
 	whole := min(high, p.n/PanelWidth*PanelWidth)
 	for i := start; i < end; {
-		height := tileHeight(l, end-i)
+		first, height := nextTile(l, start, i, end)
 		if low < whole {
-			scoresTile(l, p, low, whole, &rows[i*stride], height, stride, &out[i*outStride+low], outStride)
+			scoresTile(l, p, low, whole, &rows[first*stride], height, stride, &out[first*outStride+low], outStride)
 		}
 		if whole < high {
-			scoresTile(l, p, whole, high, &rows[i*stride], height, stride, &last[0], PanelWidth)
+			scoresTile(l, p, whole, high, &rows[first*stride], height, stride, &last[0], PanelWidth)
 			for r := range height {
-				copy(out[(i+r)*outStride+whole:][:p.n-whole], last[r*PanelWidth:])
+				copy(out[(first+r)*outStride+whole:][:p.n-whole], last[r*PanelWidth:])
 			}
 		}
-		i += height
+		i = first + height
 	}
 }
 

@@ -15,8 +15,9 @@ import (
 // the bounds of lists.
 const MaxLists = 1 << 20
 
-// deriveBatch is the number of rows that are assigned or encoded at a time.
-const deriveBatch = 256
+// deriveBatch is the number of rows that are assigned or encoded at a time: enough for many of them to look into the same
+// group of lists.
+const deriveBatch = 1024
 
 // deriver turns given vectors to stored ones, and stored ones to what is searched. It is not safe for concurrent use.
 type deriver struct {
