@@ -344,11 +344,11 @@ func TestNoAllocation(t *testing.T) {
 // The benchmarks are those of an index of half a million rows.
 const benchLists, benchDim = 8192, 256
 
-func benchQuantizer(b *testing.B) *Quantizer {
+func benchQuantizer(b *testing.B, nlist int) *Quantizer {
 	b.Helper()
-	x := topics(benchLists, benchDim, schemas.Cosine, 1)
+	x := topics(nlist, benchDim, schemas.Cosine, 1)
 	groups := []int32{0}
-	for groups[len(groups)-1] < benchLists {
+	for groups[len(groups)-1] < int32(nlist) {
 		groups = append(groups, groups[len(groups)-1]+32)
 	}
 	q, err := New(schemas.Cosine, x, benchDim, benchDim, groups, true)
@@ -359,27 +359,29 @@ func benchQuantizer(b *testing.B) *Quantizer {
 }
 
 func BenchmarkProbe(b *testing.B) {
-	q := benchQuantizer(b)
 	const queries = 1024
 	x := topics(queries, benchDim, schemas.Cosine, 2)
 	values := make([]int16, queries*benchDim)
 	for i := range queries {
 		mrl.QuantizeQuery(values[i*benchDim:][:benchDim], x[i*benchDim:][:benchDim])
 	}
-	for _, level := range avx.Levels() {
-		for _, nprobe := range []int{32, 256, benchLists} {
-			b.Run(fmt.Sprintf("%s/nprobe=%d", level, nprobe), func(b *testing.B) {
-				s := &Scratch{}
-				for i := 0; b.Loop(); i++ {
-					q.Probe(level, values[i%queries*benchDim:][:benchDim], 1e-5, nprobe, 0, s)
-				}
-			})
+	for _, nlist := range []int{benchLists, 65536} {
+		q := benchQuantizer(b, nlist)
+		for _, level := range avx.Levels() {
+			for _, nprobe := range []int{32, 256, nlist} {
+				b.Run(fmt.Sprintf("nlist=%d/%s/nprobe=%d", nlist, level, nprobe), func(b *testing.B) {
+					s := &Scratch{}
+					for i := 0; b.Loop(); i++ {
+						q.Probe(level, values[i%queries*benchDim:][:benchDim], 1e-5, nprobe, 0, s)
+					}
+				})
+			}
 		}
 	}
 }
 
 func BenchmarkAssign(b *testing.B) {
-	q := benchQuantizer(b)
+	q := benchQuantizer(b, benchLists)
 	const n = 4096
 	x, lists := topics(n, benchDim, schemas.Cosine, 2), make([]int32, n)
 	for _, level := range avx.Levels() {
