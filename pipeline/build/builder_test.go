@@ -173,12 +173,24 @@ func (w *world) cache() *store.Cache {
 	return c
 }
 
+// with adds the index to the options of a builder.
+func (w *world) with(o Options) Options {
+	w.t.Helper()
+	o.Log, o.Cache, o.Level = w.open(), w.cache(), w.level
+	return o
+}
+
 // builder starts a builder with small thresholds; stop waits for its end.
 func (w *world) builder(o Options) (b *Builder, stop func()) {
 	w.t.Helper()
-	o.Log, o.Cache, o.Level = w.open(), w.cache(), w.level
 	o.PublishEvery, o.MinTrainRows, o.RewriteRows, o.ChunkBytes = time.Millisecond, 300, 150, 64<<10
-	b, err := New(o)
+	return w.start(o)
+}
+
+// start starts a builder; stop waits for its end.
+func (w *world) start(o Options) (b *Builder, stop func()) {
+	w.t.Helper()
+	b, err := New(w.with(o))
 	if err != nil {
 		w.t.Fatal(err)
 	}
