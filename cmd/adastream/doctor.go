@@ -70,12 +70,25 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 	}
 	check("newest generation", err, good)
 	if m != nil && m.Quality != nil && !m.Quality.Promoted {
-		check("quality gate", errors.New(m.Quality.Reason), "")
+		good, err := heldBack(ctx, index, m)
+		check("quality gate", err, good)
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d checks failed", failed)
 	}
 	return nil
+}
+
+// heldBack fails with the reason why a generation is held back, unless an operator has promoted it all the same.
+func heldBack(ctx context.Context, index *commit.Log, m *schemas.Manifest) (good string, err error) {
+	now, err := index.Channel(ctx, 0)
+	if err != nil {
+		return "", err
+	}
+	if now == nil || now.Generation != m.Generation {
+		return "", errors.New(m.Quality.Reason)
+	}
+	return fmt.Sprintf("overruled by %s: %s", now.By, m.Quality.Reason), nil
 }
 
 // clockSkew is this machine's time less the store's, as seen when an object is made.
