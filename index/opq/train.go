@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"slices"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/kmeans"
 	"github.com/adastream/adastream/index/mrl"
+	"github.com/adastream/adastream/index/pca"
 )
 
 // DefaultIterations is what Options.Iterations = 0 stands for.
@@ -100,10 +100,11 @@ func train(ctx context.Context, residuals []float32, n int, ladder mrl.Ladder, b
 		if o.From != nil {
 			continue
 		}
-		if err := t.principal(ctx); err != nil {
+		var err error
+		if t.axes, err = pca.Principal(ctx, t.o.Level, t.o.Threads, t.rows()); err != nil {
 			return nil, fmt.Errorf("dimensions [%d, %d): %w", b.start, b.end, err)
 		}
-		variances = append(variances, t.variances)
+		variances = append(variances, t.axes.Variances)
 	}
 	var subs []int
 	if o.From != nil {
@@ -151,8 +152,7 @@ type trainer struct {
 	o       Options
 
 	n, stride int         // the rows in use: n of them, all[i*stride:]
-	axes      mat.Dense   // [width][width], principal axes in columns
-	variances []float64   // along them, ascending
+	axes      *pca.Axes   // principal ones
 	bounds    []span      // of sub-quantisers, in the block's rotated dimensions
 	rotation  []float32   // [width][width]
 	books     [][]float32 // per sub-quantiser [16][its width]
@@ -165,38 +165,9 @@ func (t *trainer) take(step int) {
 	t.n, t.stride = (t.allRows+step-1)/step, t.dim*step
 }
 
-func (t *trainer) row(i int) []float32 { return t.all[i*t.stride:][:t.width] }
-
-// principal finds the principal axes of the rows.
-func (t *trainer) principal(ctx context.Context) error {
-	moments, err := t.products(ctx, t.all, t.stride)
-	if err != nil {
-		return err
-	}
-	mean := make([]float64, t.width)
-	for i := range t.n {
-		for d, v := range t.row(i) {
-			mean[d] += float64(v) / float64(t.n)
-		}
-	}
-	covariance := mat.NewSymDense(t.width, nil)
-	for i := range t.width {
-		for j := i; j < t.width; j++ {
-			covariance.SetSym(i, j, moments.At(i, j)/float64(t.n)-mean[i]*mean[j])
-		}
-	}
-	var eigen mat.EigenSym
-	if !finite(covariance) || !eigen.Factorize(covariance, true) {
-		return errors.New("no principal axes: residuals are not finite, or too large")
-	}
-	eigen.VectorsTo(&t.axes)
-	t.variances = eigen.Values(nil)
-	return nil
-}
-
-func finite(m mat.Matrix) bool {
-	f := mat.Norm(m, 1)
-	return !math.IsNaN(f) && !math.IsInf(f, 0)
+// rows are the ones in use.
+func (t *trainer) rows() pca.Rows {
+	return pca.Rows{Values: t.all, N: t.n, Width: t.width, Stride: t.stride}
 }
 
 // divide gives the block its sub-quantisers.
@@ -227,9 +198,9 @@ func (t *trainer) adopt(q *Quantizer, i int) {
 // solution.
 func (t *trainer) allocate() {
 	t.rotation = make([]float32, t.width*t.width)
-	for at, axis := range allocate(t.variances, t.bounds) {
+	for at, axis := range allocate(t.axes.Variances, t.bounds) {
 		for d := range t.width {
-			t.rotation[at*t.width+d] = float32(t.axes.At(d, axis))
+			t.rotation[at*t.width+d] = float32(t.axes.Vectors.At(d, axis))
 		}
 	}
 }
@@ -309,12 +280,12 @@ func (t *trainer) align(ctx context.Context) error {
 	if err := t.decode(ctx); err != nil {
 		return err
 	}
-	c, err := t.products(ctx, t.decoded, t.width)
+	c, err := pca.Products(ctx, t.o.Level, t.o.Threads, t.rows(), pca.Rows{Values: t.decoded, N: t.n, Width: t.width, Stride: t.width})
 	if err != nil {
 		return err
 	}
 	var svd mat.SVD
-	if !finite(c) || !svd.Factorize(c, mat.SVDFull) {
+	if !pca.Finite(c) || !svd.Factorize(c, mat.SVDFull) {
 		return errors.New("no singular values: residuals are not finite, or too large")
 	}
 	var u, v, r mat.Dense
@@ -344,58 +315,8 @@ func (t *trainer) decode(ctx context.Context) error {
 	})
 }
 
-// parts is in how many parts rows are summed, whatever the number of threads, so that sums are the same.
-const parts = 8
-
-// tile is how many rows are multiplied at once: two tiles of 256 dimensions stay in the second-level cache.
+// tile is how many rows are rotated at once.
 const tile = 256
-
-// products returns X'Y in float64, y being the rows of Y, stride apart.
-func (t *trainer) products(ctx context.Context, y []float32, stride int) (*mat.Dense, error) {
-	sums := make([][]float64, parts)
-	err := t.each(ctx, parts, func(p int) error {
-		sums[p] = t.part(ctx, y, stride, t.n*p/parts, t.n*(p+1)/parts)
-		return ctx.Err()
-	})
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range sums[1:] {
-		for i, v := range s {
-			sums[0][i] += v
-		}
-	}
-	return mat.NewDense(t.width, t.width, sums[0]), nil
-}
-
-// part returns X'Y of the rows [start, end), or what it has of it when ctx ends.
-func (t *trainer) part(ctx context.Context, y []float32, stride, start, end int) []float64 {
-	w := t.width
-	sum := make([]float64, w*w)
-	a, b := make([]float32, w*tile), make([]float32, w*tile)
-	row := make([]float32, w)
-	for ; start < end && ctx.Err() == nil; start += tile {
-		rows := min(tile, end-start)
-		transpose(a, t.all[start*t.stride:], rows, w, t.stride)
-		transpose(b, y[start*stride:], rows, w, stride)
-		for i := range w {
-			avx.DotRows(t.o.Level, a[i*tile:][:rows], b, tile, row)
-			for j, v := range row {
-				sum[i*w+j] += float64(v)
-			}
-		}
-	}
-	return sum
-}
-
-// transpose writes rows of w values, stride apart, as columns of a tile.
-func transpose(dst, src []float32, rows, w, stride int) {
-	for i := range rows {
-		for d, v := range src[i*stride:][:w] {
-			dst[d*tile+i] = v
-		}
-	}
-}
 
 // each calls f for [0, n), in any order, on the threads of the options, until one fails or ctx ends.
 func (t *trainer) each(ctx context.Context, n int, f func(i int) error) error {
