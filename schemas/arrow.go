@@ -47,6 +47,7 @@ const (
 	MetaFormat = "adastream.format" // version of that kind's format, "1"
 	MetaModel  = "adastream.model"  // model of list and code, absent when there is none
 	MetaM      = "adastream.m"      // number of sub-quantisers
+	MetaAxes   = "adastream.axes"   // SHA-256 of the axes that int8 rows and norms are rotated to, absent when they are not
 
 	MetaFirstRow = "adastream.first_row" // of codes: number of the chunk's first row among the rows of its base
 	MetaBaseRows = "adastream.base_rows" // of codes: rows of the base, which is all chunks that were merged together
@@ -155,8 +156,8 @@ func metadata(kind string, pairs ...string) *arrow.Metadata {
 }
 
 // SegmentSchema is the schema of a segment: rows sorted by list, then in order of arrival. Without a model (model is
-// empty, m is 0) every list is -1 and there are no code columns.
-func (s *Spec) SegmentSchema(model string, m int) *arrow.Schema {
+// empty, m is 0) every list is -1 and there are no code columns. Axes are those of the model, empty if it does not rotate.
+func (s *Spec) SegmentSchema(model string, m int, axes string) *arrow.Schema {
 	fields := s.rowFields()
 	if model == "" {
 		return arrow.NewSchema(append(fields, arrow.Field{Name: StoredVector, Type: s.VectorList()}), metadata(KindSegment))
@@ -165,12 +166,12 @@ func (s *Spec) SegmentSchema(model string, m int) *arrow.Schema {
 		arrow.Field{Name: StoredCode, Type: &arrow.FixedSizeBinaryType{ByteWidth: (m + 1) / 2}},
 		arrow.Field{Name: StoredSpillCode, Type: &arrow.FixedSizeBinaryType{ByteWidth: (m + 1) / 2}},
 		arrow.Field{Name: StoredVector, Type: s.VectorList()})
-	return arrow.NewSchema(fields, metadata(KindSegment, MetaModel, model, MetaM, strconv.Itoa(m)))
+	return arrow.NewSchema(fields, metadata(KindSegment, MetaModel, model, MetaM, strconv.Itoa(m), MetaAxes, axes))
 }
 
-// RowsSchema is the schema of a chunk's rows, sorted by list. It does not depend on the codebooks.
-func (s *Spec) RowsSchema() *arrow.Schema {
-	return arrow.NewSchema(s.rowFields(), metadata(KindRows))
+// RowsSchema is the schema of a chunk's rows, sorted by list. Of the model it depends on lists and axes, not on the codebooks.
+func (s *Spec) RowsSchema(axes string) *arrow.Schema {
+	return arrow.NewSchema(s.rowFields(), metadata(KindRows, MetaAxes, axes))
 }
 
 // CodesSchema is the schema of a chunk's codes: one row for each block of up to 32 codes of one list. They are those of all

@@ -22,10 +22,12 @@ func TestArrowSchemas(t *testing.T) {
 		name   string
 		schema *arrow.Schema
 	}{
-		{"segment without a model", s.SegmentSchema("", 0)},
-		{"segment of a model", s.SegmentSchema("m1", 64)},
-		{"segment of an odd number of sub-quantisers, float32, no attributes", wide.SegmentSchema("m1", 7)},
-		{"rows", s.RowsSchema()},
+		{"segment without a model", s.SegmentSchema("", 0, "")},
+		{"segment of a model", s.SegmentSchema("m1", 64, "")},
+		{"segment of a model that rotates", s.SegmentSchema("m1", 64, "a1")},
+		{"segment of an odd number of sub-quantisers, float32, no attributes", wide.SegmentSchema("m1", 7, "")},
+		{"rows", s.RowsSchema("")},
+		{"rows that are rotated", s.RowsSchema("a1")},
 		{"codes", CodesSchema("m1", 64, 100, 5000)},
 		{"codes of an odd number of sub-quantisers, of the first chunk", CodesSchema("m1", 7, 0, 5000)},
 		{"vectors", s.VectorsSchema()},

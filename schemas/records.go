@@ -75,6 +75,17 @@ type ModelRef struct {
 	Repair      string  `json:"repair"`            // what of the model before it was made anew: "codes", "lists", "full"
 	Balance     float64 `json:"balance,omitempty"` // of its lists when it was made, see ListStats
 	Fit         *Fit    `json:"fit,omitempty"`     // of rows that it was not trained on, when it was made: what drift is measured against
+
+	// Prefixes say of each level but the full width what it is worth; absent when there is none, or too few rows to tell.
+	Prefixes []PrefixRecall `json:"prefixes,omitempty"`
+}
+
+// PrefixRecall is the recall@10 of exact search on some of the dimensions, against that on all of them, among rows of the
+// sample that a model was trained on.
+type PrefixRecall struct {
+	Dims   int     `json:"dims"`
+	Recall float64 `json:"recall"` // on the first ones, as the model rotates them if it does
+	Chance float64 `json:"chance"` // on as many dimensions of the vectors as they were given, drawn at random
 }
 
 // Fit says how well a model describes some rows. Errors are sums of squares over the rows, as shares of those of their

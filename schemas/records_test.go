@@ -40,7 +40,8 @@ func smallManifest() *Manifest {
 func fullManifest() *Manifest {
 	return &Manifest{
 		Format: ManifestFormat, Generation: 2, Parent: 1, Builder: "b", Created: day,
-		Model:      &ModelRef{ID: sum, Object: object, TrainedRows: 5000, NList: 64, Repair: "lists", Balance: 1.5, Fit: &fit},
+		Model: &ModelRef{ID: sum, Object: object, TrainedRows: 5000, NList: 64, Repair: "lists", Balance: 1.5, Fit: &fit,
+			Prefixes: []PrefixRecall{{Dims: 64, Recall: 0.75, Chance: 0.5}, {Dims: 128, Recall: 1}}},
 		Chunks:     []Chunk{{ID: sum, FirstList: 0, EndList: 64, NumRows: 5000, Rows: object, Codes: object, Vectors: object}},
 		Segments:   []Segment{{ID: sum, Object: object, NumRows: 90, Model: sum}, {ID: sum, Object: object, NumRows: 1}},
 		Tombstones: []Object{object}, Dead: &object, Checkpoint: map[string]int64{"0": 7, "99999": 1 << 62},

@@ -26,6 +26,14 @@ const (
 	Float32 VectorType = "float32"
 )
 
+// PrefixMode is what makes the prefixes of the ladder meaningful.
+type PrefixMode string
+
+const (
+	PrefixNative PrefixMode = "native" // the encoder: it was trained at the widths of the ladder (default)
+	PrefixRotate PrefixMode = "rotate" // a rotation that the model learns from the rows
+)
+
 // AttributeType is the stored type of an attribute. Messages may carry narrower types: dictionaries of utf8 become
 // utf8, all integers int64, all floats float64, and timestamps of any unit int64 milliseconds since the epoch in UTC.
 type AttributeType string
@@ -42,6 +50,7 @@ const (
 const (
 	SpecFormat    = 1
 	MaxDim        = 8192
+	MaxRotatedDim = 4096 // under PrefixRotate: principal axes take the cube of it
 	MaxLevels     = 16
 	MaxAttributes = 64
 	MaxPartitions = 100_000
@@ -60,6 +69,9 @@ type Spec struct {
 	Attributes []Attribute `json:"attributes,omitempty"`
 	Topic      Topic       `json:"topic"`
 	Shards     int         `json:"shards"`
+
+	// Prefix is absent for PrefixNative.
+	Prefix PrefixMode `json:"prefix,omitempty"`
 
 	// ListsPerRow is 2, the default, or 1: half the bytes of codes, and half the speed or less at equal recall.
 	ListsPerRow int `json:"lists_per_row,omitempty"`
@@ -89,6 +101,9 @@ type Defaults struct {
 
 // Dim is the full width D of a vector.
 func (s *Spec) Dim() int { return s.Ladder[len(s.Ladder)-1] }
+
+// Rotates reports whether models of the index rotate what is searched.
+func (s *Spec) Rotates() bool { return s.Prefix == PrefixRotate }
 
 // WithDefaults fills what the zero value leaves open.
 func (s Spec) WithDefaults() Spec {
@@ -174,6 +189,12 @@ func (s *Spec) Validate() error {
 	}
 	if s.Shards != 1 {
 		bad("shards: %d, allowed: 1 (more than one shard is not built yet)", s.Shards)
+	}
+	if s.Prefix != "" && s.Prefix != PrefixNative && s.Prefix != PrefixRotate {
+		bad("prefix: %q, allowed: %s, %s (or absent, which is %s)", s.Prefix, PrefixNative, PrefixRotate, PrefixNative)
+	}
+	if n := len(s.Ladder); s.Rotates() && n > 0 && s.Dim() > MaxRotatedDim {
+		bad("prefix: %s of %d dimensions, allowed: up to %d", s.Prefix, s.Dim(), MaxRotatedDim)
 	}
 	if s.ListsPerRow < 0 || s.ListsPerRow > 2 {
 		bad("lists_per_row: %d, allowed: 1, 2 (or absent, which is 2)", s.ListsPerRow)

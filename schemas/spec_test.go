@@ -60,6 +60,8 @@ var specFaults = map[string]struct {
 	"many partitions":    {func(s *Spec) { s.Topic.Partitions = 100_001 }, "topic.partitions: 100001, allowed: 1 to 100000", true, false},
 	"shards":             {func(s *Spec) { s.Shards = 2 }, "shards: 2, allowed: 1 (more than one shard is not built yet)", true, false},
 	"lists per row":      {func(s *Spec) { s.ListsPerRow = 3 }, "lists_per_row: 3, allowed: 1, 2 (or absent, which is 2)", true, true},
+	"prefix":             {func(s *Spec) { s.Prefix = "pca" }, `prefix: "pca", allowed: native, rotate (or absent, which is native)`, true, false},
+	"too wide to rotate": {func(s *Spec) { s.Ladder, s.Prefix = []int{64, 4100}, PrefixRotate }, "prefix: rotate of 4100 dimensions, allowed: up to 4096", false, false},
 	"recall of 0":        {func(s *Spec) { s.Defaults.TargetRecall = 0 }, "defaults.target_recall: 0, allowed: more than 0 and less than 1", true, false},
 	"recall of 1":        {func(s *Spec) { s.Defaults.TargetRecall = 1 }, "defaults.target_recall: 1, allowed: more than 0 and less than 1", true, false},
 	"recall of NaN":      {func(s *Spec) { s.Defaults.TargetRecall = math.NaN() }, "defaults.target_recall: NaN, allowed: more than 0 and less than 1", false, true},
@@ -102,6 +104,8 @@ func TestSpecValidate(t *testing.T) {
 		"64 attributes":     func(s *Spec) { s.Attributes = manyAttributes(64) },
 		"anonymous topic":   func(s *Spec) { s.Topic.Cluster, s.Topic.ID = "", "" },
 		"inner product":     func(s *Spec) { s.Metric, s.Vectors = InnerProduct, Float32 },
+		"native prefixes":   func(s *Spec) { s.Prefix = PrefixNative },
+		"rotated prefixes":  func(s *Spec) { s.Prefix, s.Ladder = PrefixRotate, []int{64, 4096} },
 		"attribute by dots": func(s *Spec) { s.Attributes[0].Name = "_a.b-c" },
 	} {
 		t.Run(name, func(t *testing.T) {

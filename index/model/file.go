@@ -40,8 +40,8 @@ const (
 	maxGroupLists = 1<<16 - 1
 )
 
-// columns are the names of the columns, in order.
-var columns = [...]string{"centroids", "rotation", "codebooks"}
+// columns are the names of the columns, in order; the last one is there if the model rotates.
+var columns = [...]string{"centroids", "rotation", "codebooks", "axes"}
 
 // header is what the metadata of a file says.
 type header struct {
@@ -52,10 +52,22 @@ type header struct {
 	spill       bool
 	blocks      []int // sub-quantisers of each block
 	trainedRows int64
+	axes        string // "" if there are none
+}
+
+// columns are those of the file.
+func (h *header) columns() []string {
+	if h.axes == "" {
+		return columns[:len(columns)-1]
+	}
+	return columns[:]
 }
 
 func (p *params) header() *header {
 	h := &header{metric: p.metric, ladder: p.ladder, coarseDims: p.lists.Dims(), spill: p.lists.Spill(), blocks: p.quantizer.Blocks(), trainedRows: p.trainedRows}
+	if p.axes != nil {
+		h.axes = p.axes.id
+	}
 	bounds := p.lists.Groups()
 	for i, end := range bounds[1:] {
 		h.groups = append(h.groups, int(end-bounds[i]))
@@ -65,9 +77,9 @@ func (p *params) header() *header {
 
 // schema is the schema of a file.
 func (h *header) schema() *arrow.Schema {
-	fields := make([]arrow.Field, len(columns))
-	for i, name := range columns {
-		fields[i] = arrow.Field{Name: name, Type: arrow.ListOfNonNullable(arrow.PrimitiveTypes.Float32)}
+	var fields []arrow.Field
+	for _, name := range h.columns() {
+		fields = append(fields, arrow.Field{Name: name, Type: arrow.ListOfNonNullable(arrow.PrimitiveTypes.Float32)})
 	}
 	keys := []string{
 		schemas.MetaKind, schemas.MetaFormat, metaMetric, metaLadder, metaDim, metaCoarseDims, metaNList, metaGroups, metaSpill,
@@ -79,6 +91,9 @@ func (h *header) schema() *arrow.Schema {
 		schemas.KindModel, schemas.FileFormat, string(h.metric), h.ladder.String(), strconv.Itoa(h.ladder.Dim()),
 		strconv.Itoa(h.coarseDims), strconv.Itoa(nlist), groups, strconv.FormatBool(h.spill),
 		strconv.Itoa(m), strconv.Itoa(opq.Bits), blocks, strconv.FormatInt(h.trainedRows, 10),
+	}
+	if h.axes != "" {
+		keys, values = append(keys, schemas.MetaAxes), append(values, h.axes)
 	}
 	metadata := arrow.NewMetadata(keys, values)
 	return arrow.NewSchema(fields, &metadata)
@@ -97,12 +112,16 @@ func sumAndList(numbers []int) (sum int, list string) {
 // encode writes the file.
 func (p *params) encode() ([]byte, error) {
 	schema := p.header().schema()
+	values := [][]float32{p.lists.Centroids(), p.quantizer.Rotation(), p.quantizer.Codebooks()}
+	if p.axes != nil {
+		values = append(values, p.axes.values)
+	}
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 	defer b.Release()
-	for i, values := range [][]float32{p.lists.Centroids(), p.quantizer.Rotation(), p.quantizer.Codebooks()} {
+	for i, v := range values {
 		list := b.Field(i).(*array.ListBuilder)
 		list.Append(true)
-		list.ValueBuilder().(*array.Float32Builder).AppendValues(values, nil)
+		list.ValueBuilder().(*array.Float32Builder).AppendValues(v, nil)
 	}
 	batch := b.NewRecordBatch()
 	defer batch.Release()
@@ -159,12 +178,20 @@ func decode(data []byte) (*params, error) {
 	}
 	defer batch.Release()
 	var values [len(columns)][]float32
-	for i, name := range columns {
+	for i, name := range h.columns() {
 		if values[i], err = floats(batch, i); err != nil {
 			return nil, fmt.Errorf("column %s: %w", name, err)
 		}
 	}
 	p := &params{metric: h.metric, ladder: h.ladder, trainedRows: h.trainedRows}
+	if h.axes != "" {
+		if p.axes, err = newAxes(values[3], h.ladder.Dim()); err != nil {
+			return nil, err
+		}
+		if p.axes.id != h.axes {
+			return nil, fmt.Errorf("%s: %q, allowed: %s", schemas.MetaAxes, h.axes, p.axes.id)
+		}
+	}
 	if p.lists, err = coarse.New(h.metric, values[0], h.ladder.Dim(), h.coarseDims, h.bounds(), h.spill); err != nil {
 		return nil, err
 	}
@@ -214,7 +241,7 @@ func parseMetadata(md arrow.Metadata) (*header, error) {
 		v, _ := md.GetValue(key)
 		return v
 	}
-	h := &header{metric: schemas.Metric(value(metaMetric))}
+	h := &header{metric: schemas.Metric(value(metaMetric)), axes: value(schemas.MetaAxes)}
 	if h.metric != schemas.Cosine && h.metric != schemas.InnerProduct {
 		return nil, fmt.Errorf("%s: %q, allowed: %s, %s", metaMetric, h.metric, schemas.Cosine, schemas.InnerProduct)
 	}

@@ -278,11 +278,13 @@ func tryParse(t *testing.T, data []byte) {
 	m.Encode(avx.Generic, x, 1, lists, codes, s)
 	m.Probe(avx.Generic, make([]int16, m.Dim()), 1, m.NList(), 0, s)
 	m.LUT(avx.Generic, x, m.Dim(), &opq.LUT{}, s)
+	m.Rotate(avx.Generic, make([]float32, m.Dim()), x)
 }
 
 func FuzzParse(f *testing.F) {
 	f.Add(file(f, smallKeys(), names(), smallColumns(), 1))
 	f.Add(file(f, smallKeys(), names(), smallColumns(), 1, ipc.WithZstd()))
+	f.Add(file(f, rotatingKeys(), rotatingNames(), rotatingColumns(), 1))
 	m, _ := train(f, spec(schemas.Cosine, 4), 40, model.Options{NList: 2})
 	f.Add(m.Bytes())
 	f.Fuzz(tryParse)

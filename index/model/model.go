@@ -2,8 +2,10 @@
 // It turns a vector into a list and a code, and a query into lists to probe and a lookup table. Ingestors, the builder
 // and query nodes do this alike because they hold the same bytes: a model's ID is the hash of them.
 //
-// The searched vector of a row is its vector scaled to unit length under cosine, and as given under ip. Vectors and
-// queries here are searched vectors, see [Model.Prepare].
+// The searched vector of a row is its vector scaled to unit length under cosine, and as given under ip, see
+// [Model.Prepare]. A model may rotate it, to axes that were learnt from rows of an encoder whose prefixes mean nothing by
+// themselves: inner products of whole vectors stay what they are, and prefixes come to tell most of them (docs/adr/0011).
+// Vectors and queries here are rotated ones, see [Model.Rotate], but for those of [Train] and [Model.Prefixes].
 //
 // Package coarse tells which list a vector belongs to and which lists a query probes, by the first CoarseDims dimensions.
 // With residual r = x - centroid, <q,x> = <q,centroid> + <q,r>: the first is Base of a [coarse.Probe], the second is what
@@ -12,11 +14,12 @@
 // # File format
 //
 // A model is an Arrow IPC file (version 5 of the metadata, little-endian, not compressed) of one record batch with one
-// row, three columns and no nulls:
+// row, three columns, or four if it rotates, and no nulls:
 //
 //	centroids  list<float32 not null> not null   [nlist][D] row-major
 //	rotation   list<float32 not null> not null   the matrices of opq.Quantizer.Rotation, one after the other
 //	codebooks  list<float32 not null> not null   the codewords of opq.Quantizer.Codebooks, one after the other
+//	axes       list<float32 not null> not null   [D][D] row-major: rotated vector = axes * searched vector
 //
 // The schema's metadata has these keys and no others, written in this order, numbers in decimal:
 //
@@ -33,6 +36,7 @@
 //	adastream.bits          "4", of the code of a sub-quantiser
 //	adastream.blocks        sub-quantisers of each block, see opq.Quantizer.Blocks, with commas between
 //	adastream.trained_rows  live rows of the index when the model was trained
+//	adastream.axes          SHA-256 of the values of axes, little-endian; absent if the column is
 //
 // All values are finite. Offsets of the lists begin at 0 and buffers are padded to 64 bytes, as arrow-go writes them.
 package model
@@ -62,6 +66,7 @@ type params struct {
 	metric      schemas.Metric
 	ladder      mrl.Ladder
 	trainedRows int64
+	axes        *axes // nil if vectors are not rotated
 	lists       *coarse.Quantizer
 	quantizer   *opq.Quantizer
 }
@@ -192,6 +197,10 @@ func (m *Model) LUT(level avx.Level, query []float32, dims int, lut *opq.LUT, s 
 
 // String describes the model for logs.
 func (m *Model) String() string {
-	return fmt.Sprintf("model %.12s (%s, ladder %s, %d lists on %d dimensions, codes of %d x %d bits)",
-		m.id, m.metric, m.ladder, m.NList(), m.CoarseDims(), m.M(), opq.Bits)
+	rotated := ""
+	if m.axes != nil {
+		rotated = " of rotated vectors"
+	}
+	return fmt.Sprintf("model %.12s (%s, ladder %s%s, %d lists on %d dimensions, codes of %d x %d bits)",
+		m.id, m.metric, m.ladder, rotated, m.NList(), m.CoarseDims(), m.M(), opq.Bits)
 }

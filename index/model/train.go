@@ -17,6 +17,7 @@ import (
 
 // Stages of training, as Options.Progress gets them.
 const (
+	StageAxes       = "axes"
 	StageCoarseDims = "coarse dims"
 	StageLists      = "lists"
 	StageCodes      = "codes"
@@ -37,9 +38,9 @@ type Repair string
 
 const (
 	Nothing    Repair = "none"
-	Codes      Repair = "codes" // rotation and codebooks: rows stay in their lists, so only codes change
+	Codes      Repair = "codes" // codebooks, and how residuals are rotated: rows stay in their lists, so only codes change
 	Lists      Repair = "lists" // lists begin from those of the old model, codebooks too
-	Everything Repair = "full"  // also the width that lists are chosen by; needs no old model
+	Everything Repair = "full"  // also the width that lists are chosen by, and the axes of vectors; needs no old model
 )
 
 // Options are the parameters of [Train]. The zero value of each field means what its comment says.
@@ -108,7 +109,7 @@ func SampleRows(total int64, dim int, repair Repair) int {
 }
 
 // Train makes a model from a sample of n searched vectors [n][spec.Dim()] of an index of total live rows. The sample is
-// in no particular order: where a part of it suffices, evenly spaced rows are taken. A sample too small for the lists
+// in no particular order, and not rotated: that is Train's own affair. Where a part of it suffices, evenly spaced rows are taken. A sample too small for the lists
 // asked for makes fewer lists. The same sample, options and kernel level make the same bytes.
 func Train(ctx context.Context, spec *schemas.Spec, sample []float32, n int, total int64, o Options) (*Model, error) {
 	ladder := mrl.Ladder(spec.Ladder)
@@ -132,7 +133,7 @@ func Train(ctx context.Context, spec *schemas.Spec, sample []float32, n int, tot
 	if o.Progress == nil {
 		o.Progress = func(string, int, int) {}
 	}
-	t := &training{metric: spec.Metric, ladder: ladder, dim: ladder.Dim(), sample: sample, n: n, spill: spec.ListsPerRow != 1, o: o}
+	t := &training{metric: spec.Metric, ladder: ladder, dim: ladder.Dim(), sample: sample, n: n, spill: spec.ListsPerRow != 1, rotates: spec.Rotates(), o: o}
 	m, err := t.run(ctx, total)
 	if err != nil {
 		return nil, fmt.Errorf("train model: %w", err)
@@ -141,19 +142,23 @@ func Train(ctx context.Context, spec *schemas.Spec, sample []float32, n int, tot
 }
 
 type training struct {
-	metric schemas.Metric
-	ladder mrl.Ladder
-	dim    int
-	sample []float32 // [n][dim]
-	n      int
-	spill  bool
-	o      Options
+	metric  schemas.Metric
+	ladder  mrl.Ladder
+	dim     int
+	sample  []float32 // [n][dim], rotated once there are axes
+	n       int
+	spill   bool
+	rotates bool
+	o       Options
 }
 
 func (t *training) run(ctx context.Context, total int64) (*Model, error) {
 	p := params{metric: t.metric, ladder: t.ladder, trainedRows: total}
 	var lists []int32
 	var err error
+	if p.axes, err = t.rotate(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", StageAxes, err)
+	}
 	if t.o.Repair == Codes {
 		p.lists, p.trainedRows = t.o.From.lists, t.o.From.trainedRows
 	} else if p.lists, lists, err = t.lists(ctx); err != nil {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/mrl"
+	"github.com/adastream/adastream/index/pca"
 )
 
 // Quantizer is a trained rotation with its codebooks. It is immutable and safe for concurrent use.
@@ -59,7 +60,7 @@ func New(ladder mrl.Ladder, blocks []int, rotation, codebooks []float32) (*Quant
 	for _, b := range l.blocks {
 		w := b.width()
 		r := rotation[at : at+w*w]
-		if err := checkRotation(r, w); err != nil {
+		if err := pca.CheckRotation(r, w); err != nil {
 			return nil, fmt.Errorf("opq: dimensions [%d, %d): %w", b.start, b.end, err)
 		}
 		q.rotations = append(q.rotations, avx.Pack(r, w, w, nil))
@@ -74,22 +75,6 @@ func New(ladder mrl.Ladder, blocks []int, rotation, codebooks []float32) (*Quant
 		at += Codewords * w
 	}
 	return q, nil
-}
-
-// checkRotation makes sure that the rows of an orthogonal matrix have unit length, and neighbours are at right angles.
-// A full check of all pairs would cost more than loading a model is worth.
-func checkRotation(r []float32, w int) error {
-	const tolerance = 1e-3
-	for i := range w {
-		row := r[i*w:][:w]
-		next := r[(i+1)%w*w:][:w]
-		length, angle := avx.SumSquares(avx.Generic, row), avx.Dot(avx.Generic, row, next)
-		if !(math.Abs(float64(length)-1) < tolerance) || w > 1 && !(math.Abs(float64(angle)) < tolerance) {
-			return fmt.Errorf("row %d of the rotation has squared length %v and inner product %v with the next, allowed: 1 and 0",
-				i, length, angle)
-		}
-	}
-	return nil
 }
 
 // Dim returns the full width D of a vector.

@@ -4,6 +4,7 @@ package pca
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 
 	"golang.org/x/sync/errgroup"
@@ -114,4 +115,20 @@ func transpose(dst []float32, x Rows, start, n int) {
 			dst[d*tile+i] = v
 		}
 	}
+}
+
+// CheckRotation makes sure that the rows of an orthogonal matrix [w][w] have unit length, and neighbours are at right angles.
+// A full check of all pairs would cost more than loading a model is worth.
+func CheckRotation(r []float32, w int) error {
+	const tolerance = 1e-3
+	for i := range w {
+		row := r[i*w:][:w]
+		next := r[(i+1)%w*w:][:w]
+		length, angle := avx.SumSquares(avx.Generic, row), avx.Dot(avx.Generic, row, next)
+		if !(math.Abs(float64(length)-1) < tolerance) || w > 1 && !(math.Abs(float64(angle)) < tolerance) {
+			return fmt.Errorf("row %d of the rotation has squared length %v and inner product %v with the next, allowed: 1 and 0",
+				i, length, angle)
+		}
+	}
+	return nil
 }

@@ -235,7 +235,7 @@ func TestOpenRefuses(t *testing.T) {
 	segment, plain := readGolden(t, "segment"), readGolden(t, "segment-plain")
 	rows, codes, vectors := readGolden(t, "chunk.rows"), readGolden(t, "chunk.codes"), readGolden(t, "chunk.vectors")
 	golden := mustOpen(t, spec, segment)
-	schema := spec.SegmentSchema(golden.Model, golden.M)
+	schema := spec.SegmentSchema(golden.Model, golden.M, "")
 	chunk := schemas.Chunk{ID: "c", FirstList: golden.FirstList, EndList: golden.EndList, NumRows: golden.N,
 		Rows: schemas.Object{Key: "chunks/c.rows"}, Codes: schemas.Object{Key: "chunks/c.codes"}, Vectors: schemas.Object{Key: "chunks/c.vectors"}}
 	lists := slices.Clone(golden.lists)
@@ -305,7 +305,7 @@ func TestOpenRefuses(t *testing.T) {
 	withChunkSpills := func(change func(spills []int32)) []byte {
 		l := slices.Clone(golden.spills)
 		change(l)
-		return tampered(t, spec.RowsSchema(), rows, schemas.KindRows, func(c map[string]arrow.Array) { c["spill"] = int32s(l...) })
+		return tampered(t, spec.RowsSchema(""), rows, schemas.KindRows, func(c map[string]arrow.Array) { c["spill"] = int32s(l...) })
 	}
 	other := testSpec(schemas.InnerProduct, schemas.Float16)
 	other.Attributes[2].Name = "number"
@@ -328,7 +328,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"lists descend", openSegment(spec, withLists(func(l []int32) { copy(l, []int32{0, 0, 3, 1, 4, 4, 5}) })), []string{`"list"`, "row 3 is in list 1"}},
 		{"list is negative", openSegment(spec, withLists(func(l []int32) { l[0] = -1 })), []string{"lists [-1,"}},
 		{"list is too large", openSegment(spec, withLists(func(l []int32) { l[len(l)-1] = MaxLists })), []string{"lists ["}},
-		{"list without model", openSegment(spec, tampered(t, spec.SegmentSchema("", 0), plain, schemas.KindSegment,
+		{"list without model", openSegment(spec, tampered(t, spec.SegmentSchema("", 0, ""), plain, schemas.KindSegment,
 			func(c map[string]arrow.Array) { c["list"] = int32s(-1, -1, -1, 0, -1, -1, -1) })), []string{"row 3 is in lists 0 and -1"}},
 		{"codes are short", openSegment(spec, tampered(t, schema, segment, schemas.KindSegment, func(c map[string]arrow.Array) {
 			c["code"] = fixed(c["code"].DataType(), golden.N, golden.codes[:len(golden.codes)-1])
@@ -382,7 +382,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"spilled to its list", openSegment(spec, withSpills(func(l []int32) { l[0] = 1 })), []string{`"spill"`, "row 0 of list 1 is in list 1"}},
 		{"spill is too large", openSegment(spec, withSpills(func(l []int32) { l[2] = MaxLists })), []string{`"spill"`, "row 2"}},
 		{"spill is negative", openSegment(spec, withSpills(func(l []int32) { l[2] = -2 })), []string{`"spill"`, "row 2"}},
-		{"spill without model", openSegment(spec, tampered(t, spec.SegmentSchema("", 0), plain, schemas.KindSegment,
+		{"spill without model", openSegment(spec, tampered(t, spec.SegmentSchema("", 0, ""), plain, schemas.KindSegment,
 			func(c map[string]arrow.Array) { c["spill"] = int32s(-1, -1, -1, 0, -1, -1, -1) })), []string{"row 3 is in lists -1 and 0"}},
 		{"a vector is missing", openChunk(chunk, rows, codes, sliced(t, spec.VectorsSchema(), vectors, schemas.KindVectors, 1)), []string{"chunks/c.vectors", "6 vectors for 7 rows"}},
 	}

@@ -316,7 +316,7 @@ func TestGoldenByPlainReader(t *testing.T) {
 
 	schema, got := readPlain(t, "segment")
 	compareColumns(t, "segment", got, listed)
-	if want := spec.SegmentSchema(goldenCoder.model, goldenCoder.m); !schema.Equal(want) || !schema.Metadata().Equal(want.Metadata()) {
+	if want := spec.SegmentSchema(goldenCoder.model, goldenCoder.m, ""); !schema.Equal(want) || !schema.Metadata().Equal(want.Metadata()) {
 		t.Errorf("segment: schema %s", schema)
 	}
 	plain := wantColumns(spec, rows, nil, nil)

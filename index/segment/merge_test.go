@@ -443,10 +443,10 @@ func TestMergeRefusesWhatIsNotOfTheModel(t *testing.T) {
 	with := func(column string, values []int32, row int, value int32) *Part {
 		values = slices.Clone(values)
 		values[row] = value
-		return mustOpen(t, spec, tampered(t, spec.SegmentSchema(mdl.ID(), mdl.M()), body, schemas.KindSegment,
+		return mustOpen(t, spec, tampered(t, spec.SegmentSchema(mdl.ID(), mdl.M(), ""), body, schemas.KindSegment,
 			func(c map[string]arrow.Array) { c[column] = int32s(values...) }))
 	}
-	renamed := mustOpen(t, spec, tampered(t, spec.SegmentSchema(mdl.ID(), wide.M()), mustWrite(t, spec, wide, rows), schemas.KindSegment,
+	renamed := mustOpen(t, spec, tampered(t, spec.SegmentSchema(mdl.ID(), wide.M(), ""), mustWrite(t, spec, wide, rows), schemas.KindSegment,
 		func(c map[string]arrow.Array) { c["list"] = int32s(c["list"].(*array.Int32).Int32Values()...) }))
 	for _, test := range []struct {
 		name string

@@ -17,7 +17,7 @@ import (
 // only when data is not aligned to 8 bytes does the part hold a copy.
 func OpenSegment(spec *schemas.Spec, id string, data []byte) (*Part, error) {
 	name := "segment " + id
-	f, err := openFile(name, schemas.KindSegment, data, spec.SegmentSchema)
+	f, err := openFile(name, schemas.KindSegment, data, func(model string, m int) *arrow.Schema { return spec.SegmentSchema(model, m, "") })
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func OpenSegment(spec *schemas.Spec, id string, data []byte) (*Part, error) {
 // bytes as described at [OpenSegment].
 func OpenChunk(spec *schemas.Spec, c schemas.Chunk, rows, codes, vectors []byte) (*Part, error) {
 	name := "chunk " + c.ID
-	f, err := openFile(objectName(name, c.Rows), schemas.KindRows, rows, func(string, int) *arrow.Schema { return spec.RowsSchema() })
+	f, err := openFile(objectName(name, c.Rows), schemas.KindRows, rows, func(string, int) *arrow.Schema { return spec.RowsSchema("") })
 	if err != nil {
 		return nil, err
 	}

@@ -183,7 +183,7 @@ func column(schema *arrow.Schema, name string) int { return schema.FieldIndices(
 
 // segment returns the segment file of a table.
 func (t *table) segment(c coder) ([]byte, error) {
-	schema := t.spec.SegmentSchema(c.model, c.m)
+	schema := t.spec.SegmentSchema(c.model, c.m, "")
 	columns, err := t.rowColumns(schema)
 	if err != nil {
 		return nil, err
@@ -198,7 +198,7 @@ func (t *table) segment(c coder) ([]byte, error) {
 
 // rows returns the rows file of a chunk.
 func (t *table) rows() ([]byte, error) {
-	schema := t.spec.RowsSchema()
+	schema := t.spec.RowsSchema("")
 	columns, err := t.rowColumns(schema)
 	if err != nil {
 		return nil, err
