@@ -109,7 +109,7 @@ func (a *auditor) list(ctx context.Context, p *Part, list int) error {
 		}
 		r.met |= bit
 		if a.found.Codes++; a.found.Codes%a.step == 0 && bit != 0 {
-			if err := a.compare(p, at, r, int32(list)); err != nil {
+			if err := a.check(p, at, r, int32(list)); err != nil {
 				return err
 			}
 		}
@@ -117,14 +117,14 @@ func (a *auditor) list(ctx context.Context, p *Part, list int) error {
 	return nil
 }
 
-// compare makes a code anew.
-func (a *auditor) compare(p *Part, at int, r *baseRow, list int32) error {
+// check makes a code anew, and counts where it differs.
+func (a *auditor) check(p *Part, at int, r *baseRow, list int32) error {
 	if err := a.search(a.row(0), r.part.stored(r.row)); err != nil {
 		return fmt.Errorf("id %q: %w: %w", r.part.IDAt(r.row), err, schemas.ErrCorrupt)
 	}
 	is, want := make([]byte, a.codeBytes()), make([]byte, a.codeBytes())
 	p.readCode(is, at)
-	a.mdl.Encode(a.level, a.searched[:a.spec.Dim()], 1, []int32{list}, want, a.scratch)
+	a.mdl.Encode(a.level, a.vectors(1), 1, []int32{list}, want, a.scratch)
 	a.found.Sampled++
 	for m := range a.differ {
 		if shift := 4 * (m % 2); (is[m/2]^want[m/2])>>shift&15 != 0 {

@@ -15,7 +15,16 @@ import (
 
 // An audit finds no fault with what Merge makes, and each of the faults that queries would not tell of.
 func TestAudit(t *testing.T) {
-	spec := testSpec(schemas.Cosine, schemas.Float16)
+	for _, prefix := range []schemas.PrefixMode{schemas.PrefixNative, schemas.PrefixRotate} {
+		t.Run(string(prefix), func(t *testing.T) {
+			spec := testSpec(schemas.Cosine, schemas.Float16)
+			spec.Prefix = prefix
+			testAudit(t, spec)
+		})
+	}
+}
+
+func testAudit(t *testing.T, spec *schemas.Spec) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	mdl := testModel(t, spec, 1, spec.Dim()/4)
 	const n = 3000

@@ -96,7 +96,7 @@ func (m *merger) encodeAnew(s *source, l int) error {
 			}
 			c.add(s.numbers[row], width)
 		}
-		m.mdl.Encode(m.level, m.searched[:len(some)*m.spec.Dim()], len(some), lists[:len(some)], c.codes[from:], m.scratch)
+		m.mdl.Encode(m.level, m.vectors(len(some)), len(some), lists[:len(some)], c.codes[from:], m.scratch)
 	}
 	return nil
 }

@@ -199,7 +199,7 @@ func FuzzReadDead(f *testing.F)         { fuzz(f, "dead") }
 // tampered writes a well-formed file of one kind after change had its way with the columns.
 func tampered(t *testing.T, schema *arrow.Schema, data []byte, kind string, change func(columns map[string]arrow.Array)) []byte {
 	t.Helper()
-	f, err := openFile("golden", kind, data, func(string, int) *arrow.Schema { return schema })
+	f, err := openFile("golden", kind, data, func(*file) *arrow.Schema { return schema })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func WriteDead(dead map[string]*roaring.Bitmap) ([]byte, error) {
 // ReadDead returns the dead rows of a file by the ID of their part. They do not alias data. name is that of the object,
 // for errors. Whether the rows are ones of the part is for the caller to check.
 func ReadDead(name string, data []byte) (map[string]*roaring.Bitmap, error) {
-	f, err := openFile(name, schemas.KindDead, data, func(string, int) *arrow.Schema { return schemas.DeadSchema() })
+	f, err := openFile(name, schemas.KindDead, data, func(*file) *arrow.Schema { return schemas.DeadSchema() })
 	if err != nil {
 		return nil, err
 	}

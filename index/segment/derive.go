@@ -3,6 +3,7 @@ package segment
 import (
 	"fmt"
 	"math"
+	"slices"
 	"unsafe"
 
 	"github.com/adastream/adastream/avx"
@@ -19,13 +20,15 @@ const MaxLists = 1 << 20
 // group of lists.
 const deriveBatch = 1024
 
-// deriver turns given vectors to stored ones, and stored ones to what is searched. It is not safe for concurrent use.
+// deriver turns given vectors to stored ones, and stored ones to what is searched and compared. It is not safe for concurrent
+// use.
 type deriver struct {
 	spec     *schemas.Spec
 	mdl      *model.Model // nil when there is none
 	level    avx.Level
 	scratch  *model.Scratch
 	searched []float32 // deriveBatch rows
+	rotated  []float32 // the same by the model's axes, if it has any
 }
 
 func newDeriver(spec *schemas.Spec, mdl *model.Model, level avx.Level) (*deriver, error) {
@@ -40,6 +43,9 @@ func newDeriver(spec *schemas.Spec, mdl *model.Model, level avx.Level) (*deriver
 		return nil, fmt.Errorf("model %s has %d lists, allowed: at most %d", mdl.ID(), mdl.NList(), MaxLists)
 	}
 	d.scratch = model.NewScratch()
+	if mdl.Axes() != "" {
+		d.rotated = make([]float32, len(d.searched))
+	}
 	return d, nil
 }
 
@@ -48,7 +54,7 @@ func (d *deriver) coder() coder {
 	if d.mdl == nil {
 		return coder{}
 	}
-	return coder{model: d.mdl.ID(), m: d.mdl.M()}
+	return coder{model: d.mdl.ID(), m: d.mdl.M(), axes: d.mdl.Axes()}
 }
 
 func (d *deriver) codeBytes() int { return codeBytes(d.coder().m) }
@@ -94,6 +100,16 @@ func widen(t schemas.VectorType, level avx.Level, dst []float32, stored []byte) 
 	copy(dst, viewOf[float32](stored))
 }
 
+// vectors returns the first n rows of the batch as the model wants them. They are valid until the next call.
+func (d *deriver) vectors(n int) []float32 {
+	x := d.searched[:n*d.spec.Dim()]
+	if d.rotated == nil {
+		return x
+	}
+	d.mdl.Rotate(d.level, d.rotated, x)
+	return d.rotated[:len(x)]
+}
+
 // row returns the place of row i of the batch.
 func (d *deriver) row(i int) []float32 { return d.searched[i*d.spec.Dim():][:d.spec.Dim()] }
 
@@ -104,4 +120,37 @@ func viewOf[T number](b []byte) []T {
 		return nil
 	}
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/int(unsafe.Sizeof(t)))
+}
+
+// compared is what queries compare of rows: in int8, and the lengths of prefixes.
+type compared struct {
+	int8s  []int8
+	scales []float32
+	norms  []float32
+}
+
+func newCompared(spec *schemas.Spec, n int) compared {
+	return compared{make([]int8, n*spec.Dim()), make([]float32, n), make([]float32, n*len(spec.Ladder))}
+}
+
+// compare sets row i of c to what is compared of a vector as the model wants it.
+func (d *deriver) compare(c *compared, i int, v []float32) {
+	c.scales[i] = mrl.QuantizeRow(d.level, c.int8s[i*len(v):][:len(v)], v)
+	mrl.PrefixNorms(d.level, v, d.spec.Ladder, c.norms[i*len(d.spec.Ladder):])
+}
+
+// compareAnew sets rows at[i] of c to what is compared of the stored vectors that stored returns for them.
+func (d *deriver) compareAnew(c *compared, at []int32, stored func(row int) []byte) error {
+	for some := range slices.Chunk(at, deriveBatch) {
+		for i, row := range some {
+			if err := d.search(d.row(i), stored(int(row))); err != nil {
+				return fmt.Errorf("row %d: %w: %w", row, err, schemas.ErrCorrupt)
+			}
+		}
+		x, dim := d.vectors(len(some)), d.spec.Dim()
+		for i, row := range some {
+			d.compare(c, int(row), x[i*dim:][:dim])
+		}
+	}
+	return nil
 }

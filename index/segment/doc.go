@@ -12,8 +12,9 @@
 //
 // The stored vector of a row is the given one in the type of the spec: narrowed to float16, or as it is. The searched
 // vector is the stored one, scaled to unit length under cosine. List, code, int8 row and norms are functions of the
-// searched vector, hence of what is stored: a merge that derives them anew gets what the first writer would have got at
-// the same SIMD level; between levels sums differ by their rounding.
+// searched vector, rotated if the model rotates, hence of model and what is stored: a merge that derives them anew gets what the first writer would have got at
+// the same SIMD level; between levels sums differ by their rounding. Int8 rows and norms say by which axes they are rotated:
+// those of different axes, or of none, cannot be compared with one query, see [Turn].
 // [Check] says which vectors can be stored.
 //
 // # Files

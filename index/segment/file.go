@@ -22,13 +22,14 @@ type file struct {
 	n       int
 	model   string // "" when there is none
 	m       int
+	axes    string // "" when rows are not rotated
 	meta    arrow.Metadata
 	schema  *arrow.Schema
 	columns []arrow.Array
 }
 
 // openFile opens a file of a kind. schemaOf gives the schema that it must have, from what its metadata says.
-func openFile(name, kind string, data []byte, schemaOf func(model string, m int) *arrow.Schema) (f *file, err error) {
+func openFile(name, kind string, data []byte, schemaOf func(f *file) *arrow.Schema) (f *file, err error) {
 	defer func() {
 		if r := recover(); r != nil { // arrow and flatbuffers panic on tables that do not hold together
 			f, err = nil, corrupt(name, "%v", r)
@@ -47,7 +48,7 @@ func openFile(name, kind string, data []byte, schemaOf func(model string, m int)
 	if err := f.readMetadata(f.meta, kind); err != nil {
 		return nil, err
 	}
-	f.schema = schemaOf(f.model, f.m)
+	f.schema = schemaOf(f)
 	if err := f.compareSchema(r.Schema()); err != nil {
 		return nil, err
 	}
@@ -92,6 +93,7 @@ func (f *file) readMetadata(meta arrow.Metadata, kind string) error {
 	}
 	m, hasM := meta.GetValue(schemas.MetaM)
 	f.model, _ = meta.GetValue(schemas.MetaModel)
+	f.axes, _ = meta.GetValue(schemas.MetaAxes)
 	if hasM != (f.model != "") {
 		return corrupt(f.name, "%s and %s must both be there or both be absent", schemas.MetaModel, schemas.MetaM)
 	}

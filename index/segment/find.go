@@ -35,7 +35,7 @@ func (x *idIndex) bucket(id string) uint64 { return maphash.String(x.seed, id) >
 // keeps 8 to 12 bytes for each of them.
 func (p *Part) Find(id string) iter.Seq[int] {
 	return func(yield func(int) bool) {
-		x := &p.index
+		x := p.index
 		x.once.Do(func() { x.build(p.N, p.IDAt) })
 		for at := x.heads[x.bucket(id)]; at != 0; at = x.next[at-1] {
 			if row := int(at - 1); p.IDAt(row) == id && !yield(row) {

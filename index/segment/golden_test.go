@@ -108,7 +108,11 @@ func goldenBodies(t testing.TB) map[string][]byte {
 	keep("segment-plain")(Write(spec, nil, avx.Generic, rows))
 	keep("segment-float32")(Write(testSpec(schemas.InnerProduct, schemas.Float32), nil, avx.Generic, rows))
 	keep("segment")(listed.segment(goldenCoder))
-	keep("chunk.rows")(listed.rows())
+	keep("chunk.rows")(listed.rows(""))
+	rotated := goldenCoder
+	rotated.axes = strings.Repeat("a5", 32)
+	keep("segment-rotated")(listed.segment(rotated))
+	keep("chunk-rotated.rows")(listed.rows(rotated.axes))
 	keep("chunk.codes")(goldenBlocks(listed, 1).file(goldenCoder, 2, len(listed.ids)+4))
 	keep("chunk.vectors")(listed.originals())
 	keep("tombstones")(WriteTombstones([]Tombstone{{"a", rows.Orders[0]}, {"", rows.Orders[1]}, {"ü", rows.Orders[2]}}))
@@ -318,6 +322,9 @@ func TestGoldenByPlainReader(t *testing.T) {
 	compareColumns(t, "segment", got, listed)
 	if want := spec.SegmentSchema(goldenCoder.model, goldenCoder.m, ""); !schema.Equal(want) || !schema.Metadata().Equal(want.Metadata()) {
 		t.Errorf("segment: schema %s", schema)
+	}
+	if schema, _ := readPlain(t, "segment-rotated"); !schema.Metadata().Equal(spec.SegmentSchema(goldenCoder.model, goldenCoder.m, strings.Repeat("a5", 32)).Metadata()) {
+		t.Errorf("segment-rotated: schema %s", schema)
 	}
 	plain := wantColumns(spec, rows, nil, nil)
 	_, got = readPlain(t, "segment-plain")

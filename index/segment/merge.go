@@ -32,8 +32,8 @@ type ChunkBodies struct {
 // list has its rows in the order of inputs, then of rows. No rows make no chunk. Of a base of the same model all chunks
 // must be inputs, one after the other, since their codes are of each other's rows.
 //
-// Ids, orders, attributes, originals and int8 rows are carried over as they are; so are lists and codes of an input of
-// the same model, while others are derived anew from the originals. At any time Merge holds what is stored of the rows
+// Ids, orders, attributes and originals are carried over as they are; so are int8 rows of an input of the same axes, and lists
+// and codes of one of the same model, while others are derived anew from the originals. At any time Merge holds what is stored of the rows
 // of one chunk, twice, and up to 24 bytes for each row of all inputs.
 func Merge(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level avx.Level, inputs []Input, targetBytes int64, emit func(ChunkBodies) error) error {
 	if mdl == nil {
@@ -133,7 +133,7 @@ func (d *deriver) assignAnew(ctx context.Context, s *source) error {
 				return fmt.Errorf("row %d: %w: %w", start+i, err, schemas.ErrCorrupt)
 			}
 		}
-		d.mdl.Assign(d.level, d.searched[:n*p.dim], n, s.lists[start:start+n], s.spills[start:start+n], d.scratch)
+		d.mdl.Assign(d.level, d.vectors(n), n, s.lists[start:start+n], s.spills[start:start+n], d.scratch)
 	}
 	return nil
 }
@@ -278,7 +278,7 @@ func (m *merger) emit(ctx context.Context, g group, first int, emit func(ChunkBo
 		return err
 	}
 	c := ChunkBodies{FirstList: g.first, EndList: g.end, NumRows: g.rows}
-	if c.Rows, err = t.rows(); err != nil {
+	if c.Rows, err = t.rows(m.mdl.Axes()); err != nil {
 		return fmt.Errorf("rows: %w", err)
 	}
 	blocks, err := m.code(ctx, g)
@@ -300,6 +300,7 @@ func (m *merger) gather(ctx context.Context, g group) (*table, error) {
 	t.lists, t.spills = make([]int32, 0, g.rows), make([]int32, 0, g.rows)
 	t.grow(g.rows, 0)
 	columns := NewRows(m.spec).Attributes
+	var turned []int32 // rows whose input has other axes
 	var failed error
 	for l := g.first; l < g.end; l++ {
 		if err := ctx.Err(); err != nil {
@@ -308,6 +309,9 @@ func (m *merger) gather(ctx context.Context, g group) (*table, error) {
 		for i := range m.sources {
 			s := &m.sources[i]
 			s.rows(l, func(row int) {
+				if s.part.Axes != m.mdl.Axes() {
+					turned = append(turned, int32(len(t.ids)))
+				}
 				if err := t.carry(s, columns, row); err != nil && failed == nil {
 					failed = fmt.Errorf("part %s: row %d: %w", s.part.ID, row, err)
 				}
@@ -316,6 +320,9 @@ func (m *merger) gather(ctx context.Context, g group) (*table, error) {
 		if failed != nil {
 			return nil, failed
 		}
+	}
+	if err := m.compareAnew(&t.compared, turned, func(row int) []byte { return t.vectors[row*storedBytes(m.spec):][:storedBytes(m.spec)] }); err != nil {
+		return nil, err
 	}
 	var err error
 	t.attributes, err = columnArrays(m.spec, columns, nil)

@@ -148,12 +148,16 @@ func TestMergeCarriesEveryRow(t *testing.T) {
 	for _, test := range []struct {
 		metric  schemas.Metric
 		vectors schemas.VectorType
+		prefix  schemas.PrefixMode
 		m       int
 	}{
-		{schemas.Cosine, schemas.Float16, 4},
-		{schemas.InnerProduct, schemas.Float32, 5}, // an odd number of sub-quantisers: half of the last byte is empty
+		{schemas.Cosine, schemas.Float16, "", 4},
+		{schemas.Cosine, schemas.Float16, schemas.PrefixRotate, 4}, // each model by axes of its own
+		{schemas.InnerProduct, schemas.Float32, schemas.PrefixRotate, 4},
+		{schemas.InnerProduct, schemas.Float32, "", 5}, // an odd number of sub-quantisers: half of the last byte is empty
 	} {
 		spec := testSpec(test.metric, test.vectors)
+		spec.Prefix = test.prefix
 		mdl, old := testModel(t, spec, 1, test.m), testModel(t, spec, 2, test.m)
 		for seed := range uint64(12) {
 			rng := rand.New(rand.NewPCG(seed, 1))
@@ -204,7 +208,7 @@ func TestMergeCarriesEveryRow(t *testing.T) {
 						break
 					}
 				}
-				t.Fatalf("%s %s seed %d: %d rows, want %d", test.metric, test.vectors, seed, len(got), len(want))
+				t.Fatalf("%s %s %s seed %d: %d rows, want %d", test.metric, test.vectors, test.prefix, seed, len(got), len(want))
 			}
 		}
 	}

@@ -17,7 +17,7 @@ import (
 // only when data is not aligned to 8 bytes does the part hold a copy.
 func OpenSegment(spec *schemas.Spec, id string, data []byte) (*Part, error) {
 	name := "segment " + id
-	f, err := openFile(name, schemas.KindSegment, data, func(model string, m int) *arrow.Schema { return spec.SegmentSchema(model, m, "") })
+	f, err := openFile(name, schemas.KindSegment, data, func(f *file) *arrow.Schema { return spec.SegmentSchema(f.model, f.m, f.axes) })
 	if err != nil {
 		return nil, err
 	}
@@ -25,6 +25,9 @@ func OpenSegment(spec *schemas.Spec, id string, data []byte) (*Part, error) {
 	p.Model, p.M = f.model, f.m
 	p.vectors = f.vectorBytes()
 	if p.Model == "" {
+		if p.Axes != "" {
+			return nil, corrupt(name, "%s %q, allowed without a model: none", schemas.MetaAxes, p.Axes)
+		}
 		for i, l := range p.lists {
 			if l != -1 || p.spills[i] != coarse.NoSpill {
 				return nil, corrupt(name, "row %d is in lists %d and %d, allowed without a model: -1", i, l, p.spills[i])
@@ -47,7 +50,7 @@ func OpenSegment(spec *schemas.Spec, id string, data []byte) (*Part, error) {
 // bytes as described at [OpenSegment].
 func OpenChunk(spec *schemas.Spec, c schemas.Chunk, rows, codes, vectors []byte) (*Part, error) {
 	name := "chunk " + c.ID
-	f, err := openFile(objectName(name, c.Rows), schemas.KindRows, rows, func(string, int) *arrow.Schema { return spec.RowsSchema("") })
+	f, err := openFile(objectName(name, c.Rows), schemas.KindRows, rows, func(f *file) *arrow.Schema { return spec.RowsSchema(f.axes) })
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +68,7 @@ func OpenChunk(spec *schemas.Spec, c schemas.Chunk, rows, codes, vectors []byte)
 	if vectors == nil {
 		return p, nil
 	}
-	v, err := openFile(objectName(name, c.Vectors), schemas.KindVectors, vectors, func(string, int) *arrow.Schema { return spec.VectorsSchema() })
+	v, err := openFile(objectName(name, c.Vectors), schemas.KindVectors, vectors, func(*file) *arrow.Schema { return spec.VectorsSchema() })
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +88,7 @@ func objectName(chunk string, o schemas.Object) string {
 func newPart(spec *schemas.Spec, id string, f *file) *Part {
 	p := &Part{
 		ID:      id,
+		Axes:    f.axes,
 		N:       f.n,
 		Int8:    f.child(schemas.StoredInt8).(*array.Int8).Int8Values(),
 		Scales:  f.float32s(schemas.StoredScale),
@@ -96,6 +100,7 @@ func newPart(spec *schemas.Spec, id string, f *file) *Part {
 		dim:     spec.Dim(),
 		vectorT: spec.Vectors,
 		width:   storedBytes(spec),
+		index:   &idIndex{},
 	}
 	for _, a := range spec.Attributes {
 		p.attributes = append(p.attributes, f.column(schemas.AttributePrefix+a.Name))
@@ -135,7 +140,7 @@ func (p *Part) indexLists(name string) error {
 // once in each of their lists that the chunk has, and in no other. Whether codes of other chunks' rows are in the right lists
 // it cannot tell.
 func (p *Part) openBlocks(name string, data []byte) error {
-	f, err := openFile(name, schemas.KindCodes, data, func(model string, m int) *arrow.Schema { return schemas.CodesSchema(model, m, 0, 0) })
+	f, err := openFile(name, schemas.KindCodes, data, func(f *file) *arrow.Schema { return schemas.CodesSchema(f.model, f.m, 0, 0) })
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ type Part struct {
 	// All lists of rows are in [FirstList, EndList), which is empty without a model.
 	FirstList, EndList int
 
+	Axes   string    // that int8 rows and norms are rotated to, see model.Model.Axes, "" when they are not
 	Int8   []int8    // D for each row
 	Scales []float32 // one for each row
 	Norms  []float32 // one for each row and level of the ladder
@@ -52,7 +53,7 @@ type Part struct {
 	vectorT     schemas.VectorType
 	width       int // bytes of a stored vector
 
-	index idIndex
+	index *idIndex
 }
 
 // IDAt returns the id of row i, which aliases the bytes of the part.

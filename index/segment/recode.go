@@ -11,7 +11,7 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// Recode makes the codes files of chunks anew by a model that has the lists of theirs and other codes. The chunks, all with
+// Recode makes the codes files of chunks anew by a model that has the lists and axes of theirs and other codes. The chunks, all with
 // vectors, are one whole base, in order; rows and vectors files stay as they are. Each file is emitted with the place of
 // its chunk, and the first error of emit ends the work.
 func Recode(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level avx.Level, chunks []*Part, emit func(i int, codes []byte) error) error {
@@ -29,6 +29,9 @@ func Recode(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level avx
 		}
 		if p.FirstRow != next || p.EndList > mdl.NList() {
 			return fmt.Errorf("recode: chunk %s begins at row %d and has lists up to %d, allowed: at row %d, and below %d", p.ID, p.FirstRow, p.EndList, next, mdl.NList())
+		}
+		if p.Axes != mdl.Axes() {
+			return fmt.Errorf("recode: chunk %s has rows by the axes %q, allowed: those of the model, %q", p.ID, p.Axes, mdl.Axes())
 		}
 		next += p.N
 	}
@@ -70,7 +73,7 @@ func (d *deriver) recode(ctx context.Context, base []*Part, p *Part) ([]byte, er
 					return nil, fmt.Errorf("id %q: %w: %w", part.IDAt(row), err, schemas.ErrCorrupt)
 				}
 			}
-			d.mdl.Encode(d.level, d.searched[:len(some)*p.dim], len(some), lists[:len(some)], codes[from*width:], d.scratch)
+			d.mdl.Encode(d.level, d.vectors(len(some)), len(some), lists[:len(some)], codes[from*width:], d.scratch)
 		}
 		t.add(l, numbers, codes, d.mdl.M())
 	}

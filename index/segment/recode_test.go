@@ -34,8 +34,11 @@ func recoded(t testing.TB, spec *schemas.Spec, of *model.Model) *model.Model {
 
 // Other codes are those that merging everything anew would make, and nothing else changes.
 func TestRecodeIsWhatMergingMakes(t *testing.T) {
-	for _, metric := range []schemas.Metric{schemas.Cosine, schemas.InnerProduct} {
+	for i, metric := range []schemas.Metric{schemas.Cosine, schemas.InnerProduct, schemas.Cosine} {
 		spec := testSpec(metric, schemas.Float16)
+		if i == 2 {
+			spec.Prefix = schemas.PrefixRotate
+		}
 		old := testModel(t, spec, 1, 5)
 		mdl := recoded(t, spec, old)
 		rows := randomRows(t, spec, rand.New(rand.NewPCG(3, 3)), 0, 700)
@@ -76,6 +79,9 @@ func TestRecodeRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	failed := errors.New("full")
+	turned := *spec
+	turned.Prefix = schemas.PrefixRotate
+	rotating := testModel(t, &turned, 1, 4)
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, test := range []struct {
@@ -91,6 +97,7 @@ func TestRecodeRefuses(t *testing.T) {
 		{"no vectors", t.Context(), mdl, append([]*Part{bare}, base[1:]...), nil, "with vectors"},
 		{"not the first", t.Context(), mdl, base[1:], nil, "begins at row"},
 		{"not all", t.Context(), mdl, base[:len(base)-1], nil, "all its chunks"},
+		{"other axes", t.Context(), rotating, base, nil, "by the axes \"\", allowed: those of the model"},
 		{"fewer lists", t.Context(), trainModel(t, spec, 4, 4, 2), base, nil, "below 2"},
 		{"canceled", done, mdl, base, nil, "context canceled"},
 		{"emit fails", t.Context(), mdl, base, failed, "full"},

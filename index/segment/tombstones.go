@@ -30,7 +30,7 @@ func WriteTombstones(tombstones []Tombstone) ([]byte, error) {
 // ReadTombstones returns the deletes of a tombstones file. They do not alias data. name is that of the object, for
 // errors.
 func ReadTombstones(name string, data []byte) ([]Tombstone, error) {
-	f, err := openFile(name, schemas.KindTombstones, data, func(string, int) *arrow.Schema { return schemas.TombstonesSchema() })
+	f, err := openFile(name, schemas.KindTombstones, data, func(*file) *arrow.Schema { return schemas.TombstonesSchema() })
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/index/model"
-	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -64,7 +63,7 @@ func (d *deriver) assign(rows *Rows, list, spill []int32) error {
 				return fmt.Errorf("row %d, id %q: %w", start+i, rows.IDs[start+i], err)
 			}
 		}
-		d.mdl.Assign(d.level, d.searched[:n*dim], n, list[start:start+n], spill[start:start+n], d.scratch)
+		d.mdl.Assign(d.level, d.vectors(n), n, list[start:start+n], spill[start:start+n], d.scratch)
 	}
 	return nil
 }
@@ -82,23 +81,24 @@ func (d *deriver) derive(t *table, rows *Rows, order []int32) error {
 			}
 			stored := t.vectors[to*width:][:width]
 			d.store(stored, rows.Vectors[from*dim:][:dim])
-			v := d.row(i)
-			if err := d.search(v, stored); err != nil {
+			if err := d.search(d.row(i), stored); err != nil {
 				return fmt.Errorf("row %d, id %q: %w", from, rows.IDs[from], err)
 			}
-			t.scales[to] = mrl.QuantizeRow(d.level, t.int8s[to*dim:][:dim], v)
-			mrl.PrefixNorms(d.level, v, d.spec.Ladder, t.norms[to*len(d.spec.Ladder):])
+		}
+		x := d.vectors(n)
+		for i := range n {
+			d.compare(&t.compared, start+i, x[i*dim:][:dim])
 		}
 		if d.mdl != nil {
-			d.encode(t, start, n)
+			d.encode(t, start, x)
 		}
 	}
 	return nil
 }
 
-// encode writes the codes of rows [start, start+n) of a table, which are those of the batch.
-func (d *deriver) encode(t *table, start, n int) {
-	size, vectors := d.mdl.CodeBytes(), d.searched[:n*d.spec.Dim()]
+// encode writes the codes of rows of a table from start, whose vectors these are as the model wants them.
+func (d *deriver) encode(t *table, start int, vectors []float32) {
+	size, n := d.mdl.CodeBytes(), len(vectors)/d.spec.Dim()
 	d.mdl.Encode(d.level, vectors, n, t.lists[start:start+n], t.codes[start*size:][:n*size], d.scratch)
 	if !d.mdl.Spill() {
 		return
@@ -127,23 +127,21 @@ type table struct {
 	spills     []int32 // second lists
 	codes      []byte  // row-major, of segments only
 	spillCodes []byte
-	int8s      []int8
-	scales     []float32
-	norms      []float32
-	vectors    []byte // in their stored form
+	compared
+	vectors []byte // in their stored form
 }
 
-// coder says what made the codes of a table: a model and its number of sub-quantisers. The zero value means none.
+// coder says what made the codes of a table: a model, its number of sub-quantisers and its axes, if it rotates. The zero value
+// means none.
 type coder struct {
 	model string
 	m     int
+	axes  string
 }
 
 // grow makes room for what n rows have of fixed width, with two codes of width bytes.
 func (t *table) grow(n, width int) {
-	t.int8s = make([]int8, n*t.spec.Dim())
-	t.scales = make([]float32, n)
-	t.norms = make([]float32, n*len(t.spec.Ladder))
+	t.compared = newCompared(t.spec, n)
 	t.vectors = newBytes(n * storedBytes(t.spec))
 	t.codes, t.spillCodes = make([]byte, n*width), make([]byte, n*width)
 }
@@ -183,7 +181,7 @@ func column(schema *arrow.Schema, name string) int { return schema.FieldIndices(
 
 // segment returns the segment file of a table.
 func (t *table) segment(c coder) ([]byte, error) {
-	schema := t.spec.SegmentSchema(c.model, c.m, "")
+	schema := t.spec.SegmentSchema(c.model, c.m, c.axes)
 	columns, err := t.rowColumns(schema)
 	if err != nil {
 		return nil, err
@@ -197,8 +195,8 @@ func (t *table) segment(c coder) ([]byte, error) {
 }
 
 // rows returns the rows file of a chunk.
-func (t *table) rows() ([]byte, error) {
-	schema := t.spec.RowsSchema("")
+func (t *table) rows(axes string) ([]byte, error) {
+	schema := t.spec.RowsSchema(axes)
 	columns, err := t.rowColumns(schema)
 	if err != nil {
 		return nil, err
