@@ -93,7 +93,7 @@ type worker struct {
 	rows    []int     // their row numbers
 	longest float64   // of their lengths
 	scores  []float32 // of one query
-	buffer  []float32 // for one vector
+	buffer  []float32 // for two vectors
 	slack   []float64 // for each query, by how much a score may be off for each unit of length of the row
 }
 
@@ -103,7 +103,7 @@ func newWorker(level avx.Level, snap *snapshot.Snapshot, queries []float32, nq, 
 		block:  make([]float32, blockRows*snap.Spec().Dim()),
 		rows:   make([]int, 0, blockRows),
 		scores: make([]float32, blockRows),
-		buffer: make([]float32, snap.Spec().Dim()),
+		buffer: make([]float32, 2*snap.Spec().Dim()),
 		slack:  make([]float64, nq),
 	}
 	dim := snap.Spec().Dim()
@@ -158,7 +158,7 @@ func (w *worker) decode(part, start, end int) {
 // compare offers the rows of the block to each query. The kernels of the level say which are worth a look, the arithmetic
 // of search.ScoreOriginal decides, which is that of all machines.
 func (w *worker) compare(part int) {
-	spec, p := w.snap.Spec(), w.snap.Parts()[part]
+	p := w.snap.Parts()[part]
 	dim := w.snap.Spec().Dim()
 	scores := w.scores[:len(w.rows)]
 	for q := range w.tops {
@@ -171,7 +171,7 @@ func (w *worker) compare(part int) {
 			if s < worth || w.skip != nil && w.skip(q, part, w.rows[i]) {
 				continue
 			}
-			score := search.ScoreOriginal(spec, p, w.rows[i], query, w.buffer)
+			score := search.ScoreOriginal(w.snap, p, w.rows[i], query, w.buffer)
 			top.Push(search.Hit{Part: part, Row: w.rows[i], Score: score})
 			worth = top.Floor() - slack
 		}

@@ -4,16 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"math"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
-	"gonum.org/v1/gonum/mat"
-
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/snapshot/snapshottest"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -121,32 +119,6 @@ func TestParseRefusesAxes(t *testing.T) {
 
 const sum64 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-// shuffled returns vectors [n][dim] turned by a random orthogonal matrix: the same neighbours, and prefixes without meaning.
-func shuffled(x []float32, dim int, seed uint64) []float32 {
-	r := rand.New(rand.NewPCG(seed, 5))
-	normal := mat.NewDense(dim, dim, nil)
-	for i := range dim {
-		for j := range dim {
-			normal.Set(i, j, r.NormFloat64())
-		}
-	}
-	var qr mat.QR
-	qr.Factorize(normal)
-	var q mat.Dense
-	qr.QTo(&q)
-	to := make([]float32, len(x))
-	for i := 0; i < len(x); i += dim {
-		for j := range dim {
-			sum := 0.0
-			for d, v := range x[i : i+dim] {
-				sum += q.At(j, d) * float64(v)
-			}
-			to[i+j] = float32(sum)
-		}
-	}
-	return to
-}
-
 // rotating is a spec of an index whose models rotate.
 func rotating(metric schemas.Metric, ladder ...int) *schemas.Spec {
 	s := spec(metric, ladder...)
@@ -160,7 +132,7 @@ func TestTrainRotates(t *testing.T) {
 	const n, dim = 3000, 32
 	for _, metric := range []schemas.Metric{schemas.Cosine, schemas.InnerProduct} {
 		s := rotating(metric, 8, 16, dim)
-		x := shuffled(matryoshka(n, s, 3), dim, 1)
+		x := snapshottest.Turned(matryoshka(n, s, 3), dim, 1)
 		given := slices.Clone(x)
 		m, err := model.Train(t.Context(), s, x, n, n, model.Options{NList: 20, Threads: 1})
 		if err != nil {
@@ -207,7 +179,7 @@ func TestTrainRotates(t *testing.T) {
 			t.Errorf("%s: centroids leave %v of rotated vectors", metric, fit.Coarse)
 		}
 		for _, repair := range []model.Repair{model.Codes, model.Lists, model.Everything} {
-			next, err := model.Train(t.Context(), s, shuffled(x, dim, 2), n, n, model.Options{Repair: repair, From: m, NList: 20})
+			next, err := model.Train(t.Context(), s, snapshottest.Turned(x, dim, 2), n, n, model.Options{Repair: repair, From: m, NList: 20})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -227,7 +199,7 @@ func TestPrefixes(t *testing.T) {
 	for _, metric := range []schemas.Metric{schemas.Cosine, schemas.InnerProduct} {
 		native, rotate := spec(metric, 8, 16, 32, dim), rotating(metric, 8, 16, 32, dim)
 		x := matryoshka(n, native, 3)
-		turned := shuffled(x, dim, 4)
+		turned := snapshottest.Turned(x, dim, 4)
 		measure := func(s *schemas.Spec, x []float32) []schemas.PrefixRecall {
 			m, err := model.Train(t.Context(), s, x, n, n, model.Options{NList: 10, CoarseDims: dim, Level: level})
 			if err != nil {

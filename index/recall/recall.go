@@ -156,12 +156,13 @@ func (m *meter) lists(nprobe int, margin float64, dims int) (float64, error) {
 	spec, mdl := m.snap.Spec(), m.snap.Model()
 	dim, n := spec.Dim(), min(marginQueries, m.sample.N)
 	width := search.Plan{Dims: dims}.Width(dim)
-	vector, quant, scratch := make([]float32, dim), make([]int16, width), model.NewScratch()
+	given, vector, quant, scratch := make([]float32, dim), make([]float32, dim), make([]int16, width), model.NewScratch()
 	total := 0
 	for q := range n {
-		if err := search.Prepare(spec, m.sample.Queries[q*dim:(q+1)*dim], vector); err != nil {
+		if err := search.Prepare(spec, m.sample.Queries[q*dim:(q+1)*dim], given); err != nil {
 			return 0, err
 		}
+		mdl.Rotate(m.level, vector, given)
 		scale := mrl.QuantizeQuery(quant, vector[:width])
 		total += len(mdl.Probe(m.level, quant, scale, nprobe, margin, scratch))
 	}

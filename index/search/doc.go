@@ -1,7 +1,7 @@
 // Package search answers a query from a snapshot: probe, scan, refine, top k.
 //
-//	query ─ normalise ─┬─ Probe ──► the nprobe lists with the best coarse score
-//	                   ├─ LUT ────► one table for all lists
+//	query ─ normalise, ┬─ Probe ──► the nprobe lists with the best coarse score
+//	        rotate     ├─ LUT ────► one table for all lists
 //	                   └─ int16 ──► the query of the refine step
 //	list ─┬─ runs in chunks ── ScanPQ4 over 4-bit codes ──► reservoir of approximate scores ─┐ best Refine
 //	      └─ runs in segments ───────────────────────────► int8 rows ─┐                     │ of them

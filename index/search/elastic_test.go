@@ -24,16 +24,20 @@ func exactIDs(snap *snapshot.Snapshot, query []float32, width, k int) []answer {
 	if err := search.Prepare(spec, query, q); err != nil {
 		panic(err)
 	}
-	q = q[:width]
+	if width < spec.Dim() {
+		rotated := make([]float32, spec.Dim())
+		snap.Model().Rotate(avx.Generic, rotated, q)
+		q = rotated[:width]
+	}
 	if spec.Metric == schemas.Cosine && width < spec.Dim() {
 		mrl.Normalize(avx.Generic, q, q)
 	}
 	var as []answer
-	buffer := make([]float32, spec.Dim())
+	buffer := make([]float32, 2*spec.Dim())
 	for i, p := range snap.Parts() {
 		for row := range p.N {
 			if !snap.Dead(i).Has(row) {
-				as = append(as, answer{strings.Clone(p.IDAt(row)), search.ScoreOriginal(spec, p, row, q, buffer)})
+				as = append(as, answer{strings.Clone(p.IDAt(row)), search.ScoreOriginal(snap, p, row, q, buffer)})
 			}
 		}
 	}
@@ -45,8 +49,12 @@ func exactIDs(snap *snapshot.Snapshot, query []float32, width, k int) []answer {
 // rows of equal vectors are equal, so ties go by id.
 func TestSearch_exactIsBruteForce(t *testing.T) {
 	for _, metric := range bothMetrics {
-		for seed := range uint64(2) {
-			d := snapshottest.Clustered(snapshottest.Spec(metric, 8, 16, 48), rows, seed)
+		for seed := range uint64(3) {
+			spec := snapshottest.Spec(metric, 8, 16, 48)
+			if seed == 2 {
+				spec.Prefix = schemas.PrefixRotate
+			}
+			d := snapshottest.Clustered(spec, rows, seed)
 			for i := 0; i < rows; i += 3 { // rows that are equal, and rows whose int8 forms nearly always are
 				copy(d.Vector(i), d.Vector(i/90*90))
 				if i%2 == 0 {

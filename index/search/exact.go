@@ -7,6 +7,7 @@ import (
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/index/snapshot"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -70,10 +71,14 @@ func (s *Searcher) exactOriginals(ctx context.Context) error {
 	}
 	s.prune()
 	s.top.Reset(s.parts, s.top.k)
+	s.original = resize(s.original, 2*dim)
+	query := s.given
+	if len(s.vector) < dim {
+		query = s.vector
+	}
 	for _, c := range s.maybe {
 		p := s.parts[c.part]
-		s.original = resize(s.original, dim)
-		s.offer(c.part, c.row, ScoreOriginal(s.snap.Spec(), p, c.row, s.vector, s.original))
+		s.offer(c.part, c.row, ScoreOriginal(s.snap, p, c.row, query, s.original))
 		s.usage.Bytes += int64(p.VectorBytes(len(s.vector)))
 	}
 	return nil
@@ -103,6 +108,10 @@ func Rounding(dims int) float64 { return float64(dims+16) * 0x1p-23 }
 
 func (s *Searcher) newBound() bound {
 	b := bound{root: math.Sqrt(float64(len(s.vector))), rounding: Rounding(len(s.vector))}
+	if s.snap.Model().Axes() != "" { // each value of both vectors is an inner product with an axis
+		dim := s.snap.Spec().Dim()
+		b.rounding += math.Sqrt(float64(dim)) * Rounding(dim)
+	}
 	for _, x := range s.vector {
 		b.sum += math.Abs(float64(x))
 		b.length += float64(x) * float64(x)
@@ -134,12 +143,19 @@ func (s *Searcher) off(b *bound, p *segment.Part, row int) float64 {
 	return off
 }
 
-// ScoreOriginal is the score of the original of row i of p, which must have vectors: of its prefix if the query, prepared, is
-// one. Buffer has room for a vector. It uses the generic kernels on purpose, so that brute force is the same on every machine.
-func ScoreOriginal(spec *schemas.Spec, p *segment.Part, i int, query, buffer []float32) float32 {
-	p.Vector(avx.Generic, i, buffer)
-	v := buffer[:len(query)]
-	if spec.Metric == schemas.Cosine {
+// ScoreOriginal is the score of the original of row i of p, which must have vectors, for a query, prepared. If the query is a
+// prefix, by the axes of the model if it rotates, so is what it is compared with. Buffer has room for two vectors. It uses the
+// generic kernels on purpose, so that brute force is the same on every machine.
+func ScoreOriginal(snap *snapshot.Snapshot, p *segment.Part, i int, query, buffer []float32) float32 {
+	dim := snap.Spec().Dim()
+	v := buffer[:dim]
+	p.Vector(avx.Generic, i, v)
+	if len(query) < dim { // to rotate whole vectors, the query's too, would change nothing but the rounding
+		rotated := buffer[dim : 2*dim]
+		snap.Model().Rotate(avx.Generic, rotated, v)
+		v = rotated[:len(query)]
+	}
+	if snap.Spec().Metric == schemas.Cosine {
 		if norm := mrl.Normalize(avx.Generic, v, v); norm == 0 {
 			return 0 // a prefix without a direction
 		}

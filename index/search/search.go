@@ -66,7 +66,8 @@ type Searcher struct {
 
 // query is one query on its way.
 type query struct {
-	vector []float32 // as compared with rows; its prefix if those are prefixes
+	given  []float32 // as compared with originals of full width
+	vector []float32 // as compared with int8 rows: rotated if the model rotates, and its prefix if those are prefixes
 	quant  []int16   // the same / scale
 	scale  float64
 	norm   int // level of the ladder by whose norms scores are divided, -1 if by none
@@ -125,10 +126,15 @@ func (s *Searcher) answer(ctx context.Context, plan Plan) error {
 func (s *Searcher) begin(snap *snapshot.Snapshot, query []float32, k int, plan Plan) error {
 	spec := snap.Spec()
 	dim, width := spec.Dim(), plan.Width(spec.Dim())
-	s.vector, s.quant = resize(s.vector, dim), resize(s.quant, width)
-	if err := Prepare(spec, query, s.vector); err != nil {
+	s.given, s.vector, s.quant = resize(s.given, dim), resize(s.vector, dim), resize(s.quant, width)
+	if err := Prepare(spec, query, s.given); err != nil {
 		return err
 	}
+	level := s.level
+	if plan.Exact { // see Prepare
+		level = avx.Generic
+	}
+	snap.Model().Rotate(level, s.vector, s.given)
 	s.norm = -1
 	if width < dim {
 		s.vector = s.vector[:width]

@@ -28,7 +28,7 @@ type Snapshot struct {
 }
 
 // Open makes a snapshot of the generation m. Parts are those of m, in its order: chunks, then segments. Mdl is the
-// model that m refers to, nil if it refers to none. Dead holds row numbers by the ID of a part; bitmaps of other parts
+// model that m refers to, nil if it refers to none, and int8 rows are by its axes (see [segment.Turn]). Dead holds row numbers by the ID of a part; bitmaps of other parts
 // are ignored, since a generation may share the file of its parent. Whatever does not agree with m is an error that
 // wraps [schemas.ErrCorrupt] and says what.
 //
@@ -196,6 +196,8 @@ func checkModel(spec *schemas.Spec, ref *schemas.ModelRef, mdl *model.Model) err
 		return corrupt("model %s is for %d dimensions, the index has %d", ref.ID, mdl.Dim(), spec.Dim())
 	case mdl.Metric() != spec.Metric:
 		return corrupt("model %s is for metric %s, the index has %s", ref.ID, mdl.Metric(), spec.Metric)
+	case (mdl.Axes() != "") != spec.Rotates():
+		return corrupt("model %s has axes %q, the prefixes of the index are %q", ref.ID, mdl.Axes(), spec.Prefix)
 	}
 	return nil
 }
@@ -222,6 +224,9 @@ func checkParts(spec *schemas.Spec, m *schemas.Manifest, mdl *model.Model, parts
 		}
 		if err != nil {
 			return err
+		}
+		if p.Axes != mdl.Axes() {
+			return corrupt("part %s has int8 rows by axes %q, the model of the generation has %q", p.ID, p.Axes, mdl.Axes())
 		}
 		if p.N > math.MaxInt32 || len(p.Int8) != p.N*spec.Dim() || len(p.Scales) != p.N {
 			return corrupt("part %s: %d rows of %d dimensions with %d int8 values and %d scales",

@@ -178,6 +178,15 @@ func TestOpen_refusesWhatDoesNotAgree(t *testing.T) {
 		{"dimensions", func(g *snapshottest.Generation) (*schemas.Spec, *model.Model) {
 			return &wide, mdl
 		}, "dimensions"},
+		{"nativeModelOfAnIndexThatRotates", func(g *snapshottest.Generation) (*schemas.Spec, *model.Model) {
+			rotating := *d.Spec
+			rotating.Prefix = schemas.PrefixRotate
+			return &rotating, mdl
+		}, `has axes "", the prefixes of the index are "rotate"`},
+		{"axes", func(g *snapshottest.Generation) (*schemas.Spec, *model.Model) {
+			g.Parts[len(g.Parts)-1].Axes = "a5"
+			return d.Spec, mdl
+		}, `has int8 rows by axes "a5"`},
 		{"deadRowBeyondPart", func(g *snapshottest.Generation) (*schemas.Spec, *model.Model) {
 			g.Dead[g.Parts[0].ID] = roaring.BitmapOf(uint32(g.Parts[0].N))
 			return d.Spec, mdl

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"gonum.org/v1/gonum/mat"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/model"
@@ -59,6 +60,28 @@ func Clustered(spec *schemas.Spec, n int, seed uint64) *Data {
 		}
 	}
 	return d
+}
+
+// Turned returns vectors [n][dim] turned by a random orthogonal matrix: the same neighbours, and prefixes without meaning.
+func Turned(vectors []float32, dim int, seed uint64) []float32 {
+	r := rand.New(rand.NewPCG(seed, 5))
+	normal := mat.NewDense(dim, dim, nil)
+	normal.Apply(func(_, _ int, _ float64) float64 { return r.NormFloat64() }, normal)
+	var qr mat.QR
+	qr.Factorize(normal)
+	var q mat.Dense
+	qr.QTo(&q)
+	turned := make([]float32, 0, len(vectors))
+	for v := range slices.Chunk(vectors, dim) {
+		for i := range dim {
+			sum := 0.0
+			for d, x := range v {
+				sum += q.At(i, d) * float64(x)
+			}
+			turned = append(turned, float32(sum))
+		}
+	}
+	return turned
 }
 
 // N is the number of rows.
@@ -161,6 +184,9 @@ func write(tb testing.TB, d *Data, mdl *model.Model, level avx.Level, groups []G
 		id := hash(body)
 		part, err := segment.OpenSegment(d.Spec, id, body)
 		if err != nil {
+			tb.Fatal(err)
+		}
+		if part, err = segment.Turn(d.Spec, mdl, level, part); err != nil {
 			tb.Fatal(err)
 		}
 		if group.Kind == Chunks && mdl != nil {
