@@ -101,10 +101,11 @@ var errNotReady = &problem{Title: "not ready", Status: http.StatusServiceUnavail
 
 func dequantised(snap *snapshot.Snapshot, part, row int) []float32 {
 	p, dim := snap.Parts()[part], snap.Spec().Dim()
-	v := make([]float32, dim)
+	rotated, v := make([]float32, dim), make([]float32, dim)
 	for i, x := range p.Int8[row*dim : (row+1)*dim] {
-		v[i] = float32(x) * p.Scales[row]
+		rotated[i] = float32(x) * p.Scales[row]
 	}
+	snap.Model().Unrotate(v, rotated)
 	return v
 }
 

@@ -290,6 +290,15 @@ func (n *Node) open(ctx context.Context, m *schemas.Manifest) (s *snapshot.Snaps
 			release()
 		}
 	}()
+	mdl := n.model
+	switch {
+	case m.Model == nil:
+		mdl = nil
+	case mdl == nil || mdl.ID() != m.Model.ID:
+		if mdl, err = replica.Model(ctx, n.o.Cache, *m.Model); err != nil {
+			return nil, 0, err
+		}
+	}
 	parts := make(map[string]*replica.Part, len(m.Chunks)+len(m.Segments))
 	add := func(key string, open func() (*replica.Part, error)) error {
 		p := n.parts[key]
@@ -316,16 +325,8 @@ func (n *Node) open(ctx context.Context, m *schemas.Manifest) (s *snapshot.Snaps
 		}
 	}
 	for _, sg := range m.Segments {
-		if err := add(sg.ID, func() (*replica.Part, error) { return replica.Segment(ctx, n.o.Cache, n.spec, sg) }); err != nil {
-			return nil, fetched, err
-		}
-	}
-	mdl := n.model
-	switch {
-	case m.Model == nil:
-		mdl = nil
-	case mdl == nil || mdl.ID() != m.Model.ID:
-		if mdl, err = replica.Model(ctx, n.o.Cache, *m.Model); err != nil {
+		// Rows of other axes are turned to those of the model.
+		if err := add(sg.ID+mdl.Axes(), func() (*replica.Part, error) { return n.openSegment(ctx, sg, mdl) }); err != nil {
 			return nil, fetched, err
 		}
 	}
@@ -342,6 +343,21 @@ func (n *Node) open(ctx context.Context, m *schemas.Manifest) (s *snapshot.Snaps
 	}
 	n.parts, n.model = parts, mdl
 	return s, fetched, nil
+}
+
+// openSegment opens a segment for queries of a model's axes.
+func (n *Node) openSegment(ctx context.Context, s schemas.Segment, mdl *model.Model) (*replica.Part, error) {
+	p, err := replica.Segment(ctx, n.o.Cache, n.spec, s)
+	if err != nil {
+		return nil, err
+	}
+	turned, err := segment.Turn(n.spec, mdl, n.o.Level, p.Part)
+	if err != nil {
+		p.Release()
+		return nil, fmt.Errorf("%s: %w", s.Key, err)
+	}
+	p.Part = turned
+	return p, nil
 }
 
 // sweep frees the cache of files that the current generation does not use and no query has mapped.

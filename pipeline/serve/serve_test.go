@@ -17,6 +17,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/store"
@@ -35,9 +36,11 @@ type publisher struct {
 	served *schemas.Channel
 }
 
-func newPublisher(t testing.TB) *publisher {
+func newPublisher(t testing.TB) *publisher { return newPublisherOf(t, schemas.PrefixNative) }
+
+func newPublisherOf(t testing.TB, prefix schemas.PrefixMode) *publisher {
 	t.Helper()
-	spec := schemas.Spec{Name: "test", Ladder: []int{8, testDim}, Encoder: "e", Topic: schemas.Topic{Name: "t", Partitions: 1},
+	spec := schemas.Spec{Name: "test", Prefix: prefix, Ladder: []int{8, testDim}, Encoder: "e", Topic: schemas.Topic{Name: "t", Partitions: 1},
 		Attributes: []schemas.Attribute{{Name: "color", Type: schemas.AttributeString}}}.WithDefaults()
 	p := &publisher{t: t, bucket: store.NewMemory()}
 	if err := commit.Create(t.Context(), p.bucket, &spec); err != nil {
@@ -268,7 +271,10 @@ func TestCorruptObjectLeavesTheOldGeneration(t *testing.T) {
 }
 
 // put is add without publishing.
-func (p *publisher) put(from, to int) schemas.Object {
+func (p *publisher) put(from, to int) schemas.Object { return p.putBy(nil, from, to) }
+
+// putBy is put of a segment by a model.
+func (p *publisher) putBy(mdl *model.Model, from, to int) schemas.Object {
 	rows := segment.NewRows(p.log.Spec())
 	for i := from; i < to; i++ {
 		rows.IDs = append(rows.IDs, fmt.Sprintf("id-%d", i))
@@ -277,7 +283,7 @@ func (p *publisher) put(from, to int) schemas.Object {
 		rows.Attributes[0].AppendNull()
 		p.next++
 	}
-	body, err := segment.Write(p.log.Spec(), nil, 0, rows)
+	body, err := segment.Write(p.log.Spec(), mdl, 0, rows)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -285,7 +291,11 @@ func (p *publisher) put(from, to int) schemas.Object {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.m.Segments = append(p.m.Segments, schemas.Segment{ID: o.SHA256, Object: o, NumRows: to - from})
+	s := schemas.Segment{ID: o.SHA256, Object: o, NumRows: to - from}
+	if mdl != nil {
+		s.Model = mdl.ID()
+	}
+	p.m.Segments = append(p.m.Segments, s)
 	p.m.LiveRows += int64(to - from)
 	return o
 }
