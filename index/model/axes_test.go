@@ -132,7 +132,7 @@ func TestTrainRotates(t *testing.T) {
 	const n, dim = 3000, 32
 	for _, metric := range []schemas.Metric{schemas.Cosine, schemas.InnerProduct} {
 		s := rotating(metric, 8, 16, dim)
-		x := snapshottest.Turned(matryoshka(n, s, 3), dim, 1)
+		x := snapshottest.Turning(dim, 1)(matryoshka(n, s, 3))
 		given := slices.Clone(x)
 		m, err := model.Train(t.Context(), s, x, n, n, model.Options{NList: 20, Threads: 1})
 		if err != nil {
@@ -179,7 +179,7 @@ func TestTrainRotates(t *testing.T) {
 			t.Errorf("%s: centroids leave %v of rotated vectors", metric, fit.Coarse)
 		}
 		for _, repair := range []model.Repair{model.Codes, model.Lists, model.Everything} {
-			next, err := model.Train(t.Context(), s, snapshottest.Turned(x, dim, 2), n, n, model.Options{Repair: repair, From: m, NList: 20})
+			next, err := model.Train(t.Context(), s, snapshottest.Turning(dim, 2)(x), n, n, model.Options{Repair: repair, From: m, NList: 20})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -199,7 +199,7 @@ func TestPrefixes(t *testing.T) {
 	for _, metric := range []schemas.Metric{schemas.Cosine, schemas.InnerProduct} {
 		native, rotate := spec(metric, 8, 16, 32, dim), rotating(metric, 8, 16, 32, dim)
 		x := matryoshka(n, native, 3)
-		turned := snapshottest.Turned(x, dim, 4)
+		turned := snapshottest.Turning(dim, 4)(x)
 		measure := func(s *schemas.Spec, x []float32) []schemas.PrefixRecall {
 			m, err := model.Train(t.Context(), s, x, n, n, model.Options{NList: 10, CoarseDims: dim, Level: level})
 			if err != nil {

@@ -46,7 +46,7 @@ func TestSearch_rotationFindsPrefixes(t *testing.T) {
 			spec.Prefix = prefix
 			d := snapshottest.Clustered(spec, rows, 4)
 			if turn {
-				d.Vectors = snapshottest.Turned(d.Vectors, 64, 9)
+				d.Vectors = snapshottest.Turning(64, 9)(d.Vectors)
 			}
 			return snapshottest.Build(t, d, d.Train(t, level, nlist), level, layouts["mixed"], nil), d
 		}

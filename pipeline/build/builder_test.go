@@ -57,6 +57,7 @@ type world struct {
 	newest map[string]version // by id, the last version by order, deleted ones too
 	topics [2]int             // that vectors are around: the first of them and how many
 	noise  float64            // of vectors around their topic
+	turn   func(v []float32) []float32
 }
 
 type version struct {
@@ -72,7 +73,8 @@ func newWorld(t testing.TB, seed uint64) *world {
 
 func newWorldOf(t testing.TB, seed uint64, spec *schemas.Spec) *world {
 	t.Helper()
-	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), bucket: store.NewMemory(), level: level(t), newest: map[string]version{}, topics: [2]int{0, 40}, noise: 0.4}
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), bucket: store.NewMemory(), level: level(t), newest: map[string]version{}, topics: [2]int{0, 40}, noise: 0.4,
+		turn: func(v []float32) []float32 { return v }}
 	if err := commit.Create(t.Context(), w.bucket, spec); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +97,7 @@ func (w *world) vector() []float32 {
 	for i := range v {
 		v[i] = float32((center.NormFloat64() + w.noise*w.rng.NormFloat64()) * math.Pow(0.95, float64(i)))
 	}
-	return v
+	return w.turn(v)
 }
 
 // ingest commits n random changes of one partition, as an ingestor with the model mdl would: upserts and deletes, some
@@ -249,15 +251,19 @@ func (w *world) snapshot(m *schemas.Manifest) *snapshot.Snapshot {
 	for _, c := range m.Chunks {
 		add(replica.ChunkWithVectors(ctx, cache, spec, c))
 	}
-	for _, s := range m.Segments {
-		add(replica.Segment(ctx, cache, spec, s))
-	}
 	var mdl *model.Model
 	if m.Model != nil {
 		var err error
 		if mdl, err = replica.Model(ctx, cache, *m.Model); err != nil {
 			w.t.Fatal(err)
 		}
+	}
+	for _, s := range m.Segments {
+		p, err := replica.Segment(ctx, cache, spec, s)
+		if err == nil {
+			p.Part, err = segment.Turn(spec, mdl, w.level, p.Part)
+		}
+		add(p, err)
 	}
 	dead, err := replica.Dead(ctx, cache, m.Dead)
 	if err != nil {
@@ -395,6 +401,9 @@ func TestEveryScheduleGivesTheTruth(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, seed)
+			if seed == 2 {
+				w = newTurnedWorld(t, seed, schemas.PrefixRotate)
+			}
 			_, stop := w.builder(Options{})
 			for range 40 {
 				var mdl *model.Model

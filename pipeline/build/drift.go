@@ -72,7 +72,19 @@ func (b *Builder) lookAt(p *heldPart) {
 		row := i * p.N / n
 		rows, lists[i] = appendSearched(b.o.Level, b.o.Log.Spec(), rows, p, row), p.ListAt(row)
 	}
-	b.newest.add(n, b.modelRef.Fit.Strange(b.model.FirstLevel(b.o.Level, rows, lists)))
+	b.newest.add(n, b.modelRef.Fit.Strange(b.model.FirstLevel(b.o.Level, rotated(b.o.Level, b.model, rows), lists)))
+}
+
+// rotated returns searched vectors as a model wants them.
+func rotated(level avx.Level, mdl *model.Model, vectors []float32) []float32 {
+	to := make([]float32, len(vectors))
+	mdl.Rotate(level, to, vectors)
+	return to
+}
+
+// fitOf measures how well a model describes searched vectors.
+func fitOf(level avx.Level, mdl *model.Model, vectors []float32) schemas.Fit {
+	return mdl.Fit(level, rotated(level, mdl, vectors), len(vectors)/mdl.Dim(), model.NewScratch())
 }
 
 // appendSearched appends the searched vector of a row.
@@ -93,7 +105,7 @@ func (b *Builder) findDrift(j *job) *schemas.Drift {
 		return nil
 	}
 	j.fresh = b.fresh(j)
-	fit := j.mdl.Fit(b.o.Level, j.fresh, len(j.fresh)/j.mdl.Dim(), model.NewScratch())
+	fit := fitOf(b.o.Level, j.mdl, j.fresh)
 	d := &schemas.Drift{Measured: j.generation, Fit: fit, Strange: j.fit.Strange(fit.Coarse[0])}
 	repair, reason := decide(j.fit, d, balanceOf(j), j.balance, j.accepted)
 	d.Repair, d.Reason = string(repair), reason
@@ -167,8 +179,19 @@ func (b *Builder) outgrown(live int) model.Repair {
 	return model.Lists
 }
 
-// poor reports whether the model, or what was made by it, was measured and is not good enough to be served.
-func (b *Builder) poor() bool { return b.quality != nil && !b.quality.Promoted && !b.strange() }
+// poor reports whether the model, or what was made by it, was measured and is not good enough to be served, and whether a repair
+// may help.
+func (b *Builder) poor() bool {
+	return b.quality != nil && !b.quality.Promoted && !b.strange() && b.modelRef != nil && b.unordered(b.modelRef.Prefixes) == nil
+}
+
+// unordered says why the prefixes of an index that takes them as they are mean nothing, or nil.
+func (b *Builder) unordered(found []schemas.PrefixRecall) error {
+	if b.o.Log.Spec().Rotates() {
+		return nil
+	}
+	return model.CheckPrefixes(found)
+}
 
 // nextRepair is what to try after the repairs that left the generation held back, the cheapest first; "" when all were
 // tried: then more rows may help.

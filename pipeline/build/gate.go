@@ -44,7 +44,7 @@ func (b *Builder) measure(ctx context.Context, j *job) error {
 	if j.plans, err = recall.Table(ctx, b.o.Level, snap, held, gateK); err != nil {
 		return err
 	}
-	m := evidence{plans: j.plans, parent: j.parent, objective: spec.Defaults.TargetRecall, queries: held.N}
+	m := evidence{plans: j.plans, parent: j.parent, objective: spec.Defaults.TargetRecall, queries: held.N, prefixes: b.unordered(j.prefixes)}
 	if err := b.measureDefault(ctx, snap, held, recent, &m); err != nil {
 		return err
 	}
@@ -98,9 +98,10 @@ type evidence struct {
 	recent        *schemas.Estimate // of the last hour, by the default plan; nil for too few
 	slices        []slice           // of the held-out rows, by the default plan, worst first
 	damage        error             // of the codes
+	prefixes      error             // why they mean nothing
 }
 
-// verdict judges what was measured. A generation is held back when its codes are damaged; when even the upper end of an
+// verdict judges what was measured. A generation is held back when its codes are damaged; when its prefixes mean nothing; when even the upper end of an
 // interval of its default plan is below the objective, over all held-out rows or over those of the last hour; when
 // its best plan is worse than the parent's by more than gateMargin; or when a slice is lost.
 func verdict(m evidence) *schemas.Quality {
@@ -113,6 +114,9 @@ func verdict(m evidence) *schemas.Quality {
 	refuse := func(format string, args ...any) { reasons = append(reasons, fmt.Sprintf(format, args...)) }
 	if m.damage != nil {
 		refuse("codes are damaged: %v", m.damage)
+	}
+	if m.prefixes != nil {
+		refuse("%v", m.prefixes)
 	}
 	if q.High < m.objective {
 		refuse("recall@%d %.3f (at most %.3f) is below the objective %.3f", gateK, q.Recall, q.High, m.objective)

@@ -67,6 +67,7 @@ func TestVerdict(t *testing.T) {
 		{"bad of late", evidence{plans: point(0.96), recent: recent(0.92)}, []string{"0.920 (at most 0.930) of the last hour's rows is below the objective"}},
 		{"slices as they are", evidence{plans: point(0.96), slices: parts(0.85, 0.9, 0.99, 1)}, nil},
 		{"a slice is lost", evidence{plans: point(0.96), slices: parts(0.6, 0.9, 0.99, 1)}, []string{`around "middle" is below the objective 0.950 by more than 0.1`}},
+		{"prefixes without meaning", evidence{plans: point(0.96), prefixes: errors.New("prefixes carry no order")}, []string{"prefixes carry no order"}},
 		{"damaged", evidence{plans: point(0.96), damage: errors.New("7 codes")}, []string{"codes are damaged: 7 codes"}},
 		{"everything", evidence{plans: point(0.5), recent: recent(0.5), parent: point(0.9), slices: parts(0.5), damage: errors.New("x")},
 			[]string{"x", "recall@10 0.500 (at most 0.510) is below", "last hour's", "worse than the parent's", "around"}},

@@ -34,12 +34,13 @@ type job struct {
 	kind       jobKind
 	repair     model.Repair // rewrite and recode: what of the model is made anew; "" = a rewrite decides by the drift that it finds
 	inputs     []jobInput
-	mdl        *model.Model        // to encode with; replaced by the new one, if one is made; nil before the first
-	fit        *schemas.Fit        // of mdl when it was made; nil before the first
-	balance    float64             // of the lists of mdl when it was made; 0 before the first
-	accepted   bool                // an operator has promoted a generation with rows that are strange
-	generation int64               // that the job began from
-	parent     []schemas.PlanPoint // measured plans of the generation that the job began from
+	mdl        *model.Model           // to encode with; replaced by the new one, if one is made; nil before the first
+	fit        *schemas.Fit           // of mdl when it was made; nil before the first
+	balance    float64                // of the lists of mdl when it was made; 0 before the first
+	prefixes   []schemas.PrefixRecall // of mdl, the new one if one is made; nil if not known
+	accepted   bool                   // an operator has promoted a generation with rows that are strange
+	generation int64                  // that the job began from
+	parent     []schemas.PlanPoint    // measured plans of the generation that the job began from
 	started    time.Time
 
 	outputs   []*heldPart
@@ -98,7 +99,7 @@ func (b *Builder) start(ctx context.Context, j *job, parts []*heldPart) {
 	}
 	j.mdl, j.parent, j.started, j.generation = b.model, b.plans, time.Now(), b.manifest.Generation
 	if b.modelRef != nil {
-		j.fit, j.balance = b.modelRef.Fit, b.modelRef.Balance
+		j.fit, j.balance, j.prefixes = b.modelRef.Fit, b.modelRef.Balance, b.modelRef.Prefixes
 	}
 	j.accepted = b.unlike() && !b.strange()
 	b.jobs[j.kind] = j

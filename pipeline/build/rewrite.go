@@ -85,12 +85,15 @@ func (b *Builder) train(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
+	if j.prefixes, err = mdl.Prefixes(ctx, b.o.Level, b.o.Threads, sample, n); err != nil {
+		return err
+	}
 	o, err := b.o.Log.PutModel(ctx, mdl)
 	if err != nil {
 		return err
 	}
 	j.mdl = mdl
-	j.ref = &schemas.ModelRef{ID: mdl.ID(), Object: o, TrainedRows: mdl.TrainedRows(), NList: mdl.NList(), Repair: string(j.repair), Balance: j.balance}
+	j.ref = &schemas.ModelRef{ID: mdl.ID(), Object: o, TrainedRows: mdl.TrainedRows(), NList: mdl.NList(), Repair: string(j.repair), Balance: j.balance, Prefixes: j.prefixes}
 	j.ref.Fit = b.baseline(j, unseen)
 	return nil
 }
@@ -98,10 +101,9 @@ func (b *Builder) train(ctx context.Context, j *job) error {
 // baseline is what later rows are compared with: how well the job's model fits rows that it has not seen, or the rows that
 // called for it if it fits these worse. They are what is to come, and another repair would not do more for them.
 func (b *Builder) baseline(j *job, unseen []float32) *schemas.Fit {
-	s := model.NewScratch()
-	fit := j.mdl.Fit(b.o.Level, unseen, len(unseen)/j.mdl.Dim(), s)
+	fit := fitOf(b.o.Level, j.mdl, unseen)
 	if last := len(fit.Coarse) - 1; len(j.fresh) > 0 {
-		if fresh := j.mdl.Fit(b.o.Level, j.fresh, len(j.fresh)/j.mdl.Dim(), s); fresh.Coarse[last] > fit.Coarse[last] {
+		if fresh := fitOf(b.o.Level, j.mdl, j.fresh); fresh.Coarse[last] > fit.Coarse[last] {
 			return &fresh
 		}
 	}

@@ -62,8 +62,9 @@ func Clustered(spec *schemas.Spec, n int, seed uint64) *Data {
 	return d
 }
 
-// Turned returns vectors [n][dim] turned by a random orthogonal matrix: the same neighbours, and prefixes without meaning.
-func Turned(vectors []float32, dim int, seed uint64) []float32 {
+// Turning returns a function that turns vectors [n][dim] by a random orthogonal matrix: the same neighbours, and prefixes
+// without meaning.
+func Turning(dim int, seed uint64) func(vectors []float32) []float32 {
 	r := rand.New(rand.NewPCG(seed, 5))
 	normal := mat.NewDense(dim, dim, nil)
 	normal.Apply(func(_, _ int, _ float64) float64 { return r.NormFloat64() }, normal)
@@ -71,17 +72,19 @@ func Turned(vectors []float32, dim int, seed uint64) []float32 {
 	qr.Factorize(normal)
 	var q mat.Dense
 	qr.QTo(&q)
-	turned := make([]float32, 0, len(vectors))
-	for v := range slices.Chunk(vectors, dim) {
-		for i := range dim {
-			sum := 0.0
-			for d, x := range v {
-				sum += q.At(i, d) * float64(x)
+	return func(vectors []float32) []float32 {
+		turned := make([]float32, 0, len(vectors))
+		for v := range slices.Chunk(vectors, dim) {
+			for i := range dim {
+				sum := 0.0
+				for d, x := range v {
+					sum += q.At(i, d) * float64(x)
+				}
+				turned = append(turned, float32(sum))
 			}
-			turned = append(turned, float32(sum))
 		}
+		return turned
 	}
-	return turned
 }
 
 // N is the number of rows.
