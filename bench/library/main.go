@@ -26,6 +26,7 @@ type options struct {
 	Threads    int    `help:"Threads to build with; searching uses one." default:"2"`
 	NList      int    `name:"nlist" help:"Lists; 0 is what the builder chooses." default:"0"`
 	CoarseDims int    `help:"Level of the ladder that lists are chosen by; 0 is measured." default:"0"`
+	Prefix     string `help:"What makes prefixes meaningful: native, the encoder, or rotate, a learnt rotation." enum:"native,rotate" default:"native"`
 	Lists      int    `name:"lists-per-row" help:"Lists that each row is in, 1 or 2." default:"2"`
 	Table      bool   `help:"Print recall and queries a second of all settings, and exit."`
 	Queries    int    `help:"Queries of the table." default:"2000"`

@@ -53,12 +53,13 @@ func TestSpecFromFile(t *testing.T) {
 	if s.Encoder != "from-file" || s.Vectors != schemas.Float16 || !slices.Equal(s.Ladder, []int{16}) || !slices.Equal(s.Attributes, want) || s.Topic.Name != "n" {
 		t.Errorf("spec from the file: %+v", s)
 	}
+	f.Prefix = "rotate"
 	f.Encoder, f.Ladder, f.Vectors, f.Topic, f.Attribute = "mine", []int{8, 16}, "float32", "t", map[string]string{"stars": "float64"}
 	if s, err = f.spec(); err != nil {
 		t.Fatal(err)
 	}
 	want[1].Type = schemas.AttributeFloat
-	if s.Encoder != "mine" || s.Vectors != schemas.Float32 || !slices.Equal(s.Ladder, []int{8, 16}) || !slices.Equal(s.Attributes, want) || s.Topic.Name != "t" {
+	if s.Encoder != "mine" || s.Vectors != schemas.Float32 || !slices.Equal(s.Ladder, []int{8, 16}) || !slices.Equal(s.Attributes, want) || s.Topic.Name != "t" || !s.Rotates() {
 		t.Errorf("spec from file and flags: %+v", s)
 	}
 }

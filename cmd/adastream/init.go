@@ -31,6 +31,7 @@ type specFlags struct {
 	Topic        string            `help:"Kafka topic; default: the name of the index."`
 	Partitions   int               `help:"Partitions of the topic if it has to be made." default:"6"`
 	Replication  int               `help:"Replication of the topic if it has to be made." default:"1"`
+	Prefix       string            `help:"What makes prefixes meaningful: native, the encoder, or rotate, a rotation that the builder learns, for any other encoder." enum:"native,rotate" default:"native"`
 	ListsPerRow  int               `help:"Inverted lists that a row is in: 2, or 1 for a tenth less memory and half the speed at equal recall." default:"2"`
 	TargetRecall float64           `help:"Recall@10 that queries get when they do not say, and that the quality gate asks for." default:"0.95"`
 }
@@ -47,7 +48,7 @@ func (f *specFlags) spec() (*schemas.Spec, error) {
 	s := schemas.Spec{
 		Name: f.Name, Metric: schemas.Metric(f.Metric), Ladder: f.Ladder, Encoder: f.Encoder, Vectors: schemas.VectorType(f.Vectors),
 		Topic:    schemas.Topic{Name: f.topic(), Partitions: f.Partitions},
-		Defaults: schemas.Defaults{TargetRecall: f.TargetRecall}, ListsPerRow: f.ListsPerRow,
+		Defaults: schemas.Defaults{TargetRecall: f.TargetRecall}, Prefix: schemas.PrefixMode(f.Prefix), ListsPerRow: f.ListsPerRow,
 	}
 	if f.From != "" {
 		if err := f.fill(&s); err != nil {
