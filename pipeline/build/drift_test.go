@@ -141,8 +141,14 @@ func TestDriftIsRepaired(t *testing.T) {
 // model learns from them, and a builder that begins anew knows.
 func TestStrangeVectorsAreNotServed(t *testing.T) {
 	t.Parallel()
+	for name, w := range map[string]*world{"native": newWorld(t, 22), "rotated": newTurnedWorld(t, 22, schemas.PrefixRotate)} {
+		t.Run(name, w.strangeVectorsAreNotServed)
+	}
+}
+
+func (w *world) strangeVectorsAreNotServed(t *testing.T) {
+	w.t = t
 	const ids = 4000
-	w := newWorld(t, 22)
 	b := w.trained(ids)
 	good := b.channel.Generation
 	w.topics = [2]int{500, 40}
