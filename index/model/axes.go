@@ -18,7 +18,8 @@ const axesRows = 16 << 10
 
 // axes are an orthogonal matrix.
 type axes struct {
-	values []float32   // [D][D] row-major: rotated = axes * vector
+	dim    int
+	values []float32   // [dim][dim] row-major: rotated = axes * vector
 	panels *avx.Panels // its rows as centroids
 	id     string
 }
@@ -34,7 +35,12 @@ func newAxes(values []float32, dim int) (*axes, error) {
 	if err := binary.Write(sum, binary.LittleEndian, values); err != nil {
 		return nil, fmt.Errorf("axes: %w", err)
 	}
-	return &axes{values: values, panels: avx.Pack(values, dim, dim, nil), id: hex.EncodeToString(sum.Sum(nil))}, nil
+	return &axes{dim: dim, values: values, panels: avx.Pack(values, dim, dim, nil), id: hex.EncodeToString(sum.Sum(nil))}, nil
+}
+
+// rotate sets dst to the rotated form of vectors [n][dim]; that of one does not depend on its neighbours.
+func (a *axes) rotate(level avx.Level, dst, src []float32) {
+	avx.ScoresRows(level, a.panels, src, len(src)/a.dim, a.dim, dst, a.dim)
 }
 
 // Axes names the rotation by its content, "" if there is none. Int8 rows are comparable if they were rotated to the same
@@ -53,8 +59,7 @@ func (m *Model) Rotate(level avx.Level, dst, src []float32) {
 		copy(dst, src)
 		return
 	}
-	dim := m.Dim()
-	avx.ScoresRows(level, m.axes.panels, src, len(src)/dim, dim, dst, dim)
+	m.axes.rotate(level, dst, src)
 }
 
 // Unrotate sets dst to the searched vector whose rotated form is src: the inverse of Rotate, to rounding, of one vector. It
@@ -94,8 +99,8 @@ func (t *training) rotate(ctx context.Context) (*axes, error) {
 	g.SetLimit(t.o.Threads)
 	for start := 0; start < t.n; start += batch {
 		g.Go(func() error {
-			rows := min(batch, t.n-start)
-			avx.ScoresRows(t.o.Level, a.panels, t.sample[start*t.dim:], rows, t.dim, rotated[start*t.dim:], t.dim)
+			end := min(start+batch, t.n)
+			a.rotate(t.o.Level, rotated[start*t.dim:end*t.dim], t.sample[start*t.dim:end*t.dim])
 			return ctx.Err()
 		})
 	}

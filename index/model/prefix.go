@@ -89,7 +89,7 @@ func CheckPrefixes(found []schemas.PrefixRecall) error {
 		prefixNeighbours, strings.Join(figures, ", "), schemas.PrefixRotate, schemas.PrefixRotate)
 }
 
-// neighbourhood is vectors of which some, the first of each of as many equal parts, are queries and the others what they ask
+// neighbourhood is vectors of which some, the last of each of as many equal parts, are queries and the others what they ask
 // for.
 type neighbourhood struct {
 	level        avx.Level

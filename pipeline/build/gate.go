@@ -101,9 +101,9 @@ type evidence struct {
 	prefixes      error             // why they mean nothing
 }
 
-// verdict judges what was measured. A generation is held back when its codes are damaged; when its prefixes mean nothing; when even the upper end of an
-// interval of its default plan is below the objective, over all held-out rows or over those of the last hour; when
-// its best plan is worse than the parent's by more than gateMargin; or when a slice is lost.
+// verdict judges what was measured. A generation is held back when its codes are damaged; when its prefixes mean nothing;
+// when even the upper end of an interval of its default plan is below the objective, over all held-out rows or over those of
+// the last hour; when its best plan is worse than the parent's by more than gateMargin; or when a slice is lost.
 func verdict(m evidence) *schemas.Quality {
 	_, chosen, _ := recall.Choose(m.plans, m.objective)
 	q := &schemas.Quality{
