@@ -6,8 +6,10 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 
 	"golang.org/x/sync/errgroup"
+	"gonum.org/v1/gonum/mat"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/pca"
@@ -114,16 +116,25 @@ func (t *training) rotate(ctx context.Context) (*axes, error) {
 // learnAxes finds the principal axes of the sample, those of the largest variance first: of all rotations the one whose
 // prefixes leave least of the differences between rows. The mean is left out of it: what all rows have in common does not
 // change which are nearest, however long it is.
+//
+// Axes of one level are mixed at random then. Its prefix is what it was, but no dimension stands out: the step of an int8 row is
+// as large as its largest value.
 func (t *training) learnAxes(ctx context.Context) (*axes, error) {
 	step := (t.n + axesRows - 1) / axesRows
 	p, err := pca.Principal(ctx, t.o.Level, t.o.Threads, pca.Rows{Values: t.sample, N: (t.n + step - 1) / step, Width: t.dim, Stride: step * t.dim})
 	if err != nil {
 		return nil, err
 	}
-	values := make([]float32, t.dim*t.dim)
-	for i := range t.dim {
-		for d := range t.dim {
-			values[i*t.dim+d] = float32(p.Vectors.At(d, t.dim-1-i))
+	values := make([]float32, 0, t.dim*t.dim)
+	rng := rand.New(rand.NewPCG(t.o.Seed, 0))
+	for l, end := range t.ladder {
+		start := t.ladder.Start(l)
+		var level mat.Dense // [end-start][dim]
+		level.Mul(pca.Random(rng, end-start), p.Vectors.Slice(0, t.dim, t.dim-end, t.dim-start).T())
+		for i := range end - start {
+			for d := range t.dim {
+				values = append(values, float32(level.At(i, d)))
+			}
 		}
 	}
 	t.o.Progress(StageAxes, 1, 1)

@@ -154,9 +154,15 @@ func TestTrainRotates(t *testing.T) {
 				mean, square = mean+v/n, square+v*v/n
 			}
 			variances[d] = square - mean*mean
-			if d > 0 && variances[d] > variances[d-1]*1.001 {
-				t.Errorf("%s: variance %v along axis %d, %v along the one before", metric, variances[d], d, variances[d-1])
-			}
+		}
+		if least, most := slices.Min(variances[:8]), slices.Max(variances[8:16]); least < most {
+			t.Errorf("%s: variance %v along an axis of the first level, %v along one of the second", metric, least, most)
+		}
+		if least, most := slices.Min(variances[8:16]), slices.Max(variances[16:]); least < most {
+			t.Errorf("%s: variance %v along an axis of the second level, %v along one of the third", metric, least, most)
+		}
+		if spread := slices.Max(variances[:8]) / slices.Min(variances[:8]); spread > 6 {
+			t.Errorf("%s: variances of the first level differ by a factor of %v", metric, spread)
 		}
 		for i := range 20 {
 			a, b := x[i*dim:][:dim], x[(i+20)*dim:][:dim]

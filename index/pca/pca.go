@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 
 	"golang.org/x/sync/errgroup"
 	"gonum.org/v1/gonum/mat"
@@ -115,6 +116,17 @@ func transpose(dst []float32, x Rows, start, n int) {
 			dst[d*tile+i] = v
 		}
 	}
+}
+
+// Random returns an orthogonal matrix [w][w] that is drawn at random.
+func Random(rng *rand.Rand, w int) *mat.Dense {
+	normal := mat.NewDense(w, w, nil)
+	normal.Apply(func(_, _ int, _ float64) float64 { return rng.NormFloat64() }, normal)
+	var qr mat.QR
+	qr.Factorize(normal)
+	var q mat.Dense
+	qr.QTo(&q)
+	return &q
 }
 
 // CheckRotation makes sure that the rows of an orthogonal matrix [w][w] have unit length, and neighbours are at right angles.

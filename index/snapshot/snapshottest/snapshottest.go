@@ -13,11 +13,11 @@ import (
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2"
-	"gonum.org/v1/gonum/mat"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/mrl"
+	"github.com/adastream/adastream/index/pca"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/index/snapshot"
 	"github.com/adastream/adastream/schemas"
@@ -65,13 +65,7 @@ func Clustered(spec *schemas.Spec, n int, seed uint64) *Data {
 // Turning returns a function that turns vectors [n][dim] by a random orthogonal matrix: the same neighbours, and prefixes
 // without meaning.
 func Turning(dim int, seed uint64) func(vectors []float32) []float32 {
-	r := rand.New(rand.NewPCG(seed, 5))
-	normal := mat.NewDense(dim, dim, nil)
-	normal.Apply(func(_, _ int, _ float64) float64 { return r.NormFloat64() }, normal)
-	var qr mat.QR
-	qr.Factorize(normal)
-	var q mat.Dense
-	qr.QTo(&q)
+	q := pca.Random(rand.New(rand.NewPCG(seed, 5)), dim)
 	return func(vectors []float32) []float32 {
 		turned := make([]float32, 0, len(vectors))
 		for v := range slices.Chunk(vectors, dim) {
