@@ -3,6 +3,7 @@ package model_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -268,6 +269,31 @@ func TestCheckPrefixes(t *testing.T) {
 		err := model.CheckPrefixes(tt.found)
 		if (err == nil) != (tt.want == "") || err != nil && !(bytes.Contains([]byte(err.Error()), []byte(tt.want)) && bytes.Contains([]byte(err.Error()), []byte("prefix: rotate"))) {
 			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+func BenchmarkRotate(b *testing.B) {
+	for _, dim := range []int{256, 768} {
+		const rows = 256
+		x := matryoshka(rows, rotating(schemas.Cosine, dim), 3)
+		m, err := model.Train(b.Context(), rotating(schemas.Cosine, dim), x, rows, rows, model.Options{NList: 2})
+		if err != nil {
+			b.Fatal(err)
+		}
+		to := make([]float32, len(x))
+		for _, level := range avx.Levels() {
+			b.Run(fmt.Sprintf("%d/query/%s", dim, level), func(b *testing.B) {
+				for b.Loop() {
+					m.Rotate(level, to[:dim], x[:dim])
+				}
+			})
+			b.Run(fmt.Sprintf("%d/rows/%s", dim, level), func(b *testing.B) {
+				for b.Loop() {
+					m.Rotate(level, to, x)
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/row")
+			})
 		}
 	}
 }
