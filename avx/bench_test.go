@@ -175,6 +175,45 @@ func BenchmarkScanPQ4(b *testing.B) {
 	}
 }
 
+// BenchmarkScanPQ4Cold scans lists of 96 rows of 64 sub-quantisers at random places of 256 MiB, each announced one ahead.
+func BenchmarkScanPQ4Cold(b *testing.B) {
+	r := newRand()
+	const m, rows = 64, 96
+	const size = rows / BlockRows * 16 * m
+	codes, lut, out := make([]byte, 1<<28), randomBytes[byte](r, 16*m), make([]uint32, rows)
+	for i := 0; i < len(codes); i += 4096 {
+		codes[i] = 1
+	}
+	at := make([]int, 1<<14)
+	for i := range at {
+		at[i] = r.IntN(len(codes)/size-1) * size
+	}
+	eachLevel(b, func(b *testing.B, l Level) {
+		b.SetBytes(size)
+		for i := 0; b.Loop(); i++ {
+			list, next := at[i%len(at)], at[(i+1)%len(at)]
+			ScanPQ4(l, codes[list:][:size], rows/BlockRows, 16*m, m, lut, rows, 65535, codes[next:], out)
+		}
+		reportRows(b, rows)
+	})
+}
+
+// BenchmarkMemory reads 256 MiB in order: what the bytes a second of cold kernels cannot exceed.
+func BenchmarkMemory(b *testing.B) {
+	v := make([]float32, 1<<26)
+	for i := 0; i < len(v); i += 1024 {
+		v[i] = 1
+	}
+	best, err := Best()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(4 << 26)
+	for b.Loop() {
+		MaxAbs(best, v)
+	}
+}
+
 func BenchmarkDotI8(b *testing.B) {
 	r := newRand()
 	const n = 256

@@ -1,6 +1,7 @@
 package avx
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
@@ -444,6 +445,52 @@ func TestSubtractMins(t *testing.T) {
 			}
 			if widest != want {
 				t.Fatalf("n=%d: largest %v, want %v", n, widest, want)
+			}
+		}
+	})
+}
+
+// Levels with FMA add up a score alike, in the order of dimensions, so that tiles of any size can stand in for one another:
+// they agree to the bit, on NaN and infinities too.
+func FuzzAssign(f *testing.F) {
+	f.Add([]byte("0123456789abcdefghijklmnopqrstuvwxyz"), uint8(3), uint8(17), uint8(13))
+	f.Add([]byte{0, 0, 0x80, 0x7f, 0, 0, 0x80, 0xff, 0, 0, 0xc0, 0x7f, 1, 0, 0, 0}, uint8(8), uint8(1), uint8(25))
+	f.Fuzz(func(t *testing.T, data []byte, dim, k, n uint8) {
+		if len(data) < 4 || dim == 0 || k == 0 {
+			t.Skip()
+		}
+		values := func(n, from int) []float32 {
+			v := make([]float32, n)
+			for i := range v {
+				at := (from + i) % (len(data) / 4) * 4
+				v[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[at:]))
+			}
+			return v
+		}
+		d, rows := int(dim), values(int(n)*int(dim), 0)
+		p := Pack(values(int(k)*d, 3), int(k), d, values(int(k), 5))
+		var first []float32
+		for _, l := range Levels() {
+			best, score, all := make([]int32, n), make([]float32, n), make([]float32, int(n)*int(k))
+			Assign(l, p, rows, int(n), d, best, score)
+			ScoresRows(l, p, rows, int(n), d, all, int(k))
+			for i := range int(n) {
+				want, at := float32(math.Inf(-1)), int32(0)
+				for j, s := range all[i*int(k):][:k] {
+					if s > want {
+						want, at = s, int32(j)
+					}
+				}
+				if best[i] != at || score[i] != want {
+					t.Fatalf("%v row %d: centroid %d with %v, of its scores the best is %d with %v", l, i, best[i], score[i], at, want)
+				}
+			}
+			switch {
+			case l == Generic:
+			case first == nil:
+				first = all
+			case !sameFloats(first, all):
+				t.Fatalf("%v: other scores than %v has", l, AVX2)
 			}
 		}
 	})
