@@ -76,6 +76,10 @@ func TestSchemasAreStrict(t *testing.T) {
 		"unknown field of a chunk":   {"manifest", func(m map[string]any) { m["chunks"].([]any)[0].(map[string]any)["crc"] = 1 }},
 		"sequence 0":                 {"channel", func(m map[string]any) { m["sequence"] = 0 }},
 		"no author":                  {"channel", func(m map[string]any) { delete(m, "by") }},
+		"nothing to follow":          {"channel", func(m map[string]any) { delete(m, "generation") }},
+		"two to follow":              {"channel", func(m map[string]any) { m["epoch"], m["pinned"] = "e", false }},
+		"pinned epoch":               {"channel", func(m map[string]any) { delete(m, "generation"); m["epoch"] = "e" }},
+		"epoch outside":              {"channel", func(m map[string]any) { delete(m, "generation"); m["epoch"], m["pinned"] = "../e", false }},
 		"null cluster":               {"spec", func(m map[string]any) { m["topic"].(map[string]any)["cluster"] = nil }},
 	} {
 		examples := records()[test.kind]

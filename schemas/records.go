@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -200,12 +201,13 @@ type Slice struct {
 	Around string `json:"around"` // id of the row that is the middle query
 }
 
-// Channel says which generation queries follow from now on.
+// Channel says what queries follow from now on: a generation of the index, or an epoch of it.
 type Channel struct {
 	Format     int       `json:"format"`
-	Sequence   int64     `json:"sequence"` // 1, 2, 3, ...
-	Generation int64     `json:"generation"`
-	Pinned     bool      `json:"pinned,omitempty"` // builders promote nothing until a later record is not
+	Sequence   int64     `json:"sequence"`             // 1, 2, 3, ...
+	Generation int64     `json:"generation,omitempty"` // absent with Epoch
+	Epoch      string    `json:"epoch,omitempty"`      // an index below this one, whose own channel says which generation; absent with Generation
+	Pinned     bool      `json:"pinned,omitempty"`     // builders promote nothing until a later record is not
 	Reason     string    `json:"reason"`
 	By         string    `json:"by"` // user@host of an operator, or the id of a builder, which has no @
 	Created    time.Time `json:"created"`
@@ -213,6 +215,25 @@ type Channel struct {
 
 // ByOperator reports whether a person made the record: builders do not undo it by chance, and operators not each other's.
 func (c *Channel) ByOperator() bool { return strings.Contains(c.By, "@") }
+
+// HoldsBuilders reports whether builders of the index promote nothing until a later record.
+func (c *Channel) HoldsBuilders() bool { return c.Pinned || c.Epoch != "" }
+
+// Validate reports every fault of what the record says, each naming the field, the value and what is allowed.
+func (c *Channel) Validate() error {
+	var faults []error
+	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if c.Generation < 0 || (c.Generation == 0) == (c.Epoch == "") {
+		bad("generation %d and epoch %q, allowed: one of them", c.Generation, c.Epoch)
+	}
+	if c.Epoch != "" && (len(c.Epoch) > MaxNameBytes || !nameRE.MatchString(c.Epoch)) {
+		bad("epoch: %q, allowed: 1 to %d letters, digits, '.', '_', '-', starting with a letter or digit", c.Epoch, MaxNameBytes)
+	}
+	if c.Epoch != "" && c.Pinned {
+		bad("pinned: true for epoch %q, allowed: in the epoch's own channel", c.Epoch)
+	}
+	return errors.Join(faults...)
+}
 
 // ParseCommit reads a commit record strictly.
 func ParseCommit(data []byte) (*Commit, error) {
@@ -250,8 +271,11 @@ func ParseChannel(data []byte) (*Channel, error) {
 	if err := decodeStrict(data, &c); err != nil {
 		return nil, fmt.Errorf("channel: %w", err)
 	}
-	if c.Format != ChannelFormat || c.Generation < 1 {
-		return nil, fmt.Errorf("channel: format %d with generation %d is not known here", c.Format, c.Generation)
+	if c.Format != ChannelFormat {
+		return nil, fmt.Errorf("channel: format %d is not known here, allowed: %d", c.Format, ChannelFormat)
+	}
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("channel: %w", err)
 	}
 	return &c, nil
 }

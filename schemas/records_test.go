@@ -60,6 +60,10 @@ func promotion() *Channel {
 	return &Channel{Format: ChannelFormat, Sequence: 3, Generation: 2, Pinned: true, Reason: "rollback", By: "mara@ops", Created: day}
 }
 
+func epochPromotion() *Channel {
+	return &Channel{Format: ChannelFormat, Sequence: 4, Epoch: "mini-3", Reason: "new encoder", By: "mara@ops", Created: day}
+}
+
 // parsers read a record and return it as it was given to be written.
 var parsers = map[string]func([]byte) (any, error){
 	"spec":     func(b []byte) (any, error) { return ParseSpec(b) },
@@ -75,7 +79,7 @@ func records() map[string][]any {
 		"spec":     {&spec},
 		"commit":   {smallCommit(), gapCommit(), fullCommit()},
 		"manifest": {smallManifest(), fullManifest()},
-		"channel":  {promotion()},
+		"channel":  {epochPromotion(), promotion()},
 	}
 }
 
@@ -130,6 +134,9 @@ func TestParsersCheck(t *testing.T) {
 		"no builder":     {"manifest", &Manifest{Format: 1, Generation: 4}, `builder ""`},
 		"promotion of 0": {"channel", &Channel{Format: 1, Sequence: 1}, "generation 0"},
 		"channel format": {"channel", &Channel{Format: 2, Sequence: 1, Generation: 1}, "format 2"},
+		"two to follow":  {"channel", &Channel{Format: 1, Sequence: 1, Generation: 1, Epoch: "e"}, `generation 1 and epoch "e", allowed: one of them`},
+		"epoch outside":  {"channel", &Channel{Format: 1, Sequence: 1, Epoch: "../e"}, `epoch: "../e", allowed: 1 to 128 letters`},
+		"pinned epoch":   {"channel", &Channel{Format: 1, Sequence: 1, Epoch: "e", Pinned: true}, "allowed: in the epoch's own channel"},
 	} {
 		if _, err := parsers[test.kind](mustEncode(t, test.record)); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want an error with %q", name, err, test.want)

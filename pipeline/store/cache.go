@@ -68,8 +68,13 @@ type CacheStats struct {
 // this process has checked that sum: while downloading, or at its first use if it was there before. Several processes
 // may share a directory. All methods may be called concurrently.
 type Cache struct {
+	bucket Bucket
+	*cacheFiles
+}
+
+// cacheFiles are the files of a directory, whatever buckets they came from.
+type cacheFiles struct {
 	dir      string
-	bucket   Bucket
 	maxBytes int64
 	flights  singleflight.Group
 
@@ -80,7 +85,7 @@ type Cache struct {
 	stats CacheStats
 }
 
-// cacheFile is what is known of one file. Guarded by Cache.mu.
+// cacheFile is what is known of one file. Guarded by cacheFiles.mu.
 type cacheFile struct {
 	size     int64 // bytes on disk; 0 while there is no file
 	verified bool
@@ -103,7 +108,7 @@ func NewCache(dir string, b Bucket, o CacheOptions) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache directory: %w", classifyOS(err))
 	}
-	c := &Cache{dir: dir, bucket: b, maxBytes: o.MaxBytes, files: map[string]*cacheFile{}}
+	c := &Cache{b, &cacheFiles{dir: dir, maxBytes: o.MaxBytes, files: map[string]*cacheFile{}}}
 	for _, entry := range entries {
 		info, err := entry.Info()
 		if err != nil || !info.Mode().IsRegular() || (Ref{SHA256: entry.Name()}).check() != nil {
@@ -114,6 +119,9 @@ func NewCache(dir string, b Bucket, o CacheOptions) (*Cache, error) {
 	}
 	return c, nil
 }
+
+// Of is the same cache for the objects of another bucket: files, bound and counters are one.
+func (c *Cache) Of(b Bucket) *Cache { return &Cache{b, c.cacheFiles} }
 
 // Mapped is an object in memory. The mapping is shared by all who fetched the object and lasts until the last Release.
 type Mapped struct {

@@ -186,6 +186,30 @@ func TestCache_sharedDirectory(t *testing.T) {
 	wantStats(t, c, store.CacheStats{Downloads: 2, BytesDownloaded: 2000, Bytes: 1000})
 }
 
+// Objects of two buckets share files and bound: the content counts, not where it came from.
+func TestCache_Of(t *testing.T) {
+	b, dir := store.NewMemory(), t.TempDir()
+	c := newCache(t, dir, b, 3000)
+	other := c.Of(store.Under(b, "other"))
+	same, body := putRef(t, b, "k", 2000)
+	if err := b.PutIfAbsent(t.Context(), "other/l", body); err != nil {
+		t.Fatal(err)
+	}
+	fetch(t, c, same, body).Release()
+	held := fetch(t, other, refTo("l", body), body)
+	wantStats(t, other, store.CacheStats{Hits: 1, Downloads: 1, BytesDownloaded: 2000, Bytes: 2000})
+	more, moreBody := putRef(t, store.Under(b, "other"), "m", 2000)
+	if _, err := c.Fetch(t.Context(), more); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("an object of the other bucket: %v, want ErrNotFound", err)
+	}
+	if _, err := other.Fetch(t.Context(), more); !errors.Is(err, store.ErrCacheFull) {
+		t.Errorf("beside one that is held: %v, want ErrCacheFull", err)
+	}
+	held.Release()
+	fetch(t, other, more, moreBody).Release()
+	wantStats(t, c, store.CacheStats{Hits: 1, Downloads: 2, BytesDownloaded: 4000, Bytes: 2000})
+}
+
 func TestCache_Put(t *testing.T) {
 	b, dir := store.NewMemory(), t.TempDir()
 	c := newCache(t, dir, b, 0)

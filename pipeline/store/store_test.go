@@ -19,6 +19,37 @@ func TestDirectory(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Bucket { return open(t, t.TempDir(), store.Options{}) })
 }
 
+func TestUnder(t *testing.T) {
+	storetest.Run(t, func(*testing.T) store.Bucket { return store.Under(store.NewMemory(), "a/b") })
+}
+
+// What is put into a folder is what Open finds there, and nothing beside it is seen.
+func TestUnderIsThePlaceBelow(t *testing.T) {
+	dir := t.TempDir()
+	outer := open(t, dir, store.Options{})
+	for _, key := range []string{"a/b/x", "a/b-/y", "a/z", "a/b/c/w"} {
+		if err := outer.PutIfAbsent(t.Context(), key, []byte(key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inside, opened := store.Under(outer, "a/b"), open(t, dir+"/a/b", store.Options{})
+	if inside.String() != opened.String() {
+		t.Errorf("%s, opened it is %s", inside, opened)
+	}
+	for _, b := range []store.Bucket{inside, opened} {
+		var keys []string
+		for info, err := range b.List(t.Context(), "", "c") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys = append(keys, info.Key)
+		}
+		if strings.Join(keys, " ") != "c/w x" {
+			t.Errorf("%s has %q, want c/w and x", b, keys)
+		}
+	}
+}
+
 func TestS3Server(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Bucket { return open(t, storetest.S3URL(t), store.Options{}) })
 }
