@@ -9,7 +9,7 @@ import (
 )
 
 // promote looks at the channel, and points it at the current generation unless that is served already, a newer one is,
-// an operator has pinned another one, or the gate holds it back. What others do to the channel at the same moment is
+// an operator has pinned another one or lets queries follow an epoch, or the gate holds it back. What others do to the channel at the same moment is
 // seen at the next look.
 func (b *Builder) promote(ctx context.Context) error {
 	if err := b.look(ctx); err != nil {
@@ -17,7 +17,7 @@ func (b *Builder) promote(ctx context.Context) error {
 	}
 	m, held := b.manifest, b.heldBack()
 	b.metrics.held.Set(gauge(held))
-	if m == nil || held || b.pinned() || b.channel != nil && b.channel.Generation >= m.Generation {
+	if m == nil || held || b.heldOff() || b.channel != nil && b.channel.Generation >= m.Generation {
 		return nil
 	}
 	made, err := b.o.Log.Promote(ctx, b.channel, schemas.Channel{Generation: m.Generation, Reason: "built", By: b.id})
@@ -44,19 +44,22 @@ func (b *Builder) look(ctx context.Context) error {
 	if c == nil {
 		return nil
 	}
-	was := b.pinned()
+	was := b.heldOff()
 	b.channel = c
 	b.metrics.pinned.Set(gauge(c.Pinned))
 	switch {
 	case c.Pinned:
 		b.o.Logger.Warn("the channel is pinned, generations are published and not served", "generation", c.Generation, "by", c.By, "reason", c.Reason)
+	case c.Epoch != "":
+		b.o.Logger.Warn("queries follow an epoch, generations are published and not served", "epoch", c.Epoch, "by", c.By, "reason", c.Reason)
 	case was:
-		b.o.Logger.Info("the channel is not pinned any more", "generation", c.Generation, "by", c.By, "reason", c.Reason)
+		b.o.Logger.Info("generations are served again", "generation", c.Generation, "by", c.By, "reason", c.Reason)
 	}
 	return nil
 }
 
-func (b *Builder) pinned() bool { return b.channel != nil && b.channel.Pinned }
+// heldOff reports whether an operator keeps this builder from promoting anything.
+func (b *Builder) heldOff() bool { return b.channel != nil && b.channel.HoldsBuilders() }
 
 // heldBack reports whether the gate's verdict keeps the current generation from being served. A verdict is about what was
 // measured, at one generation, and is inherited by all until the next measurement: they add deltas, which are searched

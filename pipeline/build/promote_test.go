@@ -11,26 +11,34 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
 
-// act adds a record to the channel as an operator does: on what is there now.
+// act serves a generation as an operator does.
 func (w *world) act(generation int64, pinned bool, reason string) *schemas.Channel {
 	w.t.Helper()
+	return w.record(schemas.Channel{Generation: generation, Pinned: pinned, Reason: reason})
+}
+
+// record adds a record of an operator to the channel: on what is there now.
+func (w *world) record(c schemas.Channel) *schemas.Channel {
+	w.t.Helper()
+	c.By = "mara@ops"
 	for {
 		seen, err := w.log.Channel(w.t.Context(), 0)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		c, err := w.log.Promote(w.t.Context(), seen, schemas.Channel{Generation: generation, Pinned: pinned, Reason: reason, By: "mara@ops"})
+		made, err := w.log.Promote(w.t.Context(), seen, c)
 		if errors.Is(err, schemas.ErrFenced) {
 			continue // the builder was first
 		}
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		return c
+		return made
 	}
 }
 
@@ -138,6 +146,67 @@ func TestPinHoldsTheBuilderOff(t *testing.T) {
 	stop()
 	if said() != 2 {
 		t.Errorf("two builders said %d times that the channel is pinned:\n%s", said(), log.text)
+	}
+}
+
+// epoch makes an epoch with one empty generation, which its own builder has promoted.
+func (w *world) epoch(name string) {
+	w.t.Helper()
+	place, spec := store.Under(w.log.Bucket(), "epochs/"+name), *w.log.Spec()
+	spec.Encoder = name
+	if err := commit.Create(w.t.Context(), place, &spec); err != nil {
+		w.t.Fatal(err)
+	}
+	l, err := commit.Open(w.t.Context(), place)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	m := &schemas.Manifest{Format: schemas.ManifestFormat, Generation: 1, Builder: "theirs", Checkpoint: map[string]int64{}}
+	if err := l.Publish(w.t.Context(), m); err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := l.Promote(w.t.Context(), nil, schemas.Channel{Generation: 1, Reason: "built", By: "theirs"}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// While queries follow an epoch the builder of the root goes on publishing and promotes nothing, also one that starts then,
+// and a verdict of the gate is not overridden by it. Once a generation of the root is served again, the newest one is.
+func TestEpochHoldsTheBuilderOff(t *testing.T) {
+	w := newWorld(t, 24)
+	w.epoch("mini-3")
+	log := &lines{}
+	b, stop := w.builder(Options{Logger: log.logger()})
+	w.ingest(0, 50, 300, nil)
+	first := w.settled()
+	w.awaitTrue("the first generation is served", func() bool { return w.served().Generation == first.Generation })
+
+	followed := w.record(schemas.Channel{Epoch: "mini-3", Reason: "new encoder"})
+	said := func() int { return log.with("queries follow an epoch", "epoch=mini-3", "mara@ops", "new encoder") }
+	w.awaitTrue("the builder says so", func() bool { return said() == 1 })
+	for i := range 3 {
+		w.ingest(i%testPartitions, 50, 300, nil)
+		w.settled()
+	}
+	stop()
+	if n := testutil.ToFloat64(b.metrics.pinned); n != 0 {
+		t.Errorf("pinned is %v, though nothing is", n)
+	}
+	_, stop = w.builder(Options{Logger: log.logger()})
+	newest := w.settledWith(func(m *schemas.Manifest) bool { return m.Generation > first.Generation })
+	w.ingest(0, 50, 300, nil)
+	newest = w.settledWith(func(m *schemas.Manifest) bool { return m.Generation > newest.Generation })
+	w.awaitTrue("two builders say so", func() bool { return said() == 2 })
+	if now := w.served(); now.Sequence != followed.Sequence {
+		t.Errorf("the channel is at %+v, followed was %+v", now, followed)
+	}
+
+	w.act(first.Generation, false, "back")
+	w.awaitTrue("the newest generation is served", func() bool { return w.served().Generation == newest.Generation })
+	stop()
+	held := &Builder{manifest: &schemas.Manifest{Generation: 9, Quality: &schemas.Quality{Measured: 5, Reason: "bad"}}, channel: followed}
+	if !held.heldBack() {
+		t.Error("a record that names an epoch overrides the gate's verdict on a generation of the root")
 	}
 }
 

@@ -14,7 +14,8 @@
 //	tombstones/merged/<sha256>.arrow            deletes joined by the builder
 //	dead/<sha256>.arrow                         dead rows of a generation
 //	manifests/<shard>/<generation>              generations
-//	channels/stable/<shard>/<sequence>          which generation is served
+//	channels/stable/<shard>/<sequence>          which generation is served, or which epoch
+//	epochs/<name>/...                           another index, with all of these names: see [Log.Epoch]
 //
 // Numbers are decimal, padded with zeros: partitions to 6 digits, shards to 4, all others to 20. So the order of keys
 // is the order of numbers, and List(startAfter) finds what is new without reading what is old. Keys below these

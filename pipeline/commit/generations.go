@@ -107,29 +107,36 @@ func (l *Log) Promotion(ctx context.Context, sequence int64) (*schemas.Channel, 
 	return c, nil
 }
 
-// Promote makes queries follow a generation from now on: a newer one, or an older one to roll back. Of c it takes
-// Generation, Pinned, Reason and By. Seen is the newest promotion that the caller knows and has decided on, as Channel
+// Promote makes queries follow a generation from now on, a newer one, or an older one to roll back; or an epoch, which must
+// have a promoted generation. Of c it takes Generation or Epoch, Pinned, Reason and By. Seen is the newest promotion that the caller knows and has decided on, as Channel
 // or an earlier Promote returned it, nil for none: if there is another one since, whoever made it, the error wraps
 // ErrFenced. Look at the channel, and decide again. If the one that follows says the same already, it is returned, so that
 // the call can be repeated.
 func (l *Log) Promote(ctx context.Context, seen *schemas.Channel, c schemas.Channel) (*schemas.Channel, error) {
-	if _, err := l.bucket.Stat(ctx, numbered(manifestsPrefix, c.Generation)); err != nil {
-		return nil, fmt.Errorf("promote generation %d: %w", c.Generation, err)
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("promote: %w", err)
+	}
+	to, err := l.Resolve(ctx, &c)
+	if err != nil {
+		return nil, fmt.Errorf("promote: %w", err)
+	}
+	if _, err := to.Index.bucket.Stat(ctx, numbered(manifestsPrefix, to.Own.Generation)); err != nil {
+		return nil, fmt.Errorf("promote %s: %w", to, err)
 	}
 	c.Format, c.Sequence, c.Created = schemas.ChannelFormat, 1, time.Now().UTC()
 	if seen != nil {
 		c.Sequence = seen.Sequence + 1
 	}
-	err := put(ctx, l.bucket, numbered(channelPrefix, c.Sequence), &c)
+	err = put(ctx, l.bucket, numbered(channelPrefix, c.Sequence), &c)
 	if errors.Is(err, store.ErrExists) {
 		theirs, err := l.Promotion(ctx, c.Sequence)
 		if err != nil {
 			return nil, notYet(err)
 		}
-		if theirs.Generation == c.Generation && theirs.Pinned == c.Pinned && theirs.Reason == c.Reason {
+		if theirs.Generation == c.Generation && theirs.Epoch == c.Epoch && theirs.Pinned == c.Pinned && theirs.Reason == c.Reason {
 			return theirs, nil // by us, and the answer was lost, or by somebody who wanted the same
 		}
-		return nil, fmt.Errorf("promote generation %d: %s has just promoted %d: %w", c.Generation, theirs.By, theirs.Generation, schemas.ErrFenced)
+		return nil, fmt.Errorf("promote %s: %s was first, with record %d (%s): %w", to, theirs.By, theirs.Sequence, theirs.Reason, schemas.ErrFenced)
 	}
 	if err != nil {
 		return nil, err

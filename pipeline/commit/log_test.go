@@ -213,6 +213,10 @@ func TestGolden(t *testing.T) {
 	if err := put(t.Context(), b, numbered(channelPrefix, 1), promotion); err != nil {
 		t.Fatal(err)
 	}
+	epoch := &schemas.Channel{Format: schemas.ChannelFormat, Sequence: 2, Epoch: "mini-3", Reason: "new encoder", By: "mara@ops", Created: day}
+	if err := put(t.Context(), b, numbered(channelPrefix, 2), epoch); err != nil {
+		t.Fatal(err)
+	}
 	for _, golden := range []struct{ file, key, schema string }{
 		{"index.json", specKey, "spec"},
 		{"commit_gap.json", numbered(commitsPrefix(2), 0), "commit"},
@@ -220,6 +224,7 @@ func TestGolden(t *testing.T) {
 		{"manifest_first.json", numbered(manifestsPrefix, 1), "manifest"},
 		{"manifest.json", numbered(manifestsPrefix, 2), "manifest"},
 		{"channel.json", numbered(channelPrefix, 1), "channel"},
+		{"channel_epoch.json", numbered(channelPrefix, 2), "channel"},
 	} {
 		got, err := b.Get(t.Context(), golden.key)
 		if err != nil {

@@ -12,6 +12,7 @@ const (
 	specKey         = "index.json"
 	manifestsPrefix = "manifests/0000/"
 	channelPrefix   = "channels/stable/0000/"
+	epochsPrefix    = "epochs/"
 
 	numberDigits = 20 // of offsets, generations and sequences in keys: enough for any int64
 )
