@@ -121,6 +121,8 @@ func TestOpenAPIRefusesBadRequests(t *testing.T) {
 		`{"like":"17","exact":false,"target_recall":0.9}`:       true,
 		`{"like":"17","exact":false,"plan":{"nprobe":1}}`:       true,
 		`{"like":"17","target_recall":1}`:                       true,
+		`{"like":"17","encoder":"mini 2"}`:                      true,
+		`{"like":"17","encoder":2}`:                             false,
 		`{}`:                                                    false,
 		`{"k":3}`:                                               false,
 		`{"like":"17","vector":[1,2,3,4]}`:                      false,

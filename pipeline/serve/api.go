@@ -122,12 +122,13 @@ func (n *Node) vector(r *http.Request) (*response, error) {
 	}
 	p := snap.Parts()[part]
 	order := p.OrderAt(row)
-	a := vectorAnswer{ID: id, Vector: dequantised(snap, part, row), Version: order.Version,
-		Partition: order.Partition, Offset: order.Offset, Snapshot: n.info(snap)}
-	if len(n.spec.Attributes) > 0 {
-		a.Attributes = make(map[string]any, len(n.spec.Attributes))
+	a := vectorAnswer{ID: id, Vector: dequantised(snap.Snapshot, part, row), Version: order.Version,
+		Partition: order.Partition, Offset: order.Offset, Snapshot: snap.info()}
+	attributes := snap.Spec().Attributes
+	if len(attributes) > 0 {
+		a.Attributes = make(map[string]any, len(attributes))
 	}
-	for j, attribute := range n.spec.Attributes {
+	for j, attribute := range attributes {
 		a.Attributes[attribute.Name] = p.Value(j, row)
 	}
 	return jsonResponse(a)
@@ -146,15 +147,18 @@ type vectorAnswer struct {
 // snapshotInfo says which generation an answer came from and how fresh it is.
 type snapshotInfo struct {
 	Generation int64     `json:"generation"`
-	AsOf       time.Time `json:"as_of"`       // timestamp of the newest record in it
-	AgeSeconds float64   `json:"age_seconds"` // since it was published
+	Epoch      string    `json:"epoch,omitempty"` // absent for the root's own
+	Encoder    string    `json:"encoder"`         // of the vectors, and of queries
+	AsOf       time.Time `json:"as_of"`           // timestamp of the newest record in it
+	AgeSeconds float64   `json:"age_seconds"`     // since it was published
 	LiveRows   int64     `json:"live_rows"`
 	Model      string    `json:"model,omitempty"`
 }
 
-func (n *Node) info(snap *snapshot.Snapshot) snapshotInfo {
-	m := snap.Manifest()
-	i := snapshotInfo{Generation: m.Generation, AsOf: time.UnixMilli(m.Produced).UTC(), AgeSeconds: time.Since(m.Created).Seconds(), LiveRows: m.LiveRows}
+func (s *served) info() snapshotInfo {
+	m := s.Manifest()
+	i := snapshotInfo{Generation: m.Generation, Epoch: s.epoch, Encoder: s.Spec().Encoder,
+		AsOf: time.UnixMilli(m.Produced).UTC(), AgeSeconds: time.Since(m.Created).Seconds(), LiveRows: m.LiveRows}
 	if m.Model != nil {
 		i.Model = m.Model.ID
 	}
@@ -182,17 +186,18 @@ type servingInfo struct {
 }
 
 func (n *Node) snapshots(*http.Request) (*response, error) {
-	return jsonResponse(snapshotsAnswer{Index: n.spec.Name, Serving: n.serving(), Spec: n.spec})
+	serving, spec := n.serving()
+	return jsonResponse(snapshotsAnswer{Index: spec.Name, Serving: serving, Spec: spec})
 }
 
-// serving describes the current generation, nil before the first.
-func (n *Node) serving() *servingInfo {
+// serving describes the current generation, nil before the first, and the index that it is of.
+func (n *Node) serving() (*servingInfo, *schemas.Spec) {
 	snap := n.hold()
 	if snap == nil {
-		return nil
+		return nil, n.o.Log.Spec()
 	}
 	defer snap.Release()
 	m := snap.Manifest()
-	return &servingInfo{snapshotInfo: n.info(snap), Created: m.Created, Offsets: m.Checkpoint, Chunks: len(m.Chunks), Segments: len(m.Segments),
-		DeadRows: m.DeadRows, Lists: m.Lists, Quality: m.Quality, Plans: m.Plans, Live: n.live.current(), Tombstones: len(m.Tombstones)}
+	return &servingInfo{snapshotInfo: snap.info(), Created: m.Created, Offsets: m.Checkpoint, Chunks: len(m.Chunks), Segments: len(m.Segments),
+		DeadRows: m.DeadRows, Lists: m.Lists, Quality: m.Quality, Plans: m.Plans, Live: n.live.current(), Tombstones: len(m.Tombstones)}, snap.Spec()
 }

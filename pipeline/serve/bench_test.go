@@ -41,7 +41,7 @@ func BenchmarkHTTP(b *testing.B) {
 		hits := make([]search.Hit, 0, k)
 		queries, busy := 0, cpuTime(b)
 		for b.Loop() {
-			if _, _, err := s.Search(b.Context(), snap, data.Vector(queries%batch), k, plan, hits); err != nil {
+			if _, _, err := s.Search(b.Context(), snap.Snapshot, data.Vector(queries%batch), k, plan, hits); err != nil {
 				b.Fatal(err)
 			}
 			queries++
@@ -57,7 +57,7 @@ func BenchmarkHTTP(b *testing.B) {
 			for i := range results {
 				results[i] = results[i][:0]
 			}
-			if _, _, err := s.SearchBatch(b.Context(), snap, data.Vectors[:batch*dim], k, plan, results); err != nil {
+			if _, _, err := s.SearchBatch(b.Context(), snap.Snapshot, data.Vectors[:batch*dim], k, plan, results); err != nil {
 				b.Fatal(err)
 			}
 			queries += batch
@@ -81,7 +81,7 @@ func BenchmarkHTTP(b *testing.B) {
 }
 
 func (f benchForm) run(b *testing.B, n *Node, vectors []float32) {
-	dim := n.spec.Dim()
+	dim := n.current.Load().Spec().Dim()
 	var bodies [][]byte
 	for start := 0; start < len(vectors); start += f.queries * dim {
 		bodies = append(bodies, f.body(vectors[start:][:f.queries*dim]))
@@ -138,7 +138,12 @@ func (f benchForm) reportShares(b *testing.B, n *Node, body []byte, whole time.D
 				return err
 			}
 			r.Header.Set("Content-Type", f.kind)
-			q, o, err = n.readSearch(r)
+			queriesOf, options, err := n.readSearch(r)
+			if err != nil {
+				return err
+			}
+			o = options
+			q, err = queriesOf(snap.Spec())
 			return err
 		}},
 		{"search", func() error { a, err = n.answer(b.Context(), snap, q, o, 0); return err }},

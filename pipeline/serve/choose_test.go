@@ -21,7 +21,7 @@ import (
 func plannedNode(tb testing.TB, rows, lists int, ladder ...int) (*Node, *snapshottest.Data) {
 	tb.Helper()
 	n, data := clusteredNode(tb, rows, lists, ladder...)
-	snap := n.current.Load()
+	snap := n.current.Load().Snapshot
 	const queries, k = 50, 10
 	s := recall.Sample{Queries: data.Vectors[:queries*data.Spec.Dim()], N: queries}
 	for q := range queries {
@@ -94,7 +94,7 @@ func TestExactWithoutOriginals(t *testing.T) {
 	}
 	bare, data := clusteredNode(t, 3000, 32, 16, 32)
 	snap := snapshottest.BuildBare(t, data, data.Train(t, avx.Generic, 32), avx.Generic, []snapshottest.Group{{Kind: snapshottest.Chunks, End: 3000}}, nil)
-	bare.current.Swap(snap).Close()
+	bare.current.Swap(&served{Snapshot: snap}).Close()
 	a := decodeAnswer(t, call(bare.API(), http.MethodPost, "/v1/search", fmt.Sprintf(`{"vector":%s,"exact":true}`, vectorJSON(data.Vector(1)))))
 	if a.Degraded != "int8" || a.ExpectedRecall != nil || testutil.ToFloat64(bare.metrics.degraded.WithLabelValues("int8")) != 1 {
 		t.Errorf("%+v", a)
@@ -152,7 +152,7 @@ func TestOverload_degradesToTheFloor(t *testing.T) {
 		t.Errorf("%v are counted, want %d", got, degraded)
 	}
 	n.o.DegradeTo = 0
-	c, reason, err := n.choose(n.current.Load(), recall.Wish{}, time.Hour)
+	c, reason, err := n.choose(n.current.Load().Snapshot, recall.Wish{}, time.Hour)
 	if err != nil || reason != "" || c.Expected == nil {
 		t.Errorf("a node that must not degrade: %+v, %s, %v", c, reason, err)
 	}

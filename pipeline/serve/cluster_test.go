@@ -42,7 +42,7 @@ func clusteredNode(tb testing.TB, rows, lists int, ladder ...int) (*Node, *snaps
 	if err != nil {
 		tb.Fatal(err)
 	}
-	n.current.Store(snapshottest.Build(tb, data, data.Train(tb, level, lists), level, []snapshottest.Group{{Kind: snapshottest.Chunks, End: rows}}, nil))
+	n.current.Store(&served{Snapshot: snapshottest.Build(tb, data, data.Train(tb, level, lists), level, []snapshottest.Group{{Kind: snapshottest.Chunks, End: rows}}, nil)})
 	tb.Cleanup(n.Close)
 	return n, data
 }

@@ -39,7 +39,7 @@ func measure(t *testing.T, n *Node, share float64) (stop func()) {
 func TestLiveRecall(t *testing.T) {
 	n, data := clusteredNode(t, 4000, 64, 8, 32)
 	stop := measure(t, n, 1)
-	api, snap := n.API(), n.current.Load()
+	api, snap := n.API(), n.current.Load().Snapshot
 	exactly := func(i, k int) map[string]bool {
 		hits, _, err := search.New(n.o.Level).Search(t.Context(), snap, data.Vector(i), k, search.Plan{Exact: true}, nil)
 		if err != nil {

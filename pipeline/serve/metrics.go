@@ -9,6 +9,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -17,6 +18,7 @@ type metrics struct {
 	searchSeconds                        prometheus.Histogram
 	loadFailures, swaps                  prometheus.Counter
 	generation, liveRows, produced       prometheus.Gauge
+	encoder                              *prometheus.GaugeVec
 	swapSeconds, freshnessSeconds        prometheus.Histogram
 	listsProbed, codesScanned, refinedTo prometheus.Counter
 	liveRecall, liveLow, liveHigh        prometheus.Gauge
@@ -39,6 +41,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Requests of the query API by route and status code."}, []string{"route", "code"}),
 		degraded: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "degraded_total",
 			Help: "Requests that were answered with less than they asked for, by reason: overload, budget, dims, int8."}, []string{"reason"}),
+		encoder: f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "query", Name: "encoder_info",
+			Help: "1 for the encoder whose queries are answered, and the epoch that is served, empty for the root."}, []string{"encoder", "epoch"}),
 		searchSeconds:    histogram("search_seconds", "Time of a search, without reading the request and writing the answer; the queries of one request count with their mean.", prometheus.ExponentialBuckets(25e-6, 2, 16)),
 		loadFailures:     counter("load_failures_total", "Times that the newest generation could not be loaded; the old one went on serving."),
 		swaps:            counter("swaps_total", "Generations taken into service."),
@@ -70,8 +74,10 @@ func (m *metrics) live(e *schemas.Estimate) {
 }
 
 // swapped counts a swap; freshness is 0 when it was the first or brought no newer record.
-func (m *metrics) swapped(g *schemas.Manifest, freshness, took time.Duration) {
+func (m *metrics) swapped(to *commit.Served, g *schemas.Manifest, freshness, took time.Duration) {
 	m.swaps.Inc()
+	m.encoder.Reset()
+	m.encoder.WithLabelValues(to.Index.Spec().Encoder, to.Record.Epoch).Set(1)
 	m.generation.Set(float64(g.Generation))
 	m.liveRows.Set(float64(g.LiveRows))
 	m.swapSeconds.Observe(took.Seconds())

@@ -111,15 +111,15 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Node serves one index. Its handlers may be used while Run runs, and answer 503 until a first generation is loaded.
+// Node serves one index, or the epoch of it that its channel names. Its handlers may be used while Run runs, and answer 503
+// until a first generation is loaded.
 type Node struct {
 	o       Options
-	spec    *schemas.Spec
 	metrics *metrics
 
 	recent    recent
 	live      *live
-	current   atomic.Pointer[snapshot.Snapshot]
+	current   atomic.Pointer[served]
 	searchers sync.Pool     // *search.Searcher: scratch of one query at a time
 	running   chan struct{} // the slots that are taken
 	pace      pace
@@ -128,10 +128,16 @@ type Node struct {
 	follow error // why the newest generation could not be loaded, or nil
 
 	// Owned by the goroutine of Run.
-	sequence int64 // of the channel record that is served
-	produced int64 // newest record timestamp that was ever served, ms since the epoch
+	followed *commit.Served // what is served, nil at first
+	produced int64          // newest record timestamp that was ever served of this epoch, Unix time in ms
 	parts    map[string]*replica.Part
 	model    *model.Model
+}
+
+// served is what queries are answered from. Its spec says which queries fit: a request that holds it sees nothing else.
+type served struct {
+	*snapshot.Snapshot
+	epoch string // "" for a generation of the root
 }
 
 // New returns a Node. It loads nothing until Run.
@@ -141,9 +147,8 @@ func New(o Options) (*Node, error) {
 	}
 	o = o.withDefaults()
 	n := &Node{
-		o: o, spec: o.Log.Spec(), metrics: newMetrics(o.Registry),
+		o: o, metrics: newMetrics(o.Registry),
 		running: make(chan struct{}, o.MaxRunning),
-		parts:   map[string]*replica.Part{},
 		follow:  errors.New("no generation is loaded yet"),
 	}
 	n.live = newLive(o.MeasureShare, search.New(o.Level), n.metrics)
@@ -216,7 +221,7 @@ func (n *Node) setFollow(err error) {
 }
 
 // hold returns the current snapshot with a reference taken, or nil before the first. The caller releases it.
-func (n *Node) hold() *snapshot.Snapshot {
+func (n *Node) hold() *served {
 	for {
 		s := n.current.Load()
 		if s == nil || s.Acquire() {
@@ -235,50 +240,65 @@ func (n *Node) generation() int64 {
 	return s.Manifest().Generation
 }
 
-// advance loads the generation that the newest channel record names, if there is a record that is newer than the one
-// that is served.
+// advance loads the generation that the channel names, if it has a record that is newer than the one that is served, or if
+// that names an epoch and the epoch's own channel has.
 func (n *Node) advance(ctx context.Context) error {
-	ch, err := n.o.Log.Channel(ctx, n.sequence)
-	if err != nil || ch == nil {
+	to, err := n.o.Log.Follow(ctx, n.followed)
+	if err != nil || to == nil {
 		return err
 	}
 	started := time.Now()
-	m, err := n.o.Log.Manifest(ctx, ch.Generation)
+	m, err := to.Manifest(ctx)
 	if err != nil {
-		return fmt.Errorf("generation %d: %w", ch.Generation, err)
+		return err
 	}
-	s, fetched, err := n.open(ctx, m)
+	s, fetched, err := n.open(ctx, to, m)
 	if err != nil {
-		return fmt.Errorf("generation %d: %w", ch.Generation, err)
+		return fmt.Errorf("%s: %w", to, err)
 	}
-	old := n.current.Swap(s)
-	n.sequence = ch.Sequence
+	old := n.current.Swap(&served{s, to.Record.Epoch})
+	if !n.follows(to.Record.Epoch) {
+		n.produced = 0
+	}
+	n.followed = to
 	n.live.serves(m)
 	if old != nil {
 		old.Close()
 	}
-	n.swapped(m, fetched, time.Since(started))
-	n.o.Logger.Info("serving", "generation", m.Generation, "live_rows", m.LiveRows, "new_parts", fetched, "took", time.Since(started).Round(time.Millisecond))
+	n.swapped(to, m, fetched, time.Since(started))
+	n.o.Logger.Info("serving", "generation", m.Generation, "epoch", to.Record.Epoch, "encoder", s.Spec().Encoder,
+		"live_rows", m.LiveRows, "new_parts", fetched, "took", time.Since(started).Round(time.Millisecond))
 	if err := n.sweep(m); err != nil { // the generation is served all the same, and the next swap sweeps again
 		n.o.Logger.Warn("cache keeps files that nothing uses", "generation", m.Generation, "error", err)
 	}
 	return nil
 }
 
-// swapped counts a swap. Only one that brings newer records says how fresh they are; the first one does not: its records
-// may have been searchable elsewhere since long before this node was started.
-func (n *Node) swapped(m *schemas.Manifest, fetched int, took time.Duration) {
-	info := swapInfo{Generation: m.Generation, At: time.Now(), Took: took.Round(time.Millisecond), LiveRows: m.LiveRows, NewParts: fetched}
+// follows reports whether what is served is of an epoch.
+func (n *Node) follows(epoch string) bool {
+	return n.followed != nil && n.followed.Record.Epoch == epoch
+}
+
+// swapped counts a swap. Only one that brings newer records says how fresh they are; the first one of an epoch does not: its
+// records may have been searchable elsewhere since long before this node was started.
+func (n *Node) swapped(to *commit.Served, m *schemas.Manifest, fetched int, took time.Duration) {
+	info := swapInfo{Generation: m.Generation, Epoch: to.Record.Epoch, At: time.Now(), Took: took.Round(time.Millisecond), LiveRows: m.LiveRows, NewParts: fetched}
 	if n.produced > 0 && m.Produced > n.produced {
 		info.Freshness = time.Since(time.UnixMilli(m.Produced)).Round(time.Millisecond)
 	}
 	n.produced = max(n.produced, m.Produced)
-	n.metrics.swapped(m, info.Freshness, took)
+	n.metrics.swapped(to, m, info.Freshness, took)
 	n.recent.add(info)
 }
 
-// open makes a snapshot of m. Parts that the current generation has too are shared, not opened again.
-func (n *Node) open(ctx context.Context, m *schemas.Manifest) (s *snapshot.Snapshot, fetched int, err error) {
+// open makes a snapshot of m. Parts that the current generation has too are shared, not opened again, but for those of another
+// epoch: they were checked against another spec.
+func (n *Node) open(ctx context.Context, to *commit.Served, m *schemas.Manifest) (s *snapshot.Snapshot, fetched int, err error) {
+	spec, cache := to.Index.Spec(), n.o.Cache.Of(to.Index.Bucket())
+	shared, mdl := n.parts, n.model
+	if !n.follows(to.Record.Epoch) {
+		shared, mdl = nil, nil
+	}
 	var held []*replica.Part // of the new snapshot
 	release := func() {
 		for _, p := range held {
@@ -290,18 +310,17 @@ func (n *Node) open(ctx context.Context, m *schemas.Manifest) (s *snapshot.Snaps
 			release()
 		}
 	}()
-	mdl := n.model
 	switch {
 	case m.Model == nil:
 		mdl = nil
 	case mdl == nil || mdl.ID() != m.Model.ID:
-		if mdl, err = replica.Model(ctx, n.o.Cache, *m.Model); err != nil {
+		if mdl, err = replica.Model(ctx, cache, *m.Model); err != nil {
 			return nil, 0, err
 		}
 	}
 	parts := make(map[string]*replica.Part, len(m.Chunks)+len(m.Segments))
 	add := func(key string, open func() (*replica.Part, error)) error {
-		p := n.parts[key]
+		p := shared[key]
 		if p == nil {
 			if p, err = open(); err != nil {
 				return err
@@ -320,17 +339,17 @@ func (n *Node) open(ctx context.Context, m *schemas.Manifest) (s *snapshot.Snaps
 	}
 	for _, c := range m.Chunks {
 		// The same rows may have got other codes.
-		if err := add(c.ID+c.Codes.SHA256, func() (*replica.Part, error) { return openChunk(ctx, n.o.Cache, n.spec, c) }); err != nil {
+		if err := add(c.ID+c.Codes.SHA256, func() (*replica.Part, error) { return openChunk(ctx, cache, spec, c) }); err != nil {
 			return nil, fetched, err
 		}
 	}
 	for _, sg := range m.Segments {
 		// Rows of other axes are turned to those of the model.
-		if err := add(sg.ID+mdl.Axes(), func() (*replica.Part, error) { return n.openSegment(ctx, sg, mdl) }); err != nil {
+		if err := add(sg.ID+mdl.Axes(), func() (*replica.Part, error) { return n.openSegment(ctx, to.Index, sg, mdl) }); err != nil {
 			return nil, fetched, err
 		}
 	}
-	dead, err := replica.Dead(ctx, n.o.Cache, m.Dead)
+	dead, err := replica.Dead(ctx, cache, m.Dead)
 	if err != nil {
 		return nil, fetched, err
 	}
@@ -338,7 +357,7 @@ func (n *Node) open(ctx context.Context, m *schemas.Manifest) (s *snapshot.Snaps
 	for i, p := range held {
 		opened[i] = p.Part
 	}
-	if s, err = snapshot.Open(n.spec, m, mdl, opened, dead, release); err != nil {
+	if s, err = snapshot.Open(spec, m, mdl, opened, dead, release); err != nil {
 		return nil, fetched, err
 	}
 	n.parts, n.model = parts, mdl
@@ -346,12 +365,12 @@ func (n *Node) open(ctx context.Context, m *schemas.Manifest) (s *snapshot.Snaps
 }
 
 // openSegment opens a segment for queries of a model's axes.
-func (n *Node) openSegment(ctx context.Context, s schemas.Segment, mdl *model.Model) (*replica.Part, error) {
-	p, err := replica.Segment(ctx, n.o.Cache, n.spec, s)
+func (n *Node) openSegment(ctx context.Context, of *commit.Log, s schemas.Segment, mdl *model.Model) (*replica.Part, error) {
+	p, err := replica.Segment(ctx, n.o.Cache.Of(of.Bucket()), of.Spec(), s)
 	if err != nil {
 		return nil, err
 	}
-	turned, err := segment.Turn(n.spec, mdl, n.o.Level, p.Part)
+	turned, err := segment.Turn(of.Spec(), mdl, n.o.Level, p.Part)
 	if err != nil {
 		p.Release()
 		return nil, fmt.Errorf("%s: %w", s.Key, err)

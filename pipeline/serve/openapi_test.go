@@ -93,6 +93,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	check("VectorAnswer", http.MethodGet, "/v1/vectors/id-1", "", http.StatusOK)
 	check("Problem", http.MethodGet, "/v1/vectors/nobody", "", http.StatusNotFound)
 	check("Problem", http.MethodPost, "/v1/search", `{"vector":[1]}`, http.StatusBadRequest)
+	check("Problem", http.MethodPost, "/v1/search", `{"like":"id-1","encoder":"f"}`, http.StatusConflict)
 	check("Problem", http.MethodPost, "/v1/search", `{"vectors":[[1],[2]]}`, http.StatusBadRequest)
 	check("Problem", http.MethodPost, "/v1/search", `{`, http.StatusBadRequest)
 	check("Problem", http.MethodGet, "/nowhere", "", http.StatusNotFound)

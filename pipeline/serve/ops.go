@@ -56,7 +56,8 @@ type pageData struct {
 // page answers at a glance: is it healthy, how fresh, how good, how fast.
 func (n *Node) page(w http.ResponseWriter, _ *http.Request) {
 	searches, mean := n.metrics.searches()
-	data := pageData{Spec: n.spec, Serving: n.serving(), Swaps: n.recent.list(), Freshness: n.recent.freshness(), Searches: int64(searches), Mean: mean}
+	serving, spec := n.serving()
+	data := pageData{Spec: spec, Serving: serving, Swaps: n.recent.list(), Freshness: n.recent.freshness(), Searches: int64(searches), Mean: mean}
 	if err := cmp.Or(n.Ready(), n.Stale()); err != nil {
 		data.Problem = err.Error()
 	}

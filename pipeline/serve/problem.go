@@ -19,6 +19,7 @@ type problem struct {
 const (
 	codeMalformed  = "malformed"   // not the JSON document or Arrow stream that is expected
 	codeInvalid    = "invalid"     // a field has a value that is not allowed
+	codeEncoder    = "encoder"     // the queries are of another encoder than the rows
 	codeNotFound   = "not_found"   // no live row has that id
 	codeTooLarge   = "too_large"   // the body is over the limit
 	codeNotReady   = "not_ready"   // no generation is loaded yet

@@ -8,6 +8,7 @@ import (
 // swapInfo is one swap, for the page.
 type swapInfo struct {
 	Generation int64
+	Epoch      string // "" for the root
 	At         time.Time
 	Took       time.Duration
 	LiveRows   int64

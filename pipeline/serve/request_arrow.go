@@ -17,7 +17,7 @@ import (
 
 // parameters are the names of the search options of an Arrow request, which stand in its URL.
 var parameters = []string{"k", "target_recall", "budget.microseconds", "budget.lists", "budget.bytes", "effort", "exact",
-	"plan.nprobe", "plan.margin", "plan.scan_dims", "plan.refine", "dims", "fields"}
+	"plan.nprobe", "plan.margin", "plan.scan_dims", "plan.refine", "dims", "fields", "encoder"}
 
 // refuseParameters refuses search options in the URL of a JSON request, which would be ignored.
 func refuseParameters(r *http.Request) error {
@@ -30,7 +30,7 @@ func refuseParameters(r *http.Request) error {
 }
 
 // readArrow reads a request whose body is an Arrow stream of queries and whose URL has the options.
-func (n *Node) readArrow(r *http.Request) (*queries, *searchOptions, error) {
+func (n *Node) readArrow(r *http.Request) (func(*schemas.Spec) (*queries, error), *searchOptions, error) {
 	o, err := parseParameters(r.URL.RawQuery)
 	if err != nil {
 		return nil, nil, err
@@ -39,11 +39,10 @@ func (n *Node) readArrow(r *http.Request) (*queries, *searchOptions, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	vectors, err := readStream(body, n.spec.Dim(), n.o.Level)
-	if err != nil {
-		return nil, nil, err
-	}
-	return &queries{field: schemas.ColumnVector, many: true, vectors: vectors}, o, nil
+	return func(spec *schemas.Spec) (*queries, error) {
+		vectors, err := readStream(body, spec, n.o.Level)
+		return &queries{field: schemas.ColumnVector, many: true, vectors: vectors}, err
+	}, o, nil
 }
 
 // presize is how many bytes a request gets because it says that it will send them; more come with the bytes.
@@ -116,6 +115,8 @@ func parseParameters(raw string) (*searchOptions, error) {
 			if value != "" {
 				o.Fields = strings.Split(value, ",")
 			}
+		case "encoder":
+			o.Encoder = &value
 		default:
 			err = invalid(name+": no such parameter", strings.Join(parameters, ", "))
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/schemas"
 )
 
 // searchBody is the body of a request in JSON. Exactly one of the first four is given.
@@ -23,7 +24,7 @@ type searchBody struct {
 	searchOptions
 }
 
-func (n *Node) readJSON(r *http.Request) (*queries, *searchOptions, error) {
+func readJSON(r *http.Request) (func(*schemas.Spec) (*queries, error), *searchOptions, error) {
 	if err := refuseParameters(r); err != nil {
 		return nil, nil, err
 	}
@@ -31,12 +32,15 @@ func (n *Node) readJSON(r *http.Request) (*queries, *searchOptions, error) {
 	if err := decodeBody(r, &body); err != nil {
 		return nil, nil, err
 	}
-	q, err := body.queries(n.spec.Dim())
-	return q, &body.searchOptions, err
+	field, err := body.field()
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(spec *schemas.Spec) (*queries, error) { return body.queries(field, spec) }, &body.searchOptions, nil
 }
 
-// queries checks that there is one kind of query and that each has dim values.
-func (b *searchBody) queries(dim int) (*queries, error) {
+// field is the one field that has queries.
+func (b *searchBody) field() (string, error) {
 	const kinds = "one of vector, vectors, vectors_f32 and like"
 	var given []string
 	for _, kind := range []struct {
@@ -49,31 +53,41 @@ func (b *searchBody) queries(dim int) (*queries, error) {
 	}
 	switch len(given) {
 	case 0:
-		return nil, invalid("vector: missing", kinds)
+		return "", invalid("vector: missing", kinds)
 	case 1:
+		return given[0], nil
 	default:
-		return nil, invalid(strings.Join(given, " and ")+": given together", kinds)
+		return "", invalid(strings.Join(given, " and ")+": given together", kinds)
 	}
-	q := &queries{field: given[0], like: b.Like}
+}
+
+// queries checks that each query is as wide as the rows of an index.
+func (b *searchBody) queries(field string, spec *schemas.Spec) (*queries, error) {
+	q := &queries{field: field, like: b.Like}
 	switch {
 	case b.Vector != nil:
 		q.vectors = *b.Vector
-		return q, checkWidth(q.field, len(q.vectors), dim)
+		return q, checkWidth(q.field, len(q.vectors), spec)
 	case b.Vectors != nil:
 		q.many, q.vectors = true, b.Vectors.values
-		return q, b.Vectors.check(q.field, dim)
+		return q, b.Vectors.check(q.field, spec)
 	case b.VectorsF32 != nil:
 		q.many = true
-		return q, q.decodeFloats(*b.VectorsF32, dim)
+		return q, q.decodeFloats(*b.VectorsF32, spec)
 	}
 	return q, nil
 }
 
-func checkWidth(field string, got, dim int) error {
-	if got != dim {
-		return &search.QueryError{Field: field, Value: fmt.Sprintf("%d values", got), Allowed: fmt.Sprintf("%d values", dim)}
+func checkWidth(field string, got int, spec *schemas.Spec) error {
+	if got != spec.Dim() {
+		return &search.QueryError{Field: field, Value: fmt.Sprintf("%d values", got), Allowed: width(spec)}
 	}
 	return nil
+}
+
+// width says what a query of an index has, in words that tell a client which encoder makes such.
+func width(spec *schemas.Spec) string {
+	return fmt.Sprintf("%d values of encoder %s", spec.Dim(), spec.Encoder)
 }
 
 func checkCount(field string, n int) error {
@@ -84,9 +98,10 @@ func checkCount(field string, n int) error {
 }
 
 // decodeFloats reads rows of little-endian float32 values.
-func (q *queries) decodeFloats(raw []byte, dim int) error {
+func (q *queries) decodeFloats(raw []byte, spec *schemas.Spec) error {
+	dim := spec.Dim()
 	if len(raw)%(4*dim) != 0 {
-		return &search.QueryError{Field: q.field, Value: fmt.Sprintf("%d bytes", len(raw)), Allowed: fmt.Sprintf("a multiple of %d: 4 for each of %d values", 4*dim, dim)}
+		return &search.QueryError{Field: q.field, Value: fmt.Sprintf("%d bytes", len(raw)), Allowed: fmt.Sprintf("a multiple of %d: 4 for each of %s", 4*dim, width(spec))}
 	}
 	if err := checkCount(q.field, len(raw)/(4*dim)); err != nil {
 		return err
@@ -167,8 +182,8 @@ func (v *rows) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// check makes sure that there is not one row too many and that each has dim values.
-func (v *rows) check(field string, dim int) error {
+// check makes sure that there is not one row too many and that each is as wide as the rows of an index.
+func (v *rows) check(field string, spec *schemas.Spec) error {
 	if len(v.ends) > maxQueries {
 		return invalid(fmt.Sprintf("%s: more than %d queries", field, maxQueries), fmt.Sprintf("1 to %d queries in one request", maxQueries))
 	}
@@ -177,7 +192,7 @@ func (v *rows) check(field string, dim int) error {
 	}
 	start := 0
 	for i, end := range v.ends {
-		if err := checkWidth(fmt.Sprintf("%s[%d]", field, i), end-start, dim); err != nil {
+		if err := checkWidth(fmt.Sprintf("%s[%d]", field, i), end-start, spec); err != nil {
 			return err
 		}
 		start = end

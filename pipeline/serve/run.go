@@ -20,7 +20,7 @@ const workerQueries = 16
 // queries also takes slots that are free at this moment, one for each further core that it can use: it has an idle node
 // for itself and leaves a busy one to others.
 func (n *Node) run(ctx context.Context, snap *snapshot.Snapshot, q *queries, k int, plan search.Plan) (results [][]search.Hit, u search.Usage, err error) {
-	dim := n.spec.Dim()
+	dim := snap.Spec().Dim()
 	count := len(q.vectors) / dim
 	results = make([][]search.Hit, count)
 	room := make([]search.Hit, count*k)

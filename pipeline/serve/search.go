@@ -11,7 +11,6 @@ import (
 
 	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/index/search"
-	"github.com/adastream/adastream/index/snapshot"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -40,6 +39,16 @@ type searchOptions struct {
 	Dims          int            `json:"dims"`           // width of all that is compared; 0 is D
 	Fields        []string       `json:"fields"`         // attributes wanted; all of them when absent
 	IncludeVector bool           `json:"include_vector"` // as searched, from its int8 form
+	Encoder       *string        `json:"encoder"`        // that made the queries; refused if it is not that of the rows
+}
+
+// checkEncoder refuses queries of another encoder than the rows are of.
+func (o *searchOptions) checkEncoder(spec *schemas.Spec) error {
+	if o.Encoder == nil || *o.Encoder == spec.Encoder {
+		return nil
+	}
+	return &problem{Title: "the queries are of another encoder", Status: http.StatusConflict, Code: codeEncoder,
+		Detail: fmt.Sprintf("encoder: %q", *o.Encoder), Allowed: spec.Encoder}
 }
 
 type planRequest struct {
@@ -63,7 +72,7 @@ func (o *searchOptions) wish(k int) recall.Wish {
 
 // search answers POST /v1/search: one query or many, as JSON or Arrow in and out.
 func (n *Node) search(r *http.Request) (*response, error) {
-	q, o, err := n.readSearch(r)
+	queriesOf, o, err := n.readSearch(r)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +90,13 @@ func (n *Node) search(r *http.Request) (*response, error) {
 		return nil, errNotReady
 	}
 	defer snap.Release() // after the answer is encoded: ids and attributes are read from the mapping
+	if err := o.checkEncoder(snap.Spec()); err != nil {
+		return nil, err
+	}
+	q, err := queriesOf(snap.Spec())
+	if err != nil {
+		return nil, err
+	}
 	a, err := n.answer(r.Context(), snap, q, o, waited)
 	if err != nil {
 		return nil, err
@@ -91,12 +107,13 @@ func (n *Node) search(r *http.Request) (*response, error) {
 	return a.json()
 }
 
-// readSearch reads a request in the form that its content type says. Anything but Arrow is read as JSON.
-func (n *Node) readSearch(r *http.Request) (*queries, *searchOptions, error) {
+// readSearch reads a request in the form that its content type says. Anything but Arrow is read as JSON. Which queries fit is
+// up to the snapshot that is to answer: with its spec queriesOf returns them.
+func (n *Node) readSearch(r *http.Request) (queriesOf func(*schemas.Spec) (*queries, error), o *searchOptions, err error) {
 	if isType(r.Header.Get("Content-Type"), arrowType) {
 		return n.readArrow(r)
 	}
-	return n.readJSON(r)
+	return readJSON(r)
 }
 
 // wantsArrow reports whether the answer is to be Arrow: what the header Accept names first, else what the request is.
@@ -159,13 +176,14 @@ func (n *Node) leave(slots int) {
 }
 
 // answer runs the queries on a held snapshot, which the answer goes on reading.
-func (n *Node) answer(ctx context.Context, snap *snapshot.Snapshot, q *queries, o *searchOptions, waited time.Duration) (*searchAnswer, error) {
-	count := max(1, len(q.vectors)/n.spec.Dim())
+func (n *Node) answer(ctx context.Context, on *served, q *queries, o *searchOptions, waited time.Duration) (*searchAnswer, error) {
+	snap, spec := on.Snapshot, on.Spec()
+	count := max(1, len(q.vectors)/spec.Dim())
 	k, err := n.k(o, count)
 	if err != nil {
 		return nil, err
 	}
-	fields, err := n.fields(o.Fields)
+	fields, err := o.fields(spec)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +209,7 @@ func (n *Node) answer(ctx context.Context, snap *snapshot.Snapshot, q *queries, 
 		n.pace.add(float64(took.Nanoseconds())/1000, choice.Expected.Micros)
 	}
 	a := &searchAnswer{snap: snap, results: results, many: q.many, fields: fields, vectors: o.IncludeVector,
-		about: about{Snapshot: n.info(snap), Usage: newUsage(plan, u, n.spec.Dim(), took), Degraded: degraded}}
+		about: about{Snapshot: on.info(), Usage: newUsage(plan, u, spec.Dim(), took), Degraded: degraded}}
 	a.about.expect(choice, snap)
 	if q.like != nil {
 		others := without(snap, results[0], *q.like)
@@ -219,31 +237,31 @@ func (n *Node) k(o *searchOptions, count int) (int, error) {
 	return k, nil
 }
 
-// fields returns the indices of the attributes that are wanted: all when names is nil.
-func (n *Node) fields(names []string) ([]int, error) {
-	if names == nil {
-		all := make([]int, len(n.spec.Attributes))
+// fields returns the indices of the attributes that are wanted.
+func (o *searchOptions) fields(spec *schemas.Spec) ([]int, error) {
+	if o.Fields == nil {
+		all := make([]int, len(spec.Attributes))
 		for i := range all {
 			all[i] = i
 		}
 		return all, nil
 	}
-	picked := make([]int, len(names))
-	for i, name := range names {
-		picked[i] = slices.IndexFunc(n.spec.Attributes, func(a schemas.Attribute) bool { return a.Name == name })
+	picked := make([]int, len(o.Fields))
+	for i, name := range o.Fields {
+		picked[i] = slices.IndexFunc(spec.Attributes, func(a schemas.Attribute) bool { return a.Name == name })
 		if picked[i] < 0 {
-			return nil, invalid(fmt.Sprintf("fields: %q is not an attribute of the index", name), n.fieldNames())
+			return nil, invalid(fmt.Sprintf("fields: %q is not an attribute of the index", name), fieldNames(spec))
 		}
 	}
 	return picked, nil
 }
 
-func (n *Node) fieldNames() string {
-	if len(n.spec.Attributes) == 0 {
+func fieldNames(spec *schemas.Spec) string {
+	if len(spec.Attributes) == 0 {
 		return "none: the index has no attributes"
 	}
 	var names []string
-	for _, a := range n.spec.Attributes {
+	for _, a := range spec.Attributes {
 		names = append(names, a.Name)
 	}
 	return strings.Join(names, ", ")

@@ -185,7 +185,7 @@ func TestBatchErrors(t *testing.T) {
 		{"no bytes", `{"vectors_f32":""}`, []string{`"vectors_f32: 0 queries"`, `1 to 1000 queries`}},
 		{"too many rows", vectors(many) + `}`, []string{`"vectors: more than 1000 queries"`, `1 to 1000 queries`}},
 		{"too many bytes", packed(many) + `}`, []string{`"vectors_f32: 1001 queries"`, `1 to 1000 queries`}},
-		{"width of a row", `{"vectors":[` + vectorJSON(unit(1)) + `,[1,2]]}`, []string{`"vectors[1]: 2 values, allowed: 16 values"`}},
+		{"width of a row", `{"vectors":[` + vectorJSON(unit(1)) + `,[1,2]]}`, []string{`"vectors[1]: 2 values, allowed: 16 values of encoder e"`}},
 		{"half a row", packed(good[:testDim+3]) + `}`, []string{`vectors_f32: 76 bytes`, `a multiple of 64`}},
 		{"not base64", `{"vectors_f32":"!"}`, []string{`"malformed"`, `base64`}},
 		{"a word in a row", `{"vectors":[` + vectorJSON(unit(1)) + `,[1,"two"]]}`, []string{`vectors[1][1]: \"two\"`, `a number`}},
@@ -283,7 +283,7 @@ func TestBatchOverManyWorkers(t *testing.T) {
 	for range 2 { // also on one core
 		n.running <- struct{}{}
 	}
-	results, _, err := n.run(t.Context(), snap, q, 1, search.Plan{Exact: true})
+	results, _, err := n.run(t.Context(), snap.Snapshot, q, 1, search.Plan{Exact: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,12 +296,12 @@ func TestBatchOverManyWorkers(t *testing.T) {
 		t.Errorf("%d slots are taken, want the 2 from before", len(n.running))
 	}
 	q.vectors[(count-1)*dim], q.vectors[5*dim+2] = float32(math.Inf(1)), float32(math.Inf(1))
-	if _, _, err = n.run(t.Context(), snap, q, 1, search.Plan{Exact: true}); err == nil || !strings.Contains(err.Error(), "vectors[5][2]") {
+	if _, _, err = n.run(t.Context(), snap.Snapshot, q, 1, search.Plan{Exact: true}); err == nil || !strings.Contains(err.Error(), "vectors[5][2]") {
 		t.Errorf("%v, want the fault of vectors[5][2]", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err = n.run(ctx, snap, q, 1, search.Plan{Exact: true}); !errors.Is(err, context.Canceled) {
+	if _, _, err = n.run(ctx, snap.Snapshot, q, 1, search.Plan{Exact: true}); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want that the client went away", err)
 	}
 }

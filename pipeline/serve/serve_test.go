@@ -42,8 +42,13 @@ func newPublisherOf(t testing.TB, prefix schemas.PrefixMode) *publisher {
 	t.Helper()
 	spec := schemas.Spec{Name: "test", Prefix: prefix, Ladder: []int{8, testDim}, Encoder: "e", Topic: schemas.Topic{Name: "t", Partitions: 1},
 		Attributes: []schemas.Attribute{{Name: "color", Type: schemas.AttributeString}}}.WithDefaults()
-	p := &publisher{t: t, bucket: store.NewMemory()}
-	if err := commit.Create(t.Context(), p.bucket, &spec); err != nil {
+	return newPublisherIn(t, store.NewMemory(), &spec)
+}
+
+func newPublisherIn(t testing.TB, bucket store.Bucket, spec *schemas.Spec) *publisher {
+	t.Helper()
+	p := &publisher{t: t, bucket: bucket}
+	if err := commit.Create(t.Context(), p.bucket, spec); err != nil {
 		t.Fatal(err)
 	}
 	var err error
@@ -279,7 +284,7 @@ func (p *publisher) putBy(mdl *model.Model, from, to int) schemas.Object {
 	for i := from; i < to; i++ {
 		rows.IDs = append(rows.IDs, fmt.Sprintf("id-%d", i))
 		rows.Orders = append(rows.Orders, segment.Order{Timestamp: 1, Offset: p.next})
-		rows.Vectors = append(rows.Vectors, unit(i)...)
+		rows.Vectors = append(rows.Vectors, unit(i)[:p.log.Spec().Dim()]...)
 		rows.Attributes[0].AppendNull()
 		p.next++
 	}
@@ -332,6 +337,9 @@ func TestAPI(t *testing.T) {
 		{"unknown field", "POST", "/v1/search", `{"vector":` + good + `,"fields":["colour"]}`, 400, []string{`colour`, `color`}},
 		{"unknown key", "POST", "/v1/search", `{"vektor":[1]}`, 400, []string{`vektor`, `"malformed"`}},
 		{"wrong width", "POST", "/v1/search", `{"vector":[1,2]}`, 400, []string{`vector`, `16`, `"invalid"`}},
+		{"its encoder", "POST", "/v1/search", `{"vector":` + good + `,"encoder":"e"}`, 200, []string{`"encoder":"e"`}},
+		{"another encoder", "POST", "/v1/search", `{"vector":` + good + `,"encoder":"f"}`, 409, []string{`"code":"encoder"`, `encoder: \"f\"`, `"allowed":"e"`}},
+		{"no encoder", "POST", "/v1/search", `{"like":"id-1","encoder":""}`, 409, []string{`"code":"encoder"`}},
 		{"zero vector", "POST", "/v1/search", `{"vector":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}`, 400, []string{`vector`}},
 		{"no vector", "POST", "/v1/search", `{}`, 400, []string{`vector`}},
 		{"two queries", "POST", "/v1/search", `{"vector":` + good + `,"like":"id-1"}`, 400, []string{`like`}},

@@ -33,13 +33,13 @@ const (
 	pairBytes    = 16         // of a FieldNode and of a Buffer: two int64
 )
 
-// readStream returns the vectors of an Arrow IPC stream, [rows][dim], 1 to maxQueries rows. Whatever the stream is, the
+// readStream returns the vectors of an Arrow IPC stream, [rows][D], 1 to maxQueries rows. Whatever the stream is, the
 // error is a problem that says what is wrong with it.
-func readStream(stream []byte, dim int, level avx.Level) ([]float32, error) {
-	b, err := parseStream(stream, dim)
+func readStream(stream []byte, spec *schemas.Spec, level avx.Level) ([]float32, error) {
+	b, err := parseStream(stream, spec.Dim())
 	if err != nil {
 		return nil, malformed("arrow stream: "+err.Error(), fmt.Sprintf(
-			"one complete Arrow IPC stream of one uncompressed record batch with one column, %s: fixed_size_list<float16 or float32>[%d] without nulls", schemas.ColumnVector, dim))
+			"one complete Arrow IPC stream of one uncompressed record batch with one column, %s: fixed_size_list<float16 or float32>[%d] without nulls: %s", schemas.ColumnVector, spec.Dim(), width(spec)))
 	}
 	if err := checkCount(schemas.ColumnVector, b.rows); err != nil {
 		return nil, err

@@ -16,9 +16,12 @@ import (
 	flatbuffers "github.com/google/flatbuffers/go"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/schemas"
 )
 
 const streamDim = 4
+
+var streamSpec = &schemas.Spec{Ladder: []int{streamDim}, Encoder: "e"}
 
 var streamValues = []float32{1, -2, 0.5, 4, 0.25, 6, -7, 8}
 
@@ -45,7 +48,7 @@ func TestReadStream(t *testing.T) {
 		"slice":        streamOf(t, good.Schema(), []arrow.RecordBatch{vectorsBatch(singleItems, streamDim, slices.Concat(unit(1)[:4], streamValues, unit(2)[:8])).NewSlice(1, 3)}),
 	} {
 		for shift := range 3 { // numbers need not be aligned
-			got, err := readStream(append(make([]byte, shift), stream...)[shift:], streamDim, avx.Generic)
+			got, err := readStream(append(make([]byte, shift), stream...)[shift:], streamSpec, avx.Generic)
 			if err != nil || !slices.Equal(got, streamValues) {
 				t.Errorf("%s: %v, %v", name, got, err)
 			}
@@ -104,7 +107,7 @@ func TestReadStreamRefuses(t *testing.T) {
 		{"a long message", patched(binary.LittleEndian.Uint32(stream[4:]), math.MaxInt32), "a message of 2147483647 bytes"},
 		{"a negative length", patched(binary.LittleEndian.Uint32(stream[4:]), math.MaxUint32-7), "a message of -8 bytes"},
 	} {
-		_, err := readStream(c.stream, streamDim, avx.Generic)
+		_, err := readStream(c.stream, streamSpec, avx.Generic)
 		var p *problem
 		if !errors.As(err, &p) || p.Code != codeMalformed || !strings.Contains(p.Detail, c.want) || !strings.Contains(p.Allowed, "[4] without nulls") {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
@@ -119,7 +122,7 @@ func FuzzReadStream(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		got, err := readStream(stream, streamDim, avx.Generic)
+		got, err := readStream(stream, streamSpec, avx.Generic)
 		if err != nil {
 			var p *problem
 			if !errors.As(err, &p) || p.Status != 400 {
