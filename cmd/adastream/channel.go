@@ -17,17 +17,21 @@ import (
 
 type snapshotPromoteCommand struct {
 	cli.Store
-	Generation int64  `arg:"" help:"Generation, of which the quality gate may think what it likes."`
+	Generation int64  `arg:"" optional:"" help:"Generation, of which the quality gate may think what it likes."`
+	Epoch      string `help:"Instead of a generation: serve what the index in epochs/NAME of the store serves, from now on. Its encoder becomes the one that queries need." placeholder:"NAME"`
 	Reason     string `help:"Why, for the record." default:"promoted by hand"`
 }
 
 func (c *snapshotPromoteCommand) Run(ctx context.Context, l *cli.Logging) error {
+	if (c.Epoch != "") == (c.Generation != 0) {
+		return cli.Usage(errors.New("generation and --epoch: one of them says what to serve"))
+	}
 	return act(ctx, c.Store, l, c.decide)
 }
 
-// decide also unpins: builders go on from there.
+// decide also unpins: builders go on from there, but for an epoch.
 func (c *snapshotPromoteCommand) decide(context.Context, *commit.Log, look) (schemas.Channel, error) {
-	return schemas.Channel{Generation: c.Generation, Reason: c.Reason}, nil
+	return schemas.Channel{Generation: c.Generation, Epoch: c.Epoch, Reason: c.Reason}, nil
 }
 
 type snapshotPinCommand struct {
@@ -49,6 +53,9 @@ func (c *snapshotPinCommand) decide(_ context.Context, _ *commit.Log, at look) (
 	if c.Current {
 		if at.now == nil {
 			return schemas.Channel{}, cli.Usage(errors.New("--current: nothing is served yet"))
+		}
+		if at.now.Epoch != "" {
+			return schemas.Channel{}, cli.Usage(fmt.Errorf("--current: epoch %s is served: pin a generation of it in its own store, which is epochs/%s in this one", at.now.Epoch, at.now.Epoch))
 		}
 		generation = at.now.Generation
 	}
@@ -73,7 +80,7 @@ func (c *snapshotUnpinCommand) decide(_ context.Context, _ *commit.Log, at look)
 
 type snapshotRollbackCommand struct {
 	cli.Store
-	Generation int64  `arg:"" optional:"" help:"Generation, older than the one that is served; default: the last older one that was."`
+	Generation int64  `arg:"" optional:"" help:"Generation, older than the one that is served; default: the last older one that was, or what was served before the epoch that is."`
 	Reason     string `help:"Why, for the record." required:""`
 }
 
@@ -81,13 +88,21 @@ func (c *snapshotRollbackCommand) Run(ctx context.Context, l *cli.Logging) error
 	return act(ctx, c.Store, l, c.decide)
 }
 
-// decide pins what it goes back to: a builder would promote its newest generation at once.
+// decide pins the generation that it goes back to: a builder would promote its newest one at once. What was served before an
+// epoch is not pinned, unless it was: nobody but an operator promotes the epoch again.
 func (c *snapshotRollbackCommand) decide(ctx context.Context, index *commit.Log, at look) (schemas.Channel, error) {
 	back := schemas.Channel{Generation: c.Generation, Pinned: true, Reason: c.Reason}
 	switch {
 	case at.now == nil:
 		return back, cli.Usage(errors.New("nothing is served yet"))
-	case c.Generation >= at.now.Generation:
+	case at.now.Epoch != "" && c.Generation == 0:
+		before, err := servedBeforeEpoch(ctx, index, at.now)
+		if err != nil {
+			return back, err
+		}
+		back.Generation, back.Epoch, back.Pinned = before.Generation, before.Epoch, before.Pinned
+		return back, nil
+	case at.now.Epoch == "" && c.Generation >= at.now.Generation:
 		return back, cli.Usage(fmt.Errorf("generation %d: it is not older than %d, which is served: use promote or pin", c.Generation, at.now.Generation))
 	case c.Generation != 0:
 		return back, nil
@@ -99,6 +114,17 @@ func (c *snapshotRollbackCommand) decide(ctx context.Context, index *commit.Log,
 	return back, err
 }
 
+// servedBeforeEpoch is the last record of anything but the present epoch.
+func servedBeforeEpoch(ctx context.Context, index *commit.Log, now *schemas.Channel) (*schemas.Channel, error) {
+	for sequence := now.Sequence - 1; sequence > 0; sequence-- {
+		c, err := index.Promotion(ctx, sequence)
+		if err != nil || c.Epoch != now.Epoch {
+			return c, err
+		}
+	}
+	return nil, cli.Usage(fmt.Errorf("nothing but epoch %s was ever served", now.Epoch))
+}
+
 // servedBefore is the last generation older than the present one that was served.
 func servedBefore(ctx context.Context, index *commit.Log, now *schemas.Channel) (int64, error) {
 	for sequence := now.Sequence - 1; sequence > 0; sequence-- {
@@ -106,7 +132,7 @@ func servedBefore(ctx context.Context, index *commit.Log, now *schemas.Channel) 
 		if err != nil {
 			return 0, err
 		}
-		if c.Generation < now.Generation {
+		if c.Epoch == "" && c.Generation < now.Generation {
 			return c.Generation, nil
 		}
 	}
@@ -136,18 +162,25 @@ func act(ctx context.Context, from cli.Store, l *cli.Logging, decide func(contex
 			return err
 		}
 		if again && now.ByOperator() {
-			return fmt.Errorf("%s was first, with generation %d (%s): see `adastream snapshot ls`", now.By, now.Generation, now.Reason)
+			return fmt.Errorf("somebody was first: serving %s: see `adastream snapshot ls`", described(now))
 		}
 		c, err := decide(ctx, index, look{now, again})
 		if err != nil {
 			return err
 		}
-		m, err := index.Manifest(ctx, c.Generation)
-		if errors.Is(err, store.ErrNotFound) {
-			return cli.Usage(fmt.Errorf("generation %d: there is none: see `adastream snapshot ls`", c.Generation))
+		if err := c.Validate(); err != nil {
+			return cli.Usage(err)
 		}
+		m, text, err := resolve(ctx, index, &c)
 		if err != nil {
 			return err
+		}
+		if now != nil && now.Epoch != c.Epoch {
+			_, was, err := resolve(ctx, index, now)
+			if err != nil { // that may be why it is left
+				was = err.Error()
+			}
+			fmt.Printf("from %s\n  to %s\n", was, text)
 		}
 		c.By = by
 		made, err := index.Promote(ctx, now, c)
@@ -160,6 +193,26 @@ func act(ctx context.Context, from cli.Store, l *cli.Logging, decide func(contex
 		report(made, now, m)
 		return nil
 	}
+}
+
+// resolve finds the generation that a record serves, and says what it is.
+func resolve(ctx context.Context, index *commit.Log, c *schemas.Channel) (*schemas.Manifest, string, error) {
+	to, err := index.Resolve(ctx, c)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, "", cli.Usage(fmt.Errorf("%w: make it with `adastream init --store=.../epochs/%s`, and feed and build it", err, c.Epoch))
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	m, err := to.Manifest(ctx)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, "", cli.Usage(fmt.Errorf("%s: there is none: see `adastream snapshot ls`", to))
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	spec := to.Index.Spec()
+	return m, fmt.Sprintf("%s: encoder %s, %d dimensions, %d rows", to, spec.Encoder, spec.Dim(), m.LiveRows), nil
 }
 
 // report says what a record changed.
@@ -176,6 +229,9 @@ func report(made, before *schemas.Channel, m *schemas.Manifest) {
 
 func described(c *schemas.Channel) string {
 	text := fmt.Sprintf("generation %d", c.Generation)
+	if c.Epoch != "" {
+		text = "epoch " + c.Epoch
+	}
 	if c.Pinned {
 		text += ", pinned"
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"os"
 	"strings"
@@ -109,6 +108,86 @@ func TestChannelCommands(t *testing.T) {
 	}
 }
 
+// epoch makes an epoch of another encoder with one generation, which its builder has promoted if it is said.
+func (c *channelTest) epoch(name string, promoted bool) {
+	c.Helper()
+	place := store.Under(c.index.Bucket(), "epochs/"+name)
+	spec := schemas.Spec{Name: "test-" + name, Ladder: []int{8, 24}, Encoder: "e-" + name, Topic: schemas.Topic{Name: "u", Partitions: 1}}.WithDefaults()
+	if err := commit.Create(c.Context(), place, &spec); err != nil {
+		c.Fatal(err)
+	}
+	index, err := commit.Open(c.Context(), place)
+	if err != nil {
+		c.Fatal(err)
+	}
+	m := &schemas.Manifest{Format: schemas.ManifestFormat, Generation: 1, Builder: "b", Checkpoint: map[string]int64{}, LiveRows: 77}
+	if err := index.Publish(c.Context(), m); err != nil {
+		c.Fatal(err)
+	}
+	if !promoted {
+		return
+	}
+	if _, err := index.Promote(c.Context(), nil, schemas.Channel{Generation: 1, Reason: "built", By: "b"}); err != nil {
+		c.Fatal(err)
+	}
+}
+
+// An epoch is promoted with one record and left with one, which goes back to what was served before it, as it was.
+func TestEpochCommands(t *testing.T) {
+	c := newChannelTest(t)
+	c.epoch("two", true)
+	c.epoch("three", true)
+	c.epoch("unborn", false)
+	const two = "generation 1 of epoch two: encoder e-two, 24 dimensions, 77 rows"
+	const root = "generation 4: encoder e, 16 dimensions, 0 rows"
+	for _, step := range []struct {
+		name    string
+		command runner
+		want    schemas.Channel // but for the sequence and who and when
+		prints  []string
+		fault   string // of a call that changes nothing
+	}{
+		{"none", &snapshotPromoteCommand{Store: c.storage, Epoch: "four", Reason: "r"}, schemas.Channel{}, nil, "epoch four: open index in "},
+		{"nothing promoted", &snapshotPromoteCommand{Store: c.storage, Epoch: "unborn", Reason: "r"}, schemas.Channel{}, nil, "epoch unborn: no generation has been promoted"},
+		{"no name", &snapshotPromoteCommand{Store: c.storage, Epoch: "../two", Reason: "r"}, schemas.Channel{}, nil, "allowed: 1 to 128 letters"},
+		{"both", &snapshotPromoteCommand{Store: c.storage, Epoch: "two", Generation: 1, Reason: "r"}, schemas.Channel{}, nil, "generation and --epoch"},
+		{"neither", &snapshotPromoteCommand{Store: c.storage, Reason: "r"}, schemas.Channel{}, nil, "generation and --epoch"},
+		{"promote", &snapshotPromoteCommand{Store: c.storage, Epoch: "two", Reason: "r"}, schemas.Channel{Epoch: "two"},
+			[]string{"from " + root + "\n  to " + two + "\n", "serving epoch two, by ", "before: generation 4, by builder"}, ""},
+		{"ls", &snapshotLsCommand{Store: c.storage, Last: 9}, schemas.Channel{}, []string{"serving epoch two, by ", "which is " + two + "\n"}, "-"},
+		{"pin what is served", &snapshotPinCommand{Store: c.storage, Current: true, Reason: "r"}, schemas.Channel{}, nil, "epoch two is served: pin a generation of it in its own store"},
+		{"unpin", &snapshotUnpinCommand{Store: c.storage, Reason: "r"}, schemas.Channel{}, nil, "not pinned"},
+		{"roll back", &snapshotRollbackCommand{Store: c.storage, Reason: "r"}, schemas.Channel{Generation: 4},
+			[]string{"from " + two + "\n  to " + root + "\n", "serving generation 4, by "}, ""},
+		{"roll back further", &snapshotRollbackCommand{Store: c.storage, Reason: "r"}, schemas.Channel{Generation: 2, Pinned: true}, nil, ""},
+		{"promote over a pin", &snapshotPromoteCommand{Store: c.storage, Epoch: "two", Reason: "r"}, schemas.Channel{Epoch: "two"}, nil, ""},
+		{"promote it again", &snapshotPromoteCommand{Store: c.storage, Epoch: "two", Reason: "again"}, schemas.Channel{Epoch: "two"}, nil, ""},
+		{"promote another", &snapshotPromoteCommand{Store: c.storage, Epoch: "three", Reason: "r"}, schemas.Channel{Epoch: "three"}, nil, ""},
+		{"roll back to an epoch", &snapshotRollbackCommand{Store: c.storage, Reason: "r"}, schemas.Channel{Epoch: "two"}, nil, ""},
+		{"roll back to a generation", &snapshotRollbackCommand{Store: c.storage, Generation: 2, Reason: "r"}, schemas.Channel{Generation: 2, Pinned: true}, nil, ""},
+		{"promote a last time", &snapshotPromoteCommand{Store: c.storage, Epoch: "two", Reason: "r"}, schemas.Channel{Epoch: "two"}, nil, ""},
+		{"roll back to the pin", &snapshotRollbackCommand{Store: c.storage, Reason: "r"}, schemas.Channel{Generation: 2, Pinned: true}, nil, ""},
+	} {
+		before := c.newest()
+		out, err := c.outputOf(step.command)
+		now := c.newest()
+		for _, s := range step.prints {
+			if !strings.Contains(out, s) {
+				t.Errorf("%s prints no %q:\n%s", step.name, s, out)
+			}
+		}
+		if step.fault != "" {
+			if now.Sequence != before.Sequence || step.fault != "-" && (err == nil || !strings.Contains(err.Error(), step.fault)) {
+				t.Errorf("%s: %v, channel %+v, want an error with %q and nothing changed", step.name, err, now, step.fault)
+			}
+			continue
+		}
+		if err != nil || now.Sequence != before.Sequence+1 || now.Generation != step.want.Generation || now.Epoch != step.want.Epoch || now.Pinned != step.want.Pinned || !now.ByOperator() {
+			t.Errorf("%s: %v, channel %+v, want %+v", step.name, err, now, step.want)
+		}
+	}
+}
+
 // What is held back is listed with the reason, and who serves it is told.
 func TestHeldBackIsTold(t *testing.T) {
 	c := newChannelTest(t)
@@ -130,8 +209,18 @@ func TestHeldBackIsTold(t *testing.T) {
 	}
 }
 
-// output is what a command prints.
+// output is what a command prints that ends well.
 func (c *channelTest) output(command runner) string {
+	c.Helper()
+	out, err := c.outputOf(command)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return out
+}
+
+// outputOf is what a command prints, and how it ends.
+func (c *channelTest) outputOf(command runner) (string, error) {
 	c.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -143,10 +232,10 @@ func (c *channelTest) output(command runner) string {
 	os.Stdout = stdout
 	w.Close()
 	out, readErr := io.ReadAll(r)
-	if err := errors.Join(err, readErr); err != nil {
-		c.Fatal(err)
+	if readErr != nil {
+		c.Fatal(readErr)
 	}
-	return string(out)
+	return string(out), err
 }
 
 type decider interface {

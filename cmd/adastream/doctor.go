@@ -63,6 +63,12 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 		lag, err := chainLag(ctx, client, index)
 		check("log holds what is not committed", err, fmt.Sprintf("%d offsets wait for ingestors", lag))
 	}
+	now, err := index.Channel(ctx, 0)
+	if err == nil && now != nil && now.Epoch != "" {
+		var text string
+		_, text, err = resolve(ctx, index, now)
+		check("epoch that queries follow", err, text)
+	}
 	m, err := index.Latest(ctx, 0)
 	good := "none yet: is a builder running?"
 	if m != nil {

@@ -20,10 +20,10 @@ import (
 type snapshotCommand struct {
 	Ls       snapshotLsCommand       `cmd:"" help:"List generations, newest last, and say which one is served and why."`
 	Show     snapshotShowCommand     `cmd:"" help:"Print the manifest of a generation."`
-	Promote  snapshotPromoteCommand  `cmd:"" help:"Serve a generation, also one that the quality gate holds back, and let builders go on from there."`
+	Promote  snapshotPromoteCommand  `cmd:"" help:"Serve a generation, also one that the quality gate holds back, and let builders go on from there; or an epoch, an index of another encoder."`
 	Pin      snapshotPinCommand      `cmd:"" help:"Serve a generation until it is unpinned, whatever builders publish."`
 	Unpin    snapshotUnpinCommand    `cmd:"" help:"Let builders promote again."`
-	Rollback snapshotRollbackCommand `cmd:"" help:"Serve an older generation, and pin it."`
+	Rollback snapshotRollbackCommand `cmd:"" help:"Serve an older generation, and pin it; or what was served before an epoch."`
 }
 
 type snapshotLsCommand struct {
@@ -79,6 +79,14 @@ func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 		return err
 	}
 	fmt.Printf("serving %s\n", described(channel))
+	if channel.Epoch == "" {
+		return nil
+	}
+	_, text, err := resolve(ctx, index, channel)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("which is %s\n", text)
 	return nil
 }
 

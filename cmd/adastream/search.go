@@ -28,6 +28,7 @@ type searchCommand struct {
 	MaxBytes     float64  `help:"The best plan that reads no more bytes of codes and rows, on average." xor:"how"`
 	Exact        bool     `help:"Compare with every row." xor:"how"`
 	Dims         int      `help:"Compare so many dimensions, a level of the ladder; 0: all." default:"0"`
+	Encoder      string   `help:"Encoder that made the query: refused if the rows are of another one."`
 	JSON         bool     `help:"Print the answer as it came."`
 }
 
@@ -40,6 +41,7 @@ type searchAnswer struct {
 	} `json:"hits"`
 	Snapshot struct {
 		Generation int64     `json:"generation"`
+		Epoch      string    `json:"epoch"`
 		AsOf       time.Time `json:"as_of"`
 		LiveRows   int64     `json:"live_rows"`
 	} `json:"snapshot"`
@@ -69,6 +71,9 @@ func (c *searchCommand) say(body map[string]any) {
 	}
 	if c.Exact {
 		body["exact"] = true
+	}
+	if c.Encoder != "" {
+		body["encoder"] = c.Encoder
 	}
 	if c.Dims != 0 {
 		body["dims"] = c.Dims
@@ -138,7 +143,7 @@ func postSearch(ctx context.Context, client *http.Client, url string, request an
 	switch response.StatusCode {
 	case http.StatusOK:
 		return raw, nil
-	case http.StatusBadRequest, http.StatusNotFound:
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusConflict:
 		return nil, cli.Usage(refusal(response.Status, raw))
 	default:
 		return nil, refusal(response.Status, raw)
@@ -191,5 +196,9 @@ func (a *searchAnswer) print(w io.Writer) {
 	if a.Degraded != "" {
 		how += ", less than asked for: " + a.Degraded
 	}
-	fmt.Fprintf(w, "generation %d of %d rows; %s; %d µs\n", a.Snapshot.Generation, a.Snapshot.LiveRows, how, a.Usage.Microseconds)
+	of := fmt.Sprintf("%d rows", a.Snapshot.LiveRows)
+	if a.Snapshot.Epoch != "" {
+		of += " in epoch " + a.Snapshot.Epoch
+	}
+	fmt.Fprintf(w, "generation %d of %s; %s; %d µs\n", a.Snapshot.Generation, of, how, a.Usage.Microseconds)
 }
