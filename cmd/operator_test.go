@@ -262,6 +262,7 @@ func TestWrongCallsExitWithTwo(t *testing.T) {
 		{"adastream", []string{"snapshot", "show", "--store", f.storage, "99"}, []string{"99", "snapshot ls"}},
 		{"adastream", []string{"snapshot", "ls", "--store", f.storage, "--last=-1"}, []string{"--last", "-1", "negative"}},
 		{"adastream", []string{"snapshot", "promote", "--store", f.storage, "99"}, []string{"99", "snapshot ls"}},
+		{"adastream", []string{"snapshot", "promote", "--store", f.storage, "--epoch", "next"}, []string{"epoch next", "adastream init"}},
 		{"adastream", []string{"snapshot", "pin", "--store", f.storage, "1"}, []string{"--reason"}},
 		{"adastream", []string{"snapshot", "pin", "--store", f.storage, "--reason", "x"}, []string{"--current"}},
 		{"adastream", []string{"snapshot", "unpin", "--store", f.storage}, []string{"not pinned"}},
