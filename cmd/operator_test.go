@@ -40,9 +40,7 @@ func TestOperatorsTool(t *testing.T) {
 	}
 	_, ops := f.start("query", "--listen", api, "--poll-every", "50ms")
 
-	file := filepath.Join(t.TempDir(), "rows.arrow")
-	writeFile(t, file, batch(rand.New(rand.NewPCG(8, 8)), 0, 400))
-	if out := f.run("produce", "--brokers", f.brokers, "--topic", f.topic, file); !strings.Contains(out, "400 rows acknowledged") {
+	if out := f.produceFile(batch(rand.New(rand.NewPCG(8, 8)), 0, 400)); !strings.Contains(out, "400 rows acknowledged") {
 		t.Errorf("produce says %q", out)
 	}
 	all, _ := f.readTopic()
