@@ -65,6 +65,8 @@ type encoderClient struct {
 	answered, refused atomic.Int64
 }
 
+func (c *encoderClient) told() int64 { return c.answered.Load() + c.refused.Load() }
+
 // ask searches once. An answer must be of this encoder through and through and whole, generation g having g rows, and a
 // refusal must say which encoder is right.
 func (c *encoderClient) ask(api http.Handler, seed int) error {
@@ -136,6 +138,8 @@ func TestNoQueryMixesEncoders(t *testing.T) {
 	}
 	ended := make(chan struct{})
 	var running sync.WaitGroup
+	stop := sync.OnceFunc(func() { close(ended); running.Wait() })
+	defer stop()
 	for i, c := range all {
 		running.Go(func() {
 			for seed := i * 1000; ; seed++ {
@@ -151,17 +155,15 @@ func TestNoQueryMixesEncoders(t *testing.T) {
 			}
 		})
 	}
-	// some waits until each client was told something since.
+	// some waits until each client has asked since, and was told.
 	some := func() {
-		before := make([]int64, len(all))
-		for i, c := range all {
-			before[i] = c.answered.Load() + c.refused.Load()
-		}
-		for deadline := time.Now().Add(20 * time.Second); slices.ContainsFunc(all, func(c *encoderClient) bool {
-			i := slices.Index(all, c)
-			return c.answered.Load()+c.refused.Load() < before[i]+2 && time.Now().Before(deadline)
-		}); {
-			time.Sleep(time.Millisecond)
+		deadline := time.Now().Add(20 * time.Second)
+		for _, c := range all {
+			for before := c.told(); c.told() < before+2; time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("asked by %s: nothing was told for 20 s", c.encoder)
+				}
+			}
 		}
 	}
 	for range 5 {
@@ -182,8 +184,7 @@ func TestNoQueryMixesEncoders(t *testing.T) {
 		p.add(rows, rows+1)
 		p.awaitServed(n, "", p.m.Generation)
 	}
-	close(ended)
-	running.Wait()
+	stop()
 	for _, c := range all {
 		if c.answered.Load() < 5 || c.refused.Load() < 5 {
 			t.Errorf("asked by %s: %d answers, %d refusals", c.encoder, c.answered.Load(), c.refused.Load())
