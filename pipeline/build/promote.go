@@ -9,8 +9,8 @@ import (
 )
 
 // promote looks at the channel, and points it at the current generation unless that is served already, a newer one is,
-// an operator has pinned another one or lets queries follow an epoch, or the gate holds it back. What others do to the channel at the same moment is
-// seen at the next look.
+// an operator has pinned another one or lets queries follow an epoch, or the gate holds it back. What others do to the
+// channel at the same moment is seen at the next look.
 func (b *Builder) promote(ctx context.Context) error {
 	if err := b.look(ctx); err != nil {
 		return err
