@@ -110,10 +110,12 @@ func TestOverload_degradesToTheFloor(t *testing.T) {
 	n.o.DegradeTo, n.o.DegradeAfter = floor, time.Nanosecond
 	var mu sync.Mutex
 	degraded, explicit := 0, 0
-	var all sync.WaitGroup
-	n.running <- struct{}{} // until all are there, or most
+	var all, there sync.WaitGroup
+	there.Add(clients)
+	n.running <- struct{}{} // until all are there
 	for c := range clients {
 		all.Go(func() {
+			there.Done()
 			for i := range each {
 				how := `"target_recall":0.99`
 				if i%4 == 3 {
@@ -143,6 +145,7 @@ func TestOverload_degradesToTheFloor(t *testing.T) {
 			}
 		})
 	}
+	there.Wait()
 	n.leave(1)
 	all.Wait()
 	if degraded < clients || explicit != clients*each/4 {
