@@ -65,6 +65,14 @@ type Manifest struct {
 	Quality    *Quality         `json:"quality,omitempty"`
 	Drift      *Drift           `json:"drift,omitempty"`
 	Newest     *Newest          `json:"newest,omitempty"`
+	Trained    *Trained         `json:"trained,omitempty"` // absent unless a job of the builder goes on with a new model
+}
+
+// Trained is a model that a job has made and that nothing uses yet: a builder that takes over goes on from it.
+type Trained struct {
+	Model ModelRef `json:"model"`
+	From  string   `json:"from,omitempty"` // id of the model that it is to replace, absent for the first
+	Rows  int64    `json:"rows"`           // live ones of the job
 }
 
 // ModelRef names a model by its content.

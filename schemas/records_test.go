@@ -51,8 +51,9 @@ func fullManifest() *Manifest {
 		Quality: &Quality{Recall: 0.9, Low: 0.8, High: 1, Queries: 256, Objective: 0.95, Measured: 2, Reason: "below",
 			Recent: &Estimate{Recall: 0.85, Low: 0.8, High: 0.9, Queries: 100},
 			Slices: []Slice{{Estimate: Estimate{Recall: 0.7, Low: 0.6, High: 0.8, Queries: 31}, Lists: 9, Around: "id"}}},
-		Drift:  &Drift{Measured: 1, Fit: fit, Strange: 0.03, Repair: "none", Reason: "fits"},
-		Newest: &Newest{Rows: 700, Strange: 0.02},
+		Drift:   &Drift{Measured: 1, Fit: fit, Strange: 0.03, Repair: "none", Reason: "fits"},
+		Newest:  &Newest{Rows: 700, Strange: 0.02},
+		Trained: &Trained{Model: ModelRef{ID: sum, Object: object, TrainedRows: 6000, NList: 70, Repair: "full"}, From: sum, Rows: 6000},
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -109,6 +110,7 @@ type Builder struct {
 	quality  *schemas.Quality
 	plans    []schemas.PlanPoint
 	modelRef *schemas.ModelRef
+	trained  *schemas.Trained // by a job that has not landed
 
 	channel *schemas.Channel // newest promotion that was seen; nil before the first. Outlives sessions: promotions never change
 
@@ -120,6 +122,7 @@ type Builder struct {
 
 	jobs map[jobKind]*job
 	done chan *job
+	made atomic.Pointer[schemas.Trained] // by a running job, until the main loop takes it
 }
 
 // chainHead is how far a partition is folded.
@@ -192,6 +195,7 @@ func (b *Builder) session(ctx context.Context, healthy func()) error {
 		if err != nil {
 			return err
 		}
+		b.keepTrained()
 		if b.changed {
 			if err := b.publish(ctx); err != nil {
 				return err
@@ -232,6 +236,7 @@ func (b *Builder) drop() {
 		p.Release()
 	}
 	b.manifest, b.model, b.modelRef, b.parts, b.ledger, b.buried, b.heads = nil, nil, nil, nil, nil, nil, nil
-	b.quality, b.plans, b.changed = nil, nil, false
+	b.quality, b.plans, b.changed, b.trained = nil, nil, false, nil
+	b.made.Store(nil)
 	b.newest, b.strangeSince, b.drift, b.wanted, b.tried = newest{}, 0, nil, "", ""
 }

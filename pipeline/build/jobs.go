@@ -40,6 +40,7 @@ type job struct {
 	prefixes   []schemas.PrefixRecall // of mdl, the new one if one is made; nil if not known
 	accepted   bool                   // an operator has promoted a generation with rows that are strange
 	generation int64                  // that the job began from
+	trained    *schemas.Trained       // by a job before this one that never landed, nil if there is none
 	parent     []schemas.PlanPoint    // measured plans of the generation that the job began from
 	started    time.Time
 
@@ -97,7 +98,7 @@ func (b *Builder) start(ctx context.Context, j *job, parts []*heldPart) {
 			j.inputs = append(j.inputs, jobInput{p, p.dead.Clone()})
 		}
 	}
-	j.mdl, j.parent, j.started, j.generation = b.model, b.plans, time.Now(), b.manifest.Generation
+	j.mdl, j.trained, j.parent, j.started, j.generation = b.model, b.trained, b.plans, time.Now(), b.manifest.Generation
 	if b.modelRef != nil {
 		j.fit, j.balance, j.prefixes = b.modelRef.Fit, b.modelRef.Balance, b.modelRef.Prefixes
 	}
@@ -220,7 +221,8 @@ func (b *Builder) land(ctx context.Context, j *job) error {
 		p.Release()
 	}
 	if j.ref != nil {
-		b.model, b.modelRef = j.mdl, j.ref
+		b.model, b.modelRef, b.trained = j.mdl, j.ref, nil
+		b.made.Store(nil)
 	}
 	if j.kind != compaction {
 		b.quality, b.plans = j.quality, j.plans
@@ -255,6 +257,9 @@ func (b *Builder) sweep() error {
 	}
 	if b.modelRef != nil {
 		keep[b.modelRef.SHA256] = true
+	}
+	if b.trained != nil {
+		keep[b.trained.Model.SHA256] = true
 	}
 	for _, o := range b.buried {
 		keep[o.SHA256] = true

@@ -63,6 +63,63 @@ func TestTrainingWaitsForCompaction(t *testing.T) {
 	}
 }
 
+// A builder that is killed after training, before its job has landed, leaves the model to the next one, unless the rows have
+// become others meanwhile.
+func TestTrainingIsNotRepeated(t *testing.T) {
+	for name, tt := range map[string]struct {
+		published bool
+		more      int // rows that come before the next builder
+		taken     bool
+	}{
+		"published":     {true, 40, true},
+		"killed before": {false, 40, false},
+		"other rows":    {true, 2000, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 6)
+			w.ingest(0, 900, 5000, nil)
+			b := w.idle(256)
+			b.startJobs(t.Context())
+			j := <-b.done
+			if j.err != nil || j.ref == nil {
+				t.Fatalf("%v, model %v", j.err, j.ref)
+			}
+			b.forget(j)
+			for _, p := range j.outputs {
+				p.Release()
+			}
+			if tt.published {
+				b.keepTrained()
+				if err := b.publish(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.ingest(0, tt.more, 5000, nil)
+			_, stop := w.builder(Options{})
+			m := w.settledWith(func(m *schemas.Manifest) bool { return m.Model != nil && len(m.Chunks) > 0 })
+			stop()
+			first := m
+			for first.Parent > 0 && first.Model != nil { // more models may have followed
+				parent, err := w.log.Manifest(t.Context(), first.Parent)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if parent.Model == nil {
+					break
+				}
+				first = parent
+			}
+			if taken := first.Model.ID == j.ref.ID; taken != tt.taken {
+				t.Errorf("the model of the killed builder was taken: %v, want %v", taken, tt.taken)
+			}
+			if first.Trained != nil {
+				t.Errorf("once it is used there still is %+v", first.Trained)
+			}
+			w.check(m)
+		})
+	}
+}
+
 // commit appends a commit of upserts and deletes to partition 0, as given.
 func (w *world) commit(upserts, deletes []string) {
 	w.t.Helper()

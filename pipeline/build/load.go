@@ -28,7 +28,7 @@ func (b *Builder) load(ctx context.Context) error {
 			return err
 		}
 	}
-	b.drift = m.Drift
+	b.drift, b.trained = m.Drift, m.Trained
 	if m.Newest != nil {
 		b.newest = newest{m.Newest.Rows, m.Newest.Rows * m.Newest.Strange}
 	}

@@ -29,6 +29,7 @@ func (b *Builder) publish(ctx context.Context) error {
 		Moved:      b.ledger.moved,
 		Plans:      b.plans,
 		Drift:      b.drift,
+		Trained:    b.trained,
 	}
 	if b.newest.rows > 0 {
 		m.Newest = &schemas.Newest{Rows: b.newest.rows, Strange: b.newest.mean()}

@@ -9,6 +9,7 @@ import (
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/pipeline/replica"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -68,10 +69,25 @@ func (b *Builder) runRewrite(ctx context.Context, j *job) error {
 	return nil
 }
 
-// train makes a new model from a sample of the live rows. Held-out rows are left out: they are what recall is measured on.
+// train makes a new model from a sample of the live rows. Held-out rows are left out: they are what recall is measured on. If
+// a job that never landed, since its builder was killed, made such a model of about as many rows, it takes that one.
 func (b *Builder) train(ctx context.Context, j *job) error {
 	spec := b.o.Log.Spec()
 	total := j.liveRows()
+	from := ""
+	if j.mdl != nil {
+		from = j.mdl.ID()
+	}
+	if t := j.trained; t != nil && t.From == from && t.Model.Repair == string(j.repair) && 4*max(t.Rows, int64(total)) <= 5*min(t.Rows, int64(total)) {
+		mdl, err := replica.Model(ctx, b.o.Cache, t.Model)
+		if err != nil {
+			return err
+		}
+		ref := t.Model
+		j.mdl, j.ref, j.prefixes = mdl, &ref, ref.Prefixes
+		b.o.Logger.Info("takes the model that a job before had trained", "model", ref.ID, "rows", t.Rows)
+		return nil
+	}
 	sample, n := b.sample(j, model.SampleRows(int64(total), spec.Dim(), j.repair))
 	sample, unseen := apart(sample, spec.Dim())
 	n -= len(unseen) / spec.Dim()
@@ -95,7 +111,15 @@ func (b *Builder) train(ctx context.Context, j *job) error {
 	j.mdl = mdl
 	j.ref = &schemas.ModelRef{ID: mdl.ID(), Object: o, TrainedRows: mdl.TrainedRows(), NList: mdl.NList(), Repair: string(j.repair), Balance: j.balance, Prefixes: j.prefixes}
 	j.ref.Fit = b.baseline(j, unseen)
+	b.made.Store(&schemas.Trained{Model: *j.ref, From: from, Rows: int64(total)})
 	return nil
+}
+
+// keepTrained has a model that a running job has made published, so that it need not be made again if this process is killed.
+func (b *Builder) keepTrained() {
+	if t := b.made.Swap(nil); t != nil {
+		b.trained, b.changed = t, true
+	}
 }
 
 // baseline is what later rows are compared with: how well the job's model fits rows that it has not seen, or the rows that
