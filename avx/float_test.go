@@ -454,11 +454,11 @@ func TestSubtractMins(t *testing.T) {
 // they agree to the bit, on NaN and infinities too.
 func FuzzAssign(f *testing.F) {
 	f.Add([]byte("0123456789abcdefghijklmnopqrstuvwxyz"), uint8(3), uint8(17), uint8(13))
+	f.Add([]byte{}, uint8(0), uint8(9), uint8(13))
+	f.Add([]byte{1}, uint8(4), uint8(0), uint8(7))
 	f.Add([]byte{0, 0, 0x80, 0x7f, 0, 0, 0x80, 0xff, 0, 0, 0xc0, 0x7f, 1, 0, 0, 0}, uint8(8), uint8(1), uint8(25))
 	f.Fuzz(func(t *testing.T, data []byte, dim, k, n uint8) {
-		if len(data) < 4 || dim == 0 || k == 0 {
-			t.Skip()
-		}
+		data = append(data, 0, 0, 0, 0)
 		values := func(n, from int) []float32 {
 			v := make([]float32, n)
 			for i := range v {
@@ -467,7 +467,8 @@ func FuzzAssign(f *testing.F) {
 			}
 			return v
 		}
-		d, rows := int(dim), values(int(n)*int(dim), 0)
+		d := int(dim)
+		rows := values(int(n)*d, 0)
 		p := Pack(values(int(k)*d, 3), int(k), d, values(int(k), 5))
 		var first []float32
 		for _, l := range Levels() {

@@ -96,7 +96,7 @@ func (c *snapshotRollbackCommand) decide(ctx context.Context, index *commit.Log,
 	case at.now == nil:
 		return back, cli.Usage(errors.New("nothing is served yet"))
 	case at.now.Epoch != "" && c.Generation == 0:
-		before, err := servedBeforeEpoch(ctx, index, at.now)
+		before, err := servedBefore(ctx, index, at.now, "nothing but epoch "+at.now.Epoch, func(c *schemas.Channel) bool { return c.Epoch != at.now.Epoch })
 		if err != nil {
 			return back, err
 		}
@@ -109,34 +109,24 @@ func (c *snapshotRollbackCommand) decide(ctx context.Context, index *commit.Log,
 	case at.again: // the one to leave is now the one before
 		return back, fmt.Errorf("generation %d was promoted meanwhile by %s: say which generation to go back to", at.now.Generation, at.now.By)
 	}
-	var err error
-	back.Generation, err = servedBefore(ctx, index, at.now)
-	return back, err
+	before, err := servedBefore(ctx, index, at.now, fmt.Sprintf("no generation older than %d", at.now.Generation),
+		func(c *schemas.Channel) bool { return c.Epoch == "" && c.Generation < at.now.Generation })
+	if err != nil {
+		return back, err
+	}
+	back.Generation = before.Generation
+	return back, nil
 }
 
-// servedBeforeEpoch is the last record of anything but the present epoch.
-func servedBeforeEpoch(ctx context.Context, index *commit.Log, now *schemas.Channel) (*schemas.Channel, error) {
+// servedBefore is the last record before the present one that is good to go back to; other says what there was else.
+func servedBefore(ctx context.Context, index *commit.Log, now *schemas.Channel, other string, good func(*schemas.Channel) bool) (*schemas.Channel, error) {
 	for sequence := now.Sequence - 1; sequence > 0; sequence-- {
 		c, err := index.Promotion(ctx, sequence)
-		if err != nil || c.Epoch != now.Epoch {
+		if err != nil || good(c) {
 			return c, err
 		}
 	}
-	return nil, cli.Usage(fmt.Errorf("nothing but epoch %s was ever served", now.Epoch))
-}
-
-// servedBefore is the last generation older than the present one that was served.
-func servedBefore(ctx context.Context, index *commit.Log, now *schemas.Channel) (int64, error) {
-	for sequence := now.Sequence - 1; sequence > 0; sequence-- {
-		c, err := index.Promotion(ctx, sequence)
-		if err != nil {
-			return 0, err
-		}
-		if c.Epoch == "" && c.Generation < now.Generation {
-			return c.Generation, nil
-		}
-	}
-	return 0, cli.Usage(fmt.Errorf("no generation older than %d was ever served", now.Generation))
+	return nil, cli.Usage(fmt.Errorf("%s was ever served", other))
 }
 
 // look is what an operator sees of the channel.

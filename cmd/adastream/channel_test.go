@@ -201,7 +201,7 @@ func TestHeldBackIsTold(t *testing.T) {
 		t.Errorf("snapshot ls:\n%s", out)
 	}
 	held := &schemas.Manifest{Generation: 5, Quality: &schemas.Quality{Reason: "codes are damaged"}}
-	if _, err := heldBack(c.Context(), c.index, held); err == nil || err.Error() != "codes are damaged" {
+	if _, err := heldBack(held, c.newest()); err == nil || err.Error() != "codes are damaged" {
 		t.Errorf("doctor: %v", err)
 	}
 	if out := c.output(&snapshotPromoteCommand{Store: c.storage, Generation: 5, Reason: "r"}); !strings.Contains(out, "against the quality gate: codes are damaged\n") {
@@ -210,7 +210,7 @@ func TestHeldBackIsTold(t *testing.T) {
 	if out := c.output(&snapshotLsCommand{Store: c.storage, Last: 2}); !strings.Contains(out, "stable, held back: codes are damaged\n") || !strings.Contains(out, "serving generation 5, by ") {
 		t.Errorf("snapshot ls afterwards:\n%s", out)
 	}
-	if good, err := heldBack(c.Context(), c.index, held); err != nil || !strings.HasSuffix(good, ": codes are damaged") {
+	if good, err := heldBack(held, c.newest()); err != nil || !strings.HasSuffix(good, ": codes are damaged") {
 		t.Errorf("doctor afterwards: %q, %v", good, err)
 	}
 }

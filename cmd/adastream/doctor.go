@@ -64,9 +64,10 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 		check("log holds what is not committed", err, fmt.Sprintf("%d offsets wait for ingestors", lag))
 	}
 	now, err := index.Channel(ctx, 0)
-	if err == nil && now != nil && now.Epoch != "" {
-		var text string
-		_, text, err = resolve(ctx, index, now)
+	if err != nil {
+		check("channel", err, "")
+	} else if now != nil && now.Epoch != "" {
+		_, text, err := resolve(ctx, index, now)
 		check("epoch that queries follow", err, text)
 	}
 	m, err := index.Latest(ctx, 0)
@@ -76,7 +77,7 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 	}
 	check("newest generation", err, good)
 	if m != nil && m.Quality != nil && !m.Quality.Promoted {
-		good, err := heldBack(ctx, index, m)
+		good, err := heldBack(m, now)
 		check("quality gate", err, good)
 	}
 	if failed > 0 {
@@ -85,12 +86,9 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 	return nil
 }
 
-// heldBack fails with the reason why a generation is held back, unless an operator has promoted it all the same.
-func heldBack(ctx context.Context, index *commit.Log, m *schemas.Manifest) (good string, err error) {
-	now, err := index.Channel(ctx, 0)
-	if err != nil {
-		return "", err
-	}
+// heldBack fails with the reason why a generation is held back, unless an operator has promoted it all the same. Now is the
+// newest record of the channel, nil if there is none.
+func heldBack(m *schemas.Manifest, now *schemas.Channel) (good string, err error) {
 	if now == nil || now.Generation != m.Generation {
 		return "", errors.New(m.Quality.Reason)
 	}

@@ -44,7 +44,7 @@ func (b *Bench) build(ctx context.Context, s System) (*index, error) {
 	}
 	x := &index{system: s, data: b.data, starts: []int32{0, int32(b.data.Rows.N)}}
 	var err error
-	if x.scan, err = b.cutter(s.Scan.View); err != nil {
+	if x.scan, err = b.cutter(ctx, s.Scan.View); err != nil {
 		return nil, err
 	}
 	var l *lists
@@ -56,7 +56,7 @@ func (b *Bench) build(ctx context.Context, s System) (*index, error) {
 		if l, err = b.cluster(ctx, trained, c.NList); err != nil {
 			return nil, err
 		}
-		if x.coarse, err = b.cutter(c.View); err != nil {
+		if x.coarse, err = b.cutter(ctx, c.View); err != nil {
 			return nil, err
 		}
 		x.centroids = avx.Pack(l.sliced(b.o.Level, c.Dims), l.n, c.Dims, nil)
@@ -68,10 +68,10 @@ func (b *Bench) build(ctx context.Context, s System) (*index, error) {
 			return nil, err
 		}
 		x.pack(coded)
-	} else if err := b.gather(x); err != nil {
+	} else if err := b.gather(ctx, x); err != nil {
 		return nil, err
 	}
-	if err := b.widen(x); err != nil {
+	if err := b.widen(ctx, x); err != nil {
 		return nil, err
 	}
 	b.built = x
@@ -87,10 +87,10 @@ func (x *index) place(i int) int {
 }
 
 // gather copies the rows to scan, list by list.
-func (b *Bench) gather(x *index) error {
+func (b *Bench) gather(ctx context.Context, x *index) error {
 	stored := x.system.Scan.View
 	stored.Dims = max(x.system.Scan.Stored, stored.Dims)
-	rows, err := b.matrix(stored)
+	rows, err := b.matrix(ctx, stored)
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (x *index) pack(c *codes) {
 }
 
 // widen makes what reranking reads: one copy of the rows as wide as the widest stage, and the norms of the others.
-func (b *Bench) widen(x *index) error {
+func (b *Bench) widen(ctx context.Context, x *index) error {
 	for _, r := range x.system.Rerank {
 		x.wideDims = max(x.wideDims, r.Dims)
 	}
@@ -132,7 +132,7 @@ func (b *Bench) widen(x *index) error {
 		return nil
 	}
 	var err error
-	if x.wide, err = b.matrix(View{Column: x.system.Scan.Column, Dims: x.wideDims}); err != nil {
+	if x.wide, err = b.matrix(ctx, View{Column: x.system.Scan.Column, Dims: x.wideDims}); err != nil {
 		return err
 	}
 	for _, r := range x.system.Rerank {

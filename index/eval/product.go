@@ -47,7 +47,7 @@ const (
 
 // RunProduct measures an index at each target.
 func (b *Bench) RunProduct(ctx context.Context, p Product) ([]*Result, error) {
-	rows, err := b.matrix(View{Column: p.Vector, Dims: b.data.width(p.Vector)})
+	rows, err := b.matrix(ctx, View{Column: p.Vector, Dims: b.data.width(p.Vector)})
 	if err != nil {
 		return nil, err
 	}

@@ -1,15 +1,13 @@
 package eval
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"math/rand/v2"
 
-	"gonum.org/v1/gonum/mat"
-	"gonum.org/v1/gonum/stat"
-
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/mrl"
+	"github.com/adastream/adastream/index/pca"
 )
 
 const (
@@ -24,8 +22,8 @@ type cutter struct {
 	axes *avx.Panels // of PCA: the axes as centroids, biased by the inner product with the mean
 }
 
-// newCutter learns from rows what the view needs.
-func newCutter(v View, rows Column, n int) (*cutter, error) {
+// newCutter learns from n rows what the view needs.
+func newCutter(ctx context.Context, o *Options, v View, rows Column, n int) (*cutter, error) {
 	c := &cutter{view: v}
 	switch v.Reduce {
 	case Random:
@@ -33,43 +31,29 @@ func newCutter(v View, rows Column, n int) (*cutter, error) {
 			c.pick = append(c.pick, int32(d))
 		}
 	case PCA:
-		axes, err := principal(rows, n, v.Dims)
+		all := pca.Rows{Values: rows.Values, N: n, Width: rows.Dim, Stride: rows.Dim}
+		p, err := pca.Principal(ctx, o.Level, o.Threads, all.Spread(pcaRows))
 		if err != nil {
 			return nil, fmt.Errorf("view %s: %w", v, err)
 		}
-		c.axes = axes
+		c.axes = leading(p, v.Dims)
 	}
 	return c, nil
 }
 
-// principal returns the first dims principal axes of rows.
-func principal(rows Column, n, dims int) (*avx.Panels, error) {
-	step := (n + pcaRows - 1) / pcaRows
-	x := mat.NewDense((n+step-1)/step, rows.Dim, nil)
-	mean := make([]float32, rows.Dim)
-	for i := range x.RawMatrix().Rows {
-		for d, v := range rows.Row(i * step) {
-			x.Set(i, d, float64(v))
-			mean[d] += v / float32(x.RawMatrix().Rows)
-		}
-	}
-	var covariance mat.SymDense
-	stat.CovarianceMatrix(&covariance, x, nil)
-	var eigen mat.EigenSym
-	if !eigen.Factorize(&covariance, true) {
-		return nil, errors.New("no principal axes: vectors are not finite, or too large")
-	}
-	var vectors mat.Dense
-	eigen.VectorsTo(&vectors) // in columns, by ascending variance
-	axes, bias := make([]float32, dims*rows.Dim), make([]float32, dims)
+// leading packs the axes of the largest variances.
+func leading(p *pca.Axes, dims int) *avx.Panels {
+	width := len(p.Mean)
+	axes, bias := make([]float32, dims*width), make([]float32, dims)
 	for i := range dims {
-		axis := axes[i*rows.Dim:][:rows.Dim]
-		for d := range axis {
-			axis[d] = float32(vectors.At(d, rows.Dim-1-i))
+		var along float64 // of the mean
+		for d, m := range p.Mean {
+			v := p.Vectors.At(d, width-1-i)
+			axes[i*width+d], along = float32(v), along+v*m
 		}
-		bias[i] = -avx.Dot(avx.Generic, axis, mean)
+		bias[i] = float32(-along)
 	}
-	return avx.Pack(axes, dims, rows.Dim, bias), nil
+	return avx.Pack(axes, dims, width, bias)
 }
 
 // cut returns the view of a vector, not scaled: a part of it, or made in room for Dims values.

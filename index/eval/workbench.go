@@ -63,21 +63,21 @@ func New(d *Data, o Options) (*Bench, error) {
 	return b, nil
 }
 
-func (b *Bench) cutter(v View) (*cutter, error) {
+func (b *Bench) cutter(ctx context.Context, v View) (*cutter, error) {
 	if c := b.cutters[v]; c != nil {
 		return c, nil
 	}
-	c, err := newCutter(v, b.data.Rows.Columns[v.Column], b.data.Rows.N)
+	c, err := newCutter(ctx, &b.o, v, b.data.Rows.Columns[v.Column], b.data.Rows.N)
 	b.cutters[v] = c
 	return c, err
 }
 
 // matrix returns the view of all rows.
-func (b *Bench) matrix(v View) ([]float32, error) {
+func (b *Bench) matrix(ctx context.Context, v View) ([]float32, error) {
 	if m := b.rows[v]; m != nil {
 		return m, nil
 	}
-	c, err := b.cutter(v)
+	c, err := b.cutter(ctx, v)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func (b *Bench) cluster(ctx context.Context, v View, nlist int) (*lists, error) 
 	if l := b.lists[key]; l != nil {
 		return l, nil
 	}
-	x, err := b.matrix(v)
+	x, err := b.matrix(ctx, v)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +160,7 @@ func (b *Bench) encode(ctx context.Context, v View, bytes int, key listsKey, l *
 	if c := b.codes[k]; c != nil {
 		return c, nil
 	}
-	x, err := b.matrix(v)
+	x, err := b.matrix(ctx, v)
 	if err != nil {
 		return nil, err
 	}
@@ -239,11 +239,11 @@ func (b *Bench) exact(ctx context.Context, v View) ([][]scored, error) {
 	if found := b.flat[v]; found != nil {
 		return found, nil
 	}
-	x, err := b.matrix(v)
+	x, err := b.matrix(ctx, v)
 	if err != nil {
 		return nil, err
 	}
-	c, err := b.cutter(v)
+	c, err := b.cutter(ctx, v)
 	if err != nil {
 		return nil, err
 	}

@@ -120,8 +120,8 @@ func (t *training) rotate(ctx context.Context) (*axes, error) {
 // Axes of one level are mixed at random then. Its prefix is what it was, but no dimension stands out: the step of an int8 row is
 // as large as its largest value.
 func (t *training) learnAxes(ctx context.Context) (*axes, error) {
-	step := (t.n + axesRows - 1) / axesRows
-	p, err := pca.Principal(ctx, t.o.Level, t.o.Threads, pca.Rows{Values: t.sample, N: (t.n + step - 1) / step, Width: t.dim, Stride: step * t.dim})
+	rows := pca.Rows{Values: t.sample, N: t.n, Width: t.dim, Stride: t.dim}
+	p, err := pca.Principal(ctx, t.o.Level, t.o.Threads, rows.Spread(axesRows))
 	if err != nil {
 		return nil, err
 	}

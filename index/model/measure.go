@@ -80,14 +80,14 @@ func (t *training) holdOut(queries int) *heldOut {
 	return h
 }
 
-// largest returns the places of the n largest scores, the largest first, of equal ones the first.
-func largest(scores []float32, n int) []int32 {
+// ranked returns the places of all scores, that of the largest first, of equal ones the first.
+func ranked(scores []float32) []int32 {
 	places := make([]int32, len(scores))
 	for i := range places {
 		places[i] = int32(i)
 	}
 	slices.SortStableFunc(places, func(a, b int32) int { return cmp.Compare(scores[b], scores[a]) })
-	return places[:n]
+	return places
 }
 
 // candidates makes lists on the first d dimensions. It returns the mean number of rows in the lists that must be probed.
@@ -121,7 +121,7 @@ func (h *heldOut) candidates(ctx context.Context, d int) (float64, error) {
 		for list, w := range weight {
 			scores[list] *= w
 		}
-		for r, list := range largest(scores, q.NList()) {
+		for r, list := range ranked(scores) {
 			rank[list] = r
 			probed[r] += sizes[list]
 		}

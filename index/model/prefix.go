@@ -135,7 +135,7 @@ func (h *neighbourhood) nearest(dims []int) [][]int32 {
 	return places
 }
 
-// top returns what largest does, quicker for small n.
+// top returns the places of the n largest scores, n being small, the largest first, of equal ones the first.
 func top(scores []float32, n int) []int32 {
 	places := make([]int32, 0, n+1)
 	for i, s := range scores {

@@ -20,12 +20,19 @@ type Rows struct {
 	N, Width, Stride int
 }
 
+// Spread returns at most so many of the rows, evenly spaced.
+func (r Rows) Spread(most int) Rows {
+	step := max(1, (r.N+most-1)/most)
+	return Rows{Values: r.Values, N: (r.N + step - 1) / step, Width: r.Width, Stride: step * r.Stride}
+}
+
 func (r Rows) row(i int) []float32 { return r.Values[i*r.Stride:][:r.Width] }
 
-// Axes are principal axes, in columns, and the variances along them, ascending.
+// Axes are principal axes, in columns, the variances along them, ascending, and the mean of the rows.
 type Axes struct {
 	Vectors   mat.Dense
 	Variances []float64
+	Mean      []float64
 }
 
 // Principal returns the principal axes of rows. They depend on the rows and the kernel level alone.
@@ -50,7 +57,7 @@ func Principal(ctx context.Context, level avx.Level, threads int, x Rows) (*Axes
 	if !Finite(covariance) || !eigen.Factorize(covariance, true) {
 		return nil, errors.New("no principal axes: rows are not finite, or too large")
 	}
-	a := &Axes{Variances: eigen.Values(nil)}
+	a := &Axes{Variances: eigen.Values(nil), Mean: mean}
 	eigen.VectorsTo(&a.Vectors)
 	return a, nil
 }
