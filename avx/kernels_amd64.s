@@ -221,52 +221,57 @@ four:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
-	LEAQ   (DX)(BX*1), R9
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
-	LEAQ   (R9)(BX*1), R10
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	LEAQ   (R10)(BX*1), R11
-	XORQ   R12, R12
+	MOVQ   DX, R9
+	ADDQ   BX, DX
+	MOVQ   DX, R10
+	ADDQ   BX, DX
+	MOVQ   DX, R11
+	ADDQ   BX, DX
+	MOVQ   DX, R12
+	ADDQ   BX, DX
+	XORQ   R13, R13
 
 by16x4:
-	CMPQ        R12, R8
+	CMPQ        R13, R8
 	JGE         by8x4
-	VMOVUPS     (AX)(R12*1), Y9
-	VMOVUPS     32(AX)(R12*1), Y10
-	VFMADD231PS (DX)(R12*1), Y9, Y1
-	VFMADD231PS 32(DX)(R12*1), Y10, Y2
-	VFMADD231PS (R9)(R12*1), Y9, Y3
-	VFMADD231PS 32(R9)(R12*1), Y10, Y4
-	VFMADD231PS (R10)(R12*1), Y9, Y5
-	VFMADD231PS 32(R10)(R12*1), Y10, Y6
-	VFMADD231PS (R11)(R12*1), Y9, Y7
-	VFMADD231PS 32(R11)(R12*1), Y10, Y8
-	ADDQ        $0x40, R12
+	VMOVUPS     (AX)(R13*1), Y9
+	VMOVUPS     32(AX)(R13*1), Y10
+	VFMADD231PS (R9)(R13*1), Y9, Y1
+	VFMADD231PS 32(R9)(R13*1), Y10, Y2
+	VFMADD231PS (R10)(R13*1), Y9, Y3
+	VFMADD231PS 32(R10)(R13*1), Y10, Y4
+	VFMADD231PS (R11)(R13*1), Y9, Y5
+	VFMADD231PS 32(R11)(R13*1), Y10, Y6
+	VFMADD231PS (R12)(R13*1), Y9, Y7
+	VFMADD231PS 32(R12)(R13*1), Y10, Y8
+	ADDQ        $0x40, R13
 	JMP         by16x4
 
 by8x4:
 	TESTQ       $0x00000008, CX
 	JZ          tailx4
-	VMOVUPS     (AX)(R12*1), Y9
-	VFMADD231PS (DX)(R12*1), Y9, Y1
-	VFMADD231PS (R9)(R12*1), Y9, Y3
-	VFMADD231PS (R10)(R12*1), Y9, Y5
-	VFMADD231PS (R11)(R12*1), Y9, Y7
-	ADDQ        $0x20, R12
+	VMOVUPS     (AX)(R13*1), Y9
+	VFMADD231PS (R9)(R13*1), Y9, Y1
+	VFMADD231PS (R10)(R13*1), Y9, Y3
+	VFMADD231PS (R11)(R13*1), Y9, Y5
+	VFMADD231PS (R12)(R13*1), Y9, Y7
+	ADDQ        $0x20, R13
 
 tailx4:
 	TESTQ       $0x00000007, CX
 	JZ          sumx4
-	VMASKMOVPS  (AX)(R12*1), Y0, Y9
-	VMASKMOVPS  (DX)(R12*1), Y0, Y10
+	VMASKMOVPS  (AX)(R13*1), Y0, Y9
+	VMASKMOVPS  (R9)(R13*1), Y0, Y10
 	VFMADD231PS Y10, Y9, Y2
-	VMASKMOVPS  (R9)(R12*1), Y0, Y10
+	VMASKMOVPS  (R10)(R13*1), Y0, Y10
 	VFMADD231PS Y10, Y9, Y4
-	VMASKMOVPS  (R10)(R12*1), Y0, Y10
+	VMASKMOVPS  (R11)(R13*1), Y0, Y10
 	VFMADD231PS Y10, Y9, Y6
-	VMASKMOVPS  (R11)(R12*1), Y0, Y10
+	VMASKMOVPS  (R12)(R13*1), Y0, Y10
 	VFMADD231PS Y10, Y9, Y8
 
 sumx4:
@@ -281,7 +286,6 @@ sumx4:
 	VADDPS       X1, X2, X2
 	VMOVUPS      X2, (SI)
 	ADDQ         $0x10, SI
-	LEAQ         (R11)(BX*1), DX
 	SUBQ         $0x04, DI
 	JMP          four
 
@@ -290,30 +294,32 @@ one:
 	JZ     done
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
-	XORQ   R9, R9
+	MOVQ   DX, R9
+	ADDQ   BX, DX
+	XORQ   R10, R10
 
 by16x1:
-	CMPQ        R9, R8
+	CMPQ        R10, R8
 	JGE         by8x1
-	VMOVUPS     (AX)(R9*1), Y3
-	VMOVUPS     32(AX)(R9*1), Y4
-	VFMADD231PS (DX)(R9*1), Y3, Y1
-	VFMADD231PS 32(DX)(R9*1), Y4, Y2
-	ADDQ        $0x40, R9
+	VMOVUPS     (AX)(R10*1), Y3
+	VMOVUPS     32(AX)(R10*1), Y4
+	VFMADD231PS (R9)(R10*1), Y3, Y1
+	VFMADD231PS 32(R9)(R10*1), Y4, Y2
+	ADDQ        $0x40, R10
 	JMP         by16x1
 
 by8x1:
 	TESTQ       $0x00000008, CX
 	JZ          tailx1
-	VMOVUPS     (AX)(R9*1), Y3
-	VFMADD231PS (DX)(R9*1), Y3, Y1
-	ADDQ        $0x20, R9
+	VMOVUPS     (AX)(R10*1), Y3
+	VFMADD231PS (R9)(R10*1), Y3, Y1
+	ADDQ        $0x20, R10
 
 tailx1:
 	TESTQ       $0x00000007, CX
 	JZ          sumx1
-	VMASKMOVPS  (AX)(R9*1), Y0, Y3
-	VMASKMOVPS  (DX)(R9*1), Y0, Y4
+	VMASKMOVPS  (AX)(R10*1), Y0, Y3
+	VMASKMOVPS  (R9)(R10*1), Y0, Y4
 	VFMADD231PS Y4, Y3, Y2
 
 sumx1:
@@ -324,7 +330,6 @@ sumx1:
 	VADDPS       X1, X2, X2
 	VMOVSS       X2, (SI)
 	ADDQ         $0x04, SI
-	LEAQ         (DX)(BX*1), DX
 	SUBQ         $0x01, DI
 	JMP          one
 
@@ -1362,44 +1367,49 @@ TEXT ·dotI8KernelAVX2(SB), NOSPLIT, $0-48
 four:
 	CMPQ  DI, $0x04
 	JLT   one
+	MOVQ  DX, R9
+	ADDQ  BX, DX
+	MOVQ  DX, R10
+	ADDQ  BX, DX
+	MOVQ  DX, R11
+	ADDQ  BX, DX
+	MOVQ  DX, R12
+	ADDQ  BX, DX
 	VPXOR Y1, Y1, Y1
 	VPXOR Y2, Y2, Y2
-	LEAQ  (DX)(BX*1), R9
 	VPXOR Y3, Y3, Y3
-	LEAQ  (R9)(BX*1), R10
 	VPXOR Y4, Y4, Y4
-	LEAQ  (R10)(BX*1), R11
-	XORQ  R12, R12
+	XORQ  R13, R13
 
 by16x4:
-	VMOVDQU   (AX)(R12*2), Y6
-	VPMOVSXBW (DX)(R12*1), Y5
+	VMOVDQU   (AX)(R13*2), Y6
+	VPMOVSXBW (R9)(R13*1), Y5
 	VPMADDWD  Y5, Y6, Y5
 	VPADDD    Y5, Y1, Y1
-	VPMOVSXBW (R9)(R12*1), Y5
+	VPMOVSXBW (R10)(R13*1), Y5
 	VPMADDWD  Y5, Y6, Y5
 	VPADDD    Y5, Y2, Y2
-	VPMOVSXBW (R10)(R12*1), Y5
+	VPMOVSXBW (R11)(R13*1), Y5
 	VPMADDWD  Y5, Y6, Y5
 	VPADDD    Y5, Y3, Y3
-	VPMOVSXBW (R11)(R12*1), Y5
+	VPMOVSXBW (R12)(R13*1), Y5
 	VPMADDWD  Y5, Y6, Y5
 	VPADDD    Y5, Y4, Y4
-	ADDQ      $0x10, R12
-	CMPQ      R12, R8
+	ADDQ      $0x10, R13
+	CMPQ      R13, R8
 	JLT       by16x4
-	CMPQ      R12, CX
+	CMPQ      R13, CX
 	JGE       sumx4
-	VPMOVSXBW -16(DX)(CX*1), Y5
-	VPMADDWD  Y5, Y0, Y5
-	VPADDD    Y5, Y1, Y1
 	VPMOVSXBW -16(R9)(CX*1), Y5
 	VPMADDWD  Y5, Y0, Y5
-	VPADDD    Y5, Y2, Y2
+	VPADDD    Y5, Y1, Y1
 	VPMOVSXBW -16(R10)(CX*1), Y5
 	VPMADDWD  Y5, Y0, Y5
-	VPADDD    Y5, Y3, Y3
+	VPADDD    Y5, Y2, Y2
 	VPMOVSXBW -16(R11)(CX*1), Y5
+	VPMADDWD  Y5, Y0, Y5
+	VPADDD    Y5, Y3, Y3
+	VPMOVSXBW -16(R12)(CX*1), Y5
 	VPMADDWD  Y5, Y0, Y5
 	VPADDD    Y5, Y4, Y4
 
@@ -1411,27 +1421,28 @@ sumx4:
 	VPADDD       X1, X2, X2
 	VMOVDQU      X2, (SI)
 	ADDQ         $0x10, SI
-	LEAQ         (R11)(BX*1), DX
 	SUBQ         $0x04, DI
 	JMP          four
 
 one:
 	TESTQ DI, DI
 	JZ    done
+	MOVQ  DX, R9
+	ADDQ  BX, DX
 	VPXOR Y1, Y1, Y1
-	XORQ  R9, R9
+	XORQ  R10, R10
 
 by16x1:
-	VMOVDQU   (AX)(R9*2), Y3
-	VPMOVSXBW (DX)(R9*1), Y2
+	VMOVDQU   (AX)(R10*2), Y3
+	VPMOVSXBW (R9)(R10*1), Y2
 	VPMADDWD  Y2, Y3, Y2
 	VPADDD    Y2, Y1, Y1
-	ADDQ      $0x10, R9
-	CMPQ      R9, R8
+	ADDQ      $0x10, R10
+	CMPQ      R10, R8
 	JLT       by16x1
-	CMPQ      R9, CX
+	CMPQ      R10, CX
 	JGE       sumx1
-	VPMOVSXBW -16(DX)(CX*1), Y2
+	VPMOVSXBW -16(R9)(CX*1), Y2
 	VPMADDWD  Y2, Y0, Y2
 	VPADDD    Y2, Y1, Y1
 
@@ -1442,7 +1453,6 @@ sumx1:
 	VPADDD       X1, X2, X2
 	VMOVD        X2, (SI)
 	ADDQ         $0x04, SI
-	LEAQ         (DX)(BX*1), DX
 	SUBQ         $0x01, DI
 	JMP          one
 
@@ -1495,22 +1505,23 @@ linex4:
 	JMP        aheadx4
 
 readx4:
-	VPXOR Y1, Y1, Y1
 	MOVL  (R8), R12
 	IMULQ BX, R12
 	ADDQ  DX, R12
-	VPXOR Y2, Y2, Y2
 	MOVL  4(R8), R13
 	IMULQ BX, R13
 	ADDQ  DX, R13
-	VPXOR Y3, Y3, Y3
 	MOVL  8(R8), R14
 	IMULQ BX, R14
 	ADDQ  DX, R14
-	VPXOR Y4, Y4, Y4
 	MOVL  12(R8), R15
 	IMULQ BX, R15
 	ADDQ  DX, R15
+	ADDQ  $0x10, R8
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	VPXOR Y4, Y4, Y4
 	XORQ  BP, BP
 
 by16x4:
@@ -1553,7 +1564,6 @@ sumx4:
 	VPADDD       X1, X2, X2
 	VMOVDQU      X2, (SI)
 	ADDQ         $0x10, SI
-	ADDQ         $0x10, R8
 	SUBQ         $0x04, DI
 	JMP          four
 
@@ -1582,10 +1592,11 @@ linex1:
 	JMP        aheadx1
 
 readx1:
-	VPXOR Y1, Y1, Y1
 	MOVL  (R8), R12
 	IMULQ BX, R12
 	ADDQ  DX, R12
+	ADDQ  $0x04, R8
+	VPXOR Y1, Y1, Y1
 	XORQ  R13, R13
 
 by16x1:
@@ -1609,7 +1620,6 @@ sumx1:
 	VPADDD       X1, X2, X2
 	VMOVD        X2, (SI)
 	ADDQ         $0x04, SI
-	ADDQ         $0x04, R8
 	SUBQ         $0x01, DI
 	JMP          one
 
@@ -1915,33 +1925,38 @@ four:
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	LEAQ   (BX)(SI*1), R9
-	LEAQ   (R9)(SI*1), R10
-	LEAQ   (R10)(SI*1), R11
-	XORQ   R12, R12
+	MOVQ   BX, R9
+	ADDQ   SI, BX
+	MOVQ   BX, R10
+	ADDQ   SI, BX
+	MOVQ   BX, R11
+	ADDQ   SI, BX
+	MOVQ   BX, R12
+	ADDQ   SI, BX
+	XORQ   R13, R13
 
 by16x4:
-	CMPQ        R12, CX
+	CMPQ        R13, CX
 	JGE         tailx4
-	VMOVUPS     (AX)(R12*1), Z4
-	VFMADD231PS (BX)(R12*1), Z4, Z0
-	VFMADD231PS (R9)(R12*1), Z4, Z1
-	VFMADD231PS (R10)(R12*1), Z4, Z2
-	VFMADD231PS (R11)(R12*1), Z4, Z3
-	ADDQ        $0x40, R12
+	VMOVUPS     (AX)(R13*1), Z4
+	VFMADD231PS (R9)(R13*1), Z4, Z0
+	VFMADD231PS (R10)(R13*1), Z4, Z1
+	VFMADD231PS (R11)(R13*1), Z4, Z2
+	VFMADD231PS (R12)(R13*1), Z4, Z3
+	ADDQ        $0x40, R13
 	JMP         by16x4
 
 tailx4:
 	TESTQ       $0x0000000f, DX
 	JZ          sumx4
-	VMOVUPS.Z   (AX)(R12*1), K1, Z4
-	VMOVUPS.Z   (BX)(R12*1), K1, Z5
+	VMOVUPS.Z   (AX)(R13*1), K1, Z4
+	VMOVUPS.Z   (R9)(R13*1), K1, Z5
 	VFMADD231PS Z5, Z4, Z0
-	VMOVUPS.Z   (R9)(R12*1), K1, Z5
+	VMOVUPS.Z   (R10)(R13*1), K1, Z5
 	VFMADD231PS Z5, Z4, Z1
-	VMOVUPS.Z   (R10)(R12*1), K1, Z5
+	VMOVUPS.Z   (R11)(R13*1), K1, Z5
 	VFMADD231PS Z5, Z4, Z2
-	VMOVUPS.Z   (R11)(R12*1), K1, Z5
+	VMOVUPS.Z   (R12)(R13*1), K1, Z5
 	VFMADD231PS Z5, Z4, Z3
 
 sumx4:
@@ -1960,7 +1975,6 @@ sumx4:
 	VADDPS        X4, X5, X5
 	VMOVUPS       X5, (DI)
 	ADDQ          $0x10, DI
-	LEAQ          (R11)(SI*1), BX
 	SUBQ          $0x04, R8
 	JMP           four
 
@@ -1968,21 +1982,23 @@ one:
 	TESTQ  R8, R8
 	JZ     done
 	VPXORD Z6, Z6, Z6
-	XORQ   R9, R9
+	MOVQ   BX, R9
+	ADDQ   SI, BX
+	XORQ   R10, R10
 
 by16x1:
-	CMPQ        R9, CX
+	CMPQ        R10, CX
 	JGE         tailx1
-	VMOVUPS     (AX)(R9*1), Z0
-	VFMADD231PS (BX)(R9*1), Z0, Z6
-	ADDQ        $0x40, R9
+	VMOVUPS     (AX)(R10*1), Z0
+	VFMADD231PS (R9)(R10*1), Z0, Z6
+	ADDQ        $0x40, R10
 	JMP         by16x1
 
 tailx1:
 	TESTQ       $0x0000000f, DX
 	JZ          sumx1
-	VMOVUPS.Z   (AX)(R9*1), K1, Z0
-	VMOVUPS.Z   (BX)(R9*1), K1, Z1
+	VMOVUPS.Z   (AX)(R10*1), K1, Z0
+	VMOVUPS.Z   (R9)(R10*1), K1, Z1
 	VFMADD231PS Z1, Z0, Z6
 
 sumx1:
@@ -1994,7 +2010,6 @@ sumx1:
 	VADDPS        X0, X1, X1
 	VMOVSS        X1, (DI)
 	ADDQ          $0x04, DI
-	LEAQ          (BX)(SI*1), BX
 	SUBQ          $0x01, R8
 	JMP           one
 
@@ -4538,49 +4553,53 @@ TEXT ·dotI8KernelAVX512(SB), NOSPLIT, $0-48
 four:
 	CMPQ   R8, $0x04
 	JLT    one
+	MOVQ   BX, CX
+	ADDQ   SI, BX
+	MOVQ   BX, R10
+	ADDQ   SI, BX
+	MOVQ   BX, R11
+	ADDQ   SI, BX
+	MOVQ   BX, R12
+	ADDQ   SI, BX
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	MOVQ   BX, CX
-	LEAQ   (CX)(SI*1), BX
-	LEAQ   (BX)(SI*1), R10
-	LEAQ   (R10)(SI*1), R11
-	XORQ   R12, R12
+	XORQ   R13, R13
 
 by32x4:
-	CMPQ      R12, R9
+	CMPQ      R13, R9
 	JGE       tailx4
-	VMOVDQU16 (AX)(R12*2), Z5
-	VPMOVSXBW (CX)(R12*1), Z4
+	VMOVDQU16 (AX)(R13*2), Z5
+	VPMOVSXBW (CX)(R13*1), Z4
 	VPMADDWD  Z4, Z5, Z4
 	VPADDD    Z4, Z0, Z0
-	VPMOVSXBW (BX)(R12*1), Z4
+	VPMOVSXBW (R10)(R13*1), Z4
 	VPMADDWD  Z4, Z5, Z4
 	VPADDD    Z4, Z1, Z1
-	VPMOVSXBW (R10)(R12*1), Z4
+	VPMOVSXBW (R11)(R13*1), Z4
 	VPMADDWD  Z4, Z5, Z4
 	VPADDD    Z4, Z2, Z2
-	VPMOVSXBW (R11)(R12*1), Z4
+	VPMOVSXBW (R12)(R13*1), Z4
 	VPMADDWD  Z4, Z5, Z4
 	VPADDD    Z4, Z3, Z3
-	ADDQ      $0x20, R12
+	ADDQ      $0x20, R13
 	JMP       by32x4
 
 tailx4:
-	CMPQ        R12, DX
+	CMPQ        R13, DX
 	JGE         sumx4
-	VMOVDQU16.Z (AX)(R12*2), K1, Z5
-	VPMOVSXBW.Z (CX)(R12*1), K1, Z4
+	VMOVDQU16.Z (AX)(R13*2), K1, Z5
+	VPMOVSXBW.Z (CX)(R13*1), K1, Z4
 	VPMADDWD    Z4, Z5, Z4
 	VPADDD      Z4, Z0, Z0
-	VPMOVSXBW.Z (BX)(R12*1), K1, Z4
+	VPMOVSXBW.Z (R10)(R13*1), K1, Z4
 	VPMADDWD    Z4, Z5, Z4
 	VPADDD      Z4, Z1, Z1
-	VPMOVSXBW.Z (R10)(R12*1), K1, Z4
+	VPMOVSXBW.Z (R11)(R13*1), K1, Z4
 	VPMADDWD    Z4, Z5, Z4
 	VPADDD      Z4, Z2, Z2
-	VPMOVSXBW.Z (R11)(R12*1), K1, Z4
+	VPMOVSXBW.Z (R12)(R13*1), K1, Z4
 	VPMADDWD    Z4, Z5, Z4
 	VPADDD      Z4, Z3, Z3
 
@@ -4600,32 +4619,32 @@ sumx4:
 	VPADDD        X5, X4, X4
 	VMOVDQU32     X4, (DI)
 	ADDQ          $0x10, DI
-	LEAQ          (R11)(SI*1), BX
 	SUBQ          $0x04, R8
 	JMP           four
 
 one:
 	TESTQ  R8, R8
 	JZ     done
-	VPXORD Z6, Z6, Z6
 	MOVQ   BX, CX
-	XORQ   BX, BX
+	ADDQ   SI, BX
+	VPXORD Z6, Z6, Z6
+	XORQ   R10, R10
 
 by32x1:
-	CMPQ      BX, R9
+	CMPQ      R10, R9
 	JGE       tailx1
-	VMOVDQU16 (AX)(BX*2), Z1
-	VPMOVSXBW (CX)(BX*1), Z0
+	VMOVDQU16 (AX)(R10*2), Z1
+	VPMOVSXBW (CX)(R10*1), Z0
 	VPMADDWD  Z0, Z1, Z0
 	VPADDD    Z0, Z6, Z6
-	ADDQ      $0x20, BX
+	ADDQ      $0x20, R10
 	JMP       by32x1
 
 tailx1:
-	CMPQ        BX, DX
+	CMPQ        R10, DX
 	JGE         sumx1
-	VMOVDQU16.Z (AX)(BX*2), K1, Z1
-	VPMOVSXBW.Z (CX)(BX*1), K1, Z0
+	VMOVDQU16.Z (AX)(R10*2), K1, Z1
+	VPMOVSXBW.Z (CX)(R10*1), K1, Z0
 	VPMADDWD    Z0, Z1, Z0
 	VPADDD      Z0, Z6, Z6
 
@@ -4640,7 +4659,6 @@ sumx1:
 	VPADDD        X0, X1, X1
 	VMOVD         X1, (DI)
 	ADDQ          $0x04, DI
-	LEAQ          (CX)(SI*1), BX
 	SUBQ          $0x01, R8
 	JMP           one
 
@@ -4694,10 +4712,6 @@ linex4:
 	JMP        aheadx4
 
 readx4:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
 	MOVL   (R9), CX
 	IMULQ  SI, CX
 	ADDQ   BX, CX
@@ -4710,6 +4724,11 @@ readx4:
 	MOVL   12(R9), R15
 	IMULQ  SI, R15
 	ADDQ   BX, R15
+	ADDQ   $0x10, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
 	XORQ   BP, BP
 
 by32x4:
@@ -4764,7 +4783,6 @@ sumx4:
 	VPADDD        X5, X4, X4
 	VMOVDQU32     X4, (DI)
 	ADDQ          $0x10, DI
-	ADDQ          $0x10, R9
 	SUBQ          $0x04, R8
 	JMP           four
 
@@ -4793,10 +4811,11 @@ linex1:
 	JMP        aheadx1
 
 readx1:
-	VPXORD Z6, Z6, Z6
 	MOVL   (R9), CX
 	IMULQ  SI, CX
 	ADDQ   BX, CX
+	ADDQ   $0x04, R9
+	VPXORD Z6, Z6, Z6
 	XORQ   R13, R13
 
 by32x1:
@@ -4828,7 +4847,6 @@ sumx1:
 	VPADDD        X0, X1, X1
 	VMOVD         X1, (DI)
 	ADDQ          $0x04, DI
-	ADDQ          $0x04, R9
 	SUBQ          $0x01, R8
 	JMP           one
 
@@ -4940,42 +4958,46 @@ TEXT ·dotI8KernelVNNI(SB), NOSPLIT, $0-48
 four:
 	CMPQ   R8, $0x04
 	JLT    one
+	MOVQ   BX, CX
+	ADDQ   SI, BX
+	MOVQ   BX, R10
+	ADDQ   SI, BX
+	MOVQ   BX, R11
+	ADDQ   SI, BX
+	MOVQ   BX, R12
+	ADDQ   SI, BX
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	MOVQ   BX, CX
-	LEAQ   (CX)(SI*1), BX
-	LEAQ   (BX)(SI*1), R10
-	LEAQ   (R10)(SI*1), R11
-	XORQ   R12, R12
+	XORQ   R13, R13
 
 by32x4:
-	CMPQ      R12, R9
+	CMPQ      R13, R9
 	JGE       tailx4
-	VMOVDQU16 (AX)(R12*2), Z5
-	VPMOVSXBW (CX)(R12*1), Z4
+	VMOVDQU16 (AX)(R13*2), Z5
+	VPMOVSXBW (CX)(R13*1), Z4
 	VPDPWSSD  Z4, Z5, Z0
-	VPMOVSXBW (BX)(R12*1), Z4
+	VPMOVSXBW (R10)(R13*1), Z4
 	VPDPWSSD  Z4, Z5, Z1
-	VPMOVSXBW (R10)(R12*1), Z4
+	VPMOVSXBW (R11)(R13*1), Z4
 	VPDPWSSD  Z4, Z5, Z2
-	VPMOVSXBW (R11)(R12*1), Z4
+	VPMOVSXBW (R12)(R13*1), Z4
 	VPDPWSSD  Z4, Z5, Z3
-	ADDQ      $0x20, R12
+	ADDQ      $0x20, R13
 	JMP       by32x4
 
 tailx4:
-	CMPQ        R12, DX
+	CMPQ        R13, DX
 	JGE         sumx4
-	VMOVDQU16.Z (AX)(R12*2), K1, Z5
-	VPMOVSXBW.Z (CX)(R12*1), K1, Z4
+	VMOVDQU16.Z (AX)(R13*2), K1, Z5
+	VPMOVSXBW.Z (CX)(R13*1), K1, Z4
 	VPDPWSSD    Z4, Z5, Z0
-	VPMOVSXBW.Z (BX)(R12*1), K1, Z4
+	VPMOVSXBW.Z (R10)(R13*1), K1, Z4
 	VPDPWSSD    Z4, Z5, Z1
-	VPMOVSXBW.Z (R10)(R12*1), K1, Z4
+	VPMOVSXBW.Z (R11)(R13*1), K1, Z4
 	VPDPWSSD    Z4, Z5, Z2
-	VPMOVSXBW.Z (R11)(R12*1), K1, Z4
+	VPMOVSXBW.Z (R12)(R13*1), K1, Z4
 	VPDPWSSD    Z4, Z5, Z3
 
 sumx4:
@@ -4994,31 +5016,31 @@ sumx4:
 	VPADDD        X5, X4, X4
 	VMOVDQU32     X4, (DI)
 	ADDQ          $0x10, DI
-	LEAQ          (R11)(SI*1), BX
 	SUBQ          $0x04, R8
 	JMP           four
 
 one:
 	TESTQ  R8, R8
 	JZ     done
-	VPXORD Z6, Z6, Z6
 	MOVQ   BX, CX
-	XORQ   BX, BX
+	ADDQ   SI, BX
+	VPXORD Z6, Z6, Z6
+	XORQ   R10, R10
 
 by32x1:
-	CMPQ      BX, R9
+	CMPQ      R10, R9
 	JGE       tailx1
-	VMOVDQU16 (AX)(BX*2), Z1
-	VPMOVSXBW (CX)(BX*1), Z0
+	VMOVDQU16 (AX)(R10*2), Z1
+	VPMOVSXBW (CX)(R10*1), Z0
 	VPDPWSSD  Z0, Z1, Z6
-	ADDQ      $0x20, BX
+	ADDQ      $0x20, R10
 	JMP       by32x1
 
 tailx1:
-	CMPQ        BX, DX
+	CMPQ        R10, DX
 	JGE         sumx1
-	VMOVDQU16.Z (AX)(BX*2), K1, Z1
-	VPMOVSXBW.Z (CX)(BX*1), K1, Z0
+	VMOVDQU16.Z (AX)(R10*2), K1, Z1
+	VPMOVSXBW.Z (CX)(R10*1), K1, Z0
 	VPDPWSSD    Z0, Z1, Z6
 
 sumx1:
@@ -5032,7 +5054,6 @@ sumx1:
 	VPADDD        X0, X1, X1
 	VMOVD         X1, (DI)
 	ADDQ          $0x04, DI
-	LEAQ          (CX)(SI*1), BX
 	SUBQ          $0x01, R8
 	JMP           one
 
@@ -5086,10 +5107,6 @@ linex4:
 	JMP        aheadx4
 
 readx4:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
 	MOVL   (R9), CX
 	IMULQ  SI, CX
 	ADDQ   BX, CX
@@ -5102,6 +5119,11 @@ readx4:
 	MOVL   12(R9), R15
 	IMULQ  SI, R15
 	ADDQ   BX, R15
+	ADDQ   $0x10, R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
 	XORQ   BP, BP
 
 by32x4:
@@ -5148,7 +5170,6 @@ sumx4:
 	VPADDD        X5, X4, X4
 	VMOVDQU32     X4, (DI)
 	ADDQ          $0x10, DI
-	ADDQ          $0x10, R9
 	SUBQ          $0x04, R8
 	JMP           four
 
@@ -5177,10 +5198,11 @@ linex1:
 	JMP        aheadx1
 
 readx1:
-	VPXORD Z6, Z6, Z6
 	MOVL   (R9), CX
 	IMULQ  SI, CX
 	ADDQ   BX, CX
+	ADDQ   $0x04, R9
+	VPXORD Z6, Z6, Z6
 	XORQ   R13, R13
 
 by32x1:
@@ -5210,7 +5232,6 @@ sumx1:
 	VPADDD        X0, X1, X1
 	VMOVD         X1, (DI)
 	ADDQ          $0x04, DI
-	ADDQ          $0x04, R9
 	SUBQ          $0x01, R8
 	JMP           one
 

@@ -14,6 +14,11 @@ WINDOWS = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
 PARTS = ("config", "graph", "data")
 
 
+def parameters() -> svs.VamanaBuildParameters:
+    """How every graph is built."""
+    return svs.VamanaBuildParameters(alpha=ALPHA, graph_max_degree=DEGREE, window_size=WINDOW)
+
+
 class Svs(Engine):
     """Vamana on vectors of a NumPy type. Settings are the window of the search."""
 
@@ -26,8 +31,7 @@ class Svs(Engine):
 
     def build(self, base: Floats, threads: int) -> dict[str, float]:
         clock = Clock()
-        parameters = svs.VamanaBuildParameters(alpha=ALPHA, graph_max_degree=DEGREE, window_size=WINDOW)
-        self.index = svs.Vamana.build(parameters, base.astype(self.dtype, copy=False), svs.DistanceType.MIP, threads)
+        self.index = svs.Vamana.build(parameters(), base.astype(self.dtype, copy=False), svs.DistanceType.MIP, threads)
         return {"add_seconds": clock.lap()}
 
     def save(self, path: Path) -> None:
@@ -63,13 +67,12 @@ class Lvq(Svs):
         self.bits = primary, residual
 
     def build(self, base: Floats, threads: int) -> dict[str, float]:
-        parameters = svs.VamanaBuildParameters(alpha=ALPHA, graph_max_degree=DEGREE, window_size=WINDOW)
         with tempfile.NamedTemporaryFile(suffix=".fvecs") as file:  # codes are made of a file
             svs.write_vecs(base, file.name)
             vectors = svs.VectorDataLoader(file.name, svs.DataType.float32, dims=base.shape[1])
             clock = Clock()
             codes = svs.LVQLoader(vectors, *self.bits, strategy=svs.LVQStrategy.Turbo)
-            self.index = svs.Vamana.build(parameters, codes, svs.DistanceType.MIP, threads)
+            self.index = svs.Vamana.build(parameters(), codes, svs.DistanceType.MIP, threads)
             return {"add_seconds": clock.lap()}
 
     def saved(self, data: str) -> Any:

@@ -58,9 +58,15 @@ func quantizeI8(c constants) {
 		VMINPS(high, v[i], v[i])
 		VCVTPS2DQ(v[i], v[i])
 	}
-	VPACKSSDW(v[1], v[0], v[0])
-	VPACKSSDW(v[3], v[2], v[2])
-	VPACKSSWB(v[2], v[0], v[0])
+	storeBytes(v, order, VPACKSSDW, VPACKSSWB, dst, src, n)
+}
+
+// storeBytes ends a loop over 32 values: it packs their dwords to words and those to bytes, stores them and goes on to the next
+// 32 of n. Order is c.unpack.
+func storeBytes(v [4]VecVirtual, order VecVirtual, words, bytes func(...Op), dst, src, n GPVirtual) {
+	words(v[1], v[0], v[0])
+	words(v[3], v[2], v[2])
+	bytes(v[2], v[0], v[0])
 	VPERMD(v[0], order, v[0])
 	VMOVDQU(v[0], Mem{Base: dst})
 	ADDQ(Imm(32*4), src)

@@ -7,6 +7,8 @@
 package emit
 
 import (
+	"fmt"
+
 	"github.com/mmcloughlin/avo/attr"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -129,6 +131,39 @@ func zero(vs ...VecVirtual) {
 func done() {
 	VZEROUPPER()
 	RET()
+}
+
+// byFour emits a kernel that writes 4 bytes to out for each of n rows: block for four of them while there are as many, then
+// for one at a time. Labels of a block end with its height.
+func byFour(out, n GPVirtual, block func(height int, label func(string) string)) {
+	take := func(height int) {
+		block(height, func(s string) string { return fmt.Sprintf("%s%d", s, height) })
+		ADDQ(Imm(uint64(4*height)), out)
+		SUBQ(Imm(uint64(height)), n)
+	}
+	Label("four")
+	CMPQ(n, Imm(4))
+	JLT(LabelRef("one"))
+	take(4)
+	JMP(LabelRef("four"))
+	Label("one")
+	TESTQ(n, n)
+	JZ(LabelRef("done"))
+	take(1)
+	JMP(LabelRef("one"))
+	Label("done")
+	done()
+}
+
+// nextRows returns the addresses of the next rows, stride bytes apart, and goes on to those after them.
+func nextRows(rows, stride GPVirtual, height int) []GPVirtual {
+	row := make([]GPVirtual, height)
+	for r := range row {
+		row[r] = GP64()
+		MOVQ(rows, row[r])
+		ADDQ(stride, rows)
+	}
+	return row
 }
 
 // eachBit runs body for each bit that is set in hits, which is not zero, the lowest first. It

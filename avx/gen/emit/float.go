@@ -1,8 +1,6 @@
 package emit
 
 import (
-	"fmt"
-
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
@@ -107,20 +105,13 @@ func dotRows(c constants) {
 	ANDQ(I32(-16), end16)
 	SHLQ(Imm(2), end16)
 
-	block := func(height int) {
-		label := func(s string) string { return fmt.Sprintf("%s%d", s, height) }
+	byFour(out, n, func(height int, label func(string) string) {
 		acc := make([][2]VecVirtual, height)
-		row := make([]GPVirtual, height)
 		for r := range acc {
 			acc[r] = [2]VecVirtual{YMM(), YMM()}
 			zero(acc[r][:]...)
-			row[r] = GP64()
-			if r == 0 {
-				MOVQ(rows, row[r])
-			} else {
-				LEAQ(Mem{Base: row[r-1], Index: stride, Scale: 1}, row[r])
-			}
 		}
+		row := nextRows(rows, stride, height)
 		off := GP64()
 		XORQ(off, off)
 		q0, q1 := YMM(), YMM()
@@ -167,23 +158,5 @@ func dotRows(c constants) {
 		} else {
 			VMOVSS(sum, Mem{Base: out})
 		}
-		ADDQ(Imm(uint64(4*height)), out)
-		LEAQ(Mem{Base: row[height-1], Index: stride, Scale: 1}, rows)
-		SUBQ(Imm(uint64(height)), n)
-	}
-
-	Label("four")
-	CMPQ(n, Imm(4))
-	JLT(LabelRef("one"))
-	block(4)
-	JMP(LabelRef("four"))
-
-	Label("one")
-	TESTQ(n, n)
-	JZ(LabelRef("done"))
-	block(1)
-	JMP(LabelRef("one"))
-
-	Label("done")
-	done()
+	})
 }

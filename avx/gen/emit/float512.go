@@ -1,8 +1,6 @@
 package emit
 
 import (
-	"fmt"
-
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
@@ -87,19 +85,10 @@ func dotRows512() {
 	ANDQ(I32(-16), end)
 	SHLQ(Imm(2), end)
 
-	block := func(height int) {
-		label := func(s string) string { return fmt.Sprintf("%s%d", s, height) }
+	byFour(out, n, func(height int, label func(string) string) {
 		acc := zmms(height)
 		zero512(acc...)
-		row := make([]GPVirtual, height)
-		for r := range row {
-			row[r] = GP64()
-			if r == 0 {
-				MOVQ(rows, row[r])
-			} else {
-				LEAQ(Mem{Base: row[r-1], Index: stride, Scale: 1}, row[r])
-			}
-		}
+		row := nextRows(rows, stride, height)
 		off := GP64()
 		XORQ(off, off)
 		x, y := ZMM(), ZMM()
@@ -133,25 +122,7 @@ func dotRows512() {
 		} else {
 			VMOVSS(sum, Mem{Base: out})
 		}
-		ADDQ(Imm(uint64(4*height)), out)
-		LEAQ(Mem{Base: row[height-1], Index: stride, Scale: 1}, rows)
-		SUBQ(Imm(uint64(height)), n)
-	}
-
-	Label("four")
-	CMPQ(n, Imm(4))
-	JLT(LabelRef("one"))
-	block(4)
-	JMP(LabelRef("four"))
-
-	Label("one")
-	TESTQ(n, n)
-	JZ(LabelRef("done"))
-	block(1)
-	JMP(LabelRef("one"))
-
-	Label("done")
-	done()
+	})
 }
 
 // above512 tests sixteen scores at a time and compresses the numbers of those that reach the

@@ -101,12 +101,7 @@ func dotI8At512(vnni bool) {
 func emitDotI8x512(vnni bool, find rowsOf) {
 	q, dim, rows, stride := loadGP("q"), loadGP("dim"), loadGP("rows"), loadGP("stride")
 	out, n := loadGP("out"), loadGP("n")
-	var at, ahead, atEnd GPVirtual
-	if find == listed {
-		at, ahead, atEnd = loadGP("at"), GP64(), GP64()
-		MOVQ(at, ahead)
-		LEAQ(Mem{Base: at, Index: n, Scale: 4}, atEnd)
-	}
+	next := find.next(rows, stride, dim, n)
 	whole, rest, mask := GP64(), GP64(), K() // elements taken 32 at a time, and those after them
 	MOVQ(dim, rest)
 	ANDQ(Imm(31), rest)
@@ -114,27 +109,10 @@ func emitDotI8x512(vnni bool, find rowsOf) {
 	SUBQ(rest, whole)
 	KMOVD(lowBits(rest).As32(), mask)
 
-	block := func(height int) {
-		label := func(s string) string { return fmt.Sprintf("%s%d", s, height) }
-		if find == listed {
-			prefetchListed(label, rows, stride, dim, at, ahead, atEnd, height)
-		}
+	byFour(out, n, func(height int, label func(string) string) {
+		row := next(height, label)
 		acc := zmms(height)
 		zero512(acc...)
-		row := make([]GPVirtual, height)
-		for r := range row {
-			row[r] = GP64()
-			switch {
-			case find == listed:
-				MOVL(Mem{Base: at, Disp: 4 * r}, row[r].As32())
-				IMULQ(stride, row[r])
-				ADDQ(rows, row[r])
-			case r == 0:
-				MOVQ(rows, row[r])
-			default:
-				LEAQ(Mem{Base: row[r-1], Index: stride, Scale: 1}, row[r])
-			}
-		}
 		v, qs := ZMM(), ZMM()
 		multiply := func(r int) {
 			if vnni {
@@ -172,27 +150,7 @@ func emitDotI8x512(vnni bool, find rowsOf) {
 		} else {
 			VMOVD(across(acc[0], func(from, into Op) { VPADDD(from, into, into) }), Mem{Base: out})
 		}
-		ADDQ(Imm(uint64(4*height)), out)
-		if find == listed {
-			ADDQ(Imm(uint64(4*height)), at)
-		} else {
-			LEAQ(Mem{Base: row[height-1], Index: stride, Scale: 1}, rows)
-		}
-		SUBQ(Imm(uint64(height)), n)
-	}
-
-	Label("four")
-	CMPQ(n, Imm(4))
-	JLT(LabelRef("one"))
-	block(4)
-	JMP(LabelRef("four"))
-	Label("one")
-	TESTQ(n, n)
-	JZ(LabelRef("done"))
-	block(1)
-	JMP(LabelRef("one"))
-	Label("done")
-	done()
+	})
 }
 
 // sumOfFour reduces four vectors of dwords to their four sums. It overwrites the vectors.

@@ -12,6 +12,14 @@ import (
 // ones: all - odd<<8 is the even rows, since their sum fits a word.
 type half struct{ all, odd VecVirtual }
 
+// add looks the codes of v up and adds what it finds. It overwrites v.
+func (h half) add(table, v VecVirtual) {
+	VPSHUFB(v, table, v)
+	VPADDW(v, h.all, h.all)
+	VPSRLW(Imm(8), v, v)
+	VPADDW(v, h.odd, h.odd)
+}
+
 // scanPQ4 looks 32 codes up with each VPSHUFB: the tables of two sub-quantisers fit a
 // register. Per block, sums stay in registers until one row reaches the threshold, which is
 // rare; then they are spilled in row order and the hits are walked bit by bit. While it reads
@@ -45,10 +53,7 @@ func scanPQ4(c constants) {
 		VPSRLW(Imm(4), v[0], v[1])
 		for i, h := range halves {
 			VPAND(nibbles, v[i], v[i])
-			VPSHUFB(v[i], table, v[i])
-			VPADDW(v[i], h.all, h.all)
-			VPSRLW(Imm(8), v[i], v[i])
-			VPADDW(v[i], h.odd, h.odd)
+			h.add(table, v[i])
 		}
 	}
 	limit := GP64()

@@ -39,10 +39,7 @@ func scanPQ4x512(c constants) {
 		VPSRLW(Imm(4), v[0], v[1])
 		for i, h := range halves {
 			VPANDD(nibbles, v[i], v[i])
-			VPSHUFB(v[i], table, v[i])
-			VPADDW(v[i], h.all, h.all)
-			VPSRLW(Imm(8), v[i], v[i])
-			VPADDW(v[i], h.odd, h.odd)
+			h.add(table, v[i])
 		}
 	}
 	limit := GP64()

@@ -66,14 +66,5 @@ func quantizeU8(c constants) {
 		VMINPS(high, v[i], v[i])
 		VCVTTPS2DQ(v[i], v[i])
 	}
-	VPACKUSDW(v[1], v[0], v[0])
-	VPACKUSDW(v[3], v[2], v[2])
-	VPACKUSWB(v[2], v[0], v[0])
-	VPERMD(v[0], order, v[0])
-	VMOVDQU(v[0], Mem{Base: dst})
-	ADDQ(Imm(32*4), src)
-	ADDQ(Imm(32), dst)
-	SUBQ(Imm(32), n)
-	JNZ(LabelRef("by32"))
-	done()
+	storeBytes(v, order, VPACKUSDW, VPACKUSWB, dst, src, n)
 }
