@@ -80,6 +80,8 @@ func TestSchemasAreStrict(t *testing.T) {
 		"two to follow":              {"channel", func(m map[string]any) { m["epoch"], m["pinned"] = "e", false }},
 		"pinned epoch":               {"channel", func(m map[string]any) { delete(m, "generation"); m["epoch"] = "e" }},
 		"epoch outside":              {"channel", func(m map[string]any) { delete(m, "generation"); m["epoch"], m["pinned"] = "../e", false }},
+		"keeps nothing":              {"collection", func(m map[string]any) { m["kept"] = []any{} }},
+		"keeps one twice":            {"collection", func(m map[string]any) { m["kept"] = []any{40, 40} }},
 		"null cluster":               {"spec", func(m map[string]any) { m["topic"].(map[string]any)["cluster"] = nil }},
 	} {
 		examples := records()[test.kind]
@@ -96,7 +98,7 @@ func TestSchemasAreStrict(t *testing.T) {
 
 // TestSchemasHaveTheFieldsOfTheRecords compares both ways: names, which are required, and types.
 func TestSchemasHaveTheFieldsOfTheRecords(t *testing.T) {
-	for name, record := range map[string]any{"spec": Spec{}, "commit": Commit{}, "manifest": Manifest{}, "channel": Channel{}} {
+	for name, record := range map[string]any{"spec": Spec{}, "commit": Commit{}, "manifest": Manifest{}, "channel": Channel{}, "collection": Collection{}} {
 		body, err := os.ReadFile(name + ".schema.json")
 		if err != nil {
 			t.Fatal(err)

@@ -3,15 +3,19 @@ package schemas
 import (
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
 // Formats of the JSON records. A reader refuses a format that it does not know.
 const (
-	CommitFormat   = 1
-	ManifestFormat = 1
-	ChannelFormat  = 1
+	CommitFormat     = 1
+	ManifestFormat   = 1
+	ChannelFormat    = 1
+	CollectionFormat = 1
 )
 
 // Object points at an immutable object of the store.
@@ -42,6 +46,17 @@ type Commit struct {
 	Created     time.Time      `json:"created"`
 }
 
+// Objects yields all that the commit names.
+func (c *Commit) Objects() iter.Seq[Object] {
+	return func(yield func(Object) bool) {
+		for _, o := range []*Object{c.Segment, c.Tombstones, c.Quarantine} {
+			if o != nil && !yield(*o) {
+				return
+			}
+		}
+	}
+}
+
 // Manifest is one generation: everything that a query node needs to serve it, and a builder to go on from it.
 type Manifest struct {
 	Format     int              `json:"format"`
@@ -66,6 +81,34 @@ type Manifest struct {
 	Drift      *Drift           `json:"drift,omitempty"`
 	Newest     *Newest          `json:"newest,omitempty"`
 	Trained    *Trained         `json:"trained,omitempty"` // absent unless a job of the builder goes on with a new model
+}
+
+// Objects yields all that the generation names.
+func (m *Manifest) Objects() iter.Seq[Object] {
+	return func(yield func(Object) bool) {
+		ok := true
+		each := func(objects ...Object) {
+			for _, o := range objects {
+				ok = ok && yield(o)
+			}
+		}
+		if m.Model != nil {
+			each(m.Model.Object)
+		}
+		if m.Trained != nil {
+			each(m.Trained.Model.Object)
+		}
+		for _, c := range m.Chunks {
+			each(c.Rows, c.Codes, c.Vectors)
+		}
+		for _, s := range m.Segments {
+			each(s.Object)
+		}
+		each(m.Tombstones...)
+		if m.Dead != nil {
+			each(*m.Dead)
+		}
+	}
 }
 
 // Trained is a model that a job has made and that nothing uses yet: a builder that takes over goes on from it.
@@ -243,6 +286,28 @@ func (c *Channel) Validate() error {
 	return errors.Join(faults...)
 }
 
+// Collection is what garbage collection decided before it removed anything. A key at or below what it says of its line is
+// taken, whether there is an object or not.
+type Collection struct {
+	Format     int              `json:"format"`
+	Number     int64            `json:"number"`     // 1, 2, 3, ...
+	Generation int64            `json:"generation"` // the newest one at that time
+	Kept       []int64          `json:"kept"`       // of the generations up to Generation, ascending: the others are gone, or about to be
+	Served     int64            `json:"served"`     // sequence of the newest promotion at that time, 0 for none
+	Before     map[string]int64 `json:"before"`     // partition -> position: commits that start before it are folded, and gone or about to be
+	By         string           `json:"by"`         // user@host of an operator, or the id of a builder, which has no @
+	Created    time.Time        `json:"created"`
+}
+
+// Keeps reports whether a generation was not given up.
+func (c *Collection) Keeps(generation int64) bool {
+	if generation > c.Generation {
+		return true
+	}
+	_, kept := slices.BinarySearch(c.Kept, generation)
+	return kept
+}
+
 // ParseCommit reads a commit record strictly.
 func ParseCommit(data []byte) (*Commit, error) {
 	var c Commit
@@ -284,6 +349,29 @@ func ParseChannel(data []byte) (*Channel, error) {
 	}
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("channel: %w", err)
+	}
+	return &c, nil
+}
+
+// ParseCollection reads a collection record strictly.
+func ParseCollection(data []byte) (*Collection, error) {
+	var c Collection
+	if err := decodeStrict(data, &c); err != nil {
+		return nil, fmt.Errorf("collection: %w", err)
+	}
+	if c.Format != CollectionFormat {
+		return nil, fmt.Errorf("collection: format %d is not known here, allowed: %d", c.Format, CollectionFormat)
+	}
+	if c.Number < 1 || c.Generation < 1 || c.Served < 0 || c.By == "" {
+		return nil, fmt.Errorf("collection: number %d up to generation %d and promotion %d by %q is not one", c.Number, c.Generation, c.Served, c.By)
+	}
+	if !slices.IsSorted(c.Kept) || len(c.Kept) == 0 || c.Kept[len(c.Kept)-1] != c.Generation {
+		return nil, fmt.Errorf("collection: kept %v, allowed: generations in ascending order, %d the last one", c.Kept, c.Generation)
+	}
+	for p, position := range c.Before {
+		if n, err := strconv.Atoi(p); err != nil || strconv.Itoa(n) != p || n < 0 || position < 0 {
+			return nil, fmt.Errorf("collection: before: %d for partition %q, allowed: an offset for a partition", position, p)
+		}
 	}
 	return &c, nil
 }

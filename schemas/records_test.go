@@ -67,21 +67,27 @@ func epochPromotion() *Channel {
 
 // parsers read a record and return it as it was given to be written.
 var parsers = map[string]func([]byte) (any, error){
-	"spec":     func(b []byte) (any, error) { return ParseSpec(b) },
-	"commit":   func(b []byte) (any, error) { return ParseCommit(b) },
-	"manifest": func(b []byte) (any, error) { return ParseManifest(b) },
-	"channel":  func(b []byte) (any, error) { return ParseChannel(b) },
+	"spec":       func(b []byte) (any, error) { return ParseSpec(b) },
+	"commit":     func(b []byte) (any, error) { return ParseCommit(b) },
+	"manifest":   func(b []byte) (any, error) { return ParseManifest(b) },
+	"channel":    func(b []byte) (any, error) { return ParseChannel(b) },
+	"collection": func(b []byte) (any, error) { return ParseCollection(b) },
 }
 
 // records are one or more of each kind, together with every optional field.
 func records() map[string][]any {
 	spec := validSpec()
 	return map[string][]any{
-		"spec":     {&spec},
-		"commit":   {smallCommit(), gapCommit(), fullCommit()},
-		"manifest": {smallManifest(), fullManifest()},
-		"channel":  {epochPromotion(), promotion()},
+		"spec":       {&spec},
+		"commit":     {smallCommit(), gapCommit(), fullCommit()},
+		"manifest":   {smallManifest(), fullManifest()},
+		"channel":    {epochPromotion(), promotion()},
+		"collection": {collection()},
 	}
+}
+
+func collection() *Collection {
+	return &Collection{Format: 1, Number: 3, Generation: 40, Kept: []int64{7, 38, 40}, Served: 31, Before: map[string]int64{"0": 0, "7": 900}, By: "b", Created: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)}
 }
 
 func TestRecordsReadBack(t *testing.T) {
@@ -127,17 +133,20 @@ func TestParsersCheck(t *testing.T) {
 		record any
 		want   string
 	}{
-		"negative start": {"commit", &Commit{Format: 1, Start: -1, End: 1, Writer: "w"}, "range [-1, 1)"},
-		"empty range":    {"commit", &Commit{Format: 1, Start: 5, End: 5, Writer: "w"}, "range [5, 5)"},
-		"no writer":      {"commit", &Commit{Format: 1, Start: 5, End: 6}, `writer ""`},
-		"commit format":  {"commit", &Commit{Format: 3, Start: 5, End: 6, Writer: "w"}, "format 3 is not known here, allowed: 1"},
-		"generation 0":   {"manifest", &Manifest{Format: 1, Builder: "b"}, "generation 0"},
-		"no builder":     {"manifest", &Manifest{Format: 1, Generation: 4}, `builder ""`},
-		"promotion of 0": {"channel", &Channel{Format: 1, Sequence: 1}, "generation 0"},
-		"channel format": {"channel", &Channel{Format: 2, Sequence: 1, Generation: 1}, "format 2"},
-		"two to follow":  {"channel", &Channel{Format: 1, Sequence: 1, Generation: 1, Epoch: "e"}, `generation 1 and epoch "e", allowed: one of them`},
-		"epoch outside":  {"channel", &Channel{Format: 1, Sequence: 1, Epoch: "../e"}, `epoch: "../e", allowed: 1 to 128 letters`},
-		"pinned epoch":   {"channel", &Channel{Format: 1, Sequence: 1, Epoch: "e", Pinned: true}, "allowed: in the epoch's own channel"},
+		"negative start":         {"commit", &Commit{Format: 1, Start: -1, End: 1, Writer: "w"}, "range [-1, 1)"},
+		"empty range":            {"commit", &Commit{Format: 1, Start: 5, End: 5, Writer: "w"}, "range [5, 5)"},
+		"no writer":              {"commit", &Commit{Format: 1, Start: 5, End: 6}, `writer ""`},
+		"commit format":          {"commit", &Commit{Format: 3, Start: 5, End: 6, Writer: "w"}, "format 3 is not known here, allowed: 1"},
+		"generation 0":           {"manifest", &Manifest{Format: 1, Builder: "b"}, "generation 0"},
+		"no builder":             {"manifest", &Manifest{Format: 1, Generation: 4}, `builder ""`},
+		"promotion of 0":         {"channel", &Channel{Format: 1, Sequence: 1}, "generation 0"},
+		"collection of none":     {"collection", &Collection{Format: 1, Number: 1, Generation: 4, By: "b"}, "kept [], allowed: generations in ascending order, 4 the last one"},
+		"collection in disorder": {"collection", &Collection{Format: 1, Number: 1, Generation: 4, Kept: []int64{3, 2, 4}, By: "b"}, "kept [3 2 4]"},
+		"collection of a place":  {"collection", &Collection{Format: 1, Number: 1, Generation: 4, Kept: []int64{4}, Before: map[string]int64{"07": 1}, By: "b"}, `partition "07"`},
+		"channel format":         {"channel", &Channel{Format: 2, Sequence: 1, Generation: 1}, "format 2"},
+		"two to follow":          {"channel", &Channel{Format: 1, Sequence: 1, Generation: 1, Epoch: "e"}, `generation 1 and epoch "e", allowed: one of them`},
+		"epoch outside":          {"channel", &Channel{Format: 1, Sequence: 1, Epoch: "../e"}, `epoch: "../e", allowed: 1 to 128 letters`},
+		"pinned epoch":           {"channel", &Channel{Format: 1, Sequence: 1, Epoch: "e", Pinned: true}, "allowed: in the epoch's own channel"},
 	} {
 		if _, err := parsers[test.kind](mustEncode(t, test.record)); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want an error with %q", name, err, test.want)

@@ -40,12 +40,30 @@ func (c *Conflict) Unwrap() error { return schemas.ErrFenced }
 var errNotPosition = errors.New("is not a position of the chain")
 
 // Head finds the end of a partition's chain. It reads and checks the records from hint on, or from the furthest
-// position that this Log has seen, whichever is further. The hint is a position: 0, a manifest's checkpoint, the end of a
-// record.
+// position that this Log has seen or that is collected, whichever is furthest. The hint is a position: 0, a manifest's
+// checkpoint, the end of a record.
 func (l *Log) Head(ctx context.Context, partition int, hint int64) (Head, error) {
 	if err := l.checkPlace(partition, hint); err != nil {
 		return Head{}, err
 	}
+	for {
+		before, err := l.before(ctx, partition)
+		if err != nil {
+			return Head{}, err
+		}
+		hint = max(hint, before)
+		head, err := l.head(ctx, partition, hint)
+		if err == nil {
+			return head, nil
+		}
+		if err := l.passed(ctx, partition, hint, err); !errors.Is(err, schemas.ErrFenced) {
+			return Head{}, err
+		}
+		// Records were collected while they were read: once more, from what is left.
+	}
+}
+
+func (l *Log) head(ctx context.Context, partition int, hint int64) (Head, error) {
 	next, last := hint, l.tail(partition)
 	if last != nil && last.End >= hint {
 		next = last.End
@@ -77,15 +95,16 @@ func (l *Log) Head(ctx context.Context, partition int, hint int64) (Head, error)
 }
 
 // Append adds a record to the end of its partition's chain. If another writer's record is there, the error is a
-// *Conflict with it. After ErrTransient the record may be there or not, and the same call with the same record tells.
-// A record that breaks the rules of the chain, or whose start is not a position of it, is refused.
+// *Conflict with it; if that was folded and collected, the error wraps ErrFenced alone, and Head says where to go on. After
+// ErrTransient the record may be there or not, and the same call with the same record tells. A record that breaks the rules
+// of the chain, or whose start is not a position of it, is refused.
 func (l *Log) Append(ctx context.Context, c *schemas.Commit) error {
 	if err := checkCommit(l.spec, c); err != nil {
 		return fmt.Errorf("append to partition %d: %w", c.Partition, err)
 	}
 	prev, err := l.endingAt(ctx, c.Partition, c.Start)
 	if err != nil {
-		return fmt.Errorf("append: %w", err)
+		return l.passed(ctx, c.Partition, c.Start, fmt.Errorf("append: %w", err))
 	}
 	if err := checkSuccessor(prev, c); err != nil {
 		return fmt.Errorf("append to partition %d: %w", c.Partition, err)
@@ -102,16 +121,28 @@ func (l *Log) Append(ctx context.Context, c *schemas.Commit) error {
 	if err != nil {
 		return err
 	}
+	if err := l.passed(ctx, c.Partition, c.Start, nil); err != nil {
+		return fmt.Errorf("append: the key was free because it had been collected: %w", err)
+	}
 	l.remember(c)
 	return nil
 }
 
 // Since returns the records of a partition from the position start on, at most limit of them, or all for 0. None means
-// that start is the head. A hole or an overlap of the chain, or a start that is no position of it, wraps ErrCorrupt.
+// that start is the head. A hole or an overlap of the chain, or a start that is no position of it, wraps ErrCorrupt; a start
+// before what is collected wraps ErrFenced.
 func (l *Log) Since(ctx context.Context, partition int, start int64, limit int) ([]*schemas.Commit, error) {
 	if err := l.checkPlace(partition, start); err != nil {
 		return nil, err
 	}
+	found, err := l.since(ctx, partition, start, limit)
+	if errors.Is(err, schemas.ErrCorrupt) {
+		return nil, l.passed(ctx, partition, start, err)
+	}
+	return found, err
+}
+
+func (l *Log) since(ctx context.Context, partition int, start int64, limit int) ([]*schemas.Commit, error) {
 	var found []*schemas.Commit
 	next := start
 	for more := true; more && (limit <= 0 || len(found) < limit); {

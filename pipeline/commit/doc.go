@@ -8,13 +8,14 @@
 //	segments/<partition>/<start>-<uuid>.arrow   upserts of one commit
 //	tombstones/<partition>/<start>-<uuid>.arrow deletes of one commit
 //	quarantine/<partition>/<start>-<uuid>.arrow what one commit refused
-//	models/<sha256>.arrow                       trained models
-//	chunks/<sha256>.{rows,codes,vectors}.arrow  rows merged by the builder, each file under its own sum
-//	segments/merged/<sha256>.arrow              segments joined by the builder
-//	tombstones/merged/<sha256>.arrow            deletes joined by the builder
-//	dead/<sha256>.arrow                         dead rows of a generation
+//	models/<sha256>-<uuid>.arrow                trained models
+//	chunks/<sha256>-<uuid>.<file>.arrow         rows merged by the builder; file is rows, codes or vectors
+//	segments/merged/<sha256>-<uuid>.arrow       segments joined by the builder
+//	tombstones/merged/<sha256>-<uuid>.arrow     deletes joined by the builder
+//	dead/<sha256>-<uuid>.arrow                  dead rows of a generation
 //	manifests/<shard>/<generation>              generations
 //	channels/stable/<shard>/<sequence>          which generation is served, or which epoch
+//	collections/<number>                        what garbage collection decided
 //	epochs/<name>/...                           another index, with all of these names: see [Log.Epoch]
 //
 // Numbers are decimal, padded with zeros: partitions to 6 digits, shards to 4, all others to 20. So the order of keys
@@ -28,7 +29,7 @@
 //
 //	R1  A record is created under the key that follows from what it succeeds, if that key is absent, and never changes.
 //	R2  Append creates a commit only at a position, and Publish a manifest only right after an existing one.
-//	R3  What a record names was stored before it, under a name that nothing else uses or that is its content's sum.
+//	R3  What a record names was stored before it, under a name that nothing else ever had or will have.
 //	R4  A commit [start, end) tells the fate of every record of the log from start up to end, in the order of offsets.
 //	R5  The builder folds a commit only if its start is the checkpoint of its partition, and moves the checkpoint to its
 //	    end in the same manifest that names its data.
@@ -54,9 +55,28 @@
 //	I8  A listing that lags does not matter: it only suggests where to look. Holes in it are filled by reading the key, and
 //	    an old head costs its writer a Conflict.
 //
-// A freed key could be taken again by a writer that slept since. So commits and promotions are never deleted. Manifests
-// may be, in ascending order and never the newest two: Publish looks for the preceding one before and after it creates
-// its own, and if that is there afterwards, nothing from it upwards had been deleted when the key was found free.
+// # Garbage
+//
+// Objects are garbage when nothing names them and nothing will. No clock and no lease tells, but the lines above do:
+//
+//	G1  A collector first lists the data objects (Find). Only these may go.
+//	G2  Then it publishes a generation, or Fence does. Whoever put one of these objects for a later generation, and is not the
+//	    collector, loaded an earlier one and is fenced by it; and it can never name the object again (R3). An object for a
+//	    commit can only be named at the start that is in its name, which is over when the head is beyond.
+//	G3  Then it puts the next record of collections/: the generation reached, which generations up to that one are kept, the
+//	    promotion reached, and for each partition the checkpoint, before which commits may go. It looks at the channel once
+//	    more: if that names a generation by now that is not kept, it removes nothing.
+//	G4  Then it removes those of the listed objects that no kept generation and no commit after the checkpoint names, nor may
+//	    name yet; and of the records the manifests that are not kept, promotions that builders made of these, and commits
+//	    before the checkpoint but for the last one of each partition and those that tell of lost or refused messages.
+//	G5  A freed key could be taken by a writer that slept since it looked. So Append, Publish and Promote look for
+//	    collections after their put: if their key is before what one has reached, it was not free but collected, and the error
+//	    wraps ErrFenced. What they put lies where nobody looks, and the next collection removes it.
+//
+// G3 and G5 have each side write before it looks, so that of a promotion and a collection of the same generation at least one
+// sees the other. Records of collections are never removed: they are the boundary below which an absent key means nothing.
+// A collector that sleeps is harmless: what was garbage stays garbage. Readers hold no lease: query nodes have copies of what
+// they serve, and whoever finds an object gone looks at the channel again.
 //
 // Where a chain has a hole or an overlap, or a record is not what its key says, somebody else wrote or deleted in the
 // bucket: ErrCorrupt, with the key.

@@ -27,13 +27,34 @@ func (l *Log) Manifest(ctx context.Context, generation int64) (*schemas.Manifest
 	return m, nil
 }
 
-// Manifests yields the generations that exist, oldest first. It ends at the first error.
+// Manifests yields the generations that exist, oldest first, without those that are being collected. It ends at the first
+// error.
 func (l *Log) Manifests(ctx context.Context) iter.Seq2[int64, error] {
-	return l.numbers(ctx, manifestsPrefix, 0)
+	return func(yield func(int64, error) bool) {
+		c, err := l.Collection(ctx)
+		if err != nil {
+			yield(0, err)
+			return
+		}
+		for g, err := range l.numbers(ctx, manifestsPrefix, 0) {
+			if (err != nil || c == nil || c.Keeps(g)) && !yield(g, err) {
+				return
+			}
+		}
+	}
 }
 
 // Latest reads the newest generation after one, promoted or not, or returns nil if there is none.
 func (l *Log) Latest(ctx context.Context, after int64) (*schemas.Manifest, error) {
+	if after == 0 { // what was collected need not be listed
+		c, err := l.Collection(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if c != nil {
+			after = c.Generation - 1
+		}
+	}
 	return newest(ctx, l, manifestsPrefix, after, l.Manifest)
 }
 
@@ -67,13 +88,17 @@ func (l *Log) Publish(ctx context.Context, m *schemas.Manifest) error {
 	if err != nil {
 		return err
 	}
-	if err := l.precededBy(ctx, m.Generation-1); err != nil {
-		return fmt.Errorf("publish generation %d: the key was free because it had been collected: %w", m.Generation, err)
+	c, err := l.Collection(ctx)
+	if err != nil {
+		return err
+	}
+	if c != nil && c.Generation > m.Generation {
+		return fmt.Errorf("publish generation %d: the key was free because it had been collected: %w", m.Generation, schemas.ErrFenced)
 	}
 	return nil
 }
 
-// precededBy checks that the generation before is there. See the package comment for why it is asked twice.
+// precededBy checks that the generation before is there.
 func (l *Log) precededBy(ctx context.Context, generation int64) error {
 	if generation == 0 {
 		return nil
@@ -91,6 +116,15 @@ func fencedIfGone(err error) error {
 
 // Channel reads the newest promotion after one, given by its sequence, or returns nil if there is none.
 func (l *Log) Channel(ctx context.Context, after int64) (*schemas.Channel, error) {
+	if after == 0 { // what was collected need not be listed
+		c, err := l.Collection(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if c != nil {
+			after = max(0, c.Served-1)
+		}
+	}
 	return newest(ctx, l, channelPrefix, after, l.Promotion)
 }
 
@@ -123,25 +157,62 @@ func (l *Log) Promote(ctx context.Context, seen *schemas.Channel, c schemas.Chan
 	if _, err := to.Index.bucket.Stat(ctx, numbered(manifestsPrefix, to.Own.Generation)); err != nil {
 		return nil, fmt.Errorf("promote %s: %w", to, err)
 	}
+	if err := l.kept(ctx, &c); err != nil {
+		return nil, fmt.Errorf("promote %s: %w", to, err)
+	}
 	c.Format, c.Sequence, c.Created = schemas.ChannelFormat, 1, time.Now().UTC()
 	if seen != nil {
 		c.Sequence = seen.Sequence + 1
 	}
+	made := &c
 	err = put(ctx, l.bucket, numbered(channelPrefix, c.Sequence), &c)
 	if errors.Is(err, store.ErrExists) {
 		theirs, err := l.Promotion(ctx, c.Sequence)
 		if err != nil {
 			return nil, notYet(err)
 		}
-		if theirs.Generation == c.Generation && theirs.Epoch == c.Epoch && theirs.Pinned == c.Pinned && theirs.Reason == c.Reason {
-			return theirs, nil // by us, and the answer was lost, or by somebody who wanted the same
+		if theirs.Generation != c.Generation || theirs.Epoch != c.Epoch || theirs.Pinned != c.Pinned || theirs.Reason != c.Reason {
+			return nil, fmt.Errorf("promote %s: %s was first, with record %d (%s): %w", to, theirs.By, theirs.Sequence, theirs.Reason, schemas.ErrFenced)
 		}
-		return nil, fmt.Errorf("promote %s: %s was first, with record %d (%s): %w", to, theirs.By, theirs.Sequence, theirs.Reason, schemas.ErrFenced)
-	}
-	if err != nil {
+		made = theirs // by us, and the answer was lost, or by somebody who wanted the same
+	} else if err != nil {
 		return nil, err
 	}
-	return &c, nil
+	if err := l.promoted(ctx, seen, made); err != nil {
+		return nil, fmt.Errorf("promote %s: %w", to, err)
+	}
+	return made, nil
+}
+
+// kept checks that the generation of a promotion has not been given up.
+func (l *Log) kept(ctx context.Context, c *schemas.Channel) error {
+	collection, err := l.Collection(ctx)
+	if err == nil && collection != nil && c.Epoch == "" && !collection.Keeps(c.Generation) {
+		err = fmt.Errorf("it has been collected: %w", store.ErrNotFound)
+	}
+	return err
+}
+
+// promoted checks a promotion after it was made. A collector looks at the channel between its record and the first deletion:
+// either it has seen this promotion, or its record is seen here, and the promotion is taken back.
+func (l *Log) promoted(ctx context.Context, seen, made *schemas.Channel) error {
+	collection, err := l.Collection(ctx)
+	if err != nil || collection == nil {
+		return err
+	}
+	if collection.Served > made.Sequence {
+		return fmt.Errorf("record %d: the key was free because it had been collected: %w", made.Sequence, schemas.ErrFenced)
+	}
+	err = l.kept(ctx, made)
+	if !errors.Is(err, store.ErrNotFound) || seen == nil {
+		return err
+	}
+	back := *seen
+	back.Reason = fmt.Sprintf("generation %d was collected while it was promoted; before: %s", made.Generation, seen.Reason)
+	if _, undoErr := l.Promote(ctx, made, back); undoErr != nil {
+		return fmt.Errorf("%w; and to go back to generation %d: %w", err, seen.Generation, undoErr)
+	}
+	return err
 }
 
 // newest reads the last of the numbered records after one. Records that are listed but cannot be read yet, or were

@@ -297,46 +297,6 @@ func TestRepeatAfterLostAnswer(t *testing.T) {
 	}
 }
 
-// TestSleepingBuilder: a generation whose key is free only because it was collected cannot be published again.
-func TestSleepingBuilder(t *testing.T) {
-	collect := func(t *testing.T, b store.Bucket, through int64) {
-		for g := int64(1); g <= through; g++ {
-			if err := b.Delete(context.WithoutCancel(t.Context()), numbered(manifestsPrefix, g)); err != nil {
-				t.Error(err)
-			}
-		}
-	}
-	sleeper := manifest(3, 30)
-	sleeper.Builder = "sleeper"
-	t.Run("collected before", func(t *testing.T) {
-		b := store.NewMemory()
-		l := openLog(t, b)
-		mustPublish(t, l, 6)
-		collect(t, b, 4)
-		if err := l.Publish(t.Context(), sleeper); !errors.Is(err, schemas.ErrFenced) {
-			t.Errorf("Publish = %v, want ErrFenced", err)
-		}
-		if keys := listKeys(t, b, manifestsPrefix); len(keys) != 2 {
-			t.Errorf("%v are left", keys)
-		}
-	})
-	t.Run("collected meanwhile", func(t *testing.T) {
-		b := store.NewMemory()
-		mustPublish(t, openLog(t, b), 6)
-		l := openLog(t, hooked{Bucket: b, beforePut: func(key string) {
-			if strings.HasPrefix(key, manifestsPrefix) {
-				collect(t, b, 4)
-			}
-		}})
-		if err := l.Publish(t.Context(), sleeper); !errors.Is(err, schemas.ErrFenced) {
-			t.Errorf("Publish = %v, want ErrFenced", err)
-		}
-		if m, err := l.Latest(t.Context(), 0); err != nil || m.Generation != 6 {
-			t.Errorf("Latest = %+v, %v, want generation 6", m, err)
-		}
-	})
-}
-
 func TestNewestIsNotReadableYet(t *testing.T) {
 	hidden := map[string]bool{}
 	b := hooked{Bucket: store.NewMemory(), onGet: func(key string) error {

@@ -19,8 +19,10 @@ type Log struct {
 	bucket store.Bucket
 	spec   *schemas.Spec
 
-	mu    sync.Mutex
-	tails map[int]*schemas.Commit // partition -> the furthest record of its chain that was seen
+	mu         sync.Mutex
+	tails      map[int]*schemas.Commit // partition -> the furthest record of its chain that was seen
+	collection *schemas.Collection     // the newest that was seen, nil for none
+	looked     bool                    // for collections, at least once
 }
 
 // Create makes an index. It succeeds if the index is there already with the same spec; another spec is an error that

@@ -4,15 +4,19 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/adastream/adastream/pipeline/store"
 )
 
 const (
-	specKey         = "index.json"
-	manifestsPrefix = "manifests/0000/"
-	channelPrefix   = "channels/stable/0000/"
-	epochsPrefix    = "epochs/"
+	specKey           = "index.json"
+	manifestsPrefix   = "manifests/0000/"
+	channelPrefix     = "channels/stable/0000/"
+	collectionsPrefix = "collections/"
+	epochsPrefix      = "epochs/"
 
 	numberDigits = 20 // of offsets, generations and sequences in keys: enough for any int64
 )
@@ -39,18 +43,50 @@ func numberOf(prefix, key string) (int64, bool) {
 // numbers yields the numbers of the keys below prefix from first on, ascending. It ends at the first error.
 func (l *Log) numbers(ctx context.Context, prefix string, first int64) iter.Seq2[int64, error] {
 	return func(yield func(int64, error) bool) {
+		for info, err := range l.infos(ctx, prefix, first) {
+			if !yield(info.number, err) {
+				return
+			}
+		}
+	}
+}
+
+// numberedInfo is a listed record.
+type numberedInfo struct {
+	store.Info
+	number int64
+}
+
+// infos is numbers with what the store says of each object.
+func (l *Log) infos(ctx context.Context, prefix string, first int64) iter.Seq2[numberedInfo, error] {
+	return func(yield func(numberedInfo, error) bool) {
 		startAfter := ""
 		if first > 0 {
 			startAfter = numbered(prefix, first-1)
 		}
 		for info, err := range l.bucket.List(ctx, prefix, startAfter) {
 			if err != nil {
-				yield(0, err)
+				yield(numberedInfo{}, err)
 				return
 			}
-			if n, ok := numberOf(prefix, info.Key); ok && !yield(n, nil) {
+			if n, ok := numberOf(prefix, info.Key); ok && !yield(numberedInfo{info, n}, nil) {
 				return
 			}
 		}
 	}
+}
+
+// dataRE matches the names that this package makes for data objects: of one commit, or by a sum.
+var dataRE = regexp.MustCompile(`^(?:(segments|tombstones|quarantine)/([0-9]{6})/([0-9]{20})-|(?:(?:segments|tombstones)/merged|models|chunks|dead)/[0-9a-f]{64}-)[0-9a-f-]{36}(?:\.rows|\.codes|\.vectors)?\.arrow$`)
+
+// placeOf is what the name of a data object says of the one commit that can name it: its kind, and where it starts. Objects
+// by a sum have none.
+func placeOf(key string) (kind string, partition int, start int64, ok bool) {
+	m := dataRE.FindStringSubmatch(key)
+	if m == nil || m[1] == "" {
+		return "", 0, 0, false
+	}
+	partition, err1 := strconv.Atoi(m[2])
+	start, err2 := strconv.ParseInt(m[3], 10, 64)
+	return m[1], partition, start, err1 == nil && err2 == nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -12,15 +11,19 @@ import (
 
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/segment"
-	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
 
-// Kinds of data objects that belong to one commit.
+// Kinds of data objects: the folders that they are in.
 const (
-	segments   = "segments"
-	tombstones = "tombstones"
-	quarantine = "quarantine"
+	segments   = "segments"   // of one commit, or merged
+	tombstones = "tombstones" // likewise
+	quarantine = "quarantine" // of one commit
+	models     = "models"
+	chunks     = "chunks"
+	dead       = "dead"
+
+	merged = "/merged/" // within segments and tombstones
 )
 
 // PutSegment stores the upserts of a commit that will start at an offset, under a new name. After an error an object
@@ -43,16 +46,12 @@ func (l *Log) putUnique(ctx context.Context, kind string, partition int, start i
 	if err := l.checkPlace(partition, start); err != nil {
 		return schemas.Object{}, fmt.Errorf("put %s: %w", kind, err)
 	}
-	id, err := uuid.NewRandom()
-	if err != nil {
-		return schemas.Object{}, fmt.Errorf("put %s: %w", kind, err)
-	}
-	return l.putData(ctx, dataPrefix(kind, partition, start)+id.String()+".arrow", checksum(body), body)
+	return l.putNew(ctx, dataPrefix(kind, partition, start), ".arrow", body)
 }
 
-// PutModel stores a trained model under its id.
+// PutModel stores a trained model.
 func (l *Log) PutModel(ctx context.Context, mdl *model.Model) (schemas.Object, error) {
-	return l.putContent(ctx, "models/", ".arrow", mdl.Bytes())
+	return l.putSummed(ctx, models+"/", ".arrow", mdl.Bytes())
 }
 
 // PutChunk stores the three files of a chunk.
@@ -69,7 +68,7 @@ func (l *Log) PutChunk(ctx context.Context, bodies segment.ChunkBodies) (schemas
 		{".vectors.arrow", bodies.Vectors, &c.Vectors},
 	} {
 		g.Go(func() (err error) {
-			*file.object, err = l.putContent(ctx, "chunks/", file.suffix, file.body)
+			*file.object, err = l.putSummed(ctx, chunks+"/", file.suffix, file.body)
 			return err
 		})
 	}
@@ -82,7 +81,7 @@ func (l *Log) PutChunk(ctx context.Context, bodies segment.ChunkBodies) (schemas
 
 // PutCodes stores other codes of a chunk, and returns the chunk with them.
 func (l *Log) PutCodes(ctx context.Context, c schemas.Chunk, codes []byte) (schemas.Chunk, error) {
-	o, err := l.putContent(ctx, "chunks/", ".codes.arrow", codes)
+	o, err := l.putSummed(ctx, chunks+"/", ".codes.arrow", codes)
 	if err != nil {
 		return schemas.Chunk{}, err
 	}
@@ -92,36 +91,36 @@ func (l *Log) PutCodes(ctx context.Context, c schemas.Chunk, codes []byte) (sche
 
 // PutCompacted stores a segment that the builder joined from others.
 func (l *Log) PutCompacted(ctx context.Context, body []byte) (schemas.Object, error) {
-	return l.putContent(ctx, segments+"/merged/", ".arrow", body)
+	return l.putSummed(ctx, segments+merged, ".arrow", body)
 }
 
 // PutMergedTombstones stores deletes that the builder joined.
 func (l *Log) PutMergedTombstones(ctx context.Context, body []byte) (schemas.Object, error) {
-	return l.putContent(ctx, tombstones+"/merged/", ".arrow", body)
+	return l.putSummed(ctx, tombstones+merged, ".arrow", body)
 }
 
 // PutDead stores the dead rows of a generation.
 func (l *Log) PutDead(ctx context.Context, body []byte) (schemas.Object, error) {
-	return l.putContent(ctx, "dead/", ".arrow", body)
+	return l.putSummed(ctx, dead+"/", ".arrow", body)
 }
 
-// putContent stores an object under the sum of its content. It is no error if it is there already.
-func (l *Log) putContent(ctx context.Context, prefix, suffix string, body []byte) (schemas.Object, error) {
-	sum := checksum(body)
-	return l.putData(ctx, prefix+sum+suffix, sum, body)
+// putSummed stores an object under the sum of its content and an id, so that it can be checked without a record.
+func (l *Log) putSummed(ctx context.Context, prefix, suffix string, body []byte) (schemas.Object, error) {
+	return l.putNew(ctx, prefix+checksum(body)+"-", suffix, body)
 }
 
-// putData stores an object. The store says ErrExists only after it found other bytes under the key, and nobody else
-// makes this key with other bytes.
-func (l *Log) putData(ctx context.Context, key, sum string, body []byte) (schemas.Object, error) {
-	err := l.bucket.PutIfAbsent(ctx, key, body)
-	if errors.Is(err, store.ErrExists) {
-		return schemas.Object{}, corrupt(key, fmt.Errorf("it holds other bytes than the %d with sha256 %s: %w", len(body), sum, err))
-	}
+// putNew stores an object under a name that nothing ever had or will have, also if the same bytes are there already: an
+// object that is named by a sum alone might be collected between "it is there" and the record that names it.
+func (l *Log) putNew(ctx context.Context, prefix, suffix string, body []byte) (schemas.Object, error) {
+	id, err := uuid.NewRandom()
 	if err != nil {
+		return schemas.Object{}, fmt.Errorf("put %s: %w", prefix, err)
+	}
+	key := prefix + id.String() + suffix
+	if err := l.bucket.PutIfAbsent(ctx, key, body); err != nil {
 		return schemas.Object{}, err
 	}
-	return schemas.Object{Key: key, Size: int64(len(body)), SHA256: sum}, nil
+	return schemas.Object{Key: key, Size: int64(len(body)), SHA256: checksum(body)}, nil
 }
 
 func checksum(body []byte) string {

@@ -1,0 +1,382 @@
+package commit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+// Of the generations that are kept for their age, all of the last denseFor are, and of the time before that the last one of
+// each denseFor: builders publish up to four a second, and nobody goes back to a certain one of those.
+const denseFor = 10 * time.Minute
+
+// deleters is how many objects are deleted, or records read, at the same time.
+const deleters = 16
+
+// Found is the data objects that were there at one moment: the first step of a collection.
+type Found struct {
+	objects    []store.Info
+	generation int64 // newest one after that moment
+}
+
+// Find lists the data objects of the index.
+func (l *Log) Find(ctx context.Context) (*Found, error) {
+	f := &Found{}
+	for _, kind := range []string{segments, tombstones, quarantine, models, chunks, dead} {
+		for info, err := range l.bucket.List(ctx, kind+"/", "") {
+			if err != nil {
+				return nil, fmt.Errorf("find objects: %w", err)
+			}
+			if dataRE.MatchString(info.Key) {
+				f.objects = append(f.objects, info)
+			}
+		}
+	}
+	m, err := l.Latest(ctx, 0)
+	if err != nil {
+		return nil, fmt.Errorf("find objects: %w", err)
+	}
+	if m != nil {
+		f.generation = m.Generation
+	}
+	return f, nil
+}
+
+// Fence publishes the newest generation once more, under the next number, so that every builder that loaded an earlier one
+// is fenced. It does nothing if there is no generation.
+func (l *Log) Fence(ctx context.Context) error {
+	m, err := l.Latest(ctx, 0)
+	if err != nil || m == nil {
+		return err
+	}
+	id, err := uuid.NewRandom()
+	if err != nil {
+		return fmt.Errorf("fence: %w", err)
+	}
+	again := *m
+	again.Parent, again.Generation, again.Builder, again.Created = m.Generation, m.Generation+1, id.String(), time.Now().UTC()
+	return l.Publish(ctx, &again)
+}
+
+// CollectOptions say what to collect.
+type CollectOptions struct {
+	Found *Found // what may be removed
+
+	// KeepFor is how long generations are kept, by the store's clock: all of the last ten minutes, and before that one for each
+	// ten minutes. Whatever it is, the newest one and the one that is served are kept.
+	KeepFor time.Duration
+
+	By string // who collects: an operator or a builder, as in promotions
+
+	// DryRun only counts what would be removed.
+	DryRun bool
+}
+
+// Collected is what a collection has removed, or would remove, and what it has left.
+type Collected struct {
+	Objects     int // data objects
+	Bytes       int64
+	Generations int
+	Promotions  int
+	Commits     int
+
+	KeptObjects     int // data objects of those that were found
+	KeptBytes       int64
+	KeptGenerations int
+}
+
+// Collect removes objects that were found and that nothing can name any more, and the records that nobody needs to go on:
+// see the package comment. Since they were found, the caller must have published a generation, or called Fence; and all that it
+// had put into the store by itself before Find returned must be in that generation, or given up.
+//
+// Any number of collectors may run, sleep, or die: a collection that is not the newest wraps ErrFenced or is harmless, and
+// what one leaves the next one finds. After ErrTransient begin again with Find.
+func (l *Log) Collect(ctx context.Context, o CollectOptions) (*Collected, error) {
+	p, err := l.plan(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("plan collection: %w", err)
+	}
+	if p == nil {
+		return &Collected{KeptObjects: len(o.Found.objects)}, nil
+	}
+	if !o.DryRun {
+		if err := l.announce(ctx, p, o.By); err != nil {
+			return nil, fmt.Errorf("announce collection: %w", err)
+		}
+	}
+	report := &Collected{Generations: len(p.manifests), KeptGenerations: len(p.kept)}
+	objects, err := l.garbage(ctx, o.Found, p, report)
+	if err != nil {
+		return nil, fmt.Errorf("look for garbage: %w", err)
+	}
+	promotions, err := l.oldPromotions(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("look for old promotions: %w", err)
+	}
+	commits, err := l.oldCommits(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("look for old commits: %w", err)
+	}
+	report.Promotions, report.Commits = len(promotions), len(commits)
+	if o.DryRun {
+		return report, nil
+	}
+	for _, keys := range [][]string{objects, p.manifests, promotions, commits} {
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(deleters)
+		for _, key := range keys {
+			g.Go(func() error { return l.bucket.Delete(ctx, key) })
+		}
+		if err := g.Wait(); err != nil {
+			return nil, fmt.Errorf("collect: %w", err)
+		}
+	}
+	return report, nil
+}
+
+// plan is what is decided before anything is removed.
+type plan struct {
+	number    int64 // of its record
+	newest    *schemas.Manifest
+	served    int64    // sequence of the newest promotion
+	kept      []int64  // generations
+	manifests []string // keys of the others
+}
+
+func (p *plan) keeps(generation int64) bool {
+	return (&schemas.Collection{Generation: p.newest.Generation, Kept: p.kept}).Keeps(generation)
+}
+
+// plan chooses the generations to keep. It is nil if there is none yet.
+func (l *Log) plan(ctx context.Context, o CollectOptions) (*plan, error) {
+	last, err := l.Collection(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{number: number(last) + 1}
+	if p.newest, err = l.Latest(ctx, 0); err != nil || p.newest == nil {
+		return nil, err
+	}
+	if !o.DryRun && p.newest.Generation <= o.Found.generation {
+		return nil, fmt.Errorf("no generation has been published since %d, when objects were looked for", o.Found.generation)
+	}
+	var real, all []numberedInfo
+	for n, err := range l.infos(ctx, manifestsPrefix, 0) {
+		if err != nil {
+			return nil, err
+		}
+		if n.number > p.newest.Generation {
+			break
+		}
+		all = append(all, n)
+		if last == nil || last.Keeps(n.number) { // else it is about to go, or of a builder that slept
+			real = append(real, n)
+		}
+	}
+	keep := thinned(real, o.KeepFor)
+	if err := l.keepServed(ctx, p, keep); err != nil {
+		return nil, err
+	}
+	for _, n := range all {
+		if keep[n.number] {
+			p.kept = append(p.kept, n.number)
+		} else {
+			p.manifests = append(p.manifests, numbered(manifestsPrefix, n.number))
+		}
+	}
+	if n := len(p.kept); n == 0 || p.kept[n-1] != p.newest.Generation {
+		return nil, fmt.Errorf("%w: generation %d is not listed yet", schemas.ErrTransient, p.newest.Generation)
+	}
+	return p, nil
+}
+
+// keepServed keeps the generation that the channel names, or, while it names an epoch, the one that was served before.
+func (l *Log) keepServed(ctx context.Context, p *plan, keep map[int64]bool) error {
+	c, err := l.Channel(ctx, 0)
+	if err != nil || c == nil {
+		return err
+	}
+	p.served = c.Sequence
+	for c.Epoch != "" && c.Sequence > 1 {
+		if c, err = l.Promotion(ctx, c.Sequence-1); err != nil { // it is kept: it names an epoch, or what this keeps
+			return err
+		}
+	}
+	keep[c.Generation] = true
+	return nil
+}
+
+// thinned chooses from records in ascending order by age, which counts from the last one.
+func thinned(records []numberedInfo, keepFor time.Duration) map[int64]bool {
+	keep := map[int64]bool{}
+	for i, r := range records {
+		age := records[len(records)-1].Modified.Sub(r.Modified)
+		last := i == len(records)-1 || !records[i+1].Modified.Truncate(denseFor).Equal(r.Modified.Truncate(denseFor))
+		if age <= keepFor && (age < denseFor || last) {
+			keep[r.number] = true
+		}
+	}
+	return keep
+}
+
+// announce writes down what is decided. From then on nobody takes up what is given up; who was about to is seen here, or
+// sees the record.
+func (l *Log) announce(ctx context.Context, p *plan, by string) error {
+	record := &schemas.Collection{
+		Format: schemas.CollectionFormat, Number: p.number, Generation: p.newest.Generation, Kept: p.kept, Served: p.served,
+		Before: p.newest.Checkpoint, By: by, Created: time.Now().UTC(),
+	}
+	err := put(ctx, l.bucket, numbered(collectionsPrefix, p.number), record)
+	if errors.Is(err, store.ErrExists) {
+		return fmt.Errorf("another one has number %d: %w", p.number, schemas.ErrFenced)
+	}
+	if err != nil {
+		return err
+	}
+	c, err := l.Channel(ctx, p.served)
+	if err != nil || c == nil {
+		return err
+	}
+	if c.Epoch == "" && !p.keeps(c.Generation) {
+		return fmt.Errorf("generation %d was promoted meanwhile: %w", c.Generation, schemas.ErrTransient)
+	}
+	return nil
+}
+
+// garbage is the keys of the found objects that nothing names and nothing will.
+func (l *Log) garbage(ctx context.Context, found *Found, p *plan, report *Collected) ([]string, error) {
+	named := map[string]bool{}
+	for _, generation := range p.kept {
+		m, err := l.Manifest(ctx, generation)
+		if err != nil {
+			return nil, err
+		}
+		for o := range m.Objects() {
+			named[o.Key] = true
+		}
+	}
+	heads := map[int]int64{}
+	for partition := range l.spec.Topic.Partitions {
+		from := p.newest.Checkpoint[strconv.Itoa(partition)]
+		records, err := l.Since(ctx, partition, from, 0)
+		if err != nil {
+			return nil, err
+		}
+		heads[partition] = from
+		for _, c := range records {
+			heads[partition] = c.End
+			for o := range c.Objects() {
+				named[o.Key] = true
+			}
+		}
+	}
+	var keys []string
+	for _, info := range found.objects {
+		keep := named[info.Key]
+		if kind, partition, start, ok := placeOf(info.Key); ok && !keep {
+			head, ours := heads[partition]
+			keep = !ours || start >= head // a commit may name it yet
+			if !keep && kind == quarantine {
+				var err error
+				if keep, err = l.namesQuarantine(ctx, partition, start, info.Key); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if keep {
+			report.KeptObjects++
+			report.KeptBytes += info.Size
+			continue
+		}
+		keys = append(keys, info.Key)
+		report.Objects++
+		report.Bytes += info.Size
+	}
+	return keys, nil
+}
+
+// namesQuarantine reports whether the commit that starts at an offset names a quarantine object: those stay.
+func (l *Log) namesQuarantine(ctx context.Context, partition int, start int64, key string) (bool, error) {
+	c, err := l.commit(ctx, partition, start)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && c.Quarantine != nil && c.Quarantine.Key == key, err
+}
+
+// oldPromotions is the keys of promotions that builders made before the newest one, of generations that are given up.
+func (l *Log) oldPromotions(ctx context.Context, p *plan) ([]string, error) {
+	return l.unneeded(ctx, channelPrefix, p.served, func(ctx context.Context, sequence int64) (bool, error) {
+		c, err := l.Promotion(ctx, sequence)
+		return err != nil || c.ByOperator() || c.Epoch != "" || p.keeps(c.Generation), err
+	})
+}
+
+// oldCommits is the keys of commits that are folded. The last one of each partition stays, since the next one follows from it,
+// and so do those that tell of lost or refused messages.
+func (l *Log) oldCommits(ctx context.Context, p *plan) ([]string, error) {
+	var keys []string
+	for partition := range l.spec.Topic.Partitions {
+		end := p.newest.Checkpoint[strconv.Itoa(partition)]
+		last, err := l.endingAt(ctx, partition, end)
+		if err != nil {
+			return nil, missingRecords(err)
+		}
+		if last == nil {
+			continue
+		}
+		more, err := l.unneeded(ctx, commitsPrefix(partition), last.Start, func(ctx context.Context, start int64) (bool, error) {
+			c, err := l.commit(ctx, partition, start)
+			return err != nil || c.Gap || c.Quarantine != nil, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, more...)
+	}
+	return keys, nil
+}
+
+// unneeded is the keys of the records below prefix, up to but not including the number end, that need not be kept.
+func (l *Log) unneeded(ctx context.Context, prefix string, end int64, keep func(context.Context, int64) (bool, error)) ([]string, error) {
+	var listed []numberedInfo
+	for n, err := range l.infos(ctx, prefix, 0) {
+		if err != nil {
+			return nil, err
+		}
+		if n.number >= end {
+			break
+		}
+		listed = append(listed, n)
+	}
+	kept := make([]bool, len(listed))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(deleters)
+	for i, n := range listed {
+		g.Go(func() (err error) {
+			kept[i], err = keep(gctx, n.number)
+			if errors.Is(err, store.ErrNotFound) { // another collector was here
+				err = nil
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var keys []string
+	for i, n := range listed {
+		if !kept[i] {
+			keys = append(keys, n.Key)
+		}
+	}
+	return keys, nil
+}

@@ -1,0 +1,130 @@
+package commit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+// Collection returns what the newest garbage collection decided, nil if there was none. It asks the store each time.
+func (l *Log) Collection(ctx context.Context) (*schemas.Collection, error) {
+	l.mu.Lock()
+	known, looked := l.collection, l.looked
+	l.mu.Unlock()
+	if !looked {
+		var err error
+		if known, err = newest(ctx, l, collectionsPrefix, 0, l.collectionRecord); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		c, err := l.collectionRecord(ctx, number(known)+1)
+		if errors.Is(err, store.ErrNotFound) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		known = c
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.looked = true; number(known) > number(l.collection) {
+		l.collection = known
+	}
+	return l.collection, nil
+}
+
+func number(c *schemas.Collection) int64 {
+	if c == nil {
+		return 0
+	}
+	return c.Number
+}
+
+func (l *Log) collectionRecord(ctx context.Context, n int64) (*schemas.Collection, error) {
+	key := numbered(collectionsPrefix, n)
+	c, err := get(ctx, l.bucket, key, schemas.ParseCollection)
+	if err != nil {
+		return nil, err
+	}
+	if c.Number != n {
+		return nil, corrupt(key, fmt.Errorf("it says number %d", c.Number))
+	}
+	for p, position := range c.Before {
+		if n, _ := strconv.Atoi(p); n >= l.spec.Topic.Partitions {
+			return nil, corrupt(key, fmt.Errorf("before: %d for partition %s, allowed: partitions 0 to %d", position, p, l.spec.Topic.Partitions-1))
+		}
+	}
+	return c, nil
+}
+
+// before is the position of a partition below which its commits are folded and may be collected, 0 for none.
+func (l *Log) before(ctx context.Context, partition int) (int64, error) {
+	c, err := l.Collection(ctx)
+	if err != nil || c == nil {
+		return 0, err
+	}
+	return c.Before[strconv.Itoa(partition)], nil
+}
+
+// passed is err, unless the commits that start at an offset may be collected by now: then whoever asked for them slept, and
+// the error wraps ErrFenced.
+func (l *Log) passed(ctx context.Context, partition int, start int64, err error) error {
+	before, lookErr := l.before(ctx, partition)
+	switch {
+	case lookErr != nil:
+		return lookErr
+	case before > start:
+		return fmt.Errorf("partition %d: offset %d: all up to %d is folded and collected: %w", partition, start, before, schemas.ErrFenced)
+	}
+	return err
+}
+
+// Commits yields the records of a partition that are there, oldest first: those of the past that say more than that it was
+// folded, and the chain from what is collected on. It ends at the first error.
+func (l *Log) Commits(ctx context.Context, partition int) iter.Seq2[*schemas.Commit, error] {
+	return func(yield func(*schemas.Commit, error) bool) {
+		before, err := l.before(ctx, partition)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for start, err := range l.numbers(ctx, commitsPrefix(partition), 0) {
+			if err == nil && start >= before {
+				break
+			}
+			var c *schemas.Commit
+			if err == nil {
+				c, err = l.commit(ctx, partition, start)
+			}
+			if errors.Is(err, store.ErrNotFound) {
+				continue // collected since
+			}
+			if !yield(c, err) || err != nil {
+				return
+			}
+		}
+		for {
+			found, err := l.Since(ctx, partition, before, pageRecords)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if len(found) == 0 {
+				return
+			}
+			for _, c := range found {
+				if !yield(c, nil) {
+					return
+				}
+				before = c.End
+			}
+		}
+	}
+}
