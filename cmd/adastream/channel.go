@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"time"
 
@@ -118,15 +119,35 @@ func (c *snapshotRollbackCommand) decide(ctx context.Context, index *commit.Log,
 	return back, nil
 }
 
-// servedBefore is the last record before the present one that is good to go back to; other says what there was else.
+// servedBefore is the last record before the present one that is good to go back to, and whose generation is kept; other says
+// what there was else.
 func servedBefore(ctx context.Context, index *commit.Log, now *schemas.Channel, other string, good func(*schemas.Channel) bool) (*schemas.Channel, error) {
-	for sequence := now.Sequence - 1; sequence > 0; sequence-- {
-		c, err := index.Promotion(ctx, sequence)
-		if err != nil || good(c) {
-			return c, err
+	collection, err := index.Collection(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var sequences []int64
+	for sequence, err := range index.Promotions(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if sequence < now.Sequence {
+			sequences = append(sequences, sequence)
 		}
 	}
-	return nil, cli.Usage(fmt.Errorf("%s was ever served", other))
+	for _, sequence := range slices.Backward(sequences) {
+		c, err := index.Promotion(ctx, sequence)
+		if errors.Is(err, store.ErrNotFound) {
+			continue // collected since
+		}
+		if err != nil {
+			return nil, err
+		}
+		if good(c) && (c.Epoch != "" || collection == nil || collection.Keeps(c.Generation)) {
+			return c, nil
+		}
+	}
+	return nil, cli.Usage(fmt.Errorf("%s was ever served and is kept", other))
 }
 
 // look is what an operator sees of the channel.

@@ -108,6 +108,39 @@ func TestChannelCommands(t *testing.T) {
 	}
 }
 
+// gc says what it would do, does it when it is told to, and leaves nothing to go back to but what it kept.
+func TestGCCommand(t *testing.T) {
+	c := newChannelTest(t)
+	c.promote(5, "builder")
+	count := func() (n int) {
+		for _, err := range c.index.Manifests(t.Context()) {
+			if n++; err != nil {
+				t.Fatal(err)
+			}
+		}
+		return n
+	}
+	for _, command := range []runner{&snapshotGCCommand{Store: c.storage}, &snapshotGCCommand{Store: c.storage, KeepFor: -1, Yes: true}} {
+		if _, err := c.outputOf(command); err == nil || !strings.Contains(err.Error(), "--") {
+			t.Errorf("%+v: %v", command, err)
+		}
+	}
+	out := c.output(&snapshotGCCommand{Store: c.storage, DryRun: true})
+	if n := count(); n != 5 || !strings.Contains(out, "would remove 0 objects of 0 bytes, and the records of 4 generations, 3 promotions and 0 commits\nkept 1 generations") {
+		t.Errorf("%d generations are left after a dry run, which prints:\n%s", n, out)
+	}
+	out = c.output(&snapshotGCCommand{Store: c.storage, Yes: true})
+	if n := count(); n != 2 || !strings.Contains(out, "removed 0 objects of 0 bytes, and the records of 4 generations, 3 promotions") {
+		t.Errorf("%d generations are left, and it prints:\n%s", n, out) // the one that is served, and the fence
+	}
+	if _, err := c.outputOf(&snapshotRollbackCommand{Store: c.storage, Reason: "r"}); err == nil || !strings.Contains(err.Error(), "no generation older than 5 was ever served and is kept") {
+		t.Errorf("rollback to what is gone: %v", err)
+	}
+	if out := c.output(&snapshotLsCommand{Store: c.storage, Last: 9}); !strings.Contains(out, "serving generation 5, by builder") {
+		t.Errorf("snapshot ls:\n%s", out)
+	}
+}
+
 // epoch makes an epoch of another encoder with one generation, which its builder has promoted if it is said.
 func (c *channelTest) epoch(name string, promoted bool) {
 	c.Helper()

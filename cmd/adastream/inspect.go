@@ -23,6 +23,7 @@ type snapshotCommand struct {
 	Promote  snapshotPromoteCommand  `cmd:"" help:"Serve a generation, also one that the quality gate holds back, and let builders go on from there; or an epoch, an index of another encoder."`
 	Pin      snapshotPinCommand      `cmd:"" help:"Serve a generation until it is unpinned, whatever builders publish."`
 	Unpin    snapshotUnpinCommand    `cmd:"" help:"Let builders promote again."`
+	GC       snapshotGCCommand       `cmd:"" name:"gc" help:"Remove what no kept generation needs. Builders do that by themselves, see --collect-every of theirs."`
 	Rollback snapshotRollbackCommand `cmd:"" help:"Serve an older generation, and pin it; or what was served before an epoch."`
 }
 
@@ -162,34 +163,26 @@ func (c *quarantineLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 // eachQuarantined walks what the commits of a partition refused, in order of offsets. Objects that no commit names are
 // leftovers of a writer that lost, and do not count.
 func eachQuarantined(ctx context.Context, index *commit.Log, partition int, yield func(ingest.Quarantined) error) error {
-	const page = 1000
-	next := int64(0)
-	for {
-		commits, err := index.Since(ctx, partition, next, page)
+	for c, err := range index.Commits(ctx, partition) {
 		if err != nil {
 			return err
 		}
-		for _, c := range commits {
-			next = c.End
-			if c.Quarantine == nil {
-				continue
-			}
-			body, err := index.Bucket().Get(ctx, c.Quarantine.Key)
-			if err != nil {
-				return err
-			}
-			all, err := ingest.ReadQuarantine(c.Quarantine.Key, body)
-			if err != nil {
-				return err
-			}
-			for _, q := range all {
-				if err := yield(q); err != nil {
-					return err
-				}
-			}
+		if c.Quarantine == nil {
+			continue
 		}
-		if len(commits) < page {
-			return nil
+		body, err := index.Bucket().Get(ctx, c.Quarantine.Key)
+		if err != nil {
+			return err
+		}
+		all, err := ingest.ReadQuarantine(c.Quarantine.Key, body)
+		if err != nil {
+			return err
+		}
+		for _, q := range all {
+			if err := yield(q); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }

@@ -32,6 +32,8 @@ type stackOptions struct {
 	cache       cli.Cache
 	listen, ops string
 	acceptGap   bool
+	keepFor     time.Duration
+	collect     time.Duration // between two collections of garbage, 0 is never
 	logger      *slog.Logger
 	registry    *prometheus.Registry
 }
@@ -53,7 +55,8 @@ func newStack(ctx context.Context, o stackOptions) (*stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.builder, err = build.New(build.Options{Log: o.log, Cache: cache, Level: level, Logger: o.logger.With("role", "builder"), Registry: o.registry})
+	s.builder, err = build.New(build.Options{Log: o.log, Cache: cache, Level: level, KeepFor: o.keepFor, CollectEvery: o.collect,
+		Logger: o.logger.With("role", "builder"), Registry: o.registry})
 	if err != nil {
 		return nil, cli.Usage(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/pipeline/commit"
@@ -15,14 +16,16 @@ import (
 
 // standaloneCommand repeats the flags of Store and Kafka because here they are optional.
 type standaloneCommand struct {
-	Dir       string   `help:"Directory for everything that is not elsewhere: broker, store and cache." type:"path" default:"adastream-data"`
-	Store     string   `help:"Object store, as for the daemons; default: a directory under --dir." placeholder:"URL"`
-	Brokers   []string `help:"Bootstrap addresses of Kafka; default: a broker embedded here, on --kafka-port." placeholder:"HOST:PORT"`
-	KafkaPort int      `help:"Port of the embedded broker, on 127.0.0.1." default:"9094"`
-	Listen    string   `help:"Address of the query API." default:"127.0.0.1:8080"`
-	OpsListen string   `help:"Address of /livez, /readyz, /metrics and the status page." default:"127.0.0.1:9093"`
-	AcceptGap bool     `help:"Go on after data that retention removed before it was read, and record the gap."`
-	specFlags `group:"New index (used when the store holds none):"`
+	Dir          string        `help:"Directory for everything that is not elsewhere: broker, store and cache." type:"path" default:"adastream-data"`
+	Store        string        `help:"Object store, as for the daemons; default: a directory under --dir." placeholder:"URL"`
+	Brokers      []string      `help:"Bootstrap addresses of Kafka; default: a broker embedded here, on --kafka-port." placeholder:"HOST:PORT"`
+	KafkaPort    int           `help:"Port of the embedded broker, on 127.0.0.1." default:"9094"`
+	Listen       string        `help:"Address of the query API." default:"127.0.0.1:8080"`
+	OpsListen    string        `help:"Address of /livez, /readyz, /metrics and the status page." default:"127.0.0.1:9093"`
+	KeepFor      time.Duration `help:"How long generations are kept for going back, as for the builder." default:"24h"`
+	CollectEvery time.Duration `help:"Time between two collections of garbage, as for the builder; 0 is never." default:"1h"`
+	AcceptGap    bool          `help:"Go on after data that retention removed before it was read, and record the gap."`
+	specFlags    `group:"New index (used when the store holds none):"`
 }
 
 func (c *standaloneCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -76,7 +79,7 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	}
 	s, err := newStack(ctx, stackOptions{
 		log: index, client: client, cache: cli.Cache{CacheDir: filepath.Join(c.Dir, "cache")},
-		listen: c.Listen, ops: c.OpsListen, acceptGap: c.AcceptGap, logger: log, registry: cli.NewRegistry(),
+		listen: c.Listen, ops: c.OpsListen, acceptGap: c.AcceptGap, keepFor: c.KeepFor, collect: c.CollectEvery, logger: log, registry: cli.NewRegistry(),
 	})
 	if err != nil {
 		return err

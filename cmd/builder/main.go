@@ -17,6 +17,8 @@ type command struct {
 	PublishEvery time.Duration `help:"Shortest time between two generations." default:"250ms"`
 	MinTrainRows int           `help:"Live rows before a first model is trained; until then search is exact." default:"8192"`
 	Threads      int           `help:"Threads of training, merging and measuring; 0 is half of the CPUs." default:"0"`
+	KeepFor      time.Duration `help:"How long generations are kept for going back: all of the last ten minutes, then one for each ten minutes. The newest and the served one always are." default:"24h"`
+	CollectEvery time.Duration `help:"Time between two collections of garbage: what no kept generation needs is removed from the store; 0 is never." default:"1h"`
 	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9092"`
 	cli.Logging
 }
@@ -44,7 +46,7 @@ func (c *command) run(ctx context.Context) error {
 	registry := cli.NewRegistry()
 	builder, err := build.New(build.Options{
 		Log: index, Cache: cache, Level: level, PublishEvery: c.PublishEvery, MinTrainRows: c.MinTrainRows, Threads: c.Threads,
-		Logger: log, Registry: registry,
+		KeepFor: c.KeepFor, CollectEvery: c.CollectEvery, Logger: log, Registry: registry,
 	})
 	if err != nil {
 		return cli.Usage(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,9 @@ type Options struct {
 	ChunkBytes   int64         // target size of a chunk's objects together; 0 is 32 MiB
 	Threads      int           // of training, rewriting and measuring; 0 is half of the CPUs, at least 1
 
+	CollectEvery time.Duration // between two collections of garbage; 0 is never
+	KeepFor      time.Duration // how long generations are kept, see commit.CollectOptions
+
 	Logger   *slog.Logger          // nil discards
 	Registry prometheus.Registerer // nil registers nothing
 }
@@ -56,6 +60,12 @@ func (o Options) Validate() error {
 	}
 	if o.ChunkBytes < 0 {
 		faults = append(faults, fmt.Errorf("builder chunk bytes %d: must be positive, or 0 for 32 MiB", o.ChunkBytes))
+	}
+	if o.CollectEvery < 0 {
+		faults = append(faults, fmt.Errorf("builder collection interval %v: must be positive, or 0 for never", o.CollectEvery))
+	}
+	if o.KeepFor < 0 {
+		faults = append(faults, fmt.Errorf("builder keeps generations for %v: must be positive, or 0 for the newest and the served one only", o.KeepFor))
 	}
 	if o.Threads < 0 {
 		faults = append(faults, fmt.Errorf("builder threads %d: must be positive, or 0 for half of the CPUs", o.Threads))
@@ -123,6 +133,9 @@ type Builder struct {
 	jobs map[jobKind]*job
 	done chan *job
 	made atomic.Pointer[schemas.Trained] // by a running job, until the main loop takes it
+
+	fences chan *fence
+	fence  *fence // of a collection that waits, nil for none
 }
 
 // chainHead is how far a partition is folded.
@@ -138,7 +151,7 @@ func New(o Options) (*Builder, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
-	b := &Builder{o: o, id: uuid.NewString(), done: make(chan *job), jobs: map[jobKind]*job{}}
+	b := &Builder{o: o, id: uuid.NewString(), done: make(chan *job), jobs: map[jobKind]*job{}, fences: make(chan *fence)}
 	b.metrics = newMetrics(o.Registry)
 	b.health.set(errors.New("builder has not loaded the index yet"))
 	return b, nil
@@ -181,10 +194,15 @@ func (b *Builder) Run(ctx context.Context) error {
 // at its end: only what was published counts.
 func (b *Builder) session(ctx context.Context, healthy func()) error {
 	ctx, cancel := context.WithCancel(ctx)
+	var collecting sync.WaitGroup
 	defer b.drop()
+	defer collecting.Wait()
 	defer cancel() // before drop: jobs must end before the parts that they read are unmapped
 	if err := b.load(ctx); err != nil {
 		return err
+	}
+	if b.o.CollectEvery > 0 {
+		collecting.Go(func() { b.collect(ctx) })
 	}
 	tick := time.NewTicker(b.o.PublishEvery)
 	defer tick.Stop()
@@ -196,10 +214,14 @@ func (b *Builder) session(ctx context.Context, healthy func()) error {
 			return err
 		}
 		b.keepTrained()
-		if b.changed {
+		fenced := b.fenceDue()
+		if b.changed || fenced {
 			if err := b.publish(ctx); err != nil {
 				return err
 			}
+		}
+		if fenced {
+			b.fencePublished()
 		}
 		if err := b.promote(ctx); err != nil {
 			return err
@@ -215,6 +237,8 @@ func (b *Builder) session(ctx context.Context, healthy func()) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-pause:
+		case f := <-b.fences:
+			b.takeFence(f)
 		case j := <-b.done:
 			if err := b.land(ctx, j); err != nil {
 				return err
@@ -239,4 +263,5 @@ func (b *Builder) drop() {
 	b.quality, b.plans, b.changed, b.trained = nil, nil, false, nil
 	b.made.Store(nil)
 	b.newest, b.strangeSince, b.drift, b.wanted, b.tried = newest{}, 0, nil, "", ""
+	b.fence = nil
 }

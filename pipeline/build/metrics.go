@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -40,6 +41,9 @@ type metrics struct {
 	strange                                prometheus.Gauge
 	drift                                  *prometheus.GaugeVec
 	repairs                                *prometheus.CounterVec
+	collections, collectFailures           prometheus.Counter
+	collectedObjects, collectedBytes       prometheus.Counter
+	storeBytes                             prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -82,6 +86,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Help: "Error of rows that came after the model, over that when it was made, for the prefix of a level: what centroids leave (coarse), and codes. Beyond 1.07 and noise it is repaired."}, []string{"of", "level"})
 	m.repairs = f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "builder", Name: "repairs_total",
 		Help: "Models made, by what was made anew: codes, lists or all (full)."}, []string{"repair"})
+	m.collections = counter("collections_total", "Collections of garbage that ended well.")
+	m.collectFailures = counter("collection_failures_total", "Collections of garbage that did not end; nothing that is in use is gone.")
+	m.collectedObjects = counter("collected_objects_total", "Data objects that were removed from the store because nothing names them any more.")
+	m.collectedBytes = counter("collected_bytes_total", "Bytes of these objects.")
+	m.storeBytes = gauge("store_bytes", "Data objects in the store that the last collection kept, in bytes.")
 	for _, kind := range []jobKind{compaction, rewrite, recode} { // so that they are there before the first job
 		m.jobsRunning.WithLabelValues(string(kind)).Set(0)
 	}
@@ -102,6 +111,14 @@ func (m *metrics) holds(g *schemas.Manifest) {
 	if g.Newest != nil {
 		m.strange.Set(g.Newest.Strange)
 	}
+}
+
+// collected counts a collection of garbage.
+func (m *metrics) collected(c *commit.Collected) {
+	m.collections.Inc()
+	m.collectedObjects.Add(float64(c.Objects))
+	m.collectedBytes.Add(float64(c.Bytes))
+	m.storeBytes.Set(float64(c.KeptBytes))
 }
 
 // published counts a generation; newer says whether it holds newer records than the one before.

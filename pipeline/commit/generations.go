@@ -128,6 +128,11 @@ func (l *Log) Channel(ctx context.Context, after int64) (*schemas.Channel, error
 	return newest(ctx, l, channelPrefix, after, l.Promotion)
 }
 
+// Promotions yields the sequences of the promotions that exist, oldest first. It ends at the first error.
+func (l *Log) Promotions(ctx context.Context) iter.Seq2[int64, error] {
+	return l.numbers(ctx, channelPrefix, 0)
+}
+
 // Promotion reads one record of the channel. If it does not exist, the error wraps store.ErrNotFound.
 func (l *Log) Promotion(ctx context.Context, sequence int64) (*schemas.Channel, error) {
 	key := numbered(channelPrefix, sequence)

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/commit"
+)
+
+type snapshotGCCommand struct {
+	cli.Store
+	KeepFor time.Duration `help:"How long generations are kept for going back: all of the last ten minutes, then one for each ten minutes. The newest and the served one always are." default:"24h"`
+	DryRun  bool          `help:"Only say what would be removed." xor:"how"`
+	Yes     bool          `help:"Remove it. A builder that runs is interrupted: it loads the newest generation again." xor:"how"`
+}
+
+func (c *snapshotGCCommand) Run(ctx context.Context, l *cli.Logging) error {
+	if c.DryRun == c.Yes {
+		return cli.Usage(errors.New("--dry-run or --yes: one of them says whether anything is removed"))
+	}
+	if c.KeepFor < 0 {
+		return cli.Usage(fmt.Errorf("--keep-for %v: must not be negative", c.KeepFor))
+	}
+	open := c.OpenIndex
+	if c.DryRun {
+		open = c.ReadIndex
+	}
+	index, err := open(ctx, l.Logger(), nil)
+	if err != nil {
+		return err
+	}
+	by, err := operator()
+	if err != nil {
+		return err
+	}
+	o := commit.CollectOptions{KeepFor: c.KeepFor, By: by, DryRun: c.DryRun}
+	if o.Found, err = index.Find(ctx); err != nil {
+		return err
+	}
+	if c.Yes {
+		if err := index.Fence(ctx); err != nil {
+			return err
+		}
+	}
+	report, err := index.Collect(ctx, o)
+	if err != nil {
+		return err
+	}
+	verb := "removed"
+	if c.DryRun {
+		verb = "would remove"
+	}
+	fmt.Printf("%s %d objects of %d bytes, and the records of %d generations, %d promotions and %d commits\n",
+		verb, report.Objects, report.Bytes, report.Generations, report.Promotions, report.Commits)
+	fmt.Printf("kept %d generations, and %d objects of %d bytes\n", report.KeptGenerations, report.KeptObjects, report.KeptBytes)
+	return nil
+}
