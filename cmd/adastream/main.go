@@ -14,6 +14,7 @@ type command struct {
 	Search     searchCommand     `cmd:"" help:"Ask a query node."`
 	Snapshot   snapshotCommand   `cmd:"" help:"Look at generations, and say which one is served."`
 	Quarantine quarantineCommand `cmd:"" help:"Look at what was refused."`
+	Verify     verifyCommand     `cmd:"" help:"Read everything that the index names, and say what is missing, damaged or does not fit."`
 	Eval       evalCommand       `cmd:"" help:"Measure the systems of the Matryoshka and AdANNS papers, and this index, on labelled vectors."`
 	Doctor     doctorCommand     `cmd:"" help:"Check the store, the topic and the clock."`
 	cli.Logging

@@ -239,41 +239,7 @@ func (w *world) settledWith(good func(*schemas.Manifest) bool) *schemas.Manifest
 // open opens a generation as a reader would.
 func (w *world) snapshot(m *schemas.Manifest) *snapshot.Snapshot {
 	w.t.Helper()
-	ctx, cache, spec := w.t.Context(), w.cache(), w.log.Spec()
-	var parts []*segment.Part
-	var held []*replica.Part
-	add := func(p *replica.Part, err error) {
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		parts, held = append(parts, p.Part), append(held, p)
-	}
-	for _, c := range m.Chunks {
-		add(replica.ChunkWithVectors(ctx, cache, spec, c))
-	}
-	var mdl *model.Model
-	if m.Model != nil {
-		var err error
-		if mdl, err = replica.Model(ctx, cache, *m.Model); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-	for _, s := range m.Segments {
-		p, err := replica.Segment(ctx, cache, spec, s)
-		if err == nil {
-			p.Part, err = segment.Turn(spec, mdl, w.level, p.Part)
-		}
-		add(p, err)
-	}
-	dead, err := replica.Dead(ctx, cache, m.Dead)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	s, err := snapshot.Open(spec, m, mdl, parts, dead, func() {
-		for _, p := range held {
-			p.Release()
-		}
-	})
+	s, err := replica.Snapshot(w.t.Context(), w.cache(), w.log.Spec(), w.level, m)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -9,8 +9,10 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/index/snapshot"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
@@ -78,6 +80,65 @@ func open(ctx context.Context, c *store.Cache, objects []schemas.Object, read fu
 		p.Release()
 		return nil, fmt.Errorf("%s: %w", objects[0].Key, err)
 	}
+	return p, nil
+}
+
+// Snapshot opens a whole generation, with its originals. Close of the snapshot ends the use of its parts.
+func Snapshot(ctx context.Context, c *store.Cache, spec *schemas.Spec, level avx.Level, m *schemas.Manifest) (s *snapshot.Snapshot, err error) {
+	var mdl *model.Model
+	if m.Model != nil {
+		if mdl, err = Model(ctx, c, *m.Model); err != nil {
+			return nil, err
+		}
+	}
+	var held []*Part
+	release := func() {
+		for _, p := range held {
+			p.Release()
+		}
+	}
+	defer func() {
+		if s == nil {
+			release()
+		}
+	}()
+	for _, ch := range m.Chunks {
+		p, err := ChunkWithVectors(ctx, c, spec, ch)
+		if err != nil {
+			return nil, err
+		}
+		held = append(held, p)
+	}
+	for _, sg := range m.Segments {
+		p, err := SegmentFor(ctx, c, spec, level, mdl, sg)
+		if err != nil {
+			return nil, err
+		}
+		held = append(held, p)
+	}
+	dead, err := Dead(ctx, c, m.Dead)
+	if err != nil {
+		return nil, err
+	}
+	parts := make([]*segment.Part, len(held))
+	for i, p := range held {
+		parts[i] = p.Part
+	}
+	return snapshot.Open(spec, m, mdl, parts, dead, release)
+}
+
+// SegmentFor opens a delta segment for queries by the axes of a model, nil for none.
+func SegmentFor(ctx context.Context, c *store.Cache, spec *schemas.Spec, level avx.Level, mdl *model.Model, s schemas.Segment) (*Part, error) {
+	p, err := Segment(ctx, c, spec, s)
+	if err != nil {
+		return nil, err
+	}
+	turned, err := segment.Turn(spec, mdl, level, p.Part)
+	if err != nil {
+		p.Release()
+		return nil, fmt.Errorf("%s: %w", s.Key, err)
+	}
+	p.Part = turned
 	return p, nil
 }
 

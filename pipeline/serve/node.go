@@ -345,7 +345,7 @@ func (n *Node) open(ctx context.Context, to *commit.Served, m *schemas.Manifest)
 	}
 	for _, sg := range m.Segments {
 		// Rows of other axes are turned to those of the model.
-		if err := add(sg.ID+mdl.Axes(), func() (*replica.Part, error) { return n.openSegment(ctx, to.Index, sg, mdl) }); err != nil {
+		if err := add(sg.ID+mdl.Axes(), func() (*replica.Part, error) { return replica.SegmentFor(ctx, cache, spec, n.o.Level, mdl, sg) }); err != nil {
 			return nil, fetched, err
 		}
 	}
@@ -362,21 +362,6 @@ func (n *Node) open(ctx context.Context, to *commit.Served, m *schemas.Manifest)
 	}
 	n.parts, n.model = parts, mdl
 	return s, fetched, nil
-}
-
-// openSegment opens a segment for queries of a model's axes.
-func (n *Node) openSegment(ctx context.Context, of *commit.Log, s schemas.Segment, mdl *model.Model) (*replica.Part, error) {
-	p, err := replica.Segment(ctx, n.o.Cache.Of(of.Bucket()), of.Spec(), s)
-	if err != nil {
-		return nil, err
-	}
-	turned, err := segment.Turn(of.Spec(), mdl, n.o.Level, p.Part)
-	if err != nil {
-		p.Release()
-		return nil, fmt.Errorf("%s: %w", s.Key, err)
-	}
-	p.Part = turned
-	return p, nil
 }
 
 // sweep frees the cache of files that the current generation does not use and no query has mapped.

@@ -1,0 +1,247 @@
+package verify_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/pipeline/build"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/pipeline/verify"
+	"github.com/adastream/adastream/schemas"
+)
+
+const dim = 16
+
+// shelf is an index in memory that a real builder has built.
+type shelf struct {
+	*testing.T
+	bucket store.Bucket
+	log    *commit.Log
+	rng    *rand.Rand
+	next   int64
+}
+
+func newShelf(t *testing.T) *shelf {
+	t.Helper()
+	s := &shelf{T: t, bucket: store.NewMemory(), rng: rand.New(rand.NewPCG(1, 2))}
+	spec := schemas.Spec{Name: "shelf", Ladder: []int{dim}, Encoder: "e", Topic: schemas.Topic{Name: "t", Partitions: 1}, Defaults: schemas.Defaults{TargetRecall: 0.5}}.WithDefaults()
+	if err := commit.Create(t.Context(), s.bucket, &spec); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if s.log, err = commit.Open(t.Context(), s.bucket); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *shelf) cache() *store.Cache {
+	s.Helper()
+	c, err := store.NewCache(s.TempDir(), s.bucket, store.CacheOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return c
+}
+
+// commit adds a commit of n upserts of ids below most, and some deletes.
+func (s *shelf) commit(n, most int) {
+	s.Helper()
+	rows := segment.NewRows(s.log.Spec())
+	var stones []segment.Tombstone
+	c := &schemas.Commit{Format: schemas.CommitFormat, Start: s.next, End: s.next + int64(n), Writer: fmt.Sprint("w", s.next), Created: time.Now().UTC()}
+	for i := range n {
+		id, order := fmt.Sprint("id-", s.rng.IntN(most)), segment.Order{Offset: s.next + int64(i)}
+		if i%10 == 9 {
+			stones = append(stones, segment.Tombstone{ID: id, Order: order})
+			continue
+		}
+		rows.IDs, rows.Orders = append(rows.IDs, id), append(rows.Orders, order)
+		for range dim {
+			rows.Vectors = append(rows.Vectors, float32(s.rng.NormFloat64()))
+		}
+	}
+	put := func(body []byte, err error, put func(context.Context, int, int64, []byte) (schemas.Object, error)) *schemas.Object {
+		if err != nil {
+			s.Fatal(err)
+		}
+		o, err := put(s.Context(), 0, s.next, body)
+		if err != nil {
+			s.Fatal(err)
+		}
+		return &o
+	}
+	body, err := segment.Write(s.log.Spec(), nil, avx.Generic, rows)
+	c.Segment, c.Rows = put(body, err, s.log.PutSegment), rows.Len()
+	body, err = segment.WriteTombstones(stones)
+	c.Tombstones, c.Deletes = put(body, err, s.log.PutTombstones), len(stones)
+	c.Quarantine, c.Quarantined = put([]byte("refused"), nil, s.log.PutQuarantine), map[string]int{schemas.ReasonDims: 1}
+	if err := s.log.Append(s.Context(), c); err != nil {
+		s.Fatal(err)
+	}
+	s.next = c.End
+}
+
+// build runs a builder until everything is folded and there is a base, or without a base if there are too few rows.
+func (s *shelf) build(base bool) *schemas.Manifest {
+	s.Helper()
+	b, err := build.New(build.Options{Log: s.log, Cache: s.cache(), Level: avx.Generic, PublishEvery: time.Millisecond, MinTrainRows: 400, RewriteRows: 200})
+	if err != nil {
+		s.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(s.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			s.Error(err)
+		}
+	}()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		m, err := s.log.Latest(s.Context(), 0)
+		if err != nil {
+			s.Fatal(err)
+		}
+		if c, err := s.log.Channel(s.Context(), 0); err != nil || c == nil || m == nil || c.Generation != m.Generation {
+			continue
+		}
+		if m.Checkpoint["0"] == s.next && (len(m.Chunks) > 0 || !base) {
+			return m
+		}
+	}
+	s.Fatal("not built within 20 s")
+	return nil
+}
+
+func (s *shelf) verify() *verify.Report {
+	s.Helper()
+	report, err := verify.Run(s.Context(), verify.Options{Log: s.log, Cache: s.cache(), Level: avx.Generic})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return report
+}
+
+// replace has other bytes under a key, or none.
+func (s *shelf) replace(key string, change func([]byte) []byte) {
+	s.Helper()
+	body, err := s.bucket.Get(s.Context(), key)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if err := s.bucket.Delete(s.Context(), key); err != nil {
+		s.Fatal(err)
+	}
+	if change == nil {
+		return
+	}
+	if err := s.bucket.PutIfAbsent(s.Context(), key, change(body)); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func flip(body []byte) []byte { body[len(body)/2] ^= 4; return body }
+
+func TestVerify(t *testing.T) {
+	newBuilt := func(t *testing.T) (*shelf, *schemas.Manifest) {
+		s := newShelf(t)
+		s.commit(900, 2000)
+		s.build(true)
+		s.commit(50, 2000)
+		m := s.build(true)
+		s.commit(30, 2000) // not folded
+		return s, m
+	}
+	t.Run("good", func(t *testing.T) {
+		s, m := newBuilt(t)
+		r := s.verify()
+		if len(r.Faults) > 0 || r.Commits != 3 || r.Generations < 2 || r.Objects < 8 || r.Rows != m.LiveRows {
+			t.Errorf("%+v", r)
+		}
+		found, err := s.log.Find(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.log.Fence(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.log.Collect(t.Context(), commit.CollectOptions{Found: found, By: "test"}); err != nil {
+			t.Fatal(err)
+		}
+		if r := s.verify(); len(r.Faults) > 0 || r.Generations != 2 || r.Rows != m.LiveRows {
+			t.Errorf("collected: %+v", r)
+		}
+	})
+	for name, test := range map[string]struct {
+		damage func(s *shelf, m *schemas.Manifest)
+		want   []string
+	}{
+		"a byte of a chunk": {func(s *shelf, m *schemas.Manifest) { s.replace(m.Chunks[0].Vectors.Key, flip) }, []string{"chunks/", ".vectors.arrow"}},
+		"a chunk is gone":   {func(s *shelf, m *schemas.Manifest) { s.replace(m.Chunks[0].Codes.Key, nil) }, []string{"chunks/", "not found"}},
+		"the model is cut": {func(s *shelf, m *schemas.Manifest) {
+			s.replace(m.Model.Key, func(b []byte) []byte { return b[:len(b)-1] })
+		}, []string{"models/"}},
+		"a byte of a segment":    {func(s *shelf, m *schemas.Manifest) { s.replace(s.last().Segment.Key, flip) }, []string{"commit [950, 980)", "segments/000000"}},
+		"tombstones are gone":    {func(s *shelf, m *schemas.Manifest) { s.replace(s.last().Tombstones.Key, nil) }, []string{"commit [950, 980)", "tombstones/000000"}},
+		"a byte of a quarantine": {func(s *shelf, m *schemas.Manifest) { s.replace(s.last().Quarantine.Key, flip) }, []string{"commit [950, 980)", "quarantine/000000"}},
+		"a commit is gone":       {func(s *shelf, m *schemas.Manifest) { s.replace("commits/000000/00000000000000000900", nil) }, []string{"partition 0", "hole"}},
+		"the channel's generation is gone": {func(s *shelf, m *schemas.Manifest) {
+			s.replace(fmt.Sprintf("manifests/0000/%020d", m.Generation), nil)
+		}, []string{"what the channel names", "not found"}},
+		"a manifest says other rows": {func(s *shelf, m *schemas.Manifest) {
+			s.replace(fmt.Sprintf("manifests/0000/%020d", m.Generation), func(b []byte) []byte {
+				return []byte(strings.Replace(string(b), fmt.Sprintf(`"live_rows":%d`, m.LiveRows), `"live_rows":1`, 1))
+			})
+		}, []string{"manifest counts 1 live rows"}},
+		"a manifest without its dead rows": {func(s *shelf, m *schemas.Manifest) {
+			s.replace(fmt.Sprintf("manifests/0000/%020d", m.Generation), func(b []byte) []byte {
+				text := strings.Replace(string(b), fmt.Sprintf(`"live_rows":%d,"dead_rows":%d`, m.LiveRows, m.DeadRows), fmt.Sprintf(`"live_rows":%d,"dead_rows":0`, m.LiveRows+m.DeadRows), 1)
+				from := strings.Index(text, `"dead":{`)
+				return []byte(text[:from] + text[from+strings.Index(text[from:], "}")+2:])
+			})
+		}, []string{"is live twice"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, m := newBuilt(t)
+			test.damage(s, m)
+			s.log = s.open()
+			r := s.verify()
+			if len(r.Faults) == 0 {
+				t.Fatal("nothing is found")
+			}
+			text := fmt.Sprint(r.Faults)
+			for _, want := range test.want {
+				if !strings.Contains(text, want) {
+					t.Errorf("%s\nhas no %q", text, want)
+				}
+			}
+		})
+	}
+}
+
+func (s *shelf) open() *commit.Log {
+	s.Helper()
+	log, err := commit.Open(s.Context(), s.bucket)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return log
+}
+
+// last is the newest commit.
+func (s *shelf) last() *schemas.Commit {
+	s.Helper()
+	head, err := s.open().Head(s.Context(), 0, 0)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return head.Last
+}
