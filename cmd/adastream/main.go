@@ -15,6 +15,7 @@ type command struct {
 	Snapshot   snapshotCommand   `cmd:"" help:"Look at generations, and say which one is served."`
 	Quarantine quarantineCommand `cmd:"" help:"Look at what was refused."`
 	Verify     verifyCommand     `cmd:"" help:"Read everything that the index names, and say what is missing, damaged or does not fit."`
+	Rebuild    rebuildCommand    `cmd:"" help:"Make an index again in another place, from its topic or from its data objects alone."`
 	Eval       evalCommand       `cmd:"" help:"Measure the systems of the Matryoshka and AdANNS papers, and this index, on labelled vectors."`
 	Doctor     doctorCommand     `cmd:"" help:"Check the store, the topic and the clock."`
 	cli.Logging

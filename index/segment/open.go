@@ -68,15 +68,37 @@ func OpenChunk(spec *schemas.Spec, c schemas.Chunk, rows, codes, vectors []byte)
 	if vectors == nil {
 		return p, nil
 	}
-	v, err := openFile(objectName(name, c.Vectors), schemas.KindVectors, vectors, func(*file) *arrow.Schema { return spec.VectorsSchema() })
+	if err := p.openVectors(spec, objectName(name, c.Vectors), vectors); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// OpenRows opens two of the three files of a chunk, which are called name in errors: its rows and their originals, for who
+// reads rows and does not search. The part aliases the bytes as described at [OpenSegment]; nothing is known of its lists.
+func OpenRows(spec *schemas.Spec, name string, rows, vectors []byte) (*Part, error) {
+	f, err := openFile(name, schemas.KindRows, rows, func(f *file) *arrow.Schema { return spec.RowsSchema(f.axes) })
 	if err != nil {
 		return nil, err
 	}
+	p := newPart(spec, name, f)
+	if err := p.openVectors(spec, name, vectors); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// openVectors opens the originals of the part's rows.
+func (p *Part) openVectors(spec *schemas.Spec, name string, data []byte) error {
+	v, err := openFile(name, schemas.KindVectors, data, func(*file) *arrow.Schema { return spec.VectorsSchema() })
+	if err != nil {
+		return err
+	}
 	if v.n != p.N {
-		return nil, corrupt(v.name, "%d vectors for %d rows", v.n, p.N)
+		return corrupt(v.name, "%d vectors for %d rows", v.n, p.N)
 	}
 	p.vectors = v.vectorBytes()
-	return p, nil
+	return nil
 }
 
 // objectName is how errors call an object of a chunk.

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/schemas"
@@ -27,6 +28,20 @@ func NewRows(spec *schemas.Spec) *Rows {
 
 // Len returns the number of rows.
 func (r *Rows) Len() int { return len(r.IDs) }
+
+// AppendFrom adds a row of a part of the same index that has its originals.
+func (r *Rows) AppendFrom(level avx.Level, p *Part, row int) error {
+	for j, c := range r.Attributes {
+		if err := c.AppendFrom(p.Attribute(j), row); err != nil {
+			return err
+		}
+	}
+	r.IDs, r.Orders = append(r.IDs, p.IDAt(row)), append(r.Orders, p.OrderAt(row))
+	at := len(r.Vectors)
+	r.Vectors = slices.Grow(r.Vectors, p.dim)[:at+p.dim]
+	p.Vector(level, row, r.Vectors[at:])
+	return nil
+}
 
 // Reset removes all rows and keeps the memory for new ones. It lets go of the buffers that IDs alias.
 func (r *Rows) Reset() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/recall"
@@ -185,22 +184,14 @@ func (b *Builder) sample(j *job, most int) ([]float32, int) {
 func (b *Builder) runCompaction(ctx context.Context, j *job) error {
 	spec := b.o.Log.Spec()
 	rows := segment.NewRows(spec)
-	dim := spec.Dim()
 	for _, in := range j.inputs {
 		for i := range in.part.N {
 			if in.skip.ContainsInt(i) {
 				continue
 			}
-			rows.IDs = append(rows.IDs, in.part.IDAt(i))
-			rows.Orders = append(rows.Orders, in.part.OrderAt(i))
-			for a := range rows.Attributes {
-				if err := rows.Attributes[a].AppendFrom(in.part.Attribute(a), i); err != nil {
-					return err
-				}
+			if err := rows.AppendFrom(b.o.Level, in.part.Part.Part, i); err != nil {
+				return err
 			}
-			at := len(rows.Vectors)
-			rows.Vectors = slices.Grow(rows.Vectors, dim)[:at+dim]
-			in.part.Vector(b.o.Level, i, rows.Vectors[at:])
 		}
 	}
 	if rows.Len() == 0 {

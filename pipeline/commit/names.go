@@ -18,6 +18,7 @@ const (
 	collectionsPrefix = "collections/"
 	epochsPrefix      = "epochs/"
 
+	uuidDigits   = 36 // of ids in keys
 	numberDigits = 20 // of offsets, generations and sequences in keys: enough for any int64
 )
 
@@ -77,7 +78,7 @@ func (l *Log) infos(ctx context.Context, prefix string, first int64) iter.Seq2[n
 }
 
 // dataRE matches the names that this package makes for data objects: of one commit, or by a sum.
-var dataRE = regexp.MustCompile(`^(?:(segments|tombstones|quarantine)/([0-9]{6})/([0-9]{20})-|(?:(?:segments|tombstones)/merged|models|chunks|dead)/[0-9a-f]{64}-)[0-9a-f-]{36}(?:\.rows|\.codes|\.vectors)?\.arrow$`)
+var dataRE = regexp.MustCompile(`^(?:(segments|tombstones|quarantine)/([0-9]{6})/([0-9]{20})-|(?:(?:segments|tombstones)/merged|models|chunks|dead)/([0-9a-f]{64})-)[0-9a-f-]{36}(?:\.rows|\.codes|\.vectors)?\.arrow$`)
 
 // placeOf is what the name of a data object says of the one commit that can name it: its kind, and where it starts. Objects
 // by a sum have none.
@@ -89,4 +90,13 @@ func placeOf(key string) (kind string, partition int, start int64, ok bool) {
 	partition, err1 := strconv.Atoi(m[2])
 	start, err2 := strconv.ParseInt(m[3], 10, 64)
 	return m[1], partition, start, err1 == nil && err2 == nil
+}
+
+// SumOf is the sha256 of a data object that is named by it.
+func SumOf(key string) (sum string, ok bool) {
+	m := dataRE.FindStringSubmatch(key)
+	if m == nil || m[4] == "" {
+		return "", false
+	}
+	return m[4], true
 }

@@ -54,8 +54,12 @@ func (l *Log) PutModel(ctx context.Context, mdl *model.Model) (schemas.Object, e
 	return l.putSummed(ctx, models+"/", ".arrow", mdl.Bytes())
 }
 
-// PutChunk stores the three files of a chunk.
+// PutChunk stores the three files of a chunk, under one id, so that they can be told to belong together without a record.
 func (l *Log) PutChunk(ctx context.Context, bodies segment.ChunkBodies) (schemas.Chunk, error) {
+	id, err := uuid.NewRandom()
+	if err != nil {
+		return schemas.Chunk{}, fmt.Errorf("put chunk: %w", err)
+	}
 	c := schemas.Chunk{FirstList: bodies.FirstList, EndList: bodies.EndList, NumRows: bodies.NumRows}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, file := range []struct {
@@ -68,7 +72,7 @@ func (l *Log) PutChunk(ctx context.Context, bodies segment.ChunkBodies) (schemas
 		{".vectors.arrow", bodies.Vectors, &c.Vectors},
 	} {
 		g.Go(func() (err error) {
-			*file.object, err = l.putSummed(ctx, chunks+"/", file.suffix, file.body)
+			*file.object, err = l.put(ctx, chunks+"/"+checksum(file.body)+"-"+id.String()+file.suffix, file.body)
 			return err
 		})
 	}
@@ -116,7 +120,10 @@ func (l *Log) putNew(ctx context.Context, prefix, suffix string, body []byte) (s
 	if err != nil {
 		return schemas.Object{}, fmt.Errorf("put %s: %w", prefix, err)
 	}
-	key := prefix + id.String() + suffix
+	return l.put(ctx, prefix+id.String()+suffix, body)
+}
+
+func (l *Log) put(ctx context.Context, key string, body []byte) (schemas.Object, error) {
 	if err := l.bucket.PutIfAbsent(ctx, key, body); err != nil {
 		return schemas.Object{}, err
 	}

@@ -180,6 +180,33 @@ func TestVerify(t *testing.T) {
 			t.Errorf("collected: %+v", r)
 		}
 	})
+	t.Run("copied to another place", func(t *testing.T) {
+		s, m := newBuilt(t)
+		there, err := store.Open(t.Context(), t.TempDir(), store.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for info, err := range s.bucket.List(t.Context(), "", "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := s.bucket.Get(t.Context(), info.Key)
+			if err == nil {
+				err = there.PutIfAbsent(t.Context(), info.Key, body)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.bucket = there
+		s.log = s.open()
+		if r := s.verify(); len(r.Faults) > 0 || r.Rows != m.LiveRows {
+			t.Errorf("%+v", r)
+		}
+		if later := s.build(true); later.Generation <= m.Generation || later.LiveRows < m.LiveRows {
+			t.Errorf("it goes on with %+v", later)
+		}
+	})
 	for name, test := range map[string]struct {
 		damage func(s *shelf, m *schemas.Manifest)
 		want   []string

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/build"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/ingest"
+	"github.com/adastream/adastream/pipeline/rebuild"
+	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+type rebuildCommand struct {
+	FromOffsets  rebuildOffsetsCommand  `cmd:"" help:"From the topic: read the log from its begin."`
+	FromSegments rebuildSegmentsCommand `cmd:"" help:"From the data objects in the store alone: no record, no topic."`
+}
+
+// rebuildInto are the flags of both.
+type rebuildInto struct {
+	cli.Store
+	To   string `help:"Object store of the new index, empty: another place, or epochs/NAME of --store, from where it can be promoted." required:"" placeholder:"URL"`
+	Name string `help:"Name of the new index; default: that of the old one. Ingestors of two indexes of one name share a consumer group: give it another one if both go on." placeholder:"NAME"`
+	Dir  string `help:"Directory for copies while it runs, as large as the index; default: that for temporary files." type:"path" placeholder:"DIR"`
+}
+
+type rebuildOffsetsCommand struct {
+	rebuildInto
+	cli.Kafka
+	AcceptGap bool `help:"Go on although the log does not begin at 0 any more: what retention removed is lost, and a gap is recorded."`
+}
+
+type rebuildSegmentsCommand struct {
+	rebuildInto
+}
+
+// site is where an index is rebuilt.
+type site struct {
+	from, to *commit.Log
+	level    avx.Level
+	dir      string
+	l        *cli.Logging
+}
+
+// open opens the old index and makes the new one. The caller removes the directory.
+func (c *rebuildInto) open(ctx context.Context, l *cli.Logging) (*site, error) {
+	s := &site{l: l}
+	var err error
+	if s.level, err = cli.Level(l.Logger()); err != nil {
+		return nil, err
+	}
+	if s.from, err = c.ReadIndex(ctx, l.Logger(), nil); err != nil {
+		return nil, err
+	}
+	spec := *s.from.Spec()
+	if c.Name != "" {
+		spec.Name = c.Name
+	}
+	b, err := cli.Store{Store: c.To}.Open(ctx, l.Logger(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("--to: %w", err)
+	}
+	if b.String() == s.from.Bucket().String() {
+		return nil, cli.Usage(fmt.Errorf("--to %s: is the index itself, allowed: another place", c.To))
+	}
+	if err := commit.Create(ctx, b, &spec); err != nil {
+		if errors.Is(err, store.ErrExists) || !errors.Is(err, store.ErrTransient) {
+			err = cli.Usage(err)
+		}
+		return nil, fmt.Errorf("--to: %w", err)
+	}
+	if s.to, err = commit.Open(ctx, b); err != nil {
+		return nil, err
+	}
+	if s.dir, err = os.MkdirTemp(c.Dir, "adastream-rebuild-"); err != nil {
+		return nil, cli.Usage(fmt.Errorf("--dir: %w", err))
+	}
+	return s, nil
+}
+
+func (s *site) cache(name string, of *commit.Log) (*store.Cache, error) {
+	return store.NewCache(s.dir+string(os.PathSeparator)+name, of.Bucket(), store.CacheOptions{})
+}
+
+func (c *rebuildSegmentsCommand) Run(ctx context.Context, l *cli.Logging) error {
+	s, err := c.open(ctx, l)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(s.dir)
+	cache, err := s.cache("from", s.from)
+	if err != nil {
+		return err
+	}
+	report, err := rebuild.Run(ctx, rebuild.Options{From: s.from, To: s.to, Cache: cache, Level: s.level})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("read %d objects with %d versions: %d live rows and %d deletes, in %d commits\n", report.Objects, report.Rows, report.Live, report.Deletes, report.Commits)
+	for _, fault := range report.Faults {
+		fmt.Println("BAD ", fault)
+	}
+	ends := map[int]int64{}
+	for p := range s.to.Spec().Topic.Partitions {
+		head, err := s.to.Head(ctx, p, 0)
+		if err != nil {
+			return err
+		}
+		ends[p] = head.Next
+	}
+	if err := s.build(ctx, ends, func(context.Context) error { return nil }); err != nil {
+		return err
+	}
+	if n := len(report.Faults); n > 0 {
+		return fmt.Errorf("%d objects are damaged: what only they held is lost", n)
+	}
+	return nil
+}
+
+func (c *rebuildOffsetsCommand) Run(ctx context.Context, l *cli.Logging) error {
+	s, err := c.open(ctx, l)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(s.dir)
+	options, err := c.Kafka.Options(s.to.Spec().Topic.Name, l.Logger())
+	if err != nil {
+		return err
+	}
+	client, err := source.New(options)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	defer client.Close()
+	ends := map[int]int64{}
+	for p := range s.to.Spec().Topic.Partitions {
+		bounds, err := client.Bounds(ctx, p)
+		if err != nil {
+			return err
+		}
+		if bounds.Start > 0 && !c.AcceptGap {
+			return fmt.Errorf("partition %d: the log begins at %d, what was before is lost; --accept-gap goes on without it, from-segments may still have it", p, bounds.Start)
+		}
+		ends[p] = bounds.End
+	}
+	ingestor, err := ingest.New(ingest.Options{
+		Log: s.to, Source: client, Group: "adastream-rebuild-" + uuid.NewString(), Level: s.level, AcceptGap: c.AcceptGap, Logger: l.Logger().With("role", "ingestor"),
+	})
+	if err != nil {
+		return err
+	}
+	return s.build(ctx, ends, ingestor.Run)
+}
+
+// build runs a builder beside feed until the new index serves all up to the given offsets.
+func (s *site) build(ctx context.Context, ends map[int]int64, feed func(context.Context) error) error {
+	cache, err := s.cache("to", s.to)
+	if err != nil {
+		return err
+	}
+	builder, err := build.New(build.Options{Log: s.to, Cache: cache, Level: s.level, Logger: s.l.Logger().With("role", "builder")})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return builder.Run(ctx) })
+	g.Go(func() error { return feed(ctx) })
+	g.Go(func() error {
+		defer cancel()
+		m, err := s.await(ctx, ends)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("serving generation %d of %s: %d live rows, all up to %v\n", m.Generation, s.to.Bucket(), m.LiveRows, m.Checkpoint)
+		s.compare(ctx)
+		return nil
+	})
+	return g.Wait()
+}
+
+// await waits for a promoted generation that holds all up to the given offsets.
+func (s *site) await(ctx context.Context, ends map[int]int64) (*schemas.Manifest, error) {
+	for {
+		m, err := s.promoted(ctx)
+		if err != nil && !errors.Is(err, store.ErrTransient) {
+			return nil, err
+		}
+		done := m != nil
+		for p, end := range ends {
+			done = done && m.Checkpoint[strconv.Itoa(p)] >= end
+		}
+		if done {
+			return m, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func (s *site) promoted(ctx context.Context) (*schemas.Manifest, error) {
+	c, err := s.to.Channel(ctx, 0)
+	if err != nil || c == nil {
+		return nil, err
+	}
+	return s.to.Manifest(ctx, c.Generation)
+}
+
+// compare shows what can be told of the old index at once, which may be too broken for that.
+func (s *site) compare(ctx context.Context) {
+	if old, err := s.from.Latest(ctx, 0); err == nil && old != nil {
+		fmt.Printf("the old one has %d live rows, all up to %v\n", old.LiveRows, old.Checkpoint)
+	}
+}
