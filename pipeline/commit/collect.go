@@ -265,9 +265,10 @@ func (l *Log) keepServed(ctx context.Context, p *plan, keep map[int64]bool) erro
 func thinned(records []numberedInfo, keepFor time.Duration) map[int64]bool {
 	keep := map[int64]bool{}
 	for i, r := range records {
+		newest := i == len(records)-1
 		age := records[len(records)-1].Modified.Sub(r.Modified)
-		last := i == len(records)-1 || !records[i+1].Modified.Truncate(denseFor).Equal(r.Modified.Truncate(denseFor))
-		if age <= keepFor && (age < denseFor || last) {
+		last := newest || !records[i+1].Modified.Truncate(denseFor).Equal(r.Modified.Truncate(denseFor))
+		if newest || age < keepFor && (age < denseFor || last) {
 			keep[r.number] = true
 		}
 	}
