@@ -160,7 +160,29 @@ func (l *Log) Collect(ctx context.Context, o CollectOptions) (*Collected, error)
 		}
 	}
 	report := &Collected{Generations: len(p.manifests), KeptGenerations: len(p.kept)}
-	objects, err := l.garbage(ctx, o.Found, p, report)
+	keys, err := l.unneededKeys(ctx, o.Found, p, report)
+	if err != nil {
+		return nil, l.overtaken(ctx, p, err)
+	}
+	if o.DryRun {
+		return report, nil
+	}
+	for _, keys := range keys {
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(deleters)
+		for _, key := range keys {
+			g.Go(func() error { return l.bucket.Delete(ctx, key) })
+		}
+		if err := g.Wait(); err != nil {
+			return nil, fmt.Errorf("collect: %w", err)
+		}
+	}
+	return report, nil
+}
+
+// unneededKeys is what is to be removed, in that order.
+func (l *Log) unneededKeys(ctx context.Context, found *Found, p *plan, report *Collected) ([][]string, error) {
+	objects, err := l.garbage(ctx, found, p, report)
 	if err != nil {
 		return nil, fmt.Errorf("look for garbage: %w", err)
 	}
@@ -173,20 +195,19 @@ func (l *Log) Collect(ctx context.Context, o CollectOptions) (*Collected, error)
 		return nil, fmt.Errorf("look for old commits: %w", err)
 	}
 	report.Promotions, report.Commits = len(promotions), len(commits)
-	if o.DryRun {
-		return report, nil
+	return [][]string{objects, p.manifests, promotions, commits}, nil
+}
+
+// overtaken is err, unless another collection has been announced since p: that one may have removed what p keeps.
+func (l *Log) overtaken(ctx context.Context, p *plan, err error) error {
+	newest, lookErr := l.Collection(ctx)
+	switch {
+	case lookErr != nil:
+		return lookErr
+	case number(newest) > p.number:
+		return fmt.Errorf("collection %d came after %d: %w: %v", newest.Number, p.number, schemas.ErrFenced, err)
 	}
-	for _, keys := range [][]string{objects, p.manifests, promotions, commits} {
-		g, ctx := errgroup.WithContext(ctx)
-		g.SetLimit(deleters)
-		for _, key := range keys {
-			g.Go(func() error { return l.bucket.Delete(ctx, key) })
-		}
-		if err := g.Wait(); err != nil {
-			return nil, fmt.Errorf("collect: %w", err)
-		}
-	}
-	return report, nil
+	return err
 }
 
 // plan is what is decided before anything is removed.

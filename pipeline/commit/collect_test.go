@@ -545,18 +545,41 @@ func TestCollectGhosts(t *testing.T) {
 	l.whole(b)
 }
 
-// TestTwoCollectors: of two with the same number one is fenced.
+// TestTwoCollectors: of two with the same number one is fenced, and so is one that sleeps after its record while another
+// collects what it has kept.
 func TestTwoCollectors(t *testing.T) {
-	b := store.NewMemory()
-	l := newLibrary(t, b)
-	l.grow(6)
-	first := newLibrary(t, hooked{Bucket: b, beforePut: func(key string) {
-		if key == numbered(collectionsPrefix, 1) {
-			l.mustCollect()
-		}
-	}})
-	if _, err := first.collect(); !errors.Is(err, schemas.ErrFenced) {
-		t.Errorf("Collect = %v, want ErrFenced", err)
+	for name, overtakenBy := range map[string]func(store.Bucket, *library) store.Bucket{
+		"before its record": func(b store.Bucket, l *library) store.Bucket {
+			return hooked{Bucket: b, beforePut: func(key string) {
+				if key == numbered(collectionsPrefix, 1) {
+					l.mustCollect()
+				}
+			}}
+		},
+		"after its record": func(b store.Bucket, l *library) store.Bucket {
+			announced := false
+			return hooked{Bucket: b, beforePut: func(key string) {
+				announced = announced || key == numbered(collectionsPrefix, 1)
+			}, onGet: func(string) error {
+				if announced {
+					announced = false
+					l.last, _ = l.log.Latest(l.Context(), 0)
+					l.grow(3)
+					l.mustCollect()
+				}
+				return nil
+			}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := store.NewMemory()
+			l := newLibrary(t, b)
+			l.grow(6)
+			first := newLibrary(t, overtakenBy(b, l))
+			if _, err := first.collect(); !errors.Is(err, schemas.ErrFenced) {
+				t.Errorf("Collect = %v, want ErrFenced", err)
+			}
+			l.whole(b)
+		})
 	}
-	l.whole(b)
 }

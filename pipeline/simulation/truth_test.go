@@ -17,6 +17,7 @@ type truth struct {
 	manifests   []*schemas.Manifest // generation 1 first
 	promotions  []*schemas.Channel  // sequence 1 first
 	collections []*schemas.Collection
+	confirmed   map[int64]bool // sequences of promotions that somebody was told he made
 
 	commits map[string]*schemas.Commit // by key
 	lines   map[string][]string        // what each data object says, by key
@@ -34,7 +35,7 @@ type fate struct {
 
 func newTruth() *truth {
 	return &truth{chains: map[int][]*schemas.Commit{}, commits: map[string]*schemas.Commit{}, lines: map[string][]string{},
-		fates: map[string]fate{}, objects: map[string]bool{}, records: map[string]bool{}}
+		fates: map[string]fate{}, confirmed: map[int64]bool{}, objects: map[string]bool{}, records: map[string]bool{}}
 }
 
 func (t *truth) head(partition int) int64 {
@@ -51,9 +52,16 @@ func (t *truth) collection() *schemas.Collection {
 	return nil
 }
 
-// keeps reports whether no collection has given the generation up.
+// keeps reports whether no collection has given the generation up. One that was, and is served all the same, may be kept again
+// by the next collection, but nobody can rely on it.
 func (t *truth) keeps(generation int64) bool {
 	return !slices.ContainsFunc(t.collections, func(c *schemas.Collection) bool { return !c.Keeps(generation) })
+}
+
+// keepsNow reports whether the newest collection has not given the generation up.
+func (t *truth) keepsNow(generation int64) bool {
+	c := t.collection()
+	return c == nil || c.Keeps(generation)
 }
 
 // checkpoint is that of the newest generation.
@@ -202,6 +210,13 @@ func (t *truth) isLog(checkpoint map[string]int64, lines []string) error {
 	return nil
 }
 
+// undecided reports whether what is served was given up by a collection, and whoever promoted it has never been told that he
+// did: he died before he looked.
+func (t *truth) undecided() bool {
+	n := len(t.promotions)
+	return n > 0 && !t.confirmed[int64(n)] && !t.keeps(t.promotions[n-1].Generation)
+}
+
 // promoted: the promotions are a line, and builders respect a pin.
 func (t *truth) promoted(c *schemas.Channel) error {
 	n := len(t.promotions)
@@ -246,13 +261,13 @@ func (t *truth) removed(key string) error {
 	default:
 		delete(t.objects, key)
 	}
-	return t.needed(key)
+	return t.needed(key, t.keeps)
 }
 
 // needed says who still names an object, or that a generation is kept.
-func (t *truth) needed(key string) error {
+func (t *truth) needed(key string, keeps func(int64) bool) error {
 	for _, m := range t.manifests {
-		if !t.keeps(m.Generation) {
+		if !keeps(m.Generation) {
 			continue
 		}
 		if strings.HasPrefix(key, "manifests/") && strings.HasSuffix(key, fmt.Sprintf("/%020d", m.Generation)) {
