@@ -295,8 +295,13 @@ type Collection struct {
 	Kept       []int64          `json:"kept"`       // of the generations up to Generation, ascending: the others are gone, or about to be
 	Served     int64            `json:"served"`     // sequence of the newest promotion at that time, 0 for none
 	Before     map[string]int64 `json:"before"`     // partition -> position: commits that start before it are folded, and gone or about to be
-	By         string           `json:"by"`         // user@host of an operator, or the id of a builder, which has no @
-	Created    time.Time        `json:"created"`
+
+	// Telling has, for a partition, the starts of commits that stay although they are folded, since they tell of lost or refused
+	// messages: of those that start before Before, and not before that of the collection before. Absent for none.
+	Telling map[string][]int64 `json:"telling,omitempty"`
+
+	By      string    `json:"by"` // user@host of an operator, or the id of a builder, which has no @
+	Created time.Time `json:"created"`
 }
 
 // Keeps reports whether a generation was not given up.
@@ -371,6 +376,11 @@ func ParseCollection(data []byte) (*Collection, error) {
 	for p, position := range c.Before {
 		if n, err := strconv.Atoi(p); err != nil || strconv.Itoa(n) != p || n < 0 || position < 0 {
 			return nil, fmt.Errorf("collection: before: %d for partition %q, allowed: an offset for a partition", position, p)
+		}
+	}
+	for p, starts := range c.Telling {
+		if n := len(starts); !slices.IsSorted(starts) || n == 0 || starts[0] < 0 || starts[n-1] >= c.Before[p] {
+			return nil, fmt.Errorf("collection: telling: %v for partition %q, allowed: offsets in ascending order, below before", starts, p)
 		}
 	}
 	return &c, nil

@@ -87,7 +87,7 @@ func records() map[string][]any {
 }
 
 func collection() *Collection {
-	return &Collection{Format: 1, Number: 3, Generation: 40, Kept: []int64{7, 38, 40}, Served: 31, Before: map[string]int64{"0": 0, "7": 900}, By: "b", Created: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)}
+	return &Collection{Format: 1, Number: 3, Generation: 40, Kept: []int64{7, 38, 40}, Served: 31, Before: map[string]int64{"0": 0, "7": 900}, Telling: map[string][]int64{"7": {3, 640}}, By: "b", Created: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)}
 }
 
 func TestRecordsReadBack(t *testing.T) {
@@ -143,6 +143,7 @@ func TestParsersCheck(t *testing.T) {
 		"collection of none":     {"collection", &Collection{Format: 1, Number: 1, Generation: 4, By: "b"}, "kept [], allowed: generations in ascending order, 4 the last one"},
 		"collection in disorder": {"collection", &Collection{Format: 1, Number: 1, Generation: 4, Kept: []int64{3, 2, 4}, By: "b"}, "kept [3 2 4]"},
 		"collection of a place":  {"collection", &Collection{Format: 1, Number: 1, Generation: 4, Kept: []int64{4}, Before: map[string]int64{"07": 1}, By: "b"}, `partition "07"`},
+		"collection that tells":  {"collection", &Collection{Format: 1, Number: 1, Generation: 4, Kept: []int64{4}, Before: map[string]int64{"7": 1}, Telling: map[string][]int64{"7": {1}}, By: "b"}, `telling: [1] for partition "7"`},
 		"channel format":         {"channel", &Channel{Format: 2, Sequence: 1, Generation: 1}, "format 2"},
 		"two to follow":          {"channel", &Channel{Format: 1, Sequence: 1, Generation: 1, Epoch: "e"}, `generation 1 and epoch "e", allowed: one of them`},
 		"epoch outside":          {"channel", &Channel{Format: 1, Sequence: 1, Epoch: "../e"}, `epoch: "../e", allowed: 1 to 128 letters`},

@@ -217,6 +217,9 @@ type plan struct {
 	served    int64    // sequence of the newest promotion
 	kept      []int64  // generations
 	manifests []string // keys of the others
+	last      *schemas.Collection
+	telling   map[string][]int64 // what the record says
+	tells     map[int]telling    // that and what earlier records say
 }
 
 func (p *plan) keeps(generation int64) bool {
@@ -229,7 +232,7 @@ func (l *Log) plan(ctx context.Context, o CollectOptions) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{number: number(last) + 1}
+	p := &plan{number: number(last) + 1, last: last}
 	if p.newest, err = l.Latest(ctx, 0); err != nil || p.newest == nil {
 		return nil, err
 	}
@@ -249,6 +252,9 @@ func (l *Log) plan(ctx context.Context, o CollectOptions) (*plan, error) {
 			real = append(real, n)
 		}
 	}
+	if err := l.planTelling(ctx, p); err != nil {
+		return nil, err
+	}
 	keep := thinned(real, o.KeepFor)
 	if err := l.keepServed(ctx, p, keep); err != nil {
 		return nil, err
@@ -264,6 +270,38 @@ func (l *Log) plan(ctx context.Context, o CollectOptions) (*plan, error) {
 		return nil, fmt.Errorf("%w: generation %d is not listed yet", schemas.ErrTransient, p.newest.Generation)
 	}
 	return p, nil
+}
+
+// planTelling looks for the commits that are to stay for what they tell. It looks only at those after the last collection: none of
+// their keys has been freed yet, if the record of p can be put.
+func (l *Log) planTelling(ctx context.Context, p *plan) error {
+	p.telling = map[string][]int64{}
+	var err error
+	if p.tells, err = l.telling(ctx); err != nil {
+		return err
+	}
+	for partition := range l.spec.Topic.Partitions {
+		name, from := strconv.Itoa(partition), int64(0)
+		if p.last != nil {
+			from = p.last.Before[name]
+		}
+		for end := p.newest.Checkpoint[name]; from < end; {
+			records, err := l.Since(ctx, partition, from, pageRecords)
+			if err != nil {
+				return err
+			}
+			if len(records) == 0 {
+				return fmt.Errorf("%w: partition %d ends at %d, and generation %d has folded it up to %d", schemas.ErrCorrupt, partition, from, p.newest.Generation, end)
+			}
+			for _, c := range records {
+				if from = c.End; c.Start < end && (c.Gap || c.Quarantine != nil) {
+					p.telling[name] = append(p.telling[name], c.Start)
+					p.tells[partition][c.Start] = true
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // keepServed keeps the generation that the channel names, or, while it names an epoch, the one that was served before.
@@ -301,7 +339,7 @@ func thinned(records []numberedInfo, keepFor time.Duration) map[int64]bool {
 func (l *Log) announce(ctx context.Context, p *plan, by string) error {
 	record := &schemas.Collection{
 		Format: schemas.CollectionFormat, Number: p.number, Generation: p.newest.Generation, Kept: p.kept, Served: p.served,
-		Before: p.newest.Checkpoint, By: by, Created: time.Now().UTC(),
+		Before: p.newest.Checkpoint, Telling: p.telling, By: by, Created: time.Now().UTC(),
 	}
 	err := put(ctx, l.bucket, numbered(collectionsPrefix, p.number), record)
 	if errors.Is(err, store.ErrExists) {
@@ -355,7 +393,7 @@ func (l *Log) garbage(ctx context.Context, found *Found, p *plan, report *Collec
 			keep = !ours || start >= head // a commit may name it yet
 			if !keep && kind == quarantine {
 				var err error
-				if keep, err = l.namesQuarantine(ctx, partition, start, info.Key); err != nil {
+				if keep, err = l.namesQuarantine(ctx, p.tells[partition], partition, start, info.Key); err != nil {
 					return nil, err
 				}
 			}
@@ -373,7 +411,10 @@ func (l *Log) garbage(ctx context.Context, found *Found, p *plan, report *Collec
 }
 
 // namesQuarantine reports whether the commit that starts at an offset names a quarantine object: those stay.
-func (l *Log) namesQuarantine(ctx context.Context, partition int, start int64, key string) (bool, error) {
+func (l *Log) namesQuarantine(ctx context.Context, tells telling, partition int, start int64, key string) (bool, error) {
+	if !tells[start] {
+		return false, nil
+	}
 	c, err := l.commit(ctx, partition, start)
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
@@ -402,9 +443,8 @@ func (l *Log) oldCommits(ctx context.Context, p *plan) ([]string, error) {
 		if last == nil {
 			continue
 		}
-		more, err := l.unneeded(ctx, commitsPrefix(partition), last.Start, func(ctx context.Context, start int64) (bool, error) {
-			c, err := l.commit(ctx, partition, start)
-			return err != nil || c.Gap || c.Quarantine != nil, err
+		more, err := l.unneeded(ctx, commitsPrefix(partition), last.Start, func(_ context.Context, start int64) (bool, error) {
+			return p.tells[partition][start], nil
 		})
 		if err != nil {
 			return nil, err

@@ -545,6 +545,58 @@ func TestCollectGhosts(t *testing.T) {
 	l.whole(b)
 }
 
+// A writer that slept puts its commit on a key that was freed, and dies before it learns that. What that commit says of refused
+// or lost messages is not so: it is neither shown nor kept.
+func TestGhostsTellNothing(t *testing.T) {
+	b := store.NewMemory()
+	l := newLibrary(t, b)
+	l.grow(6)
+	q, err := l.log.PutQuarantine(t.Context(), 0, 10, []byte("refused by a ghost"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := l.told()
+	l.mustCollect()
+	refused, gap := plain(10, 45, 0), plain(0, 5, 0)
+	refused.Quarantine, refused.Quarantined = &q, map[string]int{schemas.ReasonDims: 1}
+	gap.Gap = true
+	for _, ghost := range []*schemas.Commit{refused, gap} {
+		if err := put(t.Context(), b, numbered(commitsPrefix(0), ghost.Start), ghost); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := l.told(); got != want {
+		t.Errorf("shown are %s, want %s", got, want)
+	}
+	l.mustCollect()
+	if got := l.told(); got != want {
+		t.Errorf("after another collection: shown are %s, want %s", got, want)
+	}
+	for _, key := range []string{q.Key, numbered(commitsPrefix(0), 10), numbered(commitsPrefix(0), 0)} {
+		if _, err := b.Stat(t.Context(), key); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s is there: %v", key, err)
+		}
+	}
+	l.grow(3)
+	l.mustCollect()
+	l.whole(b)
+}
+
+// told is the commits of partition 0 that tell of refused or lost messages.
+func (l *library) told() string {
+	l.Helper()
+	var found []*schemas.Commit
+	for c, err := range l.log.Commits(l.Context(), 0) {
+		if err != nil {
+			l.Fatal(err)
+		}
+		if c.Quarantine != nil || c.Gap {
+			found = append(found, c)
+		}
+	}
+	return ranges(found)
+}
+
 // TestTwoCollectors: of two with the same number one is fenced, and so is one that sleeps after its record while another
 // collects what it has kept.
 func TestTwoCollectors(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/adastream/adastream/pipeline/store"
@@ -73,6 +75,36 @@ func (l *Log) before(ctx context.Context, partition int) (int64, error) {
 	return c.Before[strconv.Itoa(partition)], nil
 }
 
+// telling is the starts of the commits of a partition that stay when they are folded, for what they tell of lost or refused
+// messages.
+type telling map[int64]bool
+
+// telling is what all collections so far have said of each partition. That a commit is there is not enough: a writer that slept
+// may have put it on a key that was freed.
+func (l *Log) telling(ctx context.Context) (map[int]telling, error) {
+	newest, err := l.Collection(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tells := map[int]telling{}
+	for partition := range l.spec.Topic.Partitions {
+		tells[partition] = telling{}
+	}
+	for n := range number(newest) {
+		c, err := l.collectionRecord(ctx, n+1)
+		if err != nil {
+			return nil, notYet(err)
+		}
+		for name, starts := range c.Telling {
+			partition, _ := strconv.Atoi(name) // it is one of those in Before, which were checked
+			for _, start := range starts {
+				tells[partition][start] = true
+			}
+		}
+	}
+	return tells, nil
+}
+
 // passed is err, unless the commits that start at an offset may be collected by now: then whoever asked for them slept, and
 // the error wraps ErrFenced.
 func (l *Log) passed(ctx context.Context, partition int, start int64, err error) error {
@@ -86,8 +118,8 @@ func (l *Log) passed(ctx context.Context, partition int, start int64, err error)
 	return err
 }
 
-// Commits yields the records of a partition that are there, oldest first: those of the past that say more than that it was
-// folded, and the chain from what is collected on. It ends at the first error.
+// Commits yields the records of a partition that count, oldest first: those of the past that tell of lost or refused messages,
+// and the chain from what is collected on. It ends at the first error.
 func (l *Log) Commits(ctx context.Context, partition int) iter.Seq2[*schemas.Commit, error] {
 	return func(yield func(*schemas.Commit, error) bool) {
 		before, err := l.before(ctx, partition)
@@ -95,18 +127,16 @@ func (l *Log) Commits(ctx context.Context, partition int) iter.Seq2[*schemas.Com
 			yield(nil, err)
 			return
 		}
-		for start, err := range l.numbers(ctx, commitsPrefix(partition), 0) {
-			if err == nil && start >= before {
-				break
+		tells, err := l.telling(ctx)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for _, start := range slices.Sorted(maps.Keys(tells[partition])) {
+			if start >= before {
+				break // of a collection since
 			}
-			var c *schemas.Commit
-			if err == nil {
-				c, err = l.commit(ctx, partition, start)
-			}
-			if errors.Is(err, store.ErrNotFound) {
-				continue // collected since
-			}
-			if !yield(c, err) || err != nil {
+			if c, err := l.commit(ctx, partition, start); !yield(c, err) || err != nil {
 				return
 			}
 		}

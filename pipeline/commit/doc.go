@@ -71,7 +71,8 @@
 //	    before the checkpoint but for the last one of each partition and those that tell of lost or refused messages.
 //	G5  A freed key could be taken by a writer that slept since it looked. So Append, Publish and Promote look for
 //	    collections after their put: if their key is before what one has reached, it was not free but collected, and the error
-//	    wraps ErrFenced. What they put lies where nobody looks, and the next collection removes it.
+//	    wraps ErrFenced. What they put lies where nobody looks, and the next collection removes it. For that the record also
+//	    says which commits stay for what they tell: one that is merely there may be of a writer that slept and died.
 //
 // G3 and G5 have each side write before it looks, so that of a promotion and a collection of the same generation at least one
 // sees the other. Records of collections are never removed: they are the boundary below which an absent key means nothing.
