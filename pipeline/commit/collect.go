@@ -320,14 +320,15 @@ func (l *Log) keepServed(ctx context.Context, p *plan, keep map[int64]bool) erro
 	return nil
 }
 
-// thinned chooses from records in ascending order by age, which counts from the last one.
+// thinned chooses from records in ascending order by age, which counts from the last one. That one is kept, whatever stores that
+// tell seconds, or set their clock back, say of the others' age.
 func thinned(records []numberedInfo, keepFor time.Duration) map[int64]bool {
 	keep := map[int64]bool{}
 	for i, r := range records {
 		newest := i == len(records)-1
 		age := records[len(records)-1].Modified.Sub(r.Modified)
 		last := newest || !records[i+1].Modified.Truncate(denseFor).Equal(r.Modified.Truncate(denseFor))
-		if newest || age < keepFor && (age < denseFor || last) {
+		if newest || keepFor > 0 && age < keepFor && (age < denseFor || last) {
 			keep[r.number] = true
 		}
 	}

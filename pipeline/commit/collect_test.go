@@ -288,6 +288,7 @@ func TestThinned(t *testing.T) {
 		"none":                    {nil, time.Hour, nil},
 		"no age":                  {at(1, 2, 3), 0, []int64{2}},
 		"no age, made at once":    {at(1, 1, 1), 0, []int64{2}},
+		"no age, clock set back":  {at(9, 3, 5), 0, []int64{2}},
 		"young":                   {at(1, 2, 3), time.Hour, []int64{0, 1, 2}},
 		"shorter than ten":        {at(1, 2, 3, 4), 2 * time.Minute, []int64{2, 3}},
 		"one of each ten minutes": {at(1, 2, 9, 11, 12, 33, 38, 41), time.Hour, []int64{2, 4, 5, 6, 7}},
