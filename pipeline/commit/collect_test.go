@@ -583,6 +583,32 @@ func TestGhostsTellNothing(t *testing.T) {
 	l.whole(b)
 }
 
+// All that a listing shows may be collected before it is read: then there is something newer.
+func TestNewestAfterAllThatWasListed(t *testing.T) {
+	b := store.NewMemory()
+	l := newLibrary(t, b)
+	l.grow(3)
+	l.mustCollect()
+	during := func(prefix string) *Log {
+		once := false
+		return openLog(t, hooked{Bucket: b, onGet: func(key string) error {
+			if strings.HasPrefix(key, prefix) && !once {
+				once = true
+				l.grow(3)
+				l.mustCollect()
+				l.grow(1)
+			}
+			return nil
+		}})
+	}
+	if m, err := during(manifestsPrefix).Latest(t.Context(), 0); err != nil || m == nil || m.Generation != l.last.Generation {
+		t.Errorf("Latest = %+v, %v, want generation %d", m, err, l.last.Generation)
+	}
+	if c, err := during(channelPrefix).Channel(t.Context(), 0); err != nil || c == nil || c.Generation != l.last.Generation {
+		t.Errorf("Channel = %+v, %v, want generation %d", c, err, l.last.Generation)
+	}
+}
+
 // told is the commits of partition 0 that tell of refused or lost messages.
 func (l *library) told() string {
 	l.Helper()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/adastream/adastream/pipeline/store"
@@ -220,21 +221,27 @@ func (l *Log) promoted(ctx context.Context, seen, made *schemas.Channel) error {
 	return err
 }
 
-// newest reads the last of the numbered records after one. Records that are listed but cannot be read yet, or were
-// deleted since, are passed over. It returns nil if none is left.
+// newest reads the last of the numbered records after one. Records that are listed but cannot be read yet are passed over. If
+// none of them can be read, all of them may have been collected since, and newer ones are listed now. It returns nil if there
+// is none.
 func newest[T any](ctx context.Context, l *Log, prefix string, after int64, read func(context.Context, int64) (*T, error)) (*T, error) {
-	var listed []int64
-	for n, err := range l.numbers(ctx, prefix, max(0, after)+1) {
-		if err != nil {
-			return nil, err
+	for {
+		var listed []int64
+		for n, err := range l.numbers(ctx, prefix, max(0, after)+1) {
+			if err != nil {
+				return nil, err
+			}
+			listed = append(listed, n)
 		}
-		listed = append(listed, n)
-	}
-	for i := len(listed) - 1; i >= 0; i-- {
-		record, err := read(ctx, listed[i])
-		if !errors.Is(err, store.ErrNotFound) {
-			return record, err
+		if len(listed) == 0 {
+			return nil, nil
 		}
+		for _, n := range slices.Backward(listed) {
+			record, err := read(ctx, n)
+			if !errors.Is(err, store.ErrNotFound) {
+				return record, err
+			}
+		}
+		after = listed[len(listed)-1]
 	}
-	return nil, nil
 }
