@@ -607,6 +607,21 @@ func TestNewestAfterAllThatWasListed(t *testing.T) {
 	if c, err := during(channelPrefix).Channel(t.Context(), 0); err != nil || c == nil || c.Generation != l.last.Generation {
 		t.Errorf("Channel = %+v, %v, want generation %d", c, err, l.last.Generation)
 	}
+
+	// One that is kept because it is served is not the newest.
+	l.publish()
+	once := false
+	log := openLog(t, hooked{Bucket: b, onGet: func(key string) error {
+		if key == numbered(manifestsPrefix, l.last.Generation) && !once {
+			once = true
+			l.publish()
+			l.mustCollect()
+		}
+		return nil
+	}})
+	if m, err := log.Latest(t.Context(), 0); err != nil || m == nil || m.Generation != l.last.Generation {
+		t.Errorf("Latest = %+v, %v, want generation %d", m, err, l.last.Generation)
+	}
 }
 
 // told is the commits of partition 0 that tell of refused or lost messages.

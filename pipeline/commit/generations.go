@@ -221,10 +221,10 @@ func (l *Log) promoted(ctx context.Context, seen, made *schemas.Channel) error {
 	return err
 }
 
-// newest reads the last of the numbered records after one. Records that are listed but cannot be read yet are passed over. If
-// none of them can be read, all of them may have been collected since, and newer ones are listed now. It returns nil if there
-// is none.
+// newest reads the last of the numbered records after one, nil if there is none. Records that are listed but cannot be read yet
+// are passed over. Or they were collected since: then newer ones are listed now.
 func newest[T any](ctx context.Context, l *Log, prefix string, after int64, read func(context.Context, int64) (*T, error)) (*T, error) {
+	var found *T
 	for {
 		var listed []int64
 		for n, err := range l.numbers(ctx, prefix, max(0, after)+1) {
@@ -234,14 +234,19 @@ func newest[T any](ctx context.Context, l *Log, prefix string, after int64, read
 			listed = append(listed, n)
 		}
 		if len(listed) == 0 {
-			return nil, nil
-		}
-		for _, n := range slices.Backward(listed) {
-			record, err := read(ctx, n)
-			if !errors.Is(err, store.ErrNotFound) {
-				return record, err
-			}
+			return found, nil
 		}
 		after = listed[len(listed)-1]
+		for _, n := range slices.Backward(listed) {
+			record, err := read(ctx, n)
+			if errors.Is(err, store.ErrNotFound) {
+				continue
+			}
+			if err != nil || n == after {
+				return record, err
+			}
+			found = record
+			break
+		}
 	}
 }
