@@ -228,7 +228,8 @@ func (t *truth) promoted(c *schemas.Channel) error {
 	}
 	if n > 0 && !c.ByOperator() {
 		last := t.promotions[n-1]
-		if last.Pinned && !c.Pinned {
+		takenBack := !t.keeps(last.Generation) // by whoever made that one: it had been collected, and says again what was before
+		if last.Pinned && !c.Pinned && !takenBack {
 			return fmt.Errorf("builder %s promotes generation %d over a pin of %d", c.By, c.Generation, last.Generation)
 		}
 	}
