@@ -192,12 +192,13 @@ func (b *Builder) Run(ctx context.Context) error {
 
 // session loads the newest generation and works from it until an error or the end of ctx. What is in memory is dropped
 // at its end: only what was published counts.
-func (b *Builder) session(ctx context.Context, healthy func()) error {
+func (b *Builder) session(ctx context.Context, healthy func()) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var collecting sync.WaitGroup
 	defer b.drop()
 	defer collecting.Wait()
 	defer cancel() // before drop: jobs must end before the parts that they read are unmapped
+	defer func() { err = b.overtaken(ctx, err) }()
 	if err := b.load(ctx); err != nil {
 		return err
 	}
@@ -245,6 +246,26 @@ func (b *Builder) session(ctx context.Context, healthy func()) error {
 			}
 		}
 	}
+}
+
+// overtaken is err, unless something is missing because another builder or an operator has published since, and what this session
+// had, or was about to fold, is collected.
+func (b *Builder) overtaken(ctx context.Context, err error) error {
+	if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	at := int64(0)
+	if b.manifest != nil {
+		at = b.manifest.Generation
+	}
+	newer, lookErr := b.o.Log.Latest(ctx, at)
+	switch {
+	case lookErr != nil:
+		return lookErr
+	case newer == nil:
+		return err
+	}
+	return fmt.Errorf("generation %d is there by now: %w: %v", newer.Generation, schemas.ErrFenced, err)
 }
 
 // drop forgets the session's state after its jobs have ended.

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -139,5 +141,30 @@ func TestCollectionWaitsForJobs(t *testing.T) {
 	<-f.published
 	if b.fenceDue() {
 		t.Error("due again")
+	}
+}
+
+// What a builder has may be collected while it sleeps, if somebody else published. Then it begins again from there, it does not stop.
+func TestOvertakenByCollection(t *testing.T) {
+	w := newWorld(t, 81)
+	w.ingest(0, 40, 2400, nil)
+	b := w.idle(256) // has published, and not promoted yet
+	found, err := w.log.Find(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.log.Fence(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.log.Collect(t.Context(), commit.CollectOptions{Found: found, By: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.overtaken(t.Context(), b.promote(t.Context())); !errors.Is(err, schemas.ErrFenced) {
+		t.Errorf("promoting what is collected: %v, want ErrFenced", err)
+	}
+	missing := fmt.Errorf("segment: %w", store.ErrNotFound)
+	b.manifest = w.latest()
+	if err := b.overtaken(t.Context(), missing); !errors.Is(err, store.ErrNotFound) || errors.Is(err, schemas.ErrFenced) {
+		t.Errorf("an object of the newest generation: %v", err)
 	}
 }

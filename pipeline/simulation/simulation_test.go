@@ -68,11 +68,11 @@ func simulate(t *testing.T, seed uint64, broken rule, trace io.Writer) (failure 
 		w := newWorld(seed)
 		w.broken, w.trace = broken, trace
 		w.cast(seed)
-		steps := 40 + w.rng.IntN(160)
+		budget := 40 + w.rng.IntN(160)
 		if broken != "" {
-			steps *= 2
+			budget *= 2
 		}
-		w.run(steps)
+		w.run(budget)
 		if !w.failed() {
 			w.end(seed)
 		}
