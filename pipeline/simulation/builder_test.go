@@ -310,7 +310,9 @@ func (b *builder) startMerge(ctx context.Context) {
 	b.beside.Go(func() {
 		defer close(j.done)
 		j.output.body = join(j.inputs)
-		j.output.object, j.err = b.log.PutCompacted(lane(ctx, 1), j.output.body)
+		if j.output.object, j.err = b.log.PutCompacted(lane(ctx, 1), j.output.body); j.err == nil {
+			j.err = b.store.rest(lane(ctx, 1)) // it measures what it has made
+		}
 	})
 }
 
