@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -480,6 +481,35 @@ func TestPromotedWhileCollected(t *testing.T) {
 			t.Errorf("the channel says %+v, %v", now, err)
 		}
 	})
+}
+
+// TestPromoterDiesWhileCollected: it had put its record, and not looked for a collection. Any builder does that for it.
+func TestPromoterDiesWhileCollected(t *testing.T) {
+	b := store.NewMemory()
+	l := newLibrary(t, b)
+	l.grow(8)
+	var once sync.Once
+	var dead *schemas.Channel
+	collector := newLibrary(t, hooked{Bucket: b, beforeDelete: func(string) {
+		once.Do(func() {
+			dead = &schemas.Channel{Format: schemas.ChannelFormat, Sequence: 9, Generation: 4, Pinned: true, Reason: "go back", By: "mara@ops", Created: day}
+			if err := put(context.WithoutCancel(t.Context()), b, numbered(channelPrefix, 9), dead); err != nil {
+				t.Error(err)
+			}
+		})
+	}})
+	collector.mustCollect()
+	if err := openLog(t, b).Confirm(t.Context(), dead); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Confirm = %v, want ErrNotFound", err)
+	}
+	l.whole(b)
+	now, err := l.log.Channel(t.Context(), 0)
+	if err != nil || now.Generation != 8 || now.Pinned {
+		t.Errorf("the channel says %+v, %v", now, err)
+	}
+	if err := l.log.Confirm(t.Context(), now); err != nil {
+		t.Errorf("Confirm of what was gone back to = %v", err)
+	}
 }
 
 // TestCollectKeepsWhatAnOperatorDid: their promotions stay, and so does the generation that was served before an epoch.

@@ -199,8 +199,7 @@ func (l *Log) kept(ctx context.Context, c *schemas.Channel) error {
 	return err
 }
 
-// promoted checks a promotion after it was made. A collector looks at the channel between its record and the first deletion:
-// either it has seen this promotion, or its record is seen here, and the promotion is taken back.
+// promoted checks a promotion after it was made: see Confirm.
 func (l *Log) promoted(ctx context.Context, seen, made *schemas.Channel) error {
 	collection, err := l.Collection(ctx)
 	if err != nil || collection == nil {
@@ -219,6 +218,21 @@ func (l *Log) promoted(ctx context.Context, seen, made *schemas.Channel) error {
 		return fmt.Errorf("%w; and to go back to generation %d: %w", err, seen.Generation, undoErr)
 	}
 	return err
+}
+
+// Confirm checks the newest promotion, as whoever made it did unless it died before that. A collector looks at the channel
+// between its record and the first deletion: either it has seen the promotion, or its record is seen here. Then the generation
+// is on its way out, and the promotion is taken back by one more record, like the one before it. The error wraps
+// store.ErrNotFound in that case.
+func (l *Log) Confirm(ctx context.Context, c *schemas.Channel) error {
+	if err := l.kept(ctx, c); !errors.Is(err, store.ErrNotFound) || c.Sequence == 1 {
+		return err
+	}
+	before, err := l.Promotion(ctx, c.Sequence-1)
+	if err != nil {
+		return err
+	}
+	return l.promoted(ctx, before, c)
 }
 
 // newest reads the last of the numbered records after one, nil if there is none. Records that are listed but cannot be read yet

@@ -131,9 +131,9 @@ func (f *faulty) List(ctx context.Context, prefix, startAfter string) iter.Seq2[
 // hooked calls back around requests.
 type hooked struct {
 	store.Bucket
-	beforePut func(key string)
-	onGet     func(key string) error // an error is the answer
-	onList    func(prefix string)
+	beforePut, beforeDelete func(key string)
+	onGet                   func(key string) error // an error is the answer
+	onList                  func(prefix string)
 }
 
 func (h hooked) PutIfAbsent(ctx context.Context, key string, body []byte) error {
@@ -141,6 +141,13 @@ func (h hooked) PutIfAbsent(ctx context.Context, key string, body []byte) error 
 		h.beforePut(key)
 	}
 	return h.Bucket.PutIfAbsent(ctx, key, body)
+}
+
+func (h hooked) Delete(ctx context.Context, key string) error {
+	if h.beforeDelete != nil {
+		h.beforeDelete(key)
+	}
+	return h.Bucket.Delete(ctx, key)
 }
 
 func (h hooked) Get(ctx context.Context, key string) ([]byte, error) {
