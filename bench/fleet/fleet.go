@@ -22,11 +22,27 @@ import (
 // Binaries are the commands, built into a directory.
 type Binaries struct{ dir string }
 
-// Build compiles the commands into dir.
+// module is the one whose commands are built.
+const module = "github.com/adastream/adastream"
+
+// Tree is the directory of the module, also for modules that replace it by their own tree's.
+func Tree(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		return "", fmt.Errorf("directory of %s: %w", module, err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// Build compiles the commands into dir, which is absolute.
 func Build(ctx context.Context, dir string) (*Binaries, error) {
+	tree, err := Tree(ctx)
+	if err != nil {
+		return nil, err
+	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator),
-		"github.com/adastream/adastream/cmd/ingestor", "github.com/adastream/adastream/cmd/builder",
-		"github.com/adastream/adastream/cmd/query", "github.com/adastream/adastream/cmd/adastream")
+		module+"/cmd/ingestor", module+"/cmd/builder", module+"/cmd/query", module+"/cmd/adastream")
+	cmd.Dir = tree // where go.sum has what the commands need
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build commands: %w\n%s", err, out)
 	}
@@ -71,6 +87,12 @@ func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill() // it may have ended
 	<-p.done
 }
+
+// Pause stops the process where it is, as a machine does that swaps or migrates. Resume lets it go on.
+func (p *Process) Pause() { _ = p.cmd.Process.Signal(syscall.SIGSTOP) } // it may have ended
+
+// Resume ends a Pause.
+func (p *Process) Resume() { _ = p.cmd.Process.Signal(syscall.SIGCONT) } // it may have ended
 
 // Stop asks the process to end and returns how it did; after grace it is killed.
 func (p *Process) Stop(grace time.Duration) error {
