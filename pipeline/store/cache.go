@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// downloadTries and downloadPause govern the repetition of a download whose stream broke off; see retry.
+// downloadTries and downloadPause govern the repetition of a download whose stream broke off or was damaged; see retry.
 const (
 	downloadTries = 5
 	downloadPause = 200 * time.Millisecond
@@ -137,7 +137,8 @@ func (m *Mapped) Bytes() []byte { return m.data }
 func (m *Mapped) Release() { m.once.Do(m.release) }
 
 // Fetch returns the object, from the cache if it is there, else downloaded. Concurrent fetches of one object download it
-// once. Content that is not what ref says is ErrCorrupt, and leaves no file; the bucket's errors are passed on.
+// once. Content that is not what ref says, however often it is read, is ErrCorrupt, and leaves no file; the bucket's errors
+// are passed on.
 func (c *Cache) Fetch(ctx context.Context, ref Ref) (*Mapped, error) {
 	if err := ref.check(); err != nil {
 		return nil, err
@@ -258,7 +259,7 @@ func (c *Cache) ensure(ctx context.Context, ref Ref, f *cacheFile) (downloaded b
 	if c.present(ref, f) {
 		return false, nil
 	}
-	// The stream may break off midway, which Open, having tried again itself, cannot repair.
+	// The stream may break off midway or be damaged, which Open, having tried again itself, cannot repair.
 	failedOpen, err := retry(ctx, downloadTries, downloadPause, func() (failedOpen, err error) {
 		r, size, err := c.bucket.Open(ctx, ref.Key)
 		if err != nil {

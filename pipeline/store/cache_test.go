@@ -133,7 +133,7 @@ func TestCache_Fetch_corruptObject(t *testing.T) {
 			t.Errorf("Fetch = %v, %v, want ErrCorrupt that names the object", m, err)
 		}
 	}
-	wantStats(t, c, store.CacheStats{Corrupt: 3})
+	wantStats(t, c, store.CacheStats{Corrupt: 9}) // each was downloaded three times
 	if n := files(t, dir); n != 0 {
 		t.Errorf("%d files, want none", n)
 	}
@@ -401,4 +401,32 @@ func TestCache_Fetch_brokenStream(t *testing.T) {
 	if n := files(t, dir); n != 1 {
 		t.Errorf("%d files, want 1", n)
 	}
+}
+
+// liar is a bucket whose first few reads have a wrong byte, which no checksum of the store's catches.
+type liar struct {
+	store.Bucket
+	lies atomic.Int64
+}
+
+func (l *liar) Open(ctx context.Context, key string) (io.ReadCloser, int64, error) {
+	body, err := l.Get(ctx, key)
+	if err != nil {
+		return nil, 0, err
+	}
+	if l.lies.Add(-1) >= 0 {
+		body = bytes.Clone(body)
+		body[0] ^= 1
+	}
+	return io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
+}
+
+// A byte that changed on its way does not condemn the object: a builder ends at one that is corrupt.
+func TestCache_Fetch_byteFlippedOnItsWay(t *testing.T) {
+	b := &liar{Bucket: store.NewMemory()}
+	ref, body := putRef(t, b, "k", 10000)
+	b.lies.Store(2)
+	c := newCache(t, t.TempDir(), b, 0)
+	fetch(t, c, ref, body).Release()
+	wantStats(t, c, store.CacheStats{Downloads: 1, BytesDownloaded: 10000, Corrupt: 2, Bytes: 10000})
 }

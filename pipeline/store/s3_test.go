@@ -240,26 +240,51 @@ func TestS3_truncatedBody(t *testing.T) {
 	}
 }
 
-// A byte that changed in the store or on the way is caught by the checksum, and not asked for again.
+// flipped spoils the first byte of an answer.
+func flipped(r *http.Request, send sender) (*http.Response, error) {
+	answer, err := send(r)
+	if err != nil {
+		return nil, err
+	}
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(answer.Body, first); err != nil {
+		return nil, err
+	}
+	first[0] ^= 1
+	answer.Body = readCloser{io.MultiReader(bytes.NewReader(first), answer.Body), answer.Body}
+	return answer, nil
+}
+
+// A byte that changed on its way is caught by the checksum, and asked for again.
+func TestS3_byteFlippedOnItsWay(t *testing.T) {
+	place := s3Place(t)
+	body := []byte("0123456789")
+	if err := open(t, place, quick).PutIfAbsent(t.Context(), "k", body); err != nil {
+		t.Fatal(err)
+	}
+	got, err := openOn(t, place, once(http.MethodGet, flipped)).Get(t.Context(), "k")
+	if err != nil || !bytes.Equal(got, body) {
+		t.Errorf("Get = %q, %v, want %q", got, err, body)
+	}
+	// A put that was refused as existing is compared with what is there.
+	if err := openOn(t, place, once(http.MethodGet, flipped)).PutIfAbsent(t.Context(), "k", body); err != nil {
+		t.Errorf("PutIfAbsent of the same body: %v", err)
+	}
+}
+
+// A byte that changed in the store is believed to have done so after a few reads.
 func TestS3_corruptBody(t *testing.T) {
 	place := s3Place(t)
 	if err := open(t, place, quick).PutIfAbsent(t.Context(), "k", []byte("0123456789")); err != nil {
 		t.Fatal(err)
 	}
-	l := &line{fault: func(r *http.Request, send sender) (*http.Response, error) {
-		answer, err := send(r)
-		if err != nil {
-			return nil, err
-		}
-		answer.Body = readCloser{io.MultiReader(strings.NewReader("X123456789")), answer.Body}
-		return answer, nil
-	}}
+	l := &line{fault: flipped}
 	got, err := openOn(t, place, l).Get(t.Context(), "k")
 	if !errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrTransient) || !strings.Contains(err.Error(), "/k") {
 		t.Errorf("Get = %q, %v, want ErrCorrupt that names the object", got, err)
 	}
-	if l.sent.Load() != 1 {
-		t.Errorf("%d requests, want 1", l.sent.Load())
+	if l.sent.Load() != 3 {
+		t.Errorf("%d requests, want 3", l.sent.Load())
 	}
 }
 

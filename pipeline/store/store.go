@@ -46,7 +46,7 @@ var (
 	ErrUnknown = fmt.Errorf("outcome unknown: %w", ErrTransient)
 	// ErrDenied: the configuration is at fault, not the moment. The text says what to change.
 	ErrDenied = errors.New("denied")
-	// ErrCorrupt: bytes are not what was written. Never retried; the text names the object.
+	// ErrCorrupt: bytes are not what was written, and were not when they were read again. The text names the object.
 	ErrCorrupt = schemas.ErrCorrupt
 )
 
@@ -218,13 +218,17 @@ func checkKey(key string) error {
 	return nil
 }
 
-// sameBytes says whether r holds exactly body. It stops reading at the first difference.
+// sameBytes says whether r holds exactly body. It reads to the end in any case: only there a reader knows its checksum, and a
+// difference may be damage.
 func sameBytes(r io.Reader, body []byte) (bool, error) {
 	buf := make([]byte, min(len(body)+1, 256<<10))
 	for {
 		n, err := r.Read(buf)
 		if n > len(body) || string(buf[:n]) != string(body[:n]) {
-			return false, nil
+			if err == nil || err == io.EOF {
+				_, err = io.Copy(io.Discard, r)
+			}
+			return false, err
 		}
 		body = body[n:]
 		if err == io.EOF {
