@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/rs/zerolog"
 
 	"github.com/adastream/adastream/bench/fleet"
 	"github.com/adastream/adastream/pipeline/commit"
@@ -31,6 +32,8 @@ const (
 	roleQuery    = "query"
 
 	linkKafka = "kafka"
+
+	searchers, probers = 2, 4
 )
 
 var (
@@ -81,6 +84,7 @@ type campaign struct {
 
 // Run runs a campaign to its end. The error is of its machinery; what the product did wrong is in Totals.Faults.
 func Run(ctx context.Context, o Options) (Totals, error) {
+	zerolog.SetGlobalLevel(zerolog.Disabled) // toxiproxy's toxics trace what they do to the logger of the process
 	c := &campaign{o: o, links: map[string]*link{}, injectors: map[string]*injector{}, members: map[string][]*member{}, totals: totals{deeds: map[string]int{}}}
 	defer c.close()
 	if err := c.setUp(ctx); err != nil {
@@ -334,15 +338,19 @@ func (c *campaign) run(ctx context.Context) (Totals, error) {
 	if err := c.warmUp(ctx); err != nil {
 		return c.sums(began, 0), fmt.Errorf("%w\n%s", err, c.logs())
 	}
-	for i := range 2 {
+	for i := range searchers {
 		background.Go(func() { c.clients.search(ctx, rand.New(rand.NewPCG(c.o.Seed, uint64(100+i))), c.o.Pause) })
 	}
-	round := c.o.First
+	round, known := c.o.First, 0
 	for ; c.wanted(began, round); round++ {
 		if err := c.round(ctx, round); err != nil {
 			return c.sums(began, round-c.o.First), fmt.Errorf("round %d of seed %d: %w\n%s", round, c.o.Seed, err, c.logs())
 		}
 		t := c.sums(began, round-c.o.First+1)
+		for _, f := range t.Faults[min(known, len(t.Faults)):] {
+			fmt.Fprintln(c.o.Out, "WRONG:", f)
+		}
+		known = len(t.Faults)
 		fmt.Fprintf(c.o.Out, "round %d: %d kills, %d network and %d store faults, %d rows, %d queries, %d wrong so far\n",
 			round, t.Kills, sum(t.Network), sum(t.Store), t.Rows, t.Queries, len(t.Faults))
 	}
@@ -385,7 +393,9 @@ func (c *campaign) round(ctx context.Context, n int) error {
 	var writers sync.WaitGroup
 	var fault error
 	writers.Go(func() { fault = c.generator.run(load) })
-	writers.Go(func() { c.clients.probe(load, c.generator, rand.New(rand.NewPCG(c.o.Seed, uint64(1000+n)))) })
+	for i := range probers {
+		writers.Go(func() { c.clients.probe(load, c.generator, rand.New(rand.NewPCG(c.o.Seed, uint64(n*probers+i)))) })
+	}
 	c.rage(ctx, events)
 	stop()
 	writers.Wait()

@@ -167,9 +167,11 @@ func (c *clients) probe(ctx context.Context, g *generator, rng *rand.Rand) {
 		if err != nil {
 			continue
 		}
+		var reads sync.WaitGroup
 		for _, node := range c.nodes {
-			c.readBack(ctx, node, r.id, p, record.Offset)
+			reads.Go(func() { c.readBack(ctx, node, r.id, p, record.Offset) })
 		}
+		reads.Wait()
 	}
 }
 

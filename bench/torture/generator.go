@@ -106,7 +106,7 @@ func (g *generator) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.rows += int64(len(rows))
+	g.rows += batchRows
 	switch g.rng.IntN(12) {
 	case 0:
 		g.transaction(ctx, rows, records)
@@ -159,13 +159,6 @@ func (g *generator) transaction(ctx context.Context, rows map[int32][]row, recor
 	default:
 		note(g.aborted, rows)
 	}
-}
-
-// settle ends what may hang: a transaction in doubt holds back all readers until its successor begins or it times out.
-func (g *generator) settle(ctx context.Context) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.plain.Flush(ctx)
 }
 
 // batch draws rows, by partition.

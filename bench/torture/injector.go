@@ -37,7 +37,11 @@ type injector struct {
 	active map[int]injection
 	next   int
 	counts map[string]int
+	last   map[string]time.Time // when a read of an object was damaged last, by path
 }
+
+// flipEvery keeps damage on the way from looking like damage in the store, which is read a few times before it is believed.
+const flipEvery = 3 * time.Second
 
 // injection is a fault that hits a share of requests.
 type injection struct {
@@ -55,7 +59,8 @@ func newInjector(target string, seed uint64) (*injector, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &injector{addr: l.Addr().String(), rng: rand.New(rand.NewPCG(seed, 7)), active: map[int]injection{}, counts: map[string]int{}}
+	i := &injector{addr: l.Addr().String(), rng: rand.New(rand.NewPCG(seed, 7)), active: map[int]injection{}, counts: map[string]int{},
+		last: map[string]time.Time{}}
 	i.proxy = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = u.Scheme, u.Host, r.In.Host
@@ -98,6 +103,12 @@ func (i *injector) fate(r *http.Request) (string, uint64) {
 	for n := range i.next { // in the order in which they began
 		f, ok := i.active[n]
 		if ok && applies(f.kind, r) && i.rng.Float64() < f.share {
+			if f.kind == faultFlip {
+				if time.Since(i.last[r.URL.Path]) < flipEvery {
+					continue
+				}
+				i.last[r.URL.Path] = time.Now()
+			}
 			i.counts[f.kind]++
 			return f.kind, i.rng.Uint64()
 		}

@@ -20,8 +20,9 @@ type command struct {
 	Kills       int           `help:"No round begins after so many kills; 0 is no limit." default:"0"`
 	Faults      int           `help:"No round begins after so many faults of network and store; 0 is no limit." default:"0"`
 	Window      time.Duration `help:"Time of a round in which faults begin." default:"12s"`
-	RoundKills  int           `help:"Kills and stops in a round." default:"12"`
-	RoundFaults int           `help:"Bad lines in a round, and as many bad times of the store." default:"8"`
+	RoundKills  int           `help:"Kills and stops in a round." default:"16"`
+	RoundLines  int           `help:"Times in a round at which a line is bad." default:"12"`
+	RoundStore  int           `help:"Times in a round at which the store fails a share of requests." default:"24"`
 	Items       int           `help:"Ids that rows are drawn from." default:"10000"`
 	Rate        int           `help:"Rows a second." default:"1000"`
 	Batch       int           `help:"Queries in a request." default:"64"`
@@ -37,7 +38,7 @@ func (c *command) Run() error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
 	t, err := Run(ctx, Options{Store: c.Store, Port: c.Port, Seed: c.Seed, First: c.First, Duration: c.Duration, Kills: c.Kills, Faults: c.Faults,
-		Size:  size{window: c.Window, kills: c.RoundKills, network: c.RoundFaults, store: c.RoundFaults},
+		Size:  size{window: c.Window, kills: c.RoundKills, network: c.RoundLines, store: c.RoundStore},
 		Items: c.Items, Rate: c.Rate, Batch: c.Batch, Pause: c.Pause, BuilderFlags: c.BuilderFlag, Dir: c.Dir, Out: os.Stdout})
 	for _, f := range t.Faults {
 		fmt.Println("WRONG:", f)
