@@ -6,6 +6,12 @@
 #   KAFKA_VERSION    broker version                            (4.1.1)
 #   KAFKA_HEAP       fixed heap of the broker                  (512m)
 #   KAFKA_FULL_JIT   non-empty: full JIT and G1 for benchmarks (fast start otherwise)
+#   KAFKA_SECURE     non-empty: four more listeners            (none)
+#                    datadir/secure then has ca.pem, client.pem, client.key, and in files of these names their addresses:
+#                      sasl      PLAIN, SCRAM-SHA-256, SCRAM-SHA-512; user ada, password s3cr3t-of-ada   port+2
+#                      sasltls   the same over TLS                                                port+3
+#                      tls       TLS with a private authority                                     port+4
+#                      mtls      the same, and the client needs a certificate                     port+5
 #   KAFKA_PROPS      further lines of server.properties        (none)
 #   ADASTREAM_CACHE  where the jars are kept                   (~/.cache/adastream)
 set -euo pipefail
@@ -16,6 +22,10 @@ dir=${2:-/tmp/kafka-$port}
 version=${KAFKA_VERSION:-4.1.1}
 heap=${KAFKA_HEAP:-512m}
 lib=${ADASTREAM_CACHE:-$HOME/.cache/adastream}/kafka-$version
+
+secure=$dir/secure
+plain='org.apache.kafka.common.security.plain.PlainLoginModule required user_ada="s3cr3t-of-ada";'
+scram='org.apache.kafka.common.security.scram.ScramLoginModule required;'
 
 fail() { echo "kafka.sh: $*" >&2; exit 1; }
 
@@ -47,15 +57,23 @@ fetch_jars() {
 # Topics are created by the product with their own limits; the broker's limits leave room for a large Arrow message
 # (the default, 1 MiB, would refuse a batch of 1,000 vectors of 256 floats plus framing).
 write_config() {
-  local controller=$((port + 1))
+  local controller=$((port + 1)) listeners= protocols= name i=2
+  if [ -n "${KAFKA_SECURE:-}" ]; then
+    for name in sasl sasltls tls mtls; do
+      listeners+=,${name^^}://127.0.0.1:$((port + i))
+      echo "127.0.0.1:$((port + i))" > "$secure/$name"
+      i=$((i + 1))
+    done
+    protocols=,SASL:SASL_PLAINTEXT,SASLTLS:SASL_SSL,TLS:SSL,MTLS:SSL
+  fi
   cat > "$dir/server.properties" <<P
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller$listeners
+advertised.listeners=PLAINTEXT://127.0.0.1:$port$listeners
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT$protocols
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$dir/logs
 num.partitions=1
@@ -85,6 +103,20 @@ num.network.threads=2
 num.io.threads=4
 ${KAFKA_PROPS:-}
 P
+  [ -z "${KAFKA_SECURE:-}" ] || cat >> "$dir/server.properties" <<P
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.sasl.plain.sasl.jaas.config=$plain
+listener.name.sasl.scram-sha-256.sasl.jaas.config=$scram
+listener.name.sasl.scram-sha-512.sasl.jaas.config=$scram
+listener.name.sasltls.plain.sasl.jaas.config=$plain
+listener.name.sasltls.scram-sha-256.sasl.jaas.config=$scram
+listener.name.sasltls.scram-sha-512.sasl.jaas.config=$scram
+ssl.keystore.type=PEM
+ssl.keystore.location=$secure/server.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$secure/ca.pem
+listener.name.mtls.ssl.client.auth=required
+P
 }
 
 java_cmd=(java -cp "$lib/*" "-Dlog4j2.configurationFile=file:$here/kafka/log4j2.properties")
@@ -96,15 +128,20 @@ fi
 
 format_log() {
   [ -f "$dir/logs/meta.properties" ] && return
-  local id
+  local id users=()
+  [ -z "${KAFKA_SECURE:-}" ] || users=(--add-scram 'SCRAM-SHA-256=[name=ada,password=s3cr3t-of-ada]' --add-scram 'SCRAM-SHA-512=[name=ada,password=s3cr3t-of-ada]')
   id=$("${java_cmd[@]}" -Xmx128m kafka.tools.StorageTool random-uuid)
-  "${java_cmd[@]}" -Xmx128m kafka.tools.StorageTool format -t "$id" -c "$dir/server.properties" \
+  "${java_cmd[@]}" -Xmx128m kafka.tools.StorageTool format -t "$id" -c "$dir/server.properties" "${users[@]}" \
     > "$dir/format.out" 2>&1 || { cat "$dir/format.out" >&2; fail "format failed"; }
 }
 
 install_tools
 fetch_jars
 mkdir -p "$dir"
+if [ -n "${KAFKA_SECURE:-}" ]; then
+  mkdir -p "$secure"
+  [ -f "$secure/ca.pem" ] || go run "$here/kafka/certificates.go" "$secure"
+fi
 write_config
 format_log
 

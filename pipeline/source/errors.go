@@ -3,10 +3,12 @@ package source
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"strings"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -75,9 +77,11 @@ func classify(err error) error {
 	case err == nil, errors.Is(err, ErrTransient), errors.Is(err, ErrDenied), errors.Is(err, ErrClosed):
 		return err
 	case isDenied(err):
-		return &fault{ErrDenied, err}
+		return &fault{ErrDenied, explainDenied(err)}
 	case isTooLarge(err):
 		return &fault{ErrTooLarge, err}
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return &fault{ErrTransient, fmt.Errorf("the broker hung up, as it also does when TLS or SASL are not those of its listener: %w", err)}
 	case isTransient(err):
 		return &fault{ErrTransient, err}
 	default:
@@ -98,9 +102,34 @@ func isDenied(err error) bool {
 	}
 	// The broker's refusal of our certificate, and ours of the broker's. Both
 	// can come inside a net.OpError, so they are looked for before transience.
-	var alert tls.AlertError
 	var cert *tls.CertificateVerificationError
-	return errors.As(err, &alert) || errors.As(err, &cert)
+	return isAlert(err) || errors.As(err, &cert)
+}
+
+// isAlert reports whether the broker ended TLS with an alert. Over TCP the type of the alert is private to crypto/tls; only
+// QUIC has tls.AlertError.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
+}
+
+// explainDenied says what to look at.
+func explainDenied(err error) error {
+	var unknown x509.UnknownAuthorityError
+	switch {
+	case errors.Is(err, kafka.SASLAuthenticationFailed):
+		return fmt.Errorf("the SASL user or password is wrong: %w", err)
+	case errors.Is(err, kafka.UnsupportedSASLMechanism):
+		return fmt.Errorf("the broker's listener has other SASL mechanisms: %w", err)
+	case errors.Is(err, kafka.IllegalSASLState):
+		return fmt.Errorf("the broker's listener has no SASL, or this client does not use it: %w", err)
+	case errors.As(err, &unknown):
+		return fmt.Errorf("the broker's certificate is of a certificate authority that is not trusted here: %w", err)
+	case isAlert(err) && strings.Contains(err.Error(), "certificate"):
+		return fmt.Errorf("the broker refused the TLS connection: it wants a client certificate, or another one: %w", err)
+	default:
+		return err
+	}
 }
 
 func isTooLarge(err error) bool {
@@ -126,8 +155,6 @@ func isTransient(err error) bool {
 	var network net.Error
 	return errors.As(err, &network) ||
 		errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, io.EOF) ||
-		errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, io.ErrClosedPipe) ||
 		errors.Is(err, context.DeadlineExceeded)
 }

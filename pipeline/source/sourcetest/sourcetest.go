@@ -8,6 +8,7 @@ import (
 	"context"
 	"maps"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,10 @@ import (
 
 // BrokersEnv names the environment variable with the addresses of a real Kafka.
 const BrokersEnv = "ADASTREAM_TEST_BROKERS"
+
+// SecureEnv names the environment variable with the directory of a real Kafka that KAFKA_SECURE=1 .ci/kafka.sh started: its
+// authority and client certificate, and the addresses of its listeners.
+const SecureEnv = "ADASTREAM_TEST_SECURE"
 
 // patience bounds each step of setting up and cleaning up.
 const patience = 30 * time.Second
@@ -41,6 +46,26 @@ func Brokers(t testing.TB) []string {
 	}
 	t.Cleanup(func() { b.Close() })
 	return []string{b.Addr()}
+}
+
+// Secure returns the directory of SecureEnv; without one the test is skipped.
+func Secure(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv(SecureEnv)
+	if dir == "" {
+		t.Skipf("%s is not set", SecureEnv)
+	}
+	return dir
+}
+
+// SecureBrokers returns the address of a listener of the secure broker: sasl, sasltls, tls or mtls.
+func SecureBrokers(t testing.TB, listener string) []string {
+	t.Helper()
+	addr, err := os.ReadFile(filepath.Join(Secure(t), listener))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{strings.TrimSpace(string(addr))}
 }
 
 // Topic returns a client for a fresh topic on Brokers, with the given number of
