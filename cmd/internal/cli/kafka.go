@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
@@ -15,38 +16,33 @@ import (
 	"github.com/adastream/adastream/pipeline/source"
 )
 
+// Secret is a flag that shows itself nowhere.
+type Secret string
+
+func (Secret) String() string { return "(hidden)" }
+
 // Kafka are the flags of the broker.
 type Kafka struct {
-	Brokers       []string `help:"Bootstrap addresses of Kafka, host:port." required:"" placeholder:"HOST:PORT"`
-	KafkaTLS      bool     `help:"Encrypt connections to Kafka." name:"kafka-tls"`
-	KafkaCA       string   `help:"PEM file of certificate authorities to trust, instead of the system's." name:"kafka-ca" type:"existingfile" placeholder:"FILE"`
-	KafkaSASL     string   `help:"Authentication: none, plain, scram-sha-256 or scram-sha-512." name:"kafka-sasl" enum:"none,plain,scram-sha-256,scram-sha-512" default:"none"`
-	KafkaUser     string   `help:"User name for --kafka-sasl."`
-	KafkaPassword string   `help:"Password for --kafka-sasl; prefer the environment variable."`
+	Brokers           []string `help:"Bootstrap addresses of Kafka, host:port." required:"" placeholder:"HOST:PORT"`
+	KafkaTLS          bool     `help:"Encrypt connections to Kafka." name:"kafka-tls"`
+	KafkaCA           string   `help:"PEM file of certificate authorities to trust, instead of the system's." name:"kafka-ca" type:"existingfile" placeholder:"FILE"`
+	KafkaCert         string   `help:"PEM file of the certificate to show to Kafka, with --kafka-key; read again for each connection." type:"existingfile" placeholder:"FILE"`
+	KafkaKey          string   `help:"PEM file of the private key of --kafka-cert." type:"existingfile" placeholder:"FILE"`
+	KafkaSASL         string   `help:"Authentication: none, plain, scram-sha-256 or scram-sha-512." name:"kafka-sasl" enum:"none,plain,scram-sha-256,scram-sha-512" default:"none"`
+	KafkaUser         string   `help:"User name for --kafka-sasl."`
+	KafkaPassword     Secret   `help:"Password for --kafka-sasl; prefer a file or the environment variable: other users of the machine can see flags."`
+	KafkaPasswordFile string   `help:"File with the password for --kafka-sasl; a line end at its end does not count." type:"existingfile" placeholder:"FILE"`
 }
 
 // Options for the client of one topic.
 func (k Kafka) Options(topic string, log *slog.Logger) (source.Options, error) {
 	o := source.Options{Brokers: k.Brokers, Topic: topic, Logger: log}
-	if k.KafkaCA != "" && !k.KafkaTLS {
-		return o, Usage(errors.New("--kafka-ca: goes with --kafka-tls"))
-	}
-	if k.KafkaTLS {
-		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-		if k.KafkaCA != "" {
-			pem, err := os.ReadFile(k.KafkaCA)
-			if err != nil {
-				return o, Usage(fmt.Errorf("--kafka-ca: %w", err))
-			}
-			o.TLS.RootCAs = x509.NewCertPool()
-			if !o.TLS.RootCAs.AppendCertsFromPEM(pem) {
-				return o, Usage(fmt.Errorf("--kafka-ca %s: holds no PEM certificate", k.KafkaCA))
-			}
-		}
-	}
 	var err error
+	if o.TLS, err = k.tls(); err != nil {
+		return o, Usage(err)
+	}
 	if o.SASL, err = k.mechanism(); err != nil {
-		return o, Usage(fmt.Errorf("--kafka-sasl: %w", err))
+		return o, Usage(err)
 	}
 	if err := o.Validate(); err != nil {
 		return o, Usage(err)
@@ -54,15 +50,90 @@ func (k Kafka) Options(topic string, log *slog.Logger) (source.Options, error) {
 	return o, nil
 }
 
-func (k Kafka) mechanism() (sasl.Mechanism, error) {
-	switch k.KafkaSASL {
-	case "plain":
-		return plain.Mechanism{Username: k.KafkaUser, Password: k.KafkaPassword}, nil
-	case "scram-sha-256":
-		return scram.Mechanism(scram.SHA256, k.KafkaUser, k.KafkaPassword)
-	case "scram-sha-512":
-		return scram.Mechanism(scram.SHA512, k.KafkaUser, k.KafkaPassword)
-	default:
+func (k Kafka) tls() (*tls.Config, error) {
+	if !k.KafkaTLS {
+		for _, f := range []struct{ name, value string }{
+			{"--kafka-ca", k.KafkaCA}, {"--kafka-cert", k.KafkaCert}, {"--kafka-key", k.KafkaKey},
+		} {
+			if f.value != "" {
+				return nil, fmt.Errorf("%s: goes with --kafka-tls", f.name)
+			}
+		}
 		return nil, nil
 	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if k.KafkaCA != "" {
+		pem, err := os.ReadFile(k.KafkaCA)
+		if err != nil {
+			return nil, fmt.Errorf("--kafka-ca: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("--kafka-ca %s: holds no PEM certificate", k.KafkaCA)
+		}
+	}
+	if (k.KafkaCert == "") != (k.KafkaKey == "") {
+		return nil, errors.New("--kafka-cert and --kafka-key: one goes with the other")
+	}
+	if k.KafkaCert != "" {
+		// Certificates are renewed under a process that runs on.
+		load := func() (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(k.KafkaCert, k.KafkaKey)
+			if err != nil {
+				return nil, fmt.Errorf("--kafka-cert %s, --kafka-key %s: %w", k.KafkaCert, k.KafkaKey, err)
+			}
+			return &pair, nil
+		}
+		if _, err := load(); err != nil {
+			return nil, err
+		}
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
+	}
+	return c, nil
+}
+
+func (k Kafka) mechanism() (sasl.Mechanism, error) {
+	if k.KafkaSASL == "none" || k.KafkaSASL == "" {
+		if k.KafkaUser != "" || k.KafkaPasswordFile != "" {
+			return nil, errors.New("--kafka-user and --kafka-password-file: go with --kafka-sasl=plain, scram-sha-256 or scram-sha-512")
+		}
+		return nil, nil
+	}
+	if k.KafkaUser == "" {
+		return nil, fmt.Errorf("--kafka-sasl=%s: needs --kafka-user", k.KafkaSASL)
+	}
+	password, err := k.password()
+	if err != nil {
+		return nil, err
+	}
+	var m sasl.Mechanism
+	switch k.KafkaSASL {
+	case "plain":
+		return plain.Mechanism{Username: k.KafkaUser, Password: password}, nil
+	case "scram-sha-256":
+		m, err = scram.Mechanism(scram.SHA256, k.KafkaUser, password)
+	case "scram-sha-512":
+		m, err = scram.Mechanism(scram.SHA512, k.KafkaUser, password)
+	default:
+		return nil, fmt.Errorf("--kafka-sasl=%s: allowed: none, plain, scram-sha-256, scram-sha-512", k.KafkaSASL)
+	}
+	if err != nil {
+		// The library's error has the password in it.
+		return nil, fmt.Errorf("--kafka-sasl=%s: user or password have characters that SCRAM does not allow, control characters for example", k.KafkaSASL)
+	}
+	return m, nil
+}
+
+func (k Kafka) password() (string, error) {
+	switch {
+	case k.KafkaPassword != "" && k.KafkaPasswordFile != "":
+		return "", errors.New("--kafka-password and --kafka-password-file: give one of them")
+	case k.KafkaPasswordFile == "":
+		return string(k.KafkaPassword), nil
+	}
+	raw, err := os.ReadFile(k.KafkaPasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("--kafka-password-file: %w", err)
+	}
+	return strings.TrimRight(string(raw), "\r\n"), nil
 }

@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// writePair writes a certificate and its key.
+func writePair(t *testing.T, dir, name string) (cert, key string) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writeFile(t, dir, name+".pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		writeFile(t, dir, name+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
+}
+
+func writeFile(t *testing.T, dir, name string, body []byte) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, body, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestKafkaRefusesWhatDoesNotFit(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := writePair(t, dir, "a")
+	_, other := writePair(t, dir, "b")
+	secret := writeFile(t, dir, "password", []byte("s3cret\n"))
+	for _, tc := range []struct {
+		k    Kafka
+		want string
+	}{
+		{Kafka{KafkaCA: cert}, "--kafka-ca: goes with --kafka-tls"},
+		{Kafka{KafkaCert: cert, KafkaKey: key}, "--kafka-cert: goes with --kafka-tls"},
+		{Kafka{KafkaTLS: true, KafkaCert: cert}, "one goes with the other"},
+		{Kafka{KafkaTLS: true, KafkaKey: key}, "one goes with the other"},
+		{Kafka{KafkaTLS: true, KafkaCert: cert, KafkaKey: other}, "private key does not match"},
+		{Kafka{KafkaTLS: true, KafkaCA: key}, "holds no PEM certificate"},
+		{Kafka{KafkaUser: "ada"}, "go with --kafka-sasl"},
+		{Kafka{KafkaSASL: "plain", KafkaPassword: "s3cret"}, "needs --kafka-user"},
+		{Kafka{KafkaSASL: "plain", KafkaUser: "ada", KafkaPassword: "s3cret", KafkaPasswordFile: secret}, "give one of them"},
+		{Kafka{KafkaSASL: "scram-sha-512", KafkaUser: "ada", KafkaPassword: "s3cret\x00"}, "characters that SCRAM does not allow"},
+	} {
+		tc.k.Brokers = []string{"a:1"}
+		_, err := tc.k.Options("t", nil)
+		if err == nil || !strings.Contains(err.Error(), tc.want) || !errors.As(err, new(usageError)) {
+			t.Errorf("got %v, want %q", err, tc.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("the password is in the error: %v", err)
+		}
+	}
+}
+
+func TestKafkaPasswordOfFile(t *testing.T) {
+	secret := writeFile(t, t.TempDir(), "password", []byte(" s3cret \r\n"))
+	o, err := Kafka{Brokers: []string{"a:1"}, KafkaSASL: "plain", KafkaUser: "ada", KafkaPasswordFile: secret}.Options("t", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, first, err := o.SASL.Start(context.Background())
+	if err != nil || string(first) != "\x00ada\x00 s3cret " {
+		t.Errorf("PLAIN sends %q, %v", first, err)
+	}
+}
+
+// A renewed certificate counts for the next connection.
+func TestKafkaCertificateIsReadAgain(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := writePair(t, dir, "a")
+	o, err := Kafka{Brokers: []string{"a:1"}, KafkaTLS: true, KafkaCert: cert, KafkaKey: key}.Options("t", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := o.TLS.GetClientCertificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writePair(t, dir, "a")
+	after, err := o.TLS.GetClientCertificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Equal(before.Certificate[0], after.Certificate[0]) {
+		t.Error("the old certificate is still shown")
+	}
+}
+
+// The help says where the password can come from, and not what it is.
+func TestSecretIsNotInHelpOrLog(t *testing.T) {
+	t.Setenv("ADASTREAM_KAFKA_PASSWORD", "s3cret")
+	var out, log bytes.Buffer
+	var k Kafka
+	parser, err := kong.New(&k, kong.Name("test"), kong.DefaultEnvars("ADASTREAM"), kong.Writers(&out, &out), kong.Exit(func(int) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--brokers=a:1", "--kafka-sasl=plain", "--kafka-user=ada"}
+	if _, err := parser.Parse(args); err != nil || k.KafkaPassword != "s3cret" {
+		t.Fatalf("password %q, %v", k.KafkaPassword, err)
+	}
+	slog.New(slog.NewTextHandler(&log, nil)).Info("flags", "kafka", k)
+	fmt.Fprintf(&log, "%v %+v", k, k)
+	_, _ = parser.Parse(append(args, "--help")) // goes on after the help, as Exit does nothing
+	if !strings.Contains(out.String(), "ADASTREAM_KAFKA_PASSWORD") || strings.Contains(out.String(), "s3cret") {
+		t.Errorf("help: %s", out.String())
+	}
+	if strings.Contains(log.String(), "s3cret") {
+		t.Errorf("log: %s", log.String())
+	}
+}
