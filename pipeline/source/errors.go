@@ -78,6 +78,8 @@ func classify(err error) error {
 		return err
 	case isDenied(err):
 		return &fault{ErrDenied, explainDenied(err)}
+	case errors.Is(err, kafka.MessageSizeTooLarge):
+		return &fault{ErrTooLarge, fmt.Errorf("larger than the topic's max.message.bytes: %w", err)}
 	case isTooLarge(err):
 		return &fault{ErrTooLarge, err}
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -134,7 +136,7 @@ func explainDenied(err error) error {
 
 func isTooLarge(err error) bool {
 	var local kafka.MessageTooLargeError
-	return errors.As(err, &local) || errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.RecordListTooLarge)
+	return errors.As(err, &local) || errors.Is(err, kafka.RecordListTooLarge)
 }
 
 func isTransient(err error) bool {
