@@ -84,6 +84,7 @@ func (p *partition) session(ctx context.Context) error {
 	}
 	p.board.set(p.id, Following, nil)
 	p.board.moved(p.id, head.Next)
+	p.offsets.mark(p.id, head.Next)
 	p.logger.Info("following", "offset", head.Next)
 
 	found := make(chan fetched)
