@@ -38,11 +38,12 @@ type Commit struct {
 	Rows        int            `json:"rows"`                 // upserts in Segment
 	Deletes     int            `json:"deletes"`              // rows in Tombstones
 	Quarantined map[string]int `json:"quarantined,omitempty"`
-	Model       string         `json:"model,omitempty"` // model that assigned and encoded Segment, absent when there was none yet
-	Gap         bool           `json:"gap,omitempty"`   // the range was lost to retention and an operator accepted that
-	Watermark   int64          `json:"watermark"`       // largest record timestamp of the chain up to End, ms since the epoch
-	Produced    int64          `json:"produced"`        // largest record timestamp of this range alone, ms since the epoch
-	Writer      string         `json:"writer"`          // unique for each attempt to write this record
+	Model       string         `json:"model,omitempty"`  // model that assigned and encoded Segment, absent when there was none yet
+	Gap         bool           `json:"gap,omitempty"`    // the range was lost to retention and an operator accepted that
+	AtEnd       bool           `json:"at_end,omitempty"` // the log ended at End when the writer last asked
+	Watermark   int64          `json:"watermark"`        // largest record timestamp of the chain up to End, ms since the epoch
+	Produced    int64          `json:"produced"`         // largest record timestamp of this range alone, ms since the epoch
+	Writer      string         `json:"writer"`           // unique for each attempt to write this record
 	Created     time.Time      `json:"created"`
 }
 
@@ -70,7 +71,7 @@ type Manifest struct {
 	Tombstones []Object         `json:"tombstones,omitempty"`
 	Dead       *Object          `json:"dead,omitempty"` // rows of Chunks and Segments that a later version replaced or deleted
 	Checkpoint map[string]int64 `json:"checkpoint"`     // partition -> next offset to fold
-	Watermark  int64            `json:"watermark"`      // smallest watermark of the partitions that have data, ms since the epoch
+	Watermark  int64            `json:"watermark"`      // event time that all partitions but idle ones have reached, ms since the epoch; never less than the parent's
 	Produced   int64            `json:"produced"`       // largest record timestamp that is searchable, ms since the epoch
 	LiveRows   int64            `json:"live_rows"`
 	DeadRows   int64            `json:"dead_rows"`

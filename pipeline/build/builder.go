@@ -143,6 +143,8 @@ type chainHead struct {
 	next      int64 // checkpoint
 	watermark int64
 	produced  int64
+	active    bool // behind the log, or folded since the last generation
+	behind    bool
 }
 
 // New returns a Builder. It does nothing until Run.

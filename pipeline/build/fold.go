@@ -105,6 +105,7 @@ func (b *Builder) take(c *schemas.Commit, data commitData) {
 	}
 	head := b.heads[c.Partition]
 	head.next, head.watermark, head.produced = c.End, c.Watermark, max(head.produced, c.Produced)
+	head.active, head.behind = true, !c.AtEnd
 	b.heads[c.Partition] = head
 	b.changed = true
 	b.metrics.rows.Add(float64(c.Rows))

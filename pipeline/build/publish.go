@@ -34,14 +34,17 @@ func (b *Builder) publish(ctx context.Context) error {
 	if b.newest.rows > 0 {
 		m.Newest = &schemas.Newest{Rows: b.newest.rows, Strange: b.newest.mean()}
 	}
-	produced := int64(0) // by the parent
+	var watermark, produced int64 // of the parent
 	if b.manifest != nil {
 		m.Generation, m.Parent, m.Dead = b.manifest.Generation+1, b.manifest.Generation, b.manifest.Dead
-		produced = b.manifest.Produced
+		watermark, produced = b.manifest.Watermark, b.manifest.Produced
 	}
 	b.noteStrange(m.Generation)
 	m.Quality = b.judged()
-	m.Watermark, m.Produced = times(b.heads)
+	m.Watermark = reached(b.heads, watermark)
+	for _, h := range b.heads {
+		m.Produced = max(m.Produced, h.produced)
+	}
 	for _, p := range b.parts {
 		m.DeadRows += int64(p.dead.GetCardinality())
 		if p.chunk != nil {
@@ -62,6 +65,7 @@ func (b *Builder) publish(ctx context.Context) error {
 		return err
 	}
 	b.manifest, b.changed, b.ledger.dirty = m, false, false
+	rest(b.heads)
 	b.metrics.published(m, m.Produced > produced, time.Since(started))
 	b.o.Logger.Info("published", "generation", m.Generation, "live_rows", m.LiveRows, "dead_rows", m.DeadRows,
 		"chunks", len(m.Chunks), "segments", len(m.Segments), "took", time.Since(started).Round(time.Millisecond))
@@ -130,19 +134,27 @@ func (b *Builder) mergeTombstones(ctx context.Context) error {
 	return nil
 }
 
-// times returns the smallest watermark of the partitions that have data, and the newest timestamp that was folded.
-func times(heads map[int]chainHead) (watermark, produced int64) {
-	watermark = math.MaxInt64
+// reached is the watermark of the next generation, by that of its parent: the smallest one of the partitions with data that
+// are not idle, but not less than the parent's.
+func reached(heads map[int]chainHead, parent int64) int64 {
+	smallest := int64(math.MaxInt64)
 	for _, h := range heads {
-		if h.watermark > 0 {
-			watermark = min(watermark, h.watermark)
+		if h.watermark > 0 && h.active {
+			smallest = min(smallest, h.watermark)
 		}
-		produced = max(produced, h.produced)
 	}
-	if watermark == math.MaxInt64 {
-		watermark = 0
+	if smallest == math.MaxInt64 {
+		return parent
 	}
-	return watermark, produced
+	return max(parent, smallest)
+}
+
+// rest ends a generation: until they are folded again, only partitions that are behind count as active.
+func rest(heads map[int]chainHead) {
+	for p, h := range heads {
+		h.active = h.behind
+		heads[p] = h
+	}
 }
 
 func listStats(parts []*heldPart, ref *schemas.ModelRef) *schemas.ListStats {

@@ -125,12 +125,15 @@ func checkManifest(spec *schemas.Spec, m *schemas.Manifest) error {
 	return errors.Join(faults...)
 }
 
-// checkChild says whether a manifest can have that parent: it must not have folded less.
+// checkChild says whether a manifest can have that parent: neither what is folded nor the watermark falls.
 func checkChild(parent, child *schemas.Manifest) error {
 	for p, next := range parent.Checkpoint {
 		if child.Checkpoint[p] < next {
 			return fmt.Errorf("checkpoint: %d for partition %s, allowed: at least %d, that of parent %d", child.Checkpoint[p], p, next, parent.Generation)
 		}
+	}
+	if child.Watermark < parent.Watermark {
+		return fmt.Errorf("watermark: %d, allowed: at least %d, that of parent %d", child.Watermark, parent.Watermark, parent.Generation)
 	}
 	return nil
 }

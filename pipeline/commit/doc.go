@@ -47,7 +47,7 @@
 //	    by any record. It goes on from the end of the record that it lost to.
 //	I5  A lost answer is harmless: the store reads back and compares bytes, so nil means that this very record is there
 //	    (R6), and where even that fails the error is ErrTransient, and the same call again finds out.
-//	I6  The manifests are a line, by the argument of I1, and checkpoints do not fall from parent to child. With R5 every
+//	I6  The manifests are a line, by the argument of I1, and neither checkpoints nor watermarks fall from parent to child. With R5 every
 //	    commit is in exactly one step of that line: each generation is exactly the log up to its checkpoint.
 //	I7  Promotions are a line too: each is created under the number after the one that it was decided on. A promotion
 //	    that was decided without knowledge of another one fails with ErrFenced instead of undoing it. So a pin holds

@@ -14,7 +14,7 @@ import (
 
 func manifest(generation int64, checkpoint int64) *schemas.Manifest {
 	return &schemas.Manifest{Format: schemas.ManifestFormat, Generation: generation, Parent: generation - 1, Builder: "b",
-		Created: day, Checkpoint: map[string]int64{"0": checkpoint}}
+		Created: day, Watermark: 7, Checkpoint: map[string]int64{"0": checkpoint}}
 }
 
 func mustPublish(t testing.TB, l *Log, through int64) {
@@ -77,6 +77,7 @@ func TestPublishAlgebra(t *testing.T) {
 		"negative parent":    {change(func(m *schemas.Manifest) { m.Parent = -1 }), "parent: -1", nil},
 		"generation 0":       {manifest(0, 0), "generation: 0", nil},
 		"checkpoint falls":   {manifest(4, 29), "checkpoint: 29 for partition 0, allowed: at least 30", nil},
+		"watermark falls":    {change(func(m *schemas.Manifest) { m.Watermark = 6 }), "watermark: 6, allowed: at least 7, that of parent 3", nil},
 		"checkpoint lost":    {change(func(m *schemas.Manifest) { m.Checkpoint = map[string]int64{} }), "checkpoint: 0 for partition 0", nil},
 		"no checkpoint":      {change(func(m *schemas.Manifest) { m.Checkpoint = nil }), "checkpoint: null", nil},
 		"no such partition":  {change(func(m *schemas.Manifest) { m.Checkpoint["4"] = 1 }), `for partition "4"`, nil},

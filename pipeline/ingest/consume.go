@@ -87,7 +87,7 @@ func (c *consumer) flush(ctx context.Context) error {
 		return nil
 	}
 	c.age.Stop()
-	if err := c.commit(ctx, &c.cut); err != nil {
+	if err := c.commit(ctx, &c.cut, c.high); err != nil {
 		return err
 	}
 	end := c.cut.end

@@ -66,8 +66,8 @@ func (c *cut) add(d *Decoder, topic string, partition int, r source.Record) erro
 }
 
 // commit writes what is in the cut, and then the record that makes it part of the index. Whatever does not answer is
-// asked until it does. An error that wraps schemas.ErrFenced means that another ingestor was first.
-func (p *partition) commit(ctx context.Context, c *cut) error {
+// asked until it does. The log was last seen to end at high. An error that wraps schemas.ErrFenced means that another ingestor was first.
+func (p *partition) commit(ctx context.Context, c *cut, high int64) error {
 	started := time.Now()
 	record := &schemas.Commit{
 		Format:    schemas.CommitFormat,
@@ -76,6 +76,7 @@ func (p *partition) commit(ctx context.Context, c *cut) error {
 		End:       c.end,
 		Rows:      c.rows.Len(),
 		Deletes:   len(c.deletes),
+		AtEnd:     c.end >= high,
 		Watermark: c.watermark,
 		Produced:  c.produced,
 	}

@@ -439,6 +439,24 @@ func TestIdlePartition_cutsByAge(t *testing.T) {
 	}
 }
 
+// TestAtEnd_isSaid: only the commit that reaches the end of the log says so.
+func TestAtEnd_isSaid(t *testing.T) {
+	r := newRig(t, 1, store.NewMemory())
+	r.produce(3, source.Message{Value: plainMessage(t)}, source.Message{Value: plainMessage(t)}, source.Message{Value: plainMessage(t)})
+	run := r.start(func(o *Options) { o.FlushRows = 1 })
+	r.await(0, 3)
+	run.stop(t)
+	commits, err := r.log.Since(r.context(), 0, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range commits {
+		if c.AtEnd != (c.End == 3) {
+			t.Errorf("commit of [%d, %d) says at_end: %v", c.Start, c.End, c.AtEnd)
+		}
+	}
+}
+
 func TestReady_beforeTheGroup(t *testing.T) {
 	r := newRig(t, 1, store.NewMemory())
 	i, err := New(Options{Log: r.log, Source: r.client, Group: "g"})

@@ -130,19 +130,20 @@ func (p *partition) start(ctx context.Context) (head commit.Head, err error) {
 		return head, nil
 	case head.Next == 0 || (bounds.Start > head.Next && p.o.AcceptGap):
 		// A chain begins at 0, and a log that has lost its beginning before the index was made has lost nothing of ours.
-		return p.gap(ctx, head, bounds.Start)
+		return p.gap(ctx, head, bounds)
 	}
 	return head, &GapError{Topic: p.o.Log.Spec().Topic.Name, Partition: p.id, Next: head.Next, Start: bounds.Start, End: bounds.End}
 }
 
-// gap records that the offsets from the head to end are lost.
-func (p *partition) gap(ctx context.Context, head commit.Head, end int64) (commit.Head, error) {
+// gap records that the offsets from the head to the start of the log are lost.
+func (p *partition) gap(ctx context.Context, head commit.Head, log source.Bounds) (commit.Head, error) {
 	record := &schemas.Commit{
 		Format:    schemas.CommitFormat,
 		Partition: p.id,
 		Start:     head.Next,
-		End:       end,
+		End:       log.Start,
 		Gap:       true,
+		AtEnd:     log.Start >= log.End,
 		Watermark: head.Watermark,
 	}
 	if err := p.append(ctx, record); err != nil {
@@ -151,7 +152,7 @@ func (p *partition) gap(ctx context.Context, head commit.Head, end int64) (commi
 	p.metrics.commits.Inc()
 	p.metrics.gaps.Inc()
 	p.logger.Warn("recorded a gap: the log does not hold these offsets any more", "start", record.Start, "end", record.End)
-	return commit.Head{Next: end, Watermark: head.Watermark, Last: record}, nil
+	return commit.Head{Next: log.Start, Watermark: head.Watermark, Last: record}, nil
 }
 
 // fetch sends what the log holds from an offset on, until ctx ends or with an error as the last. It is one batch ahead of
