@@ -136,10 +136,14 @@ func (c *checker) part(p *replica.Part, dead func(row int) bool, seen map[string
 	}
 }
 
-// chains reads the commits that came since the last time: a line without holes or overlaps. Then the manifests: one after
-// another, with checkpoints that do not fall.
+// chains reads the commits that came since the last time: a line without holes or overlaps, but for those of the past that
+// were collected. Then the manifests: one after another, with checkpoints that do not fall.
 func (c *checker) chains(ctx context.Context, m *schemas.Manifest) error {
 	for p := range partitions {
+		before, err := c.collected(ctx, p)
+		if err != nil {
+			return err
+		}
 		prefix := fmt.Sprintf("commits/%06d/", p)
 		after := ""
 		if c.heads[p] > 0 {
@@ -151,7 +155,13 @@ func (c *checker) chains(ctx context.Context, m *schemas.Manifest) error {
 			}
 			var record schemas.Commit
 			if err := c.record(ctx, info.Key, &record); err != nil {
+				if errors.Is(err, store.ErrNotFound) {
+					continue // collected since it was listed
+				}
 				return err
+			}
+			if record.Start > c.heads[p] && record.Start < before {
+				c.heads[p] = record.Start
 			}
 			if record.Start != c.heads[p] || record.End <= record.Start || record.Partition != p || len(record.Quarantined) > 0 {
 				c.wrong++
@@ -165,6 +175,15 @@ func (c *checker) chains(ctx context.Context, m *schemas.Manifest) error {
 		}
 	}
 	return c.manifests(ctx)
+}
+
+// collected is the position of a partition before which commits may be gone.
+func (c *checker) collected(ctx context.Context, partition int) (int64, error) {
+	collection, err := c.log.Collection(ctx)
+	if err != nil || collection == nil {
+		return 0, err
+	}
+	return collection.Before[strconv.Itoa(partition)], nil
 }
 
 func (c *checker) manifests(ctx context.Context) error {
