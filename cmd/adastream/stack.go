@@ -27,15 +27,15 @@ type stack struct {
 }
 
 type stackOptions struct {
-	log         *commit.Log
-	client      *source.Client
-	cache       cli.Cache
-	listen, ops string
-	acceptGap   bool
-	keepFor     time.Duration
-	collect     time.Duration // between two collections of garbage, 0 is never
-	logger      *slog.Logger
-	registry    *prometheus.Registry
+	log                     *commit.Log
+	client                  *source.Client
+	cache                   cli.Cache
+	listen, ops             string
+	acceptGap, acceptPoison bool
+	keepFor                 time.Duration
+	collect                 time.Duration // between two collections of garbage, 0 is never
+	logger                  *slog.Logger
+	registry                *prometheus.Registry
 }
 
 func newStack(ctx context.Context, o stackOptions) (*stack, error) {
@@ -45,7 +45,7 @@ func newStack(ctx context.Context, o stackOptions) (*stack, error) {
 	}
 	s := &stack{}
 	s.ingestor, err = ingest.New(ingest.Options{
-		Log: o.log, Source: o.client, Group: "adastream-" + o.log.Spec().Name, Level: level, AcceptGap: o.acceptGap,
+		Log: o.log, Source: o.client, Group: "adastream-" + o.log.Spec().Name, Level: level, AcceptGap: o.acceptGap, AcceptPoison: o.acceptPoison,
 		Logger: o.logger.With("role", "ingestor"), Registry: o.registry,
 	})
 	if err != nil {

@@ -25,6 +25,7 @@ type standaloneCommand struct {
 	KeepFor      time.Duration `help:"How long generations are kept for going back, as for the builder." default:"24h"`
 	CollectEvery time.Duration `help:"Time between two collections of garbage, as for the builder; 0 is never." default:"1h"`
 	AcceptGap    bool          `help:"Go on after data that retention removed before it was read, and record the gap."`
+	AcceptPoison bool          `help:"Go on when nearly all that a partition brings is refused, and quarantine it."`
 	specFlags    `group:"New index (used when the store holds none):"`
 }
 
@@ -79,7 +80,7 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	}
 	s, err := newStack(ctx, stackOptions{
 		log: index, client: client, cache: cli.Cache{CacheDir: filepath.Join(c.Dir, "cache")},
-		listen: c.Listen, ops: c.OpsListen, acceptGap: c.AcceptGap, keepFor: c.KeepFor, collect: c.CollectEvery, logger: log, registry: cli.NewRegistry(),
+		listen: c.Listen, ops: c.OpsListen, acceptGap: c.AcceptGap, acceptPoison: c.AcceptPoison, keepFor: c.KeepFor, collect: c.CollectEvery, logger: log, registry: cli.NewRegistry(),
 	})
 	if err != nil {
 		return err

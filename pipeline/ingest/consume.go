@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/source"
 )
 
 // consumer makes cuts of what is fetched during one session.
@@ -12,6 +13,7 @@ type consumer struct {
 	*partition
 	decoder *Decoder
 	cut     cut
+	flood   flood
 	age     *time.Timer // runs while the cut is not empty
 	high    int64       // end of the log as of the last fetch
 }
@@ -55,7 +57,7 @@ func (c *consumer) take(ctx context.Context, f fetched) error {
 	c.high = f.HighWatermark
 	c.metrics.lagging(c.id, c.high-c.cut.start)
 	for i, r := range f.Records {
-		if err := c.cut.add(c.decoder, c.o.Log.Spec().Topic.Name, c.id, r); err != nil {
+		if err := c.add(ctx, r); err != nil {
 			return err
 		}
 		if i == len(f.Records)-1 {
@@ -67,6 +69,24 @@ func (c *consumer) take(ctx context.Context, f fetched) error {
 	}
 	// Beyond the last record there may be markers of transactions, and offsets that were compacted away.
 	return c.extend(ctx, f.Next)
+}
+
+// add decodes a record into the cut. If it is one too many of those that are refused, what is in hand is committed, and the
+// partition has to stop.
+func (c *consumer) add(ctx context.Context, r source.Record) error {
+	topic, rows, bad := c.o.Log.Spec().Topic.Name, c.cut.len(), len(c.cut.bad)
+	if err := c.cut.add(c.decoder, topic, c.id, r); err != nil {
+		return err
+	}
+	c.flood.add(c.cut.len()-rows, c.cut.bad[bad:])
+	if c.o.AcceptPoison || !c.flood.poisoned() {
+		return nil
+	}
+	c.cut.end = r.Offset + 1
+	if err := c.flush(ctx); err != nil {
+		return err
+	}
+	return c.flood.err(topic, c.id, r.Offset+1)
 }
 
 // extend makes the cut reach to an offset.

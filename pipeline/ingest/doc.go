@@ -18,7 +18,7 @@
 //  4. Bytes from the topic are hostile until [Guard] has passed them: they can make no part of this package panic, or
 //     allocate more than the [Limits] say.
 //  5. A partition whose log and chain contradict each other stops, with an error that names the offsets; the others go
-//     on.
+//     on. So does one of which nearly all is refused, with an error that says why.
 //
 // # Memory
 //

@@ -33,6 +33,9 @@ type Options struct {
 	// AcceptGap goes on where the log begins when retention has deleted offsets that were not ingested, and records the
 	// loss in the chain. Without it such a partition stops.
 	AcceptGap bool
+	// AcceptPoison goes on when nearly all that a partition brings is refused, and quarantines it. Without it such a
+	// partition stops.
+	AcceptPoison bool
 	// FollowEvery is how often a newer model is looked for. 0 is 1 s.
 	FollowEvery time.Duration
 	// Writer names this process in the commits that it writes, each of which adds an id of its own. "" is "ingestor".
