@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/adastream/adastream/cmd/internal/cli"
-	"github.com/adastream/adastream/pipeline/commit"
-	"github.com/adastream/adastream/pipeline/ingest"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
@@ -116,73 +114,4 @@ func (c *snapshotShowCommand) Run(ctx context.Context, l *cli.Logging) error {
 	e := json.NewEncoder(os.Stdout)
 	e.SetIndent("", "  ")
 	return e.Encode(m)
-}
-
-type quarantineCommand struct {
-	Ls quarantineLsCommand `cmd:"" help:"List refused messages and rows: topic, partition, offset, row, reason."`
-}
-
-type quarantineLsCommand struct {
-	cli.Store
-	Partition int  `help:"Only this partition; -1 is all." default:"-1"`
-	JSON      bool `help:"One JSON object a line."`
-}
-
-func (c *quarantineLsCommand) Run(ctx context.Context, l *cli.Logging) error {
-	index, err := c.ReadIndex(ctx, l.Logger(), nil)
-	if err != nil {
-		return err
-	}
-	partitions := index.Spec().Topic.Partitions
-	if c.Partition >= partitions {
-		return cli.Usage(fmt.Errorf("--partition %d: there are 0 to %d", c.Partition, partitions-1))
-	}
-	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	show := func(q ingest.Quarantined) error {
-		if c.JSON {
-			return json.NewEncoder(os.Stdout).Encode(q)
-		}
-		row := "message"
-		if q.Row >= 0 {
-			row = fmt.Sprintf("row %d", q.Row)
-		}
-		_, err := fmt.Fprintf(t, "%s\tpartition %d\toffset %d\t%s\t%s\t%s\n", q.Topic, q.Partition, q.Offset, row, q.Reason, q.Detail)
-		return err
-	}
-	for p := range partitions {
-		if c.Partition >= 0 && c.Partition != p {
-			continue
-		}
-		if err := eachQuarantined(ctx, index, p, show); err != nil {
-			return errors.Join(t.Flush(), err) // what was found before is shown
-		}
-	}
-	return t.Flush()
-}
-
-// eachQuarantined walks what the commits of a partition refused, in order of offsets. Objects that no commit names are
-// leftovers of a writer that lost, and do not count.
-func eachQuarantined(ctx context.Context, index *commit.Log, partition int, yield func(ingest.Quarantined) error) error {
-	for c, err := range index.Commits(ctx, partition) {
-		if err != nil {
-			return err
-		}
-		if c.Quarantine == nil {
-			continue
-		}
-		body, err := index.Bucket().Get(ctx, c.Quarantine.Key)
-		if err != nil {
-			return err
-		}
-		all, err := ingest.ReadQuarantine(c.Quarantine.Key, body)
-		if err != nil {
-			return err
-		}
-		for _, q := range all {
-			if err := yield(q); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -101,6 +101,20 @@ func ReadQuarantine(name string, data []byte) (rows []Quarantined, err error) {
 	return rows, nil
 }
 
+// ReadPayload reads a payload, or what it was mended to, as messages are read, as far as Arrow goes: whether its columns are
+// those of an index is not looked at. What it returns may alias the payload.
+func ReadPayload(payload []byte, limits Limits) ([]arrow.RecordBatch, error) {
+	frames, fault := scan(aligned(payload), limits.withDefaults(), nil)
+	if fault != nil {
+		return nil, fault
+	}
+	_, batches, fault := readStream(frames)
+	if fault != nil {
+		return nil, fault
+	}
+	return batches, nil
+}
+
 // fileMagic is at both ends of an Arrow file: with two bytes of padding at the begin, after the length of the footer at
 // the end.
 const fileMagic = "ARROW1"

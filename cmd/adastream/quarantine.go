@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/ingest"
+	"github.com/adastream/adastream/pipeline/quarantine"
+)
+
+type quarantineCommand struct {
+	Ls   quarantineLsCommand   `cmd:"" help:"List refused messages and rows: topic, partition, offset, row, reason."`
+	Show quarantineShowCommand `cmd:"" help:"Print what was refused at one offset, its payload decoded as far as it can be."`
+}
+
+type quarantineLsCommand struct {
+	cli.Store
+	Partition int  `help:"Only this partition; -1 is all." default:"-1"`
+	JSON      bool `help:"One JSON object a line."`
+}
+
+func (c *quarantineLsCommand) Run(ctx context.Context, l *cli.Logging) error {
+	index, err := c.ReadIndex(ctx, l.Logger(), nil)
+	if err != nil {
+		return err
+	}
+	partitions, err := chosenPartitions(index, c.Partition)
+	if err != nil {
+		return err
+	}
+	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	for _, p := range partitions {
+		for q, err := range quarantine.Items(ctx, index, p) {
+			if err == nil {
+				err = c.print(t, q)
+			}
+			if err != nil {
+				return errors.Join(t.Flush(), err) // what was found before is shown
+			}
+		}
+	}
+	return t.Flush()
+}
+
+func (c *quarantineLsCommand) print(t io.Writer, q ingest.Quarantined) error {
+	if c.JSON {
+		return json.NewEncoder(os.Stdout).Encode(q)
+	}
+	_, err := fmt.Fprintf(t, "%s\tpartition %d\toffset %d\t%s\t%s\t%s\n", q.Topic, q.Partition, q.Offset, rowName(q.Row), q.Reason, q.Detail)
+	return err
+}
+
+// chosenPartitions are all of the index for -1.
+func chosenPartitions(index *commit.Log, chosen int) ([]int, error) {
+	n := index.Spec().Topic.Partitions
+	if chosen >= n || chosen < -1 {
+		return nil, cli.Usage(fmt.Errorf("partition %d: there are 0 to %d", chosen, n-1))
+	}
+	if chosen >= 0 {
+		return []int{chosen}, nil
+	}
+	all := make([]int, n)
+	for p := range all {
+		all[p] = p
+	}
+	return all, nil
+}
+
+func rowName(row int32) string {
+	if row == ingest.WholeMessage {
+		return "message"
+	}
+	return fmt.Sprintf("row %d", row)
+}
+
+type quarantineShowCommand struct {
+	cli.Store
+	Partition int    `arg:"" help:"Partition."`
+	Offset    int64  `arg:"" help:"Offset of the message."`
+	Row       *int32 `arg:"" optional:"" help:"Row of the message; -1 is the message as a whole; default: all that was refused of it."`
+	Raw       bool   `help:"Write the bytes of the payload to standard output, to be mended; there must be one."`
+}
+
+func (c *quarantineShowCommand) Run(ctx context.Context, l *cli.Logging) error {
+	index, err := c.ReadIndex(ctx, l.Logger(), nil)
+	if err != nil {
+		return err
+	}
+	var found []ingest.Quarantined
+	for q, err := range quarantine.Items(ctx, index, c.Partition) {
+		if err != nil {
+			return err
+		}
+		if q.Offset > c.Offset {
+			break
+		}
+		if q.Offset == c.Offset && (c.Row == nil || *c.Row == q.Row) {
+			found = append(found, q)
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return cli.Usage(fmt.Errorf("partition %d, offset %d: no such thing was refused: see `adastream quarantine ls`", c.Partition, c.Offset))
+	case c.Raw && len(found) > 1:
+		return cli.Usage(fmt.Errorf("--raw: %d rows of offset %d were refused, name one: the first is %d", len(found), c.Offset, found[0].Row))
+	case c.Raw:
+		_, err := os.Stdout.Write(found[0].Payload)
+		return err
+	}
+	for i, q := range found {
+		if i > 0 {
+			fmt.Println()
+		}
+		if err := showQuarantined(os.Stdout, q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// showQuarantined prints what was refused and why. The payload is of whoever sent it, so all text of it is quoted.
+func showQuarantined(w io.Writer, q ingest.Quarantined) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "place\t%s, partition %d, offset %d, %s\n", q.Topic, q.Partition, q.Offset, rowName(q.Row))
+	fmt.Fprintf(t, "reason\t%s\ndetail\t%s\n", q.Reason, q.Detail)
+	fmt.Fprintf(t, "timestamp\t%s\n", time.UnixMilli(q.Timestamp).UTC().Format(time.RFC3339Nano))
+	batches, err := ingest.ReadPayload(q.Payload, ingest.Limits{})
+	if err != nil {
+		const most = 64
+		fmt.Fprintf(t, "payload\t%d bytes, not to be read: %v\n\t%s\n", len(q.Payload), err, shortened(fmt.Sprintf("%q", q.Payload[:min(most, len(q.Payload))]), len(q.Payload) > most))
+		return t.Flush()
+	}
+	rows := int64(0)
+	for _, b := range batches {
+		rows += b.NumRows()
+	}
+	fmt.Fprintf(t, "payload\t%d bytes, %d rows\n", len(q.Payload), rows)
+	left := 5
+	for _, b := range batches {
+		for i := 0; i < int(b.NumRows()) && left > 0; i++ {
+			showRow(t, b, i)
+			left--
+		}
+	}
+	if left == 0 && rows > 5 {
+		fmt.Fprintf(t, "\t... and %d more rows\n", rows-5)
+	}
+	return t.Flush()
+}
+
+func showRow(w io.Writer, b arrow.RecordBatch, row int) {
+	const most = 32 // columns
+	for i, column := range b.Columns() {
+		if i == most {
+			fmt.Fprintf(w, "  ...\tand %d more columns\n", len(b.Columns())-most)
+			return
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", quoted(b.ColumnName(i)), quoted(column.DataType().String()), valueText(column, row))
+	}
+}
+
+// valueText is a value on one line, lists and text shortened.
+func valueText(column arrow.Array, row int) string {
+	if column.IsNull(row) {
+		return "null"
+	}
+	list, ok := column.(array.ListLike)
+	if !ok {
+		return quoted(column.ValueStr(row))
+	}
+	const most = 6
+	start, end := list.ValueOffsets(row)
+	var values []string
+	for i := start; i < min(end, start+most); i++ {
+		values = append(values, valueText(list.ListValues(), int(i)))
+	}
+	text := strings.Join(values, ", ")
+	if end-start > most {
+		text += ", ..."
+	}
+	return fmt.Sprintf("[%s] of %d", text, end-start)
+}
+
+// quoted is s without quotes if it is short and plain.
+func quoted(s string) string {
+	const most = 120
+	q := fmt.Sprintf("%q", s[:min(most, len(s))])
+	if plain := q[1 : len(q)-1]; plain == s {
+		return s
+	}
+	return shortened(q, len(s) > most)
+}
+
+func shortened(text string, cut bool) string {
+	if cut {
+		return text + "..."
+	}
+	return text
+}
