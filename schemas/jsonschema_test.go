@@ -82,6 +82,9 @@ func TestSchemasAreStrict(t *testing.T) {
 		"epoch outside":              {"channel", func(m map[string]any) { delete(m, "generation"); m["epoch"], m["pinned"] = "../e", false }},
 		"keeps nothing":              {"collection", func(m map[string]any) { m["kept"] = []any{} }},
 		"keeps one twice":            {"collection", func(m map[string]any) { m["kept"] = []any{40, 40} }},
+		"dropped with an id":         {"resolution", func(m map[string]any) { m["state"] = "dropped" }},
+		"replaying without an id":    {"resolution", func(m map[string]any) { delete(m, "id") }},
+		"unknown state":              {"resolution", func(m map[string]any) { m["state"] = "lost" }},
 		"null cluster":               {"spec", func(m map[string]any) { m["topic"].(map[string]any)["cluster"] = nil }},
 	} {
 		examples := records()[test.kind]
@@ -98,7 +101,7 @@ func TestSchemasAreStrict(t *testing.T) {
 
 // TestSchemasHaveTheFieldsOfTheRecords compares both ways: names, which are required, and types.
 func TestSchemasHaveTheFieldsOfTheRecords(t *testing.T) {
-	for name, record := range map[string]any{"spec": Spec{}, "commit": Commit{}, "manifest": Manifest{}, "channel": Channel{}, "collection": Collection{}} {
+	for name, record := range map[string]any{"spec": Spec{}, "commit": Commit{}, "manifest": Manifest{}, "channel": Channel{}, "collection": Collection{}, "resolution": Resolution{}} {
 		body, err := os.ReadFile(name + ".schema.json")
 		if err != nil {
 			t.Fatal(err)

@@ -16,6 +16,7 @@ const (
 	ManifestFormat   = 1
 	ChannelFormat    = 1
 	CollectionFormat = 1
+	ResolutionFormat = 1
 )
 
 // Object points at an immutable object of the store.
@@ -314,6 +315,32 @@ func (c *Collection) Keeps(generation int64) bool {
 	return kept
 }
 
+// States of a resolution.
+const (
+	Replaying = "replaying" // about to be produced, or produced
+	Replayed  = "replayed"  // produced, once
+	Dropped   = "dropped"   // given up
+)
+
+// Resolution says what becomes of a refused message or row. The newest one of its line holds.
+type Resolution struct {
+	Format    int       `json:"format"`
+	Partition int       `json:"partition"` // of what was refused, like Offset and Row
+	Offset    int64     `json:"offset"`
+	Row       int       `json:"row"`    // -1: the message as a whole
+	Number    int64     `json:"number"` // 1, 2, 3, ...
+	State     string    `json:"state"`
+	To        int       `json:"to"`           // while replaying: the partition that it is produced to
+	From      int64     `json:"from"`         // while replaying: where To ended before, so that it lies there or later
+	ID        string    `json:"id,omitempty"` // of a replay, unique: a header of the message that is produced
+	Reason    string    `json:"reason,omitempty"`
+	By        string    `json:"by"` // user@host of an operator
+	Created   time.Time `json:"created"`
+}
+
+// Final reports whether nothing more becomes of it.
+func (r *Resolution) Final() bool { return r.State == Replayed || r.State == Dropped }
+
 // ParseCommit reads a commit record strictly.
 func ParseCommit(data []byte) (*Commit, error) {
 	var c Commit
@@ -385,4 +412,22 @@ func ParseCollection(data []byte) (*Collection, error) {
 		}
 	}
 	return &c, nil
+}
+
+// ParseResolution reads a resolution strictly.
+func ParseResolution(data []byte) (*Resolution, error) {
+	var r Resolution
+	if err := decodeStrict(data, &r); err != nil {
+		return nil, fmt.Errorf("resolution: %w", err)
+	}
+	if r.Format != ResolutionFormat {
+		return nil, fmt.Errorf("resolution: format %d is not known here, allowed: %d", r.Format, ResolutionFormat)
+	}
+	if r.Partition < 0 || r.Offset < 0 || r.Row < -1 || r.Number < 1 || r.To < 0 || r.From < 0 || r.By == "" {
+		return nil, fmt.Errorf("resolution: number %d of row %d of offset %d of partition %d by %q, to partition %d from %d, is not one", r.Number, r.Row, r.Offset, r.Partition, r.By, r.To, r.From)
+	}
+	if !r.Final() && r.State != Replaying || (r.State == Replaying) != (r.ID != "") {
+		return nil, fmt.Errorf("resolution: state %q with id %q, allowed: %s with one, %s and %s without", r.State, r.ID, Replaying, Replayed, Dropped)
+	}
+	return &r, nil
 }

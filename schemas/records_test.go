@@ -72,6 +72,7 @@ var parsers = map[string]func([]byte) (any, error){
 	"manifest":   func(b []byte) (any, error) { return ParseManifest(b) },
 	"channel":    func(b []byte) (any, error) { return ParseChannel(b) },
 	"collection": func(b []byte) (any, error) { return ParseCollection(b) },
+	"resolution": func(b []byte) (any, error) { return ParseResolution(b) },
 }
 
 // records are one or more of each kind, together with every optional field.
@@ -83,7 +84,16 @@ func records() map[string][]any {
 		"manifest":   {smallManifest(), fullManifest()},
 		"channel":    {epochPromotion(), promotion()},
 		"collection": {collection()},
+		"resolution": {resolution(Dropped), resolution(Replaying)},
 	}
+}
+
+func resolution(state string) *Resolution {
+	r := &Resolution{Format: ResolutionFormat, Partition: 2, Offset: 12, Row: -1, Number: 1, State: state, By: "mara@ops", Reason: "zero", Created: day}
+	if state == Replaying {
+		r.To, r.From, r.ID = 1, 30, "a"
+	}
+	return r
 }
 
 func collection() *Collection {
@@ -140,6 +150,9 @@ func TestParsersCheck(t *testing.T) {
 		"generation 0":           {"manifest", &Manifest{Format: 1, Builder: "b"}, "generation 0"},
 		"no builder":             {"manifest", &Manifest{Format: 1, Generation: 4}, `builder ""`},
 		"promotion of 0":         {"channel", &Channel{Format: 1, Sequence: 1}, "generation 0"},
+		"resolution of no row":   {"resolution", &Resolution{Format: 1, Row: -2, Number: 1, State: Dropped, By: "b"}, "row -2 of offset 0"},
+		"resolution unknown":     {"resolution", &Resolution{Format: 1, Number: 1, State: "lost", By: "b"}, `state "lost"`},
+		"replay without id":      {"resolution", &Resolution{Format: 1, Number: 1, State: Replaying, By: "b"}, `state "replaying" with id ""`},
 		"collection of none":     {"collection", &Collection{Format: 1, Number: 1, Generation: 4, By: "b"}, "kept [], allowed: generations in ascending order, 4 the last one"},
 		"collection in disorder": {"collection", &Collection{Format: 1, Number: 1, Generation: 4, Kept: []int64{3, 2, 4}, By: "b"}, "kept [3 2 4]"},
 		"collection of a place":  {"collection", &Collection{Format: 1, Number: 1, Generation: 4, Kept: []int64{4}, Before: map[string]int64{"07": 1}, By: "b"}, `partition "07"`},

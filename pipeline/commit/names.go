@@ -17,6 +17,7 @@ const (
 	channelPrefix     = "channels/stable/0000/"
 	collectionsPrefix = "collections/"
 	epochsPrefix      = "epochs/"
+	resolvedPrefix    = "resolved/"
 
 	uuidDigits   = 36 // of ids in keys
 	numberDigits = 20 // of offsets, generations and sequences in keys: enough for any int64

@@ -31,6 +31,8 @@ type Record struct {
 	// 64-byte boundary, so Arrow can use it without copying. Nobody else
 	// refers to its memory: it is the caller's, for as long as it likes.
 	Value []byte
+	// Headers are nil if the record has none.
+	Headers []kafka.Header
 }
 
 // Batch is what one Fetch found: the committed records of [offset, Next).

@@ -46,6 +46,8 @@ type Message struct {
 	// Key and Value are not copied: they must not change before Send
 	// returns nil, nor ever after if it returns an error.
 	Key, Value []byte
+	// Headers go with it; nothing but a replay looks at them.
+	Headers []kafka.Header
 	// Time is the record's timestamp. Zero: now.
 	Time time.Time
 }
@@ -116,7 +118,7 @@ func (p *Producer) Send(ctx context.Context, msgs ...Message) error {
 		if m.Partition < 0 || m.Partition >= len(ids) {
 			return fmt.Errorf("produce to %s: message %d: partition %d is outside [0, %d)", p.c.o.Topic, i, m.Partition, len(ids))
 		}
-		out[i] = kafka.Message{Partition: m.Partition, Key: m.Key, Value: m.Value, Time: m.Time}
+		out[i] = kafka.Message{Partition: m.Partition, Key: m.Key, Value: m.Value, Headers: m.Headers, Time: m.Time}
 	}
 	if err := p.w.WriteMessages(ctx, out...); err != nil {
 		return fmt.Errorf("produce to %s: %w", p.c.o.Topic, writeError(err))

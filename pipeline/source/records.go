@@ -162,7 +162,7 @@ func copyRecord(r *protocol.Record) (Record, error) {
 	if t.Before(time.Unix(0, 0)) {
 		t = time.Time{} // -1 on the wire: no timestamp
 	}
-	return Record{Offset: r.Offset, Timestamp: t, Key: key, Value: value}, nil
+	return Record{Offset: r.Offset, Timestamp: t, Key: key, Value: value, Headers: r.Headers}, nil
 }
 
 func copyBytes(b protocol.Bytes, alloc func(n int) []byte) ([]byte, error) {
