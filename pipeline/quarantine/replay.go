@@ -1,0 +1,198 @@
+package quarantine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/segmentio/kafka-go"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/ingest"
+	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/schemas"
+)
+
+// Header of the messages that a replay produces: the id of the resolution that announced it.
+const Header = "adastream.replay"
+
+// ErrRefused: what is to be replayed would be refused again.
+var ErrRefused = errors.New("it would be refused again")
+
+// Replayer takes what was refused back into the topic, each of it once.
+//
+// The line of resolutions of its place says how far a replay has come. A record replaying is put before the message is produced, with
+// the end of the log at that time and an id that the message carries in a header; a record replayed is put after. Whoever
+// finds a replay unfinished lets Settled pass, so that what is under way arrives or is given up by whoever sent it, and then looks for the id in the
+// log from that end on. Only if it is not there it is announced, and produced, again. Of several who do that at the same
+// time one gets to put the next record of the line, and the others leave it alone.
+//
+// What cannot be excluded is a process that is stopped between its last look at the clock and the first byte that it sends, for longer
+// than Settled, and then goes on: the broker has no way to tell. Then the row is in the log twice, with the same content.
+type Replayer struct {
+	Index   *commit.Log
+	Source  *source.Client // of the index's topic
+	Level   avx.Level
+	Settled time.Duration // 0 is 30 s. A message that is not acknowledged after a third of it is given up
+	By      string        // user@host of the operator
+}
+
+// PlaceOf is where something was refused.
+func PlaceOf(q ingest.Quarantined) commit.Place {
+	return commit.Place{Partition: int(q.Partition), Offset: q.Offset, Row: int(q.Row)}
+}
+
+// Replay produces a payload, what was refused or what that was mended to, to a partition. If it would be refused again, the error
+// wraps ErrRefused and nothing has happened; if it was replayed or dropped, or somebody else is at it, schemas.ErrFenced. After any
+// other error it may be in the log or not, and the same call again finds out.
+func (r *Replayer) Replay(ctx context.Context, at commit.Place, payload []byte, to int) error {
+	if n := r.Index.Spec().Topic.Partitions; to < 0 || to >= n {
+		return fmt.Errorf("replay %v: to partition %d, allowed: 0 to %d", at, to, n-1)
+	}
+	line, err := r.Index.Resolutions(ctx, at)
+	if err != nil {
+		return fmt.Errorf("replay %v: %w", at, err)
+	}
+	var last *schemas.Resolution
+	if n := len(line); n > 0 {
+		last = line[n-1]
+	}
+	if last != nil && !last.Final() {
+		found, err := r.find(ctx, line)
+		if err != nil {
+			return fmt.Errorf("replay %v: look for the message of an unfinished replay: %w", at, err)
+		}
+		if found {
+			return r.done(ctx, at, last)
+		}
+	}
+	if last == nil || !last.Final() { // Settle says what is wrong with a final one
+		if err := r.check(payload); err != nil {
+			return fmt.Errorf("replay %v: %w", at, err)
+		}
+	}
+	return r.produce(ctx, at, last, payload, to)
+}
+
+// find looks for the message of any of the replays that were announced.
+func (r *Replayer) find(ctx context.Context, line []*schemas.Resolution) (bool, error) {
+	select {
+	case <-time.After(r.settled()):
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	for _, announced := range line {
+		if found, err := r.inLog(ctx, announced); found || err != nil {
+			return found, err
+		}
+	}
+	return false, nil
+}
+
+// inLog looks for the message of a replay from where its partition ended before on.
+func (r *Replayer) inLog(ctx context.Context, announced *schemas.Resolution) (bool, error) {
+	// The high watermark: behind an open transaction, which ends the bounds of the log, there may be the message.
+	next, end := announced.From, int64(-1)
+	for end < 0 || next < end {
+		batch, err := r.Source.Fetch(ctx, announced.To, next, time.Second)
+		if err != nil {
+			if errors.Is(err, source.ErrOutOfRange) {
+				return false, fmt.Errorf("whether it was produced cannot be told any more: %w", err)
+			}
+			return false, err
+		}
+		for _, record := range batch.Records {
+			for _, h := range record.Headers {
+				if h.Key == Header && bytes.Equal(h.Value, []byte(announced.ID)) {
+					return true, nil
+				}
+			}
+		}
+		next = batch.Next
+		if end < 0 {
+			end = batch.HighWatermark
+		}
+	}
+	return false, nil
+}
+
+// check makes sure that an ingestor would take all of a payload.
+func (r *Replayer) check(payload []byte) error {
+	spec := r.Index.Spec()
+	d, err := ingest.NewDecoder(spec, r.Level, ingest.Limits{}, nil)
+	if err != nil {
+		return err
+	}
+	var refused *ingest.Quarantined
+	var deletes []segment.Tombstone
+	err = d.Decode(ingest.Message{Topic: spec.Topic.Name, Value: payload}, segment.NewRows(spec), &deletes, func(q ingest.Quarantined) { refused = &q })
+	if err == nil && refused != nil {
+		err = fmt.Errorf("%w: %w", ErrRefused, &refused.Fault)
+	}
+	return err
+}
+
+func (r *Replayer) produce(ctx context.Context, at commit.Place, last *schemas.Resolution, payload []byte, to int) error {
+	bounds, err := r.Source.Bounds(ctx, to)
+	if err != nil {
+		return fmt.Errorf("replay %v: %w", at, err)
+	}
+	id, err := uuid.NewRandom()
+	if err != nil {
+		return fmt.Errorf("replay %v: %w", at, err)
+	}
+	patience := r.settled() / 3
+	sending, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	announced, err := r.Index.Settle(ctx, at, last, schemas.Resolution{State: schemas.Replaying, To: to, From: bounds.End, ID: id.String(), By: r.By})
+	if err != nil {
+		return fmt.Errorf("replay: %w", err)
+	}
+	producer := r.Source.NewProducer(source.ProducerOptions{MaxAttempts: 1, WriteTimeout: patience})
+	defer producer.Close()
+	err = producer.Send(sending, source.Message{Partition: to, Value: payload, Headers: []kafka.Header{{Key: Header, Value: []byte(announced.ID)}}})
+	if err != nil {
+		return fmt.Errorf("replay %v: it is not known whether it is in the log, replay it again to find out: %w", at, err)
+	}
+	return r.done(ctx, at, announced)
+}
+
+func (r *Replayer) done(ctx context.Context, at commit.Place, last *schemas.Resolution) error {
+	_, err := r.Index.Settle(ctx, at, last, schemas.Resolution{State: schemas.Replayed, By: r.By})
+	if err != nil {
+		return fmt.Errorf("replay: it is in the log, and that is not noted yet: %w", err)
+	}
+	return nil
+}
+
+func (r *Replayer) settled() time.Duration {
+	if r.Settled == 0 {
+		return 30 * time.Second
+	}
+	return r.Settled
+}
+
+// Drop gives up what was refused. If it was replayed or dropped already, the error wraps schemas.ErrFenced. With unfinished it gives up
+// also what an unfinished replay may have produced or not; without, that is an error.
+func Drop(ctx context.Context, index *commit.Log, at commit.Place, by, reason string, unfinished bool) error {
+	line, err := index.Resolutions(ctx, at)
+	if err != nil {
+		return fmt.Errorf("drop %v: %w", at, err)
+	}
+	var last *schemas.Resolution
+	if n := len(line); n > 0 {
+		last = line[n-1]
+		if !last.Final() && !unfinished {
+			return fmt.Errorf("drop %v: a replay by %s is unfinished: replay it again to find out whether it is in the log", at, last.By)
+		}
+	}
+	if _, err := index.Settle(ctx, at, last, schemas.Resolution{State: schemas.Dropped, By: by, Reason: reason}); err != nil {
+		return fmt.Errorf("drop: %w", err)
+	}
+	return nil
+}
