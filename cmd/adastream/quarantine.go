@@ -18,16 +18,20 @@ import (
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/ingest"
 	"github.com/adastream/adastream/pipeline/quarantine"
+	"github.com/adastream/adastream/schemas"
 )
 
 type quarantineCommand struct {
-	Ls   quarantineLsCommand   `cmd:"" help:"List refused messages and rows: topic, partition, offset, row, reason."`
-	Show quarantineShowCommand `cmd:"" help:"Print what was refused at one offset, its payload decoded as far as it can be."`
+	Ls     quarantineLsCommand     `cmd:"" help:"List refused messages and rows: topic, partition, offset, row, reason."`
+	Show   quarantineShowCommand   `cmd:"" help:"Print what was refused at one offset, its payload decoded as far as it can be."`
+	Replay quarantineReplayCommand `cmd:"" help:"Produce what was refused, or what it was mended to, once. It becomes the newest version of its id, but for the column version, if there is one."`
+	Drop   quarantineDropCommand   `cmd:"" help:"Give up what was refused: it stays in the store, and is not listed any more."`
 }
 
 type quarantineLsCommand struct {
 	cli.Store
 	Partition int  `help:"Only this partition; -1 is all." default:"-1"`
+	All       bool `help:"Also what was replayed or dropped, with what became of it."`
 	JSON      bool `help:"One JSON object a line."`
 }
 
@@ -42,9 +46,14 @@ func (c *quarantineLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 	}
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	for _, p := range partitions {
+		resolved, err := index.Resolved(ctx, p)
+		if err != nil {
+			return errors.Join(t.Flush(), err)
+		}
 		for q, err := range quarantine.Items(ctx, index, p) {
-			if err == nil {
-				err = c.print(t, q)
+			r := resolved[quarantine.PlaceOf(q)]
+			if err == nil && (c.All || r == nil || !r.Final()) {
+				err = c.print(t, q, r)
 			}
 			if err != nil {
 				return errors.Join(t.Flush(), err) // what was found before is shown
@@ -54,12 +63,28 @@ func (c *quarantineLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 	return t.Flush()
 }
 
-func (c *quarantineLsCommand) print(t io.Writer, q ingest.Quarantined) error {
+func (c *quarantineLsCommand) print(t io.Writer, q ingest.Quarantined, r *schemas.Resolution) error {
 	if c.JSON {
-		return json.NewEncoder(os.Stdout).Encode(q)
+		return json.NewEncoder(os.Stdout).Encode(struct {
+			ingest.Quarantined
+			Resolution *schemas.Resolution `json:",omitempty"`
+		}{q, r})
 	}
-	_, err := fmt.Fprintf(t, "%s\tpartition %d\toffset %d\t%s\t%s\t%s\n", q.Topic, q.Partition, q.Offset, rowName(q.Row), q.Reason, q.Detail)
+	_, err := fmt.Fprintf(t, "%s\tpartition %d\toffset %d\t%s\t%s\t%s%s\n", q.Topic, q.Partition, q.Offset, rowName(q.Row), q.Reason, q.Detail, became(r))
 	return err
+}
+
+// became says what became of something that was refused.
+func became(r *schemas.Resolution) string {
+	switch {
+	case r == nil:
+		return ""
+	case !r.Final():
+		return fmt.Sprintf("; a replay by %s at %s is unfinished", r.By, r.Created.Format(time.RFC3339))
+	case r.Reason != "":
+		return fmt.Sprintf("; %s by %s at %s: %s", r.State, r.By, r.Created.Format(time.RFC3339), r.Reason)
+	}
+	return fmt.Sprintf("; %s by %s at %s", r.State, r.By, r.Created.Format(time.RFC3339))
 }
 
 // chosenPartitions are all of the index for -1.
@@ -119,11 +144,15 @@ func (c *quarantineShowCommand) Run(ctx context.Context, l *cli.Logging) error {
 		_, err := os.Stdout.Write(found[0].Payload)
 		return err
 	}
+	resolved, err := index.Resolved(ctx, c.Partition)
+	if err != nil {
+		return err
+	}
 	for i, q := range found {
 		if i > 0 {
 			fmt.Println()
 		}
-		if err := showQuarantined(os.Stdout, q); err != nil {
+		if err := showQuarantined(os.Stdout, q, resolved[quarantine.PlaceOf(q)]); err != nil {
 			return err
 		}
 	}
@@ -131,11 +160,14 @@ func (c *quarantineShowCommand) Run(ctx context.Context, l *cli.Logging) error {
 }
 
 // showQuarantined prints what was refused and why. The payload is of whoever sent it, so all text of it is quoted.
-func showQuarantined(w io.Writer, q ingest.Quarantined) error {
+func showQuarantined(w io.Writer, q ingest.Quarantined, r *schemas.Resolution) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "place\t%s, partition %d, offset %d, %s\n", q.Topic, q.Partition, q.Offset, rowName(q.Row))
 	fmt.Fprintf(t, "reason\t%s\ndetail\t%s\n", q.Reason, q.Detail)
 	fmt.Fprintf(t, "timestamp\t%s\n", time.UnixMilli(q.Timestamp).UTC().Format(time.RFC3339Nano))
+	if r != nil {
+		fmt.Fprintf(t, "since\t%s\n", strings.TrimPrefix(became(r), "; "))
+	}
 	batches, err := ingest.ReadPayload(q.Payload, ingest.Limits{})
 	if err != nil {
 		const most = 64

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -9,8 +11,12 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/ingest"
 	"github.com/adastream/adastream/pipeline/produce"
+	"github.com/adastream/adastream/pipeline/source/sourcetest"
+	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -54,7 +60,7 @@ func TestShowQuarantined(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
 			q := ingest.Quarantined{Topic: "docs", Partition: 2, Offset: 77, Row: c.row, Fault: ingest.Fault{Reason: schemas.ReasonNullID, Detail: "id is null"}, Timestamp: 1_700_000_000_123, Payload: c.payload}
-			if err := showQuarantined(&out, q); err != nil {
+			if err := showQuarantined(&out, q, nil); err != nil {
 				t.Fatal(err)
 			}
 			narrow := spaces.ReplaceAllString(out.String(), " ")
@@ -69,5 +75,86 @@ func TestShowQuarantined(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestQuarantineCommands: what is chosen is replayed or dropped, the rest stays, and neither happens twice.
+func TestQuarantineCommands(t *testing.T) {
+	client := sourcetest.Topic(t, 2, nil)
+	spec := schemas.Spec{Name: "docs", Ladder: []int{8}, Encoder: "mini", Topic: schemas.Topic{Name: client.Options().Topic, Partitions: 2}}.WithDefaults()
+	at := cli.Store{Store: t.TempDir()}
+	b, err := store.Open(t.Context(), at.Store, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := commit.Create(t.Context(), b, &spec); err != nil {
+		t.Fatal(err)
+	}
+	index, err := commit.Open(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, bad := payloadOf(t, `[{"id":"a","vector":[1,2,3,4,5,6,7,8]}]`), payloadOf(t, `[{"id":"a","vector":[0,0,0,0,0,0,0,0]}]`)
+	refused := func(offset int64, row int32, reason string, payload []byte) ingest.Quarantined {
+		return ingest.Quarantined{Topic: spec.Topic.Name, Partition: 1, Offset: offset, Row: row, Fault: ingest.Fault{Reason: reason, Detail: "because"}, Payload: payload}
+	}
+	body, err := ingest.WriteQuarantine([]ingest.Quarantined{
+		refused(3, ingest.WholeMessage, schemas.ReasonTooLarge, good), refused(4, 0, schemas.ReasonZero, bad), refused(4, 2, schemas.ReasonZero, bad), refused(5, ingest.WholeMessage, schemas.ReasonMalformed, []byte("x")),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	object, err := index.PutQuarantine(t.Context(), 1, 0, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := &schemas.Commit{Format: 1, Partition: 1, End: 6, Quarantine: &object, Quarantined: map[string]int{schemas.ReasonTooLarge: 1, schemas.ReasonZero: 2, schemas.ReasonMalformed: 1}, Writer: "w"}
+	if err := index.Append(t.Context(), record); err != nil {
+		t.Fatal(err)
+	}
+	l := &cli.Logging{}
+	mended := filepath.Join(t.TempDir(), "mended.arrows")
+	if err := os.WriteFile(mended, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	replay := func(choice quarantineChoice, from string) error {
+		c := quarantineReplayCommand{Store: at, Kafka: cli.Kafka{Brokers: client.Options().Brokers}, quarantineChoice: choice, From: from, To: -1}
+		return c.Run(t.Context(), l)
+	}
+	drop := func(choice quarantineChoice) error {
+		c := quarantineDropCommand{Store: at, quarantineChoice: choice, Why: "rubbish"}
+		return c.Run(t.Context(), l)
+	}
+	all, row := quarantineChoice{Partition: -1, Offset: -1, Everything: true}, int32(2)
+	for _, step := range []struct {
+		what string
+		do   func() error
+		want string // of the error
+		left int    // in quarantine
+		log  int64  // messages in the topic
+	}{
+		{"nothing chosen", func() error { return drop(quarantineChoice{Partition: -1, Offset: -1}) }, "--everything", 4, 0},
+		{"offset of no partition", func() error { return drop(quarantineChoice{Partition: -1, Offset: 4}) }, "which --partition", 4, 0},
+		{"no such partition", func() error { return drop(quarantineChoice{Partition: 2, Offset: -1}) }, "there are 0 to 1", 4, 0},
+		{"all as it is", func() error { return replay(all, "") }, "3 of 4 were not replayed", 3, 1},
+		{"once more", func() error { return replay(quarantineChoice{Partition: 1, Offset: 3}, "") }, "nothing that is chosen", 3, 1},
+		{"two at once", func() error { return replay(quarantineChoice{Partition: 1, Offset: 4}, mended) }, "2 messages and rows are chosen", 3, 1},
+		{"mended", func() error { return replay(quarantineChoice{Partition: 1, Offset: 4, Row: &row}, mended) }, "", 2, 2},
+		{"by reason", func() error {
+			return drop(quarantineChoice{Partition: -1, Offset: -1, Reason: schemas.ReasonMalformed})
+		}, "", 1, 2},
+		{"the rest", func() error { return drop(all) }, "", 0, 2},
+	} {
+		err := step.do()
+		if (err == nil) != (step.want == "") || err != nil && !strings.Contains(err.Error(), step.want) {
+			t.Fatalf("%s: %v, want %q", step.what, err, step.want)
+		}
+		resolved, err := index.Resolved(t.Context(), 1)
+		if err != nil || 4-len(resolved) != step.left {
+			t.Errorf("%s: resolved %+v, %v, want %d left", step.what, resolved, err, step.left)
+		}
+		if bounds, err := client.Bounds(t.Context(), 1); err != nil || bounds.End != step.log {
+			t.Errorf("%s: the log is %+v, %v, want %d messages", step.what, bounds, err, step.log)
+		}
 	}
 }

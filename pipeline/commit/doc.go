@@ -16,9 +16,11 @@
 //	manifests/<shard>/<generation>              generations
 //	channels/stable/<shard>/<sequence>          which generation is served, or which epoch
 //	collections/<number>                        what garbage collection decided
+//	resolved/<partition>/<offset>/<row>/<n>     what becomes of a refused message or row: a line of its own
 //	epochs/<name>/...                           another index, with all of these names: see [Log.Epoch]
 //
-// Numbers are decimal, padded with zeros: partitions to 6 digits, shards to 4, all others to 20. So the order of keys
+// Numbers are decimal, padded with zeros: partitions to 6 digits, shards to 4, rows to 10, all others to 20; the row of a
+// message that was refused whole is the word message. So the order of keys
 // is the order of numbers, and List(startAfter) finds what is new without reading what is old. Keys below these
 // prefixes that are not exactly of this form are not ours and are passed over.
 //

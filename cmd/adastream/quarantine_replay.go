@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/ingest"
+	"github.com/adastream/adastream/pipeline/quarantine"
+	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/schemas"
+)
+
+// quarantineChoice are the flags that choose some of what was refused.
+type quarantineChoice struct {
+	Partition  int    `help:"Only of this partition; -1 is all." default:"-1"`
+	Offset     int64  `help:"Only of the message at this offset; -1 is all." default:"-1"`
+	Row        *int32 `help:"Only this row of the message; -1 is the message as a whole."`
+	Reason     string `help:"Only what was refused for this reason." placeholder:"REASON"`
+	Everything bool   `help:"All that is in quarantine, when nothing else is chosen."`
+}
+
+// find reads what is chosen and not resolved yet. It may be much, but no more than what an operator looks through.
+func (c *quarantineChoice) find(ctx context.Context, index *commit.Log) ([]ingest.Quarantined, error) {
+	some := c.Partition >= 0 || c.Offset >= 0 || c.Reason != ""
+	switch {
+	case some == c.Everything:
+		return nil, cli.Usage(errors.New("--partition, --offset and --reason, or --everything: one of them says what is meant"))
+	case c.Offset >= 0 && c.Partition < 0:
+		return nil, cli.Usage(fmt.Errorf("--offset %d: of which --partition?", c.Offset))
+	case c.Row != nil && c.Offset < 0:
+		return nil, cli.Usage(fmt.Errorf("--row %d: of which --offset?", *c.Row))
+	}
+	partitions, err := chosenPartitions(index, c.Partition)
+	if err != nil {
+		return nil, err
+	}
+	var found []ingest.Quarantined
+	for _, p := range partitions {
+		resolved, err := index.Resolved(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		for q, err := range quarantine.Items(ctx, index, p) {
+			if err != nil {
+				return nil, err
+			}
+			if r := resolved[quarantine.PlaceOf(q)]; c.takes(q) && (r == nil || !r.Final()) {
+				q.Payload = slices.Clone(q.Payload) // keeps no more than itself
+				found = append(found, q)
+			}
+		}
+	}
+	if len(found) == 0 {
+		return nil, cli.Usage(errors.New("nothing that is chosen is in quarantine and neither replayed nor dropped: see `adastream quarantine ls --all`"))
+	}
+	return found, nil
+}
+
+func (c *quarantineChoice) takes(q ingest.Quarantined) bool {
+	return (c.Offset < 0 || c.Offset == q.Offset) && (c.Row == nil || *c.Row == q.Row) && (c.Reason == "" || c.Reason == q.Reason)
+}
+
+type quarantineReplayCommand struct {
+	cli.Store
+	cli.Kafka
+	quarantineChoice
+	From string `help:"File with what the payload was mended to: one complete Arrow IPC stream, as --raw of show writes it. Just one message or row must be chosen." placeholder:"FILE"`
+	To   int    `help:"Partition to produce to, if mending has changed where the id belongs; -1 is the one that it was in." default:"-1"`
+}
+
+func (c *quarantineReplayCommand) Run(ctx context.Context, l *cli.Logging) error {
+	index, err := c.OpenIndex(ctx, l.Logger(), nil)
+	if err != nil {
+		return err
+	}
+	chosen, err := c.find(ctx, index)
+	if err != nil {
+		return err
+	}
+	if c.From != "" {
+		if len(chosen) > 1 {
+			return cli.Usage(fmt.Errorf("--from: %d messages and rows are chosen, allowed: one, by --partition, --offset and --row", len(chosen)))
+		}
+		if chosen[0].Payload, err = os.ReadFile(c.From); err != nil {
+			return cli.Usage(fmt.Errorf("--from: %w", err))
+		}
+	}
+	options, err := c.Options(index.Spec().Topic.Name, l.Logger())
+	if err != nil {
+		return err
+	}
+	client, err := source.New(options)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	defer client.Close()
+	level, err := cli.Level(l.Logger())
+	if err != nil {
+		return err
+	}
+	by, err := operator()
+	if err != nil {
+		return err
+	}
+	replayer := &quarantine.Replayer{Index: index, Source: client, Level: level, By: by}
+	return each(ctx, chosen, schemas.Replayed, func(at commit.Place, payload []byte) error {
+		to := at.Partition
+		if c.To >= 0 {
+			to = c.To
+		}
+		return replayer.Replay(ctx, at, payload, to)
+	})
+}
+
+type quarantineDropCommand struct {
+	cli.Store
+	quarantineChoice
+	Why        string `help:"Why, for the record." required:""`
+	Unfinished bool   `help:"Also what a replay that did not finish may have produced: whether it is in the log stays unknown."`
+}
+
+func (c *quarantineDropCommand) Run(ctx context.Context, l *cli.Logging) error {
+	index, err := c.OpenIndex(ctx, l.Logger(), nil)
+	if err != nil {
+		return err
+	}
+	chosen, err := c.find(ctx, index)
+	if err != nil {
+		return err
+	}
+	by, err := operator()
+	if err != nil {
+		return err
+	}
+	return each(ctx, chosen, schemas.Dropped, func(at commit.Place, _ []byte) error {
+		return quarantine.Drop(ctx, index, at, by, c.Why, c.Unfinished)
+	})
+}
+
+// each does something with all that is chosen, and says of each what became of it.
+func each(ctx context.Context, chosen []ingest.Quarantined, done string, do func(commit.Place, []byte) error) error {
+	failed := 0
+	for _, q := range chosen {
+		at := quarantine.PlaceOf(q)
+		err := do(at, q.Payload)
+		if ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			failed++
+			fmt.Printf("BAD  %v\n", err)
+			continue
+		}
+		fmt.Printf("ok   %v: %s\n", at, done)
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d were not %s", failed, len(chosen), done)
+	}
+	return nil
+}
