@@ -27,8 +27,13 @@ import (
 
 const patience = 30 * time.Second
 
-// settled is long enough for what a killed process has sent to arrive, on loopback.
-const settled = 300 * time.Millisecond
+// settled is long enough for what a killed process has sent to arrive, on loopback, and a third of it for an acknowledgement.
+func settled() time.Duration {
+	if sourcetest.Real() {
+		return 9 * time.Second
+	}
+	return 1500 * time.Millisecond
+}
 
 // payloadOf is a message of rows in JSON.
 func payloadOf(t testing.TB, rows string) []byte {
@@ -81,7 +86,7 @@ func newRig(t testing.TB) *rig {
 }
 
 func (r *rig) replayer() *Replayer {
-	return &Replayer{Index: r.index, Source: r.client, Settled: settled, By: "mara@ops"}
+	return &Replayer{Index: r.index, Source: r.client, Settled: settled(), By: "mara@ops"}
 }
 
 // replayed is the number of messages of a partition that come from replays.
@@ -167,7 +172,7 @@ func TestKilledProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	replayer := &Replayer{Index: index, Source: client, Settled: settled, By: "mara@ops"}
+	replayer := &Replayer{Index: index, Source: client, Settled: settled(), By: "mara@ops"}
 	t.Fatal("survived: ", replayer.Replay(t.Context(), place, payloadOf(t, goodRow), 1))
 }
 
@@ -187,6 +192,7 @@ func TestReplay_killed(t *testing.T) {
 		"twice after it is produced":      {[]string{"before 0002", "before 0002"}, 1, "replaying replayed"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t)
 			for _, kill := range c.kills {
 				cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledProcess$")
@@ -218,6 +224,7 @@ func TestReplay_killed(t *testing.T) {
 func TestReplay_race(t *testing.T) {
 	for _, unfinished := range []bool{false, true} {
 		t.Run(fmt.Sprintf("unfinished %v", unfinished), func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t)
 			if unfinished {
 				if _, err := r.index.Settle(t.Context(), place, nil, schemas.Resolution{State: schemas.Replaying, To: 0, ID: "a", By: "mara@ops"}); err != nil {
@@ -247,6 +254,7 @@ func TestReplay_race(t *testing.T) {
 
 // TestReplay_endToEnd: what an ingestor refused comes back mended, and is in the chain once.
 func TestReplay_endToEnd(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	producer := r.client.NewProducer(source.ProducerOptions{})
 	defer producer.Close()
@@ -331,6 +339,7 @@ func TestReplay_endToEnd(t *testing.T) {
 
 // TestUnfinished: what cannot be known is said, and given up only by who says so.
 func TestUnfinished(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	if _, err := r.index.Settle(t.Context(), place, nil, schemas.Resolution{State: schemas.Replaying, To: 0, From: 7, ID: "a", By: "mara@ops"}); err != nil {
 		t.Fatal(err)
