@@ -16,6 +16,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/ingest"
@@ -334,6 +336,48 @@ func TestReplay_endToEnd(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestReplay_behindTransaction: a message that is in the log behind an open transaction cannot be read yet, and is not taken for
+// absent.
+func TestReplay_behindTransaction(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	topic := r.client.Options().Topic
+	cl, err := kgo.NewClient(kgo.SeedBrokers(r.client.Options().Brokers...), kgo.DefaultProduceTopic(topic), kgo.TransactionalID("tx-"+topic), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cl.ProduceSync(t.Context(), &kgo.Record{Partition: 1, Value: []byte("x")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	announced, err := r.index.Settle(t.Context(), place, nil, schemas.Resolution{State: schemas.Replaying, To: 1, ID: "a", By: "mara@ops"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	producer := r.client.NewProducer(source.ProducerOptions{})
+	defer producer.Close()
+	if err := producer.Send(t.Context(), source.Message{Partition: 1, Value: payloadOf(t, goodRow), Headers: []kafka.Header{{Key: Header, Value: []byte(announced.ID)}}}); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), settled()+2*time.Second)
+	defer cancel()
+	if err := r.replayer().Replay(short, place, payloadOf(t, goodRow), 1); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while the transaction is open: %v, want a wait for its end", err)
+	}
+	if err := cl.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.replayer().Replay(t.Context(), place, payloadOf(t, goodRow), 1); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.replayed(1); n != 1 || r.states(place) != "replaying replayed" {
+		t.Errorf("%d messages are in the log, it was %s", n, r.states(place))
 	}
 }
 
