@@ -114,7 +114,7 @@ type quarantineShowCommand struct {
 	cli.Store
 	Partition int    `arg:"" help:"Partition."`
 	Offset    int64  `arg:"" help:"Offset of the message."`
-	Row       *int32 `arg:"" optional:"" help:"Row of the message; -1 is the message as a whole; default: all that was refused of it."`
+	Row       *int32 `arg:"" optional:"" help:"Row of the message; default: all that was refused of it."`
 	Raw       bool   `help:"Write the bytes of the payload to standard output, to be mended; there must be one."`
 }
 

@@ -19,7 +19,7 @@ import (
 type quarantineChoice struct {
 	Partition  int    `help:"Only of this partition; -1 is all." default:"-1"`
 	Offset     int64  `help:"Only of the message at this offset; -1 is all." default:"-1"`
-	Row        *int32 `help:"Only this row of the message; -1 is the message as a whole."`
+	Row        *int32 `help:"Only this row of the message."`
 	Reason     string `help:"Only what was refused for this reason." placeholder:"REASON"`
 	Everything bool   `help:"All that is in quarantine, when nothing else is chosen."`
 }

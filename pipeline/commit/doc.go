@@ -20,9 +20,9 @@
 //	epochs/<name>/...                           another index, with all of these names: see [Log.Epoch]
 //
 // Numbers are decimal, padded with zeros: partitions to 6 digits, shards to 4, rows to 10, all others to 20; the row of a
-// message that was refused whole is the word message. So the order of keys
-// is the order of numbers, and List(startAfter) finds what is new without reading what is old. Keys below these
-// prefixes that are not exactly of this form are not ours and are passed over.
+// message that was refused whole is the word message. So the order of keys is the order of numbers, and List(startAfter)
+// finds what is new without reading what is old. Keys below these prefixes that are not exactly of this form are not ours
+// and are passed over.
 //
 // # Protocol
 //

@@ -26,14 +26,15 @@ var ErrRefused = errors.New("it would be refused again")
 
 // Replayer takes what was refused back into the topic, each of it once.
 //
-// The line of resolutions of its place says how far a replay has come. A record replaying is put before the message is produced, with
-// the end of the log at that time and an id that the message carries in a header; a record replayed is put after. Whoever
-// finds a replay unfinished lets Settled pass, so that what is under way arrives or is given up by whoever sent it, and then looks for the id in the
-// log from that end on. Only if it is not there it is announced, and produced, again. Of several who do that at the same
-// time one gets to put the next record of the line, and the others leave it alone.
+// The line of resolutions of its place says how far a replay has come. A record "replaying" is put before the message is
+// produced, with the end of the log at that time and an id that the message carries in a header; a record "replayed" is put
+// after. Whoever finds a replay unfinished lets Settled pass, so that what is under way arrives or is given up by its sender,
+// and then looks for the id in the log from that end on. Only if it is not there it is announced, and produced, again. Of
+// several who do that at the same time one gets to put the next record of the line, and the others leave it alone.
 //
-// What cannot be excluded is a process that is stopped between its last look at the clock and the first byte that it sends, for longer
-// than Settled, and then goes on: the broker has no way to tell. Then the row is in the log twice, with the same content.
+// What cannot be excluded is a process that is stopped between its last look at the clock and the first byte that it sends,
+// for longer than Settled, and then goes on: the broker has no way to tell. Then the row is in the log twice, with the same
+// content.
 type Replayer struct {
 	Index   *commit.Log
 	Source  *source.Client // of the index's topic
@@ -47,9 +48,9 @@ func PlaceOf(q ingest.Quarantined) commit.Place {
 	return commit.Place{Partition: int(q.Partition), Offset: q.Offset, Row: int(q.Row)}
 }
 
-// Replay produces a payload, what was refused or what that was mended to, to a partition. If it would be refused again, the error
-// wraps ErrRefused and nothing has happened; if it was replayed or dropped, or somebody else is at it, schemas.ErrFenced. After any
-// other error it may be in the log or not, and the same call again finds out.
+// Replay produces a payload, what was refused or what that was mended to, to a partition. If it would be refused again, the
+// error wraps ErrRefused and nothing has happened; if it was replayed or dropped, or somebody else is at it, schemas.ErrFenced.
+// After any other error it may be in the log or not, and the same call again finds out.
 func (r *Replayer) Replay(ctx context.Context, at commit.Place, payload []byte, to int) error {
 	if n := r.Index.Spec().Topic.Partitions; to < 0 || to >= n {
 		return fmt.Errorf("replay %v: to partition %d, allowed: 0 to %d", at, to, n-1)
@@ -177,8 +178,8 @@ func (r *Replayer) settled() time.Duration {
 	return r.Settled
 }
 
-// Drop gives up what was refused. If it was replayed or dropped already, the error wraps schemas.ErrFenced. With unfinished it gives up
-// also what an unfinished replay may have produced or not; without, that is an error.
+// Drop gives up what was refused. If it was replayed or dropped already, the error wraps schemas.ErrFenced. With unfinished it
+// gives up also what a replay that did not finish may have produced or not; without, that is an error.
 func Drop(ctx context.Context, index *commit.Log, at commit.Place, by, reason string, unfinished bool) error {
 	line, err := index.Resolutions(ctx, at)
 	if err != nil {
