@@ -45,15 +45,13 @@ func (b *Builder) look(ctx context.Context) error {
 	if c == nil {
 		return nil
 	}
-	if c.ByOperator() {
-		err := b.o.Log.Confirm(ctx, c)
-		if errors.Is(err, store.ErrNotFound) {
-			b.o.Logger.Warn("took back a promotion of a generation that was collected at that moment", "generation", c.Generation, "by", c.By, "error", err)
-			return nil // the next look sees the record that did
-		}
-		if err != nil {
-			return fmt.Errorf("look at the channel: %w", err)
-		}
+	err = b.o.Log.Confirm(ctx, c)
+	if errors.Is(err, store.ErrNotFound) {
+		b.o.Logger.Warn("took back a promotion whose generation was collected at that moment", "generation", c.Generation, "by", c.By, "error", err)
+		return nil // the next look sees the record that did
+	}
+	if err != nil {
+		return fmt.Errorf("look at the channel: %w", err)
 	}
 	was := b.heldOff()
 	b.channel = c

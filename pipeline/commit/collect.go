@@ -304,10 +304,16 @@ func (l *Log) planTelling(ctx context.Context, p *plan) error {
 	return nil
 }
 
-// keepServed keeps the generation that the channel names, or, while it names an epoch, the one that was served before.
+// keepServed keeps the generation that the channel names, or, while it names an epoch, the one that was served before. One that
+// was given up before is not taken up again: who gave it up may have removed some of it.
 func (l *Log) keepServed(ctx context.Context, p *plan, keep map[int64]bool) error {
 	c, err := l.Channel(ctx, 0)
 	if err != nil || c == nil {
+		return err
+	}
+	if err := l.Confirm(ctx, c); errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("%w: %w", schemas.ErrTransient, err)
+	} else if err != nil {
 		return err
 	}
 	p.served = c.Sequence
@@ -338,6 +344,24 @@ func thinned(records []numberedInfo, keepFor time.Duration) map[int64]bool {
 // announce writes down what is decided. From then on nobody takes up what is given up; who was about to is seen here, or
 // sees the record.
 func (l *Log) announce(ctx context.Context, p *plan, by string) error {
+	if err := l.record(ctx, p, by); err != nil {
+		return err
+	}
+	c, err := l.Channel(ctx, p.served)
+	if err != nil || c == nil || c.Epoch != "" || p.keeps(c.Generation) {
+		return err
+	}
+	// Nothing is removed yet, and nobody but this collector knows that: one more record takes the decision back.
+	at, _ := slices.BinarySearch(p.kept, c.Generation)
+	p.kept = slices.Insert(p.kept, at, c.Generation)
+	p.number, p.served = p.number+1, c.Sequence
+	if err := l.record(ctx, p, by); err != nil {
+		return err
+	}
+	return fmt.Errorf("generation %d was promoted meanwhile: %w", c.Generation, schemas.ErrTransient)
+}
+
+func (l *Log) record(ctx context.Context, p *plan, by string) error {
 	record := &schemas.Collection{
 		Format: schemas.CollectionFormat, Number: p.number, Generation: p.newest.Generation, Kept: p.kept, Served: p.served,
 		Before: p.newest.Checkpoint, Telling: p.telling, By: by, Created: time.Now().UTC(),
@@ -346,17 +370,7 @@ func (l *Log) announce(ctx context.Context, p *plan, by string) error {
 	if errors.Is(err, store.ErrExists) {
 		return fmt.Errorf("another one has number %d: %w", p.number, schemas.ErrFenced)
 	}
-	if err != nil {
-		return err
-	}
-	c, err := l.Channel(ctx, p.served)
-	if err != nil || c == nil {
-		return err
-	}
-	if c.Epoch == "" && !p.keeps(c.Generation) {
-		return fmt.Errorf("generation %d was promoted meanwhile: %w", c.Generation, schemas.ErrTransient)
-	}
-	return nil
+	return err
 }
 
 // garbage is the keys of the found objects that nothing names and nothing will.

@@ -448,7 +448,7 @@ func TestPromotedWhileCollected(t *testing.T) {
 		l := newLibrary(t, b)
 		l.grow(8)
 		collector := newLibrary(t, hooked{Bucket: b, beforePut: func(key string) {
-			if strings.HasPrefix(key, collectionsPrefix) {
+			if key == numbered(collectionsPrefix, 1) {
 				l.promote(back)
 			}
 		}})
@@ -456,6 +456,15 @@ func TestPromotedWhileCollected(t *testing.T) {
 			t.Errorf("Collect = %v, want ErrTransient", err)
 		}
 		l.whole(b)
+		now, err := l.log.Channel(t.Context(), 0)
+		if err != nil || now.Generation != 4 {
+			t.Errorf("the channel says %+v, %v", now, err)
+		}
+		l.mustCollect()
+		l.whole(b)
+		if err := l.log.Confirm(t.Context(), now); err != nil {
+			t.Errorf("what was promoted is gone: %v", err)
+		}
 	})
 	t.Run("collection first", func(t *testing.T) {
 		b := store.NewMemory()
@@ -510,6 +519,28 @@ func TestPromoterDiesWhileCollected(t *testing.T) {
 	if err := l.log.Confirm(t.Context(), now); err != nil {
 		t.Errorf("Confirm of what was gone back to = %v", err)
 	}
+}
+
+// TestCollectorTakesBack: what a promoter that died has left is mended by the next collection as well, also where nothing was
+// served before.
+func TestCollectorTakesBack(t *testing.T) {
+	b := store.NewMemory()
+	l := newLibrary(t, b)
+	for range 6 {
+		l.commit(false)
+		l.publish()
+	}
+	l.mustCollect()
+	dead := &schemas.Channel{Format: schemas.ChannelFormat, Sequence: 1, Generation: 3, Reason: "first", By: "mara@ops", Created: day}
+	if err := put(t.Context(), b, numbered(channelPrefix, 1), dead); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.collect(); !errors.Is(err, schemas.ErrTransient) || !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Collect = %v, want ErrTransient for generation 3", err)
+	}
+	l.whole(b)
+	l.mustCollect()
+	l.whole(b)
 }
 
 // TestCollectKeepsWhatAnOperatorDid: their promotions stay, and so does the generation that was served before an epoch.

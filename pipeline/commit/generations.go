@@ -208,31 +208,42 @@ func (l *Log) promoted(ctx context.Context, seen, made *schemas.Channel) error {
 	if collection.Served > made.Sequence {
 		return fmt.Errorf("record %d: the key was free because it had been collected: %w", made.Sequence, schemas.ErrFenced)
 	}
-	err = l.kept(ctx, made)
-	if !errors.Is(err, store.ErrNotFound) || seen == nil {
+	if err := l.kept(ctx, made); !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	back := *seen
-	back.Reason = fmt.Sprintf("generation %d was collected while it was promoted; before: %s", made.Generation, seen.Reason)
-	if _, undoErr := l.Promote(ctx, made, back); undoErr != nil {
-		return fmt.Errorf("%w; and to go back to generation %d: %w", err, seen.Generation, undoErr)
-	}
-	return err
+	return l.takeBack(ctx, seen, made)
 }
 
 // Confirm checks the newest promotion, as whoever made it did unless it died before that. A collector looks at the channel
 // between its record and the first deletion: either it has seen the promotion, or its record is seen here. Then the generation
-// is on its way out, and the promotion is taken back by one more record, like the one before it. The error wraps
-// store.ErrNotFound in that case.
+// is on its way out, and the promotion is taken back by one more record. The error wraps store.ErrNotFound in that case.
 func (l *Log) Confirm(ctx context.Context, c *schemas.Channel) error {
-	if err := l.kept(ctx, c); !errors.Is(err, store.ErrNotFound) || c.Sequence == 1 {
+	if err := l.kept(ctx, c); !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	before, err := l.Promotion(ctx, c.Sequence-1)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return l.takeBack(ctx, before, c)
+}
+
+// takeBack serves what was served before a promotion, or if that is gone too the newest generation, and returns why.
+func (l *Log) takeBack(ctx context.Context, before, made *schemas.Channel) error {
+	collection, err := l.Collection(ctx)
 	if err != nil {
 		return err
 	}
-	return l.promoted(ctx, before, c)
+	back := schemas.Channel{Generation: collection.Generation, By: made.By}
+	if before != nil && (before.Epoch != "" || collection.Keeps(before.Generation)) {
+		back = *before
+	}
+	back.Reason = fmt.Sprintf("generation %d was collected while it was promoted", made.Generation)
+	why := fmt.Errorf("generation %d: it has been collected: %w", made.Generation, store.ErrNotFound)
+	if _, err := l.Promote(ctx, made, back); err != nil && !errors.Is(err, schemas.ErrFenced) { // fenced: somebody has done it
+		return fmt.Errorf("%w; and to go back: %w", why, err)
+	}
+	return why
 }
 
 // newest reads the last of the numbered records after one, nil if there is none. Records that are listed but cannot be read yet

@@ -266,6 +266,13 @@ func (b *builder) promote(ctx context.Context) error {
 		return err
 	}
 	if newer != nil {
+		err := b.log.Confirm(ctx, newer)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil // it was taken back
+		}
+		if err != nil {
+			return err
+		}
 		b.channel = newer
 	}
 	m := b.manifest
@@ -296,7 +303,6 @@ func (a *actor) confirm(c *schemas.Channel) error {
 	if c.Sequence > int64(len(promotions)) || promotions[c.Sequence-1].Generation != c.Generation || promotions[c.Sequence-1].Pinned != c.Pinned {
 		a.world.fail("%s was told that it made promotion %d of generation %d", a.name, c.Sequence, c.Generation)
 	}
-	a.world.truth.confirmed[c.Sequence] = true
 	return nil
 }
 

@@ -27,7 +27,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/adastream/adastream/pipeline/commit"
-	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -188,37 +187,20 @@ func (w *world) end(seed uint64) {
 		b := &builder{actor: begin("builder")}
 		step("build", b.once(ctx))
 		r := &reader{actor: begin("reader"), once: true}
-		err := r.life(ctx)
-		if errors.Is(err, store.ErrNotFound) && w.truth.undecided() {
-			err = w.repromote(ctx, begin("operator"), r)
-		}
-		step("read", err)
+		step("read", r.life(ctx))
 		if round == 0 && !w.failed() {
 			c := &collector{actor: begin("collector"), thorough: true}
-			step("collect", c.collect(ctx))
+			err := c.collect(ctx)
+			if errors.Is(err, schemas.ErrTransient) { // it has taken back what a promoter left that died
+				err = c.collect(ctx)
+			}
+			step("collect", err)
 		}
 		if w.failed() {
 			return
 		}
 	}
 	w.endGarbage(step)
-}
-
-// repromote serves the newest generation by hand. It is needed after a promotion of a generation that was collected at the same
-// moment, by somebody who died before he saw that and could take it back.
-func (w *world) repromote(ctx context.Context, o *actor, r *reader) error {
-	m, err := o.log.Latest(ctx, 0)
-	if err != nil {
-		return err
-	}
-	seen, err := o.log.Channel(ctx, 0)
-	if err != nil {
-		return err
-	}
-	if _, err := o.log.Promote(ctx, seen, schemas.Channel{Generation: m.Generation, Reason: "gone", By: "operator@host"}); err != nil {
-		return err
-	}
-	return r.life(ctx)
 }
 
 // endChains has every partition grow, and checks that what is left of each chain is of it.

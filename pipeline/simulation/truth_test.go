@@ -17,7 +17,6 @@ type truth struct {
 	manifests   []*schemas.Manifest // generation 1 first
 	promotions  []*schemas.Channel  // sequence 1 first
 	collections []*schemas.Collection
-	confirmed   map[int64]bool // sequences of promotions that somebody was told he made
 
 	commits map[string]*schemas.Commit // by key
 	lines   map[string][]string        // what each data object says, by key
@@ -35,7 +34,7 @@ type fate struct {
 
 func newTruth() *truth {
 	return &truth{chains: map[int][]*schemas.Commit{}, commits: map[string]*schemas.Commit{}, lines: map[string][]string{},
-		fates: map[string]fate{}, confirmed: map[int64]bool{}, objects: map[string]bool{}, records: map[string]bool{}}
+		fates: map[string]fate{}, objects: map[string]bool{}, records: map[string]bool{}}
 }
 
 func (t *truth) head(partition int) int64 {
@@ -208,13 +207,6 @@ func (t *truth) isLog(checkpoint map[string]int64, lines []string) error {
 		return fmt.Errorf("%d of the %d ranges up to the checkpoint %v are there", len(seen), want, checkpoint)
 	}
 	return nil
-}
-
-// undecided reports whether what is served was given up by a collection, and whoever promoted it has never been told that he
-// did: he died before he looked.
-func (t *truth) undecided() bool {
-	n := len(t.promotions)
-	return n > 0 && !t.confirmed[int64(n)] && !t.keeps(t.promotions[n-1].Generation)
 }
 
 // promoted: the promotions are a line, and builders respect a pin.
