@@ -211,6 +211,16 @@ func TestGolden(t *testing.T) {
 	if err := put(t.Context(), b, numbered(channelPrefix, 2), epoch); err != nil {
 		t.Fatal(err)
 	}
+	collection := &schemas.Collection{Format: schemas.CollectionFormat, Number: 1, Generation: 2, Kept: []int64{2}, Served: 2, Before: map[string]int64{"2": 1100},
+		Telling: map[string][]int64{"2": {0, 1000}}, By: "builder-1", Created: day}
+	if err := put(t.Context(), b, numbered(collectionsPrefix, 1), collection); err != nil {
+		t.Fatal(err)
+	}
+	place := Place{Partition: 2, Offset: 1050, Row: 3}
+	resolution := &schemas.Resolution{Format: schemas.ResolutionFormat, Partition: 2, Offset: 1050, Row: 3, Number: 1, State: schemas.Dropped, Reason: "a test", By: "mara@ops", Created: day}
+	if err := put(t.Context(), b, numbered(place.prefix(), 1), resolution); err != nil {
+		t.Fatal(err)
+	}
 	for _, golden := range []struct{ file, key, schema string }{
 		{"index.json", specKey, "spec"},
 		{"commit_gap.json", numbered(commitsPrefix(2), 0), "commit"},
@@ -218,6 +228,8 @@ func TestGolden(t *testing.T) {
 		{"manifest_first.json", numbered(manifestsPrefix, 1), "manifest"},
 		{"manifest.json", numbered(manifestsPrefix, 2), "manifest"},
 		{"channel.json", numbered(channelPrefix, 1), "channel"},
+		{"collection.json", numbered(collectionsPrefix, 1), "collection"},
+		{"resolution.json", numbered(place.prefix(), 1), "resolution"},
 		{"channel_epoch.json", numbered(channelPrefix, 2), "channel"},
 	} {
 		got, err := b.Get(t.Context(), golden.key)
