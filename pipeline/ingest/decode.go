@@ -152,26 +152,25 @@ func (d *Decoder) judge(m Message, rows *segment.Rows, deletes *[]segment.Tombst
 		}
 		index += int32(batches[at].rows)
 	}
-	refused, err := d.refuse(m, records, b)
-	if err != nil {
-		return nil, nil, faultf(schemas.ReasonMalformed, "bad rows cannot be written: %v", err)
+	if refused, fault = d.refuse(m, records, b); fault != nil {
+		return nil, nil, fault
 	}
 	return batches, refused, nil
 }
 
-// checkDictionaries bounds what attributes take without their dictionaries: a long text can stand for a million rows.
+// checkDictionaries bounds what columns take without their dictionaries: a long text can stand for a million rows.
 func (d *Decoder) checkDictionaries(batches []columns) *Fault {
 	left := d.limits.MaxUncompressed
 	for _, batch := range batches {
-		for _, attribute := range batch.attributes {
-			dictionary, ok := attribute.(*array.Dictionary)
+		for _, column := range append(batch.attributes[:len(batch.attributes):len(batch.attributes)], batch.op) {
+			dictionary, ok := column.(*array.Dictionary)
 			if !ok {
 				continue
 			}
 			for row := range batch.rows {
 				text, _ := textAt(dictionary, row)
 				if left -= int64(len(text)); left < 0 {
-					return faultf(schemas.ReasonTooLarge, "attributes without their dictionaries have more than %d bytes", d.limits.MaxUncompressed)
+					return faultf(schemas.ReasonTooLarge, "columns without their dictionaries have more than %d bytes", d.limits.MaxUncompressed)
 				}
 			}
 		}
@@ -232,7 +231,7 @@ func identify(ids *ids, op arrow.Array, row int) (id string, deleted bool, fault
 	case text == schemas.OpDelete:
 		return id, true, nil
 	default:
-		return "", false, faultf(schemas.ReasonOp, "op is %q, allowed: %s, %s, null", text, schemas.OpUpsert, schemas.OpDelete)
+		return "", false, faultf(schemas.ReasonOp, "op is %.100q, allowed: %s, %s, null", text, schemas.OpUpsert, schemas.OpDelete)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 
 // Limits bound what one message may claim. The zero value works.
 type Limits struct {
-	MaxMessage      int   // bytes of a message; 0 is 64 MiB
+	MaxMessage      int   // bytes of a message, and of its bad rows one by one, else it is quarantined whole; 0 is 64 MiB
 	MaxMetadata     int   // bytes of the metadata of a schema, batch or dictionary; 0 is 1 MiB
 	MaxUncompressed int64 // bytes of all buffers of a message after decompression; 0 is 256 MiB
 	MaxRows         int   // rows of a message; 0 is 1,048,576

@@ -13,18 +13,26 @@ import (
 
 // refuse is what is quarantined of the bad rows of a message: each as a stream of its own, which can be produced again
 // once it is mended. It has the columns that the index knows, so that a thousand undeclared ones do not weigh on each
-// row, and plain text for dictionaries, which would come whole with every row.
-func (d *Decoder) refuse(m Message, batches []arrow.RecordBatch, b *binding) ([]Quarantined, error) {
+// row, and plain text for dictionaries, which would come whole with every row. What a message has once - a long text of a
+// dictionary, a name, a time zone - comes with each row all the same, so rows that take more than a message may have are
+// refused with their message.
+func (d *Decoder) refuse(m Message, batches []arrow.RecordBatch, b *binding) ([]Quarantined, *Fault) {
 	if len(d.faults) == 0 {
 		return nil, nil
 	}
 	keep := b.known()
 	schema := rowSchema(batches[0].Schema(), keep)
 	refused := make([]Quarantined, len(d.faults))
+	left := d.limits.MaxMessage
 	for i, f := range d.faults {
 		payload, err := writeRow(schema, batches[f.batch], keep, int(f.row))
 		if err != nil {
-			return nil, err
+			return nil, faultf(schemas.ReasonMalformed, "bad rows cannot be written: %v", err)
+		}
+		if left -= len(payload); left < 0 {
+			first := d.faults[0]
+			return nil, faultf(first.fault.Reason, "%d rows are bad and would take more than %d bytes one by one, the first is row %d: %s",
+				len(d.faults), d.limits.MaxMessage, first.index, first.fault.Detail)
 		}
 		refused[i] = m.quarantine(f.index, *f.fault, payload)
 	}
