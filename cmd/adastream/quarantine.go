@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -70,21 +71,23 @@ func (c *quarantineLsCommand) print(t io.Writer, q ingest.Quarantined, r *schema
 			Resolution *schemas.Resolution `json:",omitempty"`
 		}{q, r})
 	}
-	_, err := fmt.Fprintf(t, "%s\tpartition %d\toffset %d\t%s\t%s\t%s%s\n", q.Topic, q.Partition, q.Offset, rowName(q.Row), q.Reason, q.Detail, became(r))
+	_, err := fmt.Fprintf(t, "%s\tpartition %d\toffset %d\t%s\t%s\t%s%s\n", quoted(q.Topic), q.Partition, q.Offset, rowName(q.Row), quoted(q.Reason), escaped(q.Detail), became(r))
 	return err
 }
 
 // became says what became of something that was refused.
 func became(r *schemas.Resolution) string {
-	switch {
-	case r == nil:
+	if r == nil {
 		return ""
-	case !r.Final():
-		return fmt.Sprintf("; a replay by %s at %s is unfinished", r.By, r.Created.Format(time.RFC3339))
-	case r.Reason != "":
-		return fmt.Sprintf("; %s by %s at %s: %s", r.State, r.By, r.Created.Format(time.RFC3339), r.Reason)
 	}
-	return fmt.Sprintf("; %s by %s at %s", r.State, r.By, r.Created.Format(time.RFC3339))
+	by := fmt.Sprintf("by %s at %s", escaped(r.By), r.Created.Format(time.RFC3339))
+	switch {
+	case !r.Final():
+		return fmt.Sprintf("; a replay %s is unfinished", by)
+	case r.Reason != "":
+		return fmt.Sprintf("; %s %s: %s", r.State, by, escaped(r.Reason))
+	}
+	return fmt.Sprintf("; %s %s", r.State, by)
 }
 
 // chosenPartitions are all of the index for -1.
@@ -162,8 +165,8 @@ func (c *quarantineShowCommand) Run(ctx context.Context, l *cli.Logging) error {
 // showQuarantined prints what was refused and why. The payload is of whoever sent it, so all text of it is quoted.
 func showQuarantined(w io.Writer, q ingest.Quarantined, r *schemas.Resolution) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "place\t%s, partition %d, offset %d, %s\n", q.Topic, q.Partition, q.Offset, rowName(q.Row))
-	fmt.Fprintf(t, "reason\t%s\ndetail\t%s\n", q.Reason, q.Detail)
+	fmt.Fprintf(t, "place\t%s, partition %d, offset %d, %s\n", quoted(q.Topic), q.Partition, q.Offset, rowName(q.Row))
+	fmt.Fprintf(t, "reason\t%s\ndetail\t%s\n", quoted(q.Reason), escaped(q.Detail))
 	fmt.Fprintf(t, "timestamp\t%s\n", time.UnixMilli(q.Timestamp).UTC().Format(time.RFC3339Nano))
 	if r != nil {
 		fmt.Fprintf(t, "since\t%s\n", strings.TrimPrefix(became(r), "; "))
@@ -171,7 +174,7 @@ func showQuarantined(w io.Writer, q ingest.Quarantined, r *schemas.Resolution) e
 	batches, err := ingest.ReadPayload(q.Payload, ingest.Limits{})
 	if err != nil {
 		const most = 64
-		fmt.Fprintf(t, "payload\t%d bytes, not to be read: %v\n\t%s\n", len(q.Payload), err, shortened(fmt.Sprintf("%q", q.Payload[:min(most, len(q.Payload))]), len(q.Payload) > most))
+		fmt.Fprintf(t, "payload\t%d bytes, not to be read: %s\n\t%s\n", len(q.Payload), escaped(err.Error()), shortened(fmt.Sprintf("%q", q.Payload[:min(most, len(q.Payload))]), len(q.Payload) > most))
 		return t.Flush()
 	}
 	rows := int64(0)
@@ -223,6 +226,20 @@ func valueText(column arrow.Array, row int) string {
 		text += ", ..."
 	}
 	return fmt.Sprintf("[%s] of %d", text, end-start)
+}
+
+// escaped is a sentence on one line that cannot steer a terminal: it may quote a message, and quotes of its own stay as they
+// are.
+func escaped(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if strconv.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return b.String()
 }
 
 // quoted is s without quotes if it is short and plain.

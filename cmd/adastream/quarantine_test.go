@@ -158,3 +158,30 @@ func TestQuarantineCommands(t *testing.T) {
 		}
 	}
 }
+
+// TestQuarantineTextIsQuoted: what a message or an operator wrote cannot steer the terminal or feign a line.
+func TestQuarantineTextIsQuoted(t *testing.T) {
+	const hostile = "x\x1b[2J\nfeigned\tpartition 0\u202e"
+	q := ingest.Quarantined{Topic: hostile, Fault: ingest.Fault{Reason: hostile, Detail: strings.Repeat("d", 300) + hostile}, Payload: payloadOf(t, `[{"id":"a"}]`)}
+	for _, state := range []string{schemas.Replaying, schemas.Replayed, schemas.Dropped} {
+		r := &schemas.Resolution{State: state, By: hostile, Reason: hostile}
+		var list, show strings.Builder
+		if err := (&quarantineLsCommand{}).print(&list, q, r); err != nil {
+			t.Fatal(err)
+		}
+		if err := showQuarantined(&show, q, r); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Count(list.String(), "\t") != 5 || strings.Count(list.String(), "\n") != 1 {
+			t.Errorf("%s: not one line of six columns: %q", state, list.String())
+		}
+		for _, text := range []string{list.String(), show.String()} {
+			if strings.ContainsAny(text, "\x1b\u202e") || strings.Contains(text, "\nfeigned") {
+				t.Errorf("%s: not quoted: %q", state, text)
+			}
+			if !strings.Contains(text, `ddd`+`x\x1b[2J\n`) {
+				t.Errorf("%s: the detail is cut: %q", state, text)
+			}
+		}
+	}
+}
