@@ -42,7 +42,7 @@ func (n *Node) API() http.Handler {
 	mux.Handle("/v1/vectors/{id...}", n.route("vector", http.MethodGet, n.vector))
 	mux.Handle("/v1/snapshots", n.route("snapshots", http.MethodGet, n.snapshots))
 	mux.Handle("/", n.route("other", "", func(r *http.Request) (*response, error) {
-		return nil, &problem{Title: "no such url", Status: http.StatusNotFound, Code: codeNoRoute, Detail: r.URL.Path,
+		return nil, &problem{Title: "no such url", Status: http.StatusNotFound, Code: codeNoRoute, Detail: fmt.Sprintf("%.*s", schemas.MaxIDBytes, r.URL.Path),
 			Allowed: "POST /v1/search, GET /v1/vectors/{id}, GET /v1/snapshots"}
 	}))
 	return mux
@@ -118,7 +118,7 @@ func (n *Node) vector(r *http.Request) (*response, error) {
 	id := r.PathValue("id")
 	part, row, ok := snap.Find(id)
 	if !ok {
-		return nil, &problem{Title: "no such vector", Status: http.StatusNotFound, Code: codeNotFound, Detail: fmt.Sprintf("no live row has the id %q", id)}
+		return nil, &problem{Title: "no such vector", Status: http.StatusNotFound, Code: codeNotFound, Detail: fmt.Sprintf("no live row has the id %.*q", schemas.MaxIDBytes, id)}
 	}
 	p := snap.Parts()[part]
 	order := p.OrderAt(row)

@@ -48,7 +48,7 @@ func (o *searchOptions) checkEncoder(spec *schemas.Spec) error {
 		return nil
 	}
 	return &problem{Title: "the queries are of another encoder", Status: http.StatusConflict, Code: codeEncoder,
-		Detail: fmt.Sprintf("encoder: %q", *o.Encoder), Allowed: spec.Encoder}
+		Detail: fmt.Sprintf("encoder: %.*q", schemas.MaxNameBytes, *o.Encoder), Allowed: spec.Encoder}
 }
 
 type planRequest struct {
@@ -195,7 +195,7 @@ func (n *Node) answer(ctx context.Context, on *served, q *queries, o *searchOpti
 	if q.like != nil {
 		part, row, ok := snap.Find(*q.like)
 		if !ok {
-			return nil, &problem{Title: "no such vector", Status: http.StatusNotFound, Code: codeNotFound, Detail: fmt.Sprintf("like: no live row has the id %q", *q.like)}
+			return nil, &problem{Title: "no such vector", Status: http.StatusNotFound, Code: codeNotFound, Detail: fmt.Sprintf("like: no live row has the id %.*q", schemas.MaxIDBytes, *q.like)}
 		}
 		q.vectors, wanted = dequantised(snap, part, row), k+1
 	}
@@ -250,7 +250,7 @@ func (o *searchOptions) fields(spec *schemas.Spec) ([]int, error) {
 	for i, name := range o.Fields {
 		picked[i] = slices.IndexFunc(spec.Attributes, func(a schemas.Attribute) bool { return a.Name == name })
 		if picked[i] < 0 {
-			return nil, invalid(fmt.Sprintf("fields: %q is not an attribute of the index", name), fieldNames(spec))
+			return nil, invalid(fmt.Sprintf("fields: %.*q is not an attribute of the index", schemas.MaxNameBytes, name), fieldNames(spec))
 		}
 	}
 	return picked, nil
