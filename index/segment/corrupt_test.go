@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
@@ -404,6 +405,55 @@ func sliced(t *testing.T, schema *arrow.Schema, data []byte, kind string, missin
 	return tampered(t, schema, data, kind, func(columns map[string]arrow.Array) {
 		for name, c := range columns {
 			columns[name] = array.NewSlice(c, 0, int64(c.Len()-missing))
+		}
+	})
+}
+
+// FuzzReadBitmap: a bitmap of dead rows is refused, or can be asked, walked, joined and written at a cost that its bytes pay
+// for.
+func FuzzReadBitmap(f *testing.F) {
+	dense := roaring.New()
+	for i := range uint32(10_000) {
+		dense.Add(3 * i)
+	}
+	runs := roaring.New()
+	runs.AddRange(5, 70_000)
+	runs.RunOptimize()
+	for _, b := range []*roaring.Bitmap{roaring.New(), roaring.BitmapOf(0, 1, 1<<31, 1<<32-1), dense, runs} {
+		data, err := b.MarshalBinary()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		before := allocated()
+		b, err := readBitmap(data)
+		if got := allocated() - before; got > 16<<20+64*uint64(len(data)) {
+			t.Fatalf("%d bytes allocated for %d", got, len(data))
+		}
+		if err != nil {
+			return
+		}
+		joined := roaring.Or(b, roaring.BitmapOf(7))
+		if b.Contains(7) != (joined.GetCardinality() == b.GetCardinality()) {
+			t.Fatalf("%v with 7 is %v", b, joined)
+		}
+		again, err := b.MarshalBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if second, err := readBitmap(again); err != nil || !second.Equals(b) {
+			t.Fatalf("%v was read again as %v, %v", b, second, err)
+		}
+		n := uint64(0)
+		for it := b.Iterator(); it.HasNext() && n < 1<<16; n++ {
+			if row := it.Next(); !b.Contains(row) {
+				t.Fatalf("%d is in it and is not", row)
+			}
+		}
+		if n < min(b.GetCardinality(), 1<<16) {
+			t.Fatalf("%d rows of %d", n, b.GetCardinality())
 		}
 	})
 }
