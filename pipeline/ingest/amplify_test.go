@@ -20,6 +20,15 @@ func allocated() uint64 {
 	return sample[0].Value.Uint64()
 }
 
+// checkBudget holds what reading a message or file may allocate since before: 64 bytes for each of its bytes and 16 for each
+// byte that it may have after decompression, and 16 MiB for what else runs meanwhile.
+func checkBudget(t *testing.T, before uint64, size int, uncompressed int64) {
+	t.Helper()
+	if got, most := allocated()-before, uint64(16<<20+64*size)+16*uint64(uncompressed); got > most {
+		t.Fatalf("%d bytes allocated for %d, allowed: %d", got, size, most)
+	}
+}
+
 // TestBadRowsDoNotMultiply: what a message has once and each of its bad rows would carry - a text of a dictionary, a name, a
 // time zone - costs no more than a multiple of the message.
 func TestBadRowsDoNotMultiply(t *testing.T) {

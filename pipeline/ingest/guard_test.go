@@ -139,6 +139,7 @@ func hostileMessages(t testing.TB) map[string][]byte {
 		"struct":                 withColumn(t, field("extra", arrow.StructOf(field("x", int64Type)))),
 		"dictionary of numbers":  withColumn(t, field("extra", &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: int64Type})),
 		"deep lists":             withColumn(t, field("extra", arrow.ListOf(arrow.ListOf(arrow.ListOf(arrow.ListOf(int64Type)))))),
+		"300 columns":            columnsOf(t, 300),
 		"lists of null":          withColumn(t, field("extra", arrow.ListOf(arrow.Null))),
 		"big-endian":             bigEndian(t),
 		"delta of a dictionary":  deltaDictionary(t),
@@ -150,6 +151,15 @@ func hostileMessages(t testing.TB) map[string][]byte {
 // withColumn is a message with one more column.
 func withColumn(t testing.TB, extra arrow.Field) []byte {
 	return messageOf(t, messageSchema(append(plainSchema.Fields(), extra)...), `[{"id":"a","vector":[1,0,0,0]}]`)
+}
+
+// columnsOf is a stream of a schema with so many columns, and the end.
+func columnsOf(t testing.TB, n int) []byte {
+	fields := slices.Clone(plainSchema.Fields())
+	for len(fields) < n {
+		fields = append(fields, field("", int64Type))
+	}
+	return streamOf(t, messageSchema(fields...), nil)
 }
 
 func bigEndian(t testing.TB) []byte {
@@ -331,7 +341,8 @@ func TestArrowFacts(t *testing.T) {
 	})
 }
 
-// FuzzDecode: no message panics, breaks the columns of rows, or loses a row: each is an upsert, a delete or quarantined.
+// FuzzDecode: no message panics, breaks the columns of rows, takes more memory than its budget, or loses a row: each is an
+// upsert, a delete or quarantined.
 func FuzzDecode(f *testing.F) {
 	for _, message := range hostileMessages(f) {
 		f.Add(message)
@@ -343,7 +354,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(messageOf(f, schema, rows))
 	f.Add(messageOf(f, schema, rows, ipc.WithZstd()))
 	f.Add(messageOf(f, schema, rows, ipc.WithLZ4()))
-	limits := Limits{MaxUncompressed: 1 << 20, MaxRows: 1 << 12}
+	limits := Limits{MaxMessage: 1 << 20, MaxUncompressed: 1 << 20, MaxRows: 1 << 12, MaxRowFaults: 256}
 	spec := testSpec()
 	d, err := NewDecoder(spec, avx.Generic, limits, nil)
 	if err != nil {
@@ -351,9 +362,11 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, message []byte) {
 		out := &decoded{rows: segment.NewRows(spec)}
+		before := allocated()
 		if err := d.Decode(Message{Topic: "topic", Value: message}, out.rows, &out.deletes, func(q Quarantined) { out.bad = append(out.bad, q) }); err != nil {
 			t.Fatal(err)
 		}
+		checkBudget(t, before, len(message), limits.MaxUncompressed)
 		out.check(t, spec)
 		refused := len(out.bad) == 1 && out.bad[0].Row == WholeMessage
 		if refused && out.rows.Len()+len(out.deletes) > 0 {
