@@ -102,6 +102,14 @@ type Defaults struct {
 // Dim is the full width D of a vector.
 func (s *Spec) Dim() int { return s.Ladder[len(s.Ladder)-1] }
 
+// VectorBytes is how many bytes an original takes.
+func (s *Spec) VectorBytes() int {
+	if s.Vectors == Float16 {
+		return 2 * s.Dim()
+	}
+	return 4 * s.Dim()
+}
+
 // Rotates reports whether models of the index rotate what is searched.
 func (s *Spec) Rotates() bool { return s.Prefix == PrefixRotate }
 

@@ -59,14 +59,6 @@ func (d *deriver) coder() coder {
 
 func (d *deriver) codeBytes() int { return codeBytes(d.coder().m) }
 
-// storedBytes returns the bytes of a stored vector.
-func storedBytes(spec *schemas.Spec) int {
-	if spec.Vectors == schemas.Float16 {
-		return 2 * spec.Dim()
-	}
-	return 4 * spec.Dim()
-}
-
 // store writes the stored form of a given vector.
 func (d *deriver) store(dst []byte, given []float32) {
 	if d.spec.Vectors == schemas.Float16 {

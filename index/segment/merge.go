@@ -213,7 +213,7 @@ func (m *merger) joinBases() error {
 // number numbers the rows of the new base, and returns what each list takes in the chunks' files.
 func (m *merger) number() ([]size, error) {
 	const identity = 4 + 8 + 8 + 4 + 8 + 4 + 4 + 4 // offset of the id, order, lists
-	perRow := int64(identity + m.spec.Dim() + 4 + 4*len(m.spec.Ladder) + storedBytes(m.spec))
+	perRow := int64(identity + m.spec.Dim() + 4 + 4*len(m.spec.Ladder) + m.spec.VectorBytes())
 	for _, a := range m.spec.Attributes {
 		switch a.Type {
 		case schemas.AttributeBool:
@@ -321,7 +321,7 @@ func (m *merger) gather(ctx context.Context, g group) (*table, error) {
 			return nil, failed
 		}
 	}
-	if err := m.compareAnew(&t.compared, turned, func(row int) []byte { return t.vectors[row*storedBytes(m.spec):][:storedBytes(m.spec)] }); err != nil {
+	if err := m.compareAnew(&t.compared, turned, func(row int) []byte { return t.vectors[row*m.spec.VectorBytes():][:m.spec.VectorBytes()] }); err != nil {
 		return nil, err
 	}
 	var err error

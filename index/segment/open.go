@@ -121,7 +121,7 @@ func newPart(spec *schemas.Spec, id string, f *file) *Part {
 		spills:  f.int32s(schemas.StoredSpill),
 		dim:     spec.Dim(),
 		vectorT: spec.Vectors,
-		width:   storedBytes(spec),
+		width:   spec.VectorBytes(),
 		index:   &idIndex{},
 	}
 	for _, a := range spec.Attributes {

@@ -95,7 +95,7 @@ func trainModel(t testing.TB, spec *schemas.Spec, seed uint64, m, nlist int) *mo
 	}
 	rows := randomRows(t, spec, rand.New(rand.NewPCG(seed, 99)), 0, n)
 	sample := make([]float32, n*spec.Dim())
-	stored := newBytes(storedBytes(spec))
+	stored := newBytes(spec.VectorBytes())
 	for i := range n {
 		d.store(stored, rows.Vectors[i*spec.Dim():][:spec.Dim()])
 		if err := d.search(sample[i*spec.Dim():][:spec.Dim()], stored); err != nil {

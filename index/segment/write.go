@@ -54,7 +54,7 @@ func Write(spec *schemas.Spec, mdl *model.Model, level avx.Level, rows *Rows) ([
 // assign sets list[i] to the list of row i, and spill[i] to its second one.
 func (d *deriver) assign(rows *Rows, list, spill []int32) error {
 	dim := d.spec.Dim()
-	stored := newBytes(storedBytes(d.spec))
+	stored := newBytes(d.spec.VectorBytes())
 	for start := 0; start < len(list); start += deriveBatch {
 		n := min(deriveBatch, len(list)-start)
 		for i := range n {
@@ -71,7 +71,7 @@ func (d *deriver) assign(rows *Rows, list, spill []int32) error {
 // derive fills the columns of a table that follow from vectors and lists. Row i of the table is row order[i] of rows.
 func (d *deriver) derive(t *table, rows *Rows, order []int32) error {
 	t.grow(rows.Len(), d.codeBytes())
-	dim, width := d.spec.Dim(), storedBytes(d.spec)
+	dim, width := d.spec.Dim(), d.spec.VectorBytes()
 	for start := 0; start < rows.Len(); start += deriveBatch {
 		n := min(deriveBatch, rows.Len()-start)
 		for i := range n {
@@ -142,7 +142,7 @@ type coder struct {
 // grow makes room for what n rows have of fixed width, with two codes of width bytes.
 func (t *table) grow(n, width int) {
 	t.compared = newCompared(t.spec, n)
-	t.vectors = newBytes(n * storedBytes(t.spec))
+	t.vectors = newBytes(n * t.spec.VectorBytes())
 	t.codes, t.spillCodes = make([]byte, n*width), make([]byte, n*width)
 }
 

@@ -16,7 +16,8 @@ import (
 type metrics struct {
 	requests, degraded                   *prometheus.CounterVec
 	searchSeconds                        prometheus.Histogram
-	loadFailures, swaps                  prometheus.Counter
+	loadFailures, swaps, memoryRefusals  prometheus.Counter
+	memory, memoryLimit                  prometheus.Gauge
 	generation, liveRows, produced       prometheus.Gauge
 	encoder                              *prometheus.GaugeVec
 	swapSeconds, freshnessSeconds        prometheus.Histogram
@@ -45,6 +46,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "1 for the encoder whose queries are answered, and the epoch that is served, empty for the root."}, []string{"encoder", "epoch"}),
 		searchSeconds:    histogram("search_seconds", "Time of a search, without reading the request and writing the answer; the queries of one request count with their mean.", prometheus.ExponentialBuckets(25e-6, 2, 16)),
 		loadFailures:     counter("load_failures_total", "Times that the newest generation could not be loaded; the old one went on serving."),
+		memoryRefusals:   counter("memory_refusals_total", "Times that a generation was not taken because it wants more memory beside the one that is served than is allowed; counted at each try."),
+		memory:           gauge("memory_bytes", "Memory that the generation that is served wants, as told from its manifest: files that every query reads, and heap."),
+		memoryLimit:      gauge("memory_limit_bytes", "Memory that the generation that is served and the next one may want together; 0 is no limit."),
 		swaps:            counter("swaps_total", "Generations taken into service."),
 		generation:       gauge("generation", "Generation that is served."),
 		liveRows:         gauge("live_rows", "Rows that a query can find."),

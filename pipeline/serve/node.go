@@ -42,6 +42,10 @@ type Options struct {
 
 	NoOriginals bool // do not fetch original vectors: an exact search compares int8 rows then
 
+	// MemoryBytes is what the generation that is served and the next one may want together, see footprint; one that does not fit
+	// is not taken, and the old one goes on being served. 0 is no limit.
+	MemoryBytes int64
+
 	MeasureShare float64 // of a core, at most 1, for measuring the recall of answers; 0 measures nothing
 
 	Logger   *slog.Logger         // nil discards
@@ -69,6 +73,7 @@ func (o Options) Validate() error {
 		{"max running", o.MaxRunning < 0, o.MaxRunning, "64"},
 		{"timeout", o.Timeout < 0, o.Timeout, "5s"},
 		{"degrade after", o.DegradeAfter < 0, o.DegradeAfter, "20ms"},
+		{"memory", o.MemoryBytes < 0, o.MemoryBytes, "no limit"},
 	} {
 		if f.bad {
 			faults = append(faults, fmt.Errorf("query %s %v: must be positive, or 0 for %s", f.name, f.v, f.zero))
@@ -128,10 +133,11 @@ type Node struct {
 	follow error // why the newest generation could not be loaded, or nil
 
 	// Owned by the goroutine of Run.
-	followed *commit.Served // what is served, nil at first
-	produced int64          // newest record timestamp that was ever served of this epoch, Unix time in ms
-	parts    map[string]*replica.Part
-	model    *model.Model
+	followed  *commit.Served // what is served, nil at first
+	footprint footprint      // of what is served
+	produced  int64          // newest record timestamp that was ever served of this epoch, Unix time in ms
+	parts     map[string]*replica.Part
+	model     *model.Model
 }
 
 // served is what queries are answered from. Its spec says which queries fit: a request that holds it sees nothing else.
@@ -151,6 +157,7 @@ func New(o Options) (*Node, error) {
 		running: make(chan struct{}, o.MaxRunning),
 		follow:  errors.New("no generation is loaded yet"),
 	}
+	n.metrics.memoryLimit.Set(float64(o.MemoryBytes))
 	n.live = newLive(o.MeasureShare, search.New(o.Level), n.metrics)
 	n.searchers.New = func() any { return search.New(o.Level) }
 	return n, nil
@@ -252,6 +259,10 @@ func (n *Node) advance(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	wants := footprintOf(to.Index.Spec(), m)
+	if err := n.admitGeneration(wants); err != nil {
+		return fmt.Errorf("%s: %w", to, err)
+	}
 	s, fetched, err := n.open(ctx, to, m)
 	if err != nil {
 		return fmt.Errorf("%s: %w", to, err)
@@ -260,7 +271,8 @@ func (n *Node) advance(ctx context.Context) error {
 	if !n.follows(to.Record.Epoch) {
 		n.produced = 0
 	}
-	n.followed = to
+	n.followed, n.footprint = to, wants
+	n.metrics.memory.Set(float64(wants.sum()))
 	n.live.serves(m)
 	if old != nil {
 		old.Close()

@@ -1,0 +1,89 @@
+package serve
+
+import (
+	"fmt"
+
+	"github.com/adastream/adastream/schemas"
+)
+
+// footprint is what a generation wants in memory to be fast, in bytes by what holds them. Generations share what has the same
+// name. It is told from the manifest, so before anything is fetched.
+//
+// Files count as far as every query reads them: originals do not, which only exact searches touch; the kernel drops them first.
+// What queries and requests need for themselves is not in it.
+type footprint map[string]int64
+
+// Bytes of the heap for a row that was looked up by its id and for one that has a second list in a segment, see
+// [segment.Part.Find] and [segment.Part.Spilled]; and for a run of a list, see [snapshot.Run].
+const (
+	idBytes      = 12
+	spilledBytes = 4
+	runBytes     = 16
+)
+
+func footprintOf(spec *schemas.Spec, m *schemas.Manifest) footprint {
+	f := footprint{}
+	var rows, runs int64
+	for _, c := range m.Chunks {
+		n := int64(c.NumRows)
+		f[c.Rows.SHA256], f[c.Codes.SHA256] = c.Rows.Size, c.Codes.Size
+		f["ids of "+c.ID] = n * idBytes
+		rows += n
+		runs += int64(c.EndList - c.FirstList)
+	}
+	for _, s := range m.Segments {
+		n := int64(s.NumRows)
+		f[s.SHA256] = max(0, s.Size-n*int64(spec.VectorBytes()))
+		f["ids of "+s.ID] = n * (idBytes + spilledBytes)
+		rows += n
+		switch {
+		case m.Model == nil:
+		case s.Model == m.Model.ID:
+			runs += min(n, int64(m.Model.NList)) * 2
+		case spec.Rotates(): // its rows are turned to the axes of the model, see segment.Turn
+			f["turned "+s.ID+" "+m.Model.ID] = n * int64(spec.Dim()+4+4*len(spec.Ladder))
+		}
+	}
+	if m.Model != nil {
+		f[m.Model.SHA256] = 2 * m.Model.Size // as a file, and as queries read it
+	}
+	own := runs * runBytes
+	if m.Dead != nil {
+		own += rows / 8
+	}
+	f[fmt.Sprintf("generation %d", m.Generation)] = own
+	return f
+}
+
+func (f footprint) sum() (n int64) {
+	for _, bytes := range f {
+		n += bytes
+	}
+	return n
+}
+
+// beside is what f takes where other is already.
+func (f footprint) beside(other footprint) (n int64) {
+	for name, bytes := range f {
+		if _, shared := other[name]; !shared {
+			n += bytes
+		}
+	}
+	return n
+}
+
+// admitGeneration refuses a generation for which there is no room beside the one that is served, before a byte of it is fetched.
+// The first one is taken anyway: slow answers are better than none.
+func (n *Node) admitGeneration(wants footprint) error {
+	more, served := wants.beside(n.footprint), n.footprint.sum()
+	if n.o.MemoryBytes == 0 || served+more <= n.o.MemoryBytes {
+		return nil
+	}
+	if n.followed == nil {
+		n.o.Logger.Warn("the generation wants more memory than is allowed, queries may wait for the disk", "wants_bytes", more, "memory_bytes", n.o.MemoryBytes)
+		return nil
+	}
+	n.metrics.memoryRefusals.Inc()
+	return fmt.Errorf("wants %d bytes of memory beside the %d of what is served, %d together, allowed: %d: raise --memory-bytes or the limit of the container, or restart the node, which then takes it alone",
+		more, served, served+more, n.o.MemoryBytes)
+}
