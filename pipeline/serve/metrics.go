@@ -16,6 +16,7 @@ import (
 type metrics struct {
 	requests, degraded                   *prometheus.CounterVec
 	searchSeconds                        prometheus.Histogram
+	nearSwap, steady                     prometheus.Observer // of late searches
 	loadFailures, swaps, memoryRefusals  prometheus.Counter
 	memory, memoryLimit                  prometheus.Gauge
 	generation, liveRows, produced       prometheus.Gauge
@@ -37,7 +38,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
 		return f.NewHistogram(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "query", Name: name, Help: help, Buckets: buckets})
 	}
+	late := f.NewSummaryVec(prometheus.SummaryOpts{Namespace: "adastream", Subsystem: "query", Name: "late_search_seconds",
+		Help:       "Time of a search, as search_seconds, of the last ten minutes, apart for searches that ended during a swap or in the second after it.",
+		Objectives: map[float64]float64{0.5: 0.01, tail: 0.001}, MaxAge: 10 * time.Minute}, []string{"near_swap"})
 	m := &metrics{
+		nearSwap: late.WithLabelValues("true"), steady: late.WithLabelValues("false"),
 		requests: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "requests_total",
 			Help: "Requests of the query API by route and status code."}, []string{"route", "code"}),
 		degraded: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "degraded_total",
@@ -64,7 +69,27 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		measured:         counter("measured_queries_total", "Answers that were compared with exact search."),
 	}
 	m.live(nil)
+	f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "query", Name: "swap_p99_ratio",
+		Help: "What swaps cost queries: the 99th percentile of searches near a swap over that of the others, both of the last ten minutes; NaN while there are none of either."},
+		func() float64 { return tailOf(m.nearSwap) / tailOf(m.steady) })
 	return m
+}
+
+// tail is the quantile by which swaps are judged.
+const tail = 0.99
+
+// tailOf reads that quantile of a summary, NaN of none.
+func tailOf(summary prometheus.Observer) float64 {
+	var now dto.Metric
+	if err := summary.(prometheus.Summary).Write(&now); err != nil {
+		return math.NaN()
+	}
+	for _, q := range now.Summary.Quantile {
+		if q.GetQuantile() == tail {
+			return q.GetValue()
+		}
+	}
+	return math.NaN()
 }
 
 // live shows the recall of late answers, nil when none was measured.
@@ -91,11 +116,16 @@ func (m *metrics) swapped(to *commit.Served, g *schemas.Manifest, freshness, too
 	}
 }
 
-// searched counts queries that one searcher answered in a time, each with its mean.
-func (m *metrics) searched(u search.Usage, queries int, took time.Duration) {
+// searched counts queries that one searcher answered in a time, each with its mean, near a swap or not.
+func (m *metrics) searched(u search.Usage, queries int, took time.Duration, nearSwap bool) {
+	late := m.steady
+	if nearSwap {
+		late = m.nearSwap
+	}
 	mean := took.Seconds() / float64(max(1, queries))
 	for range queries {
 		m.searchSeconds.Observe(mean)
+		late.Observe(mean)
 	}
 	m.listsProbed.Add(float64(u.Lists))
 	m.codesScanned.Add(float64(u.Codes))

@@ -128,6 +128,7 @@ type Node struct {
 	searchers sync.Pool     // *search.Searcher: scratch of one query at a time
 	running   chan struct{} // the slots that are taken
 	pace      pace
+	swaps     swapTimes
 
 	mu     sync.Mutex
 	follow error // why the newest generation could not be loaded, or nil
@@ -263,6 +264,8 @@ func (n *Node) advance(ctx context.Context) error {
 	if err := n.admitGeneration(wants); err != nil {
 		return fmt.Errorf("%s: %w", to, err)
 	}
+	n.swaps.begin()
+	defer func() { n.swaps.end(time.Now()) }()
 	s, fetched, err := n.open(ctx, to, m)
 	if err != nil {
 		return fmt.Errorf("%s: %w", to, err)

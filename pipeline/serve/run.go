@@ -67,7 +67,7 @@ func (n *Node) runShare(ctx context.Context, snap *snapshot.Snapshot, s *share, 
 	started := time.Now()
 	s.usage, s.at, s.err = searcher.SearchBatch(ctx, snap, s.vectors, k, plan, s.results)
 	if s.err == nil {
-		n.metrics.searched(s.usage, len(s.results), time.Since(started))
+		n.metrics.searched(s.usage, len(s.results), time.Since(started), n.swaps.near(time.Now()))
 	}
 }
 
