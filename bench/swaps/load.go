@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/adastream/adastream/bench/dataset"
+)
+
+const (
+	warmUp   = 2 * time.Second // before the capacity is measured
+	trial    = 5 * time.Second // that measures it
+	waiting  = 8               // clients of the trial, which wait for their answers
+	settling = 2 * time.Second // after a window with swaps
+)
+
+type client struct {
+	http   http.Client
+	url    string
+	bodies []string
+}
+
+func newClient(api string, set *dataset.Set) (*client, error) {
+	c := &client{url: api + "/v1/search", http: http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4096}}}
+	for i := range set.Queries {
+		vector, err := json.Marshal(set.Query(i))
+		if err != nil {
+			return nil, err
+		}
+		c.bodies = append(c.bodies, fmt.Sprintf(`{"vector":%s,"k":%d,"fields":[],"plan":{"nprobe":16,"refine":100}}`, vector, dataset.K))
+	}
+	return c, nil
+}
+
+// ask sends query i and checks that the answer is whole.
+func (c *client) ask(i int) error {
+	response, err := c.http.Post(c.url, "application/json", strings.NewReader(c.bodies[i%len(c.bodies)]))
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	var a struct {
+		Hits []struct {
+			ID string `json:"id"`
+		} `json:"hits"`
+	}
+	if err := json.Unmarshal(body, &a); err != nil || response.StatusCode != http.StatusOK || len(a.Hits) != dataset.K {
+		return fmt.Errorf("%s, %d hits of %d: %.300s", response.Status, len(a.Hits), dataset.K, body)
+	}
+	return nil
+}
+
+// capacity is how many queries a second clients get that wait for their answers.
+func (c *client) capacity(ctx context.Context) (float64, error) {
+	if _, err := c.closed(ctx, warmUp); err != nil {
+		return 0, err
+	}
+	n, err := c.closed(ctx, trial)
+	return float64(n) / trial.Seconds(), err
+}
+
+func (c *client) closed(ctx context.Context, lasting time.Duration) (answered int64, err error) {
+	var asked, ok atomic.Int64
+	var first error
+	var once sync.Once
+	var all sync.WaitGroup
+	end := time.Now().Add(lasting)
+	for range waiting {
+		all.Go(func() {
+			for time.Now().Before(end) && ctx.Err() == nil {
+				if err := c.ask(int(asked.Add(1))); err != nil {
+					once.Do(func() { first = err })
+					return
+				}
+				ok.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	return ok.Load(), first
+}
+
+// outcome is what became of queries that were offered.
+type outcome struct {
+	mu     sync.Mutex
+	took   []time.Duration // of those that were answered, from when they were due
+	errors int
+	first  error
+}
+
+func (o *outcome) add(took time.Duration, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err == nil {
+		o.took = append(o.took, took)
+		return
+	}
+	o.errors++
+	if o.first == nil {
+		o.first = err
+	}
+}
+
+// merge takes in what became of others.
+func (o *outcome) merge(other *outcome) {
+	o.took = append(o.took, other.took...)
+	o.errors += other.errors
+	if o.first == nil {
+		o.first = other.first
+	}
+}
+
+// quantile is 0 of nothing.
+func (o *outcome) quantile(q float64) time.Duration {
+	if len(o.took) == 0 {
+		return 0
+	}
+	slices.Sort(o.took)
+	return o.took[int(q*float64(len(o.took)-1))]
+}
+
+// offer sends queries at a rate for so long, and waits for the last answer.
+func (c *client) offer(ctx context.Context, rate float64, lasting time.Duration) *outcome {
+	o := &outcome{}
+	var all sync.WaitGroup
+	began := time.Now()
+	for i := 0; ctx.Err() == nil; i++ {
+		after := time.Duration(float64(i) / rate * float64(time.Second))
+		if after >= lasting {
+			break
+		}
+		due := began.Add(after)
+		time.Sleep(time.Until(due))
+		all.Go(func() {
+			err := c.ask(i)
+			o.add(time.Since(due), err)
+		})
+	}
+	all.Wait()
+	return o
+}
