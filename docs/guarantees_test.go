@@ -26,7 +26,8 @@ func TestGuaranteesAreTested(t *testing.T) {
 			t.Errorf("%s has no %s", link[2], link[1])
 		}
 	}
-	for line := range strings.SplitSeq(string(page), "\n") {
+	table, _, _ := strings.Cut(string(page), "\n## ")
+	for line := range strings.SplitSeq(table, "\n") {
 		if strings.HasPrefix(line, "| ") && !strings.HasPrefix(line, "| guarantee ") && !strings.Contains(line, "`Test") {
 			t.Errorf("no test is named: %s", line)
 		}
