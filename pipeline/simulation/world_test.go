@@ -145,7 +145,11 @@ func (w *world) run(steps int) {
 		w.tick()
 		w.serve(w.choose())
 	}
+	synctest.Wait()
+	w.admit()
+	w.mu.Lock()
 	w.over = true
+	w.mu.Unlock()
 	for _, r := range w.pending {
 		if r.port != nil {
 			w.answer(r, errCrashed)
