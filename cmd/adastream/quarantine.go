@@ -94,7 +94,7 @@ func became(r *schemas.Resolution) string {
 func chosenPartitions(index *commit.Log, chosen int) ([]int, error) {
 	n := index.Spec().Topic.Partitions
 	if chosen >= n || chosen < -1 {
-		return nil, cli.Usage(fmt.Errorf("partition %d: there are 0 to %d", chosen, n-1))
+		return nil, cli.Usage(fmt.Errorf("--partition %d: there are 0 to %d", chosen, n-1))
 	}
 	if chosen >= 0 {
 		return []int{chosen}, nil
