@@ -8,6 +8,7 @@ import (
 
 	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/schemas"
 )
 
 type snapshotGCCommand struct {
@@ -41,7 +42,7 @@ func (c *snapshotGCCommand) Run(ctx context.Context, l *cli.Logging) error {
 		return err
 	}
 	if c.Yes {
-		if err := index.Fence(ctx); err != nil {
+		if err := fence(ctx, index); err != nil {
 			return err
 		}
 	}
@@ -57,4 +58,14 @@ func (c *snapshotGCCommand) Run(ctx context.Context, l *cli.Logging) error {
 		verb, report.Objects, report.Bytes, report.Generations, report.Promotions, report.Commits)
 	fmt.Printf("kept %d generations, and %d objects of %d bytes\n", report.KeptGenerations, report.KeptObjects, report.KeptBytes)
 	return nil
+}
+
+// fence publishes a generation although a builder that runs may be faster, four times a second: each time that it is, this one
+// begins again from its generation.
+func fence(ctx context.Context, index *commit.Log) error {
+	for {
+		if err := index.Fence(ctx); !errors.Is(err, schemas.ErrFenced) {
+			return err
+		}
+	}
 }
