@@ -50,13 +50,9 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 		return fmt.Errorf("%d checks failed", failed)
 	}
 	spec := index.Spec()
-	options, err := c.Kafka.Options(spec.Topic.Name, l.Logger())
+	client, err := c.Kafka.Client(spec.Topic.Name, l.Logger())
 	if err != nil {
 		return err
-	}
-	client, err := source.New(options)
-	if err != nil {
-		return cli.Usage(err)
 	}
 	defer client.Close()
 	if check("topic is the index's", c.topic(ctx, client, spec), fmt.Sprintf("%s, %d partitions", spec.Topic.Name, spec.Topic.Partitions)) {

@@ -163,19 +163,15 @@ func (c *initCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if _, err := c.spec(); err != nil {
 		return cli.Usage(err)
 	}
-	options, err := c.Kafka.Options(c.topic(), log)
+	client, err := c.Kafka.Client(c.topic(), log)
 	if err != nil {
 		return err
 	}
+	defer client.Close()
 	b, err := c.Store.Open(ctx, log, nil)
 	if err != nil {
 		return err
 	}
-	client, err := source.New(options)
-	if err != nil {
-		return cli.Usage(err)
-	}
-	defer client.Close()
 	_, err = c.create(ctx, b, client, log)
 	if errors.Is(err, store.ErrExists) {
 		return cli.Usage(fmt.Errorf("--store %s: there is an index already, and a spec never changes: choose another prefix: %w", b, err))

@@ -25,13 +25,9 @@ func (c *produceCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if c.Rows < 1 {
 		return cli.Usage(fmt.Errorf("--rows %d: must be at least 1", c.Rows))
 	}
-	options, err := c.Kafka.Options(c.Topic, l.Logger())
+	client, err := c.Kafka.Client(c.Topic, l.Logger())
 	if err != nil {
 		return err
-	}
-	client, err := source.New(options)
-	if err != nil {
-		return cli.Usage(err)
 	}
 	defer client.Close()
 	partitions, err := client.Partitions(ctx)

@@ -11,7 +11,6 @@ import (
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/ingest"
 	"github.com/adastream/adastream/pipeline/quarantine"
-	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -90,13 +89,9 @@ func (c *quarantineReplayCommand) Run(ctx context.Context, l *cli.Logging) error
 			return cli.Usage(fmt.Errorf("--from: %w", err))
 		}
 	}
-	options, err := c.Options(index.Spec().Topic.Name, l.Logger())
+	client, err := c.Client(index.Spec().Topic.Name, l.Logger())
 	if err != nil {
 		return err
-	}
-	client, err := source.New(options)
-	if err != nil {
-		return cli.Usage(err)
 	}
 	defer client.Close()
 	level, err := cli.Level(l.Logger())

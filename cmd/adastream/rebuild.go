@@ -17,7 +17,6 @@ import (
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/ingest"
 	"github.com/adastream/adastream/pipeline/rebuild"
-	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
@@ -134,13 +133,9 @@ func (c *rebuildOffsetsCommand) Run(ctx context.Context, l *cli.Logging) error {
 		return err
 	}
 	defer os.RemoveAll(s.dir)
-	options, err := c.Kafka.Options(s.to.Spec().Topic.Name, l.Logger())
+	client, err := c.Kafka.Client(s.to.Spec().Topic.Name, l.Logger())
 	if err != nil {
 		return err
-	}
-	client, err := source.New(options)
-	if err != nil {
-		return cli.Usage(err)
 	}
 	defer client.Close()
 	ends := map[int]int64{}

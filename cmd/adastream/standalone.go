@@ -9,7 +9,6 @@ import (
 
 	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/pipeline/commit"
-	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/source/embedded"
 	"github.com/adastream/adastream/pipeline/store"
 )
@@ -58,13 +57,9 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	options, err := cli.Kafka{Brokers: brokers}.Options(topic, log)
+	client, err := cli.Kafka{Brokers: brokers}.Client(topic, log)
 	if err != nil {
 		return err
-	}
-	client, err := source.New(options)
-	if err != nil {
-		return cli.Usage(err)
 	}
 	defer client.Close()
 	if index == nil {

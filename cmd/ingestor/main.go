@@ -9,7 +9,6 @@ import (
 
 	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/pipeline/ingest"
-	"github.com/adastream/adastream/pipeline/source"
 )
 
 type command struct {
@@ -41,13 +40,9 @@ func (c *command) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	options, err := c.Kafka.Options(index.Spec().Topic.Name, log)
+	client, err := c.Kafka.Client(index.Spec().Topic.Name, log)
 	if err != nil {
 		return err
-	}
-	client, err := source.New(options)
-	if err != nil {
-		return cli.Usage(err)
 	}
 	defer client.Close()
 	if c.Group == "" {

@@ -34,6 +34,16 @@ type Kafka struct {
 	KafkaPasswordFile string   `help:"File with the password for --kafka-sasl; a line end at its end does not count." type:"existingfile" placeholder:"FILE"`
 }
 
+// Client of one topic. It does not touch the network yet.
+func (k Kafka) Client(topic string, log *slog.Logger) (*source.Client, error) {
+	o, err := k.Options(topic, log)
+	if err != nil {
+		return nil, err
+	}
+	c, err := source.New(o)
+	return c, Usage(err)
+}
+
 // Options for the client of one topic.
 func (k Kafka) Options(topic string, log *slog.Logger) (source.Options, error) {
 	o := source.Options{Brokers: k.Brokers, Topic: topic, Logger: log}
