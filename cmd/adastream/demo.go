@@ -75,11 +75,7 @@ func (c *demoCommand) Run(ctx context.Context, l *cli.Logging) error {
 	flags := specFlags{Name: "words", Ladder: sample.Ladder(), Metric: string(schemas.Cosine), Encoder: sample.Encoder,
 		Vectors: string(schemas.Float16), Attribute: map[string]string{"class": "utf8"}, Partitions: demoPartitions, Replication: 1, TargetRecall: 0.95}
 	log := l.Logger()
-	options, err := cli.Kafka{Brokers: []string{broker.Addr()}}.Options(flags.topic(), log)
-	if err != nil {
-		return err
-	}
-	client, err := source.New(options)
+	client, err := cli.Kafka{Brokers: []string{broker.Addr()}}.Client(flags.topic(), log)
 	if err != nil {
 		return err
 	}
