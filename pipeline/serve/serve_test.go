@@ -252,10 +252,11 @@ func TestCorruptObjectLeavesTheOldGeneration(t *testing.T) {
 	damaged[len(damaged)/2] ^= 0x10
 	p.replace(o.Key, damaged)
 	p.publish()
-	for n.Stale() == nil {
+	err = n.Stale()
+	for ; err == nil; err = n.Stale() {
 		time.Sleep(time.Millisecond)
 	}
-	if err := n.Stale(); !strings.Contains(err.Error(), o.Key) {
+	if !strings.Contains(err.Error(), o.Key) {
 		t.Errorf("stale because %v, want the name of %s", err, o.Key)
 	}
 	if n.Ready() != nil {
