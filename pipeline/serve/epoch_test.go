@@ -38,7 +38,8 @@ func (p *publisher) follow() {
 	}
 }
 
-// awaitServed waits until a generation is served and its swap is counted, which comes after.
+// awaitServed waits until n serves a generation of an epoch, of the root if that is empty, and has counted the swap, which
+// comes after.
 func (p *publisher) awaitServed(n *Node, epoch string, generation int64) {
 	p.t.Helper()
 	is := func() bool {
