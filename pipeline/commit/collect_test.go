@@ -421,6 +421,36 @@ func TestCollectGhosts(t *testing.T) {
 	l.whole(b)
 }
 
+// A Log reads what collections tell once, however often it is asked for commits.
+func TestCollectionsAreReadOnce(t *testing.T) {
+	b := store.NewMemory()
+	l := newLibrary(t, b)
+	const collections = 5
+	for range collections {
+		l.grow(3)
+		l.mustCollect()
+	}
+	reads := 0
+	fresh := openLog(t, hooked{Bucket: b, onGet: func(key string) error {
+		if strings.HasPrefix(key, collectionsPrefix) {
+			reads++
+		}
+		return nil
+	}})
+	// The newest is read first, to know how many there are, and the one after it is looked for each time.
+	for i, want := range []int{1 + 2 + collections, 2, 2} {
+		reads = 0
+		for _, err := range fresh.Commits(t.Context(), 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if reads > want {
+			t.Errorf("time %d: %d reads of collections, want at most %d", i, reads, want)
+		}
+	}
+}
+
 // A writer that slept puts its commit on a key that was freed, and dies before it learns that. What that commit says of refused
 // or lost messages is not so: it is neither shown nor kept.
 func TestGhostsTellNothing(t *testing.T) {

@@ -79,28 +79,38 @@ func (l *Log) before(ctx context.Context, partition int) (int64, error) {
 // messages.
 type telling map[int64]bool
 
-// telling is what all collections so far have said of each partition. That a commit is there is not enough: a writer that slept
-// may have put it on a key that was freed.
+// telling is what all collections so far have said of each partition, for the caller to keep. That a commit is there is not
+// enough: a writer that slept may have put it on a key that was freed. A record is read once.
 func (l *Log) telling(ctx context.Context) (map[int]telling, error) {
 	newest, err := l.Collection(ctx)
 	if err != nil {
 		return nil, err
 	}
-	tells := map[int]telling{}
-	for partition := range l.spec.Topic.Partitions {
-		tells[partition] = telling{}
-	}
-	for n := range number(newest) {
-		c, err := l.collectionRecord(ctx, n+1)
+	l.mu.Lock()
+	heard := l.heard
+	l.mu.Unlock()
+	var records []*schemas.Collection
+	for n := heard + 1; n <= number(newest); n++ {
+		c, err := l.collectionRecord(ctx, n)
 		if err != nil {
 			return nil, notYet(err)
 		}
+		records = append(records, c)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range records {
 		for name, starts := range c.Telling {
 			partition, _ := strconv.Atoi(name) // it is one of those in Before, which were checked
 			for _, start := range starts {
-				tells[partition][start] = true
+				l.tells[partition][start] = true
 			}
 		}
+		l.heard = max(l.heard, c.Number)
+	}
+	tells := map[int]telling{}
+	for partition := range l.spec.Topic.Partitions {
+		tells[partition] = maps.Clone(l.tells[partition])
 	}
 	return tells, nil
 }

@@ -23,6 +23,8 @@ type Log struct {
 	tails      map[int]*schemas.Commit // partition -> the furthest record of its chain that was seen
 	collection *schemas.Collection     // the newest that was seen, nil for none
 	looked     bool                    // for collections, at least once
+	tells      map[int]telling         // by partition, of the collections up to heard
+	heard      int64
 }
 
 // Create makes an index. It succeeds if the index is there already with the same spec; another spec is an error that
@@ -51,7 +53,11 @@ func Open(ctx context.Context, b store.Bucket) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open index in %s: %w", b, err)
 	}
-	return &Log{bucket: b, spec: spec, tails: map[int]*schemas.Commit{}}, nil
+	l := &Log{bucket: b, spec: spec, tails: map[int]*schemas.Commit{}, tells: map[int]telling{}}
+	for partition := range spec.Topic.Partitions {
+		l.tells[partition] = telling{}
+	}
+	return l, nil
 }
 
 // Spec is the index's spec.
