@@ -163,11 +163,18 @@ func (c *Cache) Fetch(ctx context.Context, ref Ref) (*Mapped, error) {
 		if outcome.abandoned {
 			continue // by the caller we waited for; we still want it
 		}
-		m, err := c.mapFile(ref, f, !outcome.downloaded)
+		m, isNew, err := c.mapFile(ref, f, !outcome.downloaded)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // another process that shares the directory removed it
 		}
-		return m, err
+		if err != nil || !isNew {
+			return m, err
+		}
+		if err := touch(m.data); err != nil {
+			m.Release()
+			return nil, fmt.Errorf("cache object %q: read the mapping: %w", ref.Key, classifyOS(err))
+		}
+		return m, nil
 	}
 }
 
@@ -412,18 +419,18 @@ func (c *Cache) reserve(ref Ref, f *cacheFile) error {
 }
 
 // mapFile maps the file, or shares the mapping that exists.
-func (c *Cache) mapFile(ref Ref, f *cacheFile, hit bool) (*Mapped, error) {
+func (c *Cache) mapFile(ref Ref, f *cacheFile, hit bool) (m *Mapped, isNew bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f.mapped == 0 {
+	if isNew = f.mapped == 0; isNew {
 		data, err := mapReadOnly(c.path(ref.SHA256))
 		if errors.Is(err, fs.ErrNotExist) {
 			c.setSize(f, 0)
 			f.verified = false
-			return nil, err
+			return nil, false, err
 		}
 		if err != nil {
-			return nil, fmt.Errorf("cache object %q: map: %w", ref.Key, classifyOS(err))
+			return nil, false, fmt.Errorf("cache object %q: map: %w", ref.Key, classifyOS(err))
 		}
 		f.data = data
 	}
@@ -432,7 +439,7 @@ func (c *Cache) mapFile(ref Ref, f *cacheFile, hit bool) (*Mapped, error) {
 	if hit {
 		c.stats.Hits++
 	}
-	return &Mapped{data: f.data, release: func() { c.unmap(ref.SHA256, f) }}, nil
+	return &Mapped{data: f.data, release: func() { c.unmap(ref.SHA256, f) }}, isNew, nil
 }
 
 func mapReadOnly(path string) (mmap.MMap, error) {
