@@ -134,7 +134,9 @@ func TestOpenAPIRefusesBadRequests(t *testing.T) {
 		`{"like":"17","target_recall":0.9,"plan":{"nprobe":1}}`: false,
 		`{"like":"17","plan":{}}`:                               false,
 		`{"like":"17","plan":{"nprobe":1,"coarse_dims":64}}`:    false,
-		`{"like":"17","filter":{}}`:                             false,
+		`{"like":"17","filter":{}}`:                             true,
+		`{"like":"17","filter":[]}`:                             false,
+		`{"like":"17","filters":{}}`:                            false,
 		`{"vector":[1,2,3,"4"]}`:                                false,
 		`{"vector":[]}`:                                         false,
 	} {

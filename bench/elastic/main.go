@@ -23,7 +23,7 @@ type options struct {
 	Dir     string   `help:"Directory with base.f32, queries.f32, truth.i32 and meta.json." required:"" type:"existingdir"`
 	Threads int      `help:"Threads to build and to find true neighbours with; searching uses one." default:"2"`
 	Slices  int      `help:"Slices of the rows." default:"20"`
-	Parts   []string `help:"What to measure." enum:"table,margins,wishes,slices,overload" default:"table,margins,wishes,slices"`
+	Parts   []string `help:"What to measure." enum:"table,margins,wishes,slices,filters,overload" default:"table,margins,wishes,slices,filters"`
 	Rounds  int      `help:"Times that each wish is measured; the median counts." default:"5"`
 }
 
@@ -51,7 +51,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	parts := map[string]func(context.Context) error{
-		"table": b.table, "margins": b.margins, "wishes": b.wishes, "slices": b.sliced, "overload": b.overload,
+		"table": b.table, "margins": b.margins, "wishes": b.wishes, "slices": b.sliced, "filters": b.filters, "overload": b.overload,
 	}
 	for _, name := range o.Parts {
 		if err := parts[name](ctx); err != nil {

@@ -28,6 +28,7 @@ type searchCommand struct {
 	MaxBytes     float64  `help:"The best plan that reads no more bytes of codes and rows, on average." xor:"how"`
 	Exact        bool     `help:"Compare with every row." xor:"how"`
 	Dims         int      `help:"Compare so many dimensions, a level of the ladder; 0: all." default:"0"`
+	Filter       string   `help:"Only rows whose attributes meet this, as JSON: see docs/filters.md." placeholder:"JSON"`
 	Encoder      string   `help:"Encoder that made the query: refused if the rows are of another one."`
 	JSON         bool     `help:"Print the answer as it came."`
 }
@@ -50,6 +51,7 @@ type searchAnswer struct {
 		Lists        int   `json:"lists_probed"`
 		Codes        int   `json:"codes_scanned"`
 		Refined      int   `json:"refined"`
+		Matching     *int  `json:"matching"`
 		Microseconds int64 `json:"microseconds"`
 	} `json:"usage"`
 	ExpectedRecall *float64  `json:"expected_recall"`
@@ -58,7 +60,7 @@ type searchAnswer struct {
 }
 
 // say adds to a request how to search.
-func (c *searchCommand) say(body map[string]any) {
+func (c *searchCommand) say(body map[string]any) error {
 	for name, v := range map[string]*float64{"target_recall": c.TargetRecall, "effort": c.Effort} {
 		if v != nil {
 			body[name] = *v
@@ -72,12 +74,19 @@ func (c *searchCommand) say(body map[string]any) {
 	if c.Exact {
 		body["exact"] = true
 	}
+	if c.Filter != "" {
+		if !json.Valid([]byte(c.Filter)) {
+			return cli.Usage(fmt.Errorf(`--filter %s: no JSON, allowed: an object such as {"lang": "en"}`, c.Filter))
+		}
+		body["filter"] = json.RawMessage(c.Filter)
+	}
 	if c.Encoder != "" {
 		body["encoder"] = c.Encoder
 	}
 	if c.Dims != 0 {
 		body["dims"] = c.Dims
 	}
+	return nil
 }
 
 func (c *searchCommand) Run(ctx context.Context) error {
@@ -91,7 +100,9 @@ func (c *searchCommand) Run(ctx context.Context) error {
 		}
 		body["vector"] = vector
 	}
-	c.say(body)
+	if err := c.say(body); err != nil {
+		return err
+	}
 	raw, err := postSearch(ctx, http.DefaultClient, c.URL, body)
 	if err != nil {
 		return err
@@ -184,6 +195,9 @@ func (a *searchAnswer) print(w io.Writer) {
 	}
 	t.Flush()
 	how := fmt.Sprintf("%d lists, %d codes, %d rows refined", a.Usage.Lists, a.Usage.Codes, a.Usage.Refined)
+	if a.Usage.Matching != nil {
+		how = fmt.Sprintf("%d match the filter; %s", *a.Usage.Matching, how)
+	}
 	if a.Usage.Exact {
 		how = fmt.Sprintf("exact over %d rows", a.Usage.Refined)
 	}

@@ -53,7 +53,7 @@ func (u *Usage) Add(more Usage) {
 
 // share answers some queries together. The error is about query i.
 func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors []float32, k int, plan Plan, results [][]Hit) (i int, err error) {
-	apart := len(results) < shareLeast || plan.Exact || snap.Model() == nil || k == 0
+	apart := len(results) < shareLeast || plan.Exact || plan.Among != nil || snap.Model() == nil || k == 0
 	s.turns = s.turns[:0]
 	dim := snap.Spec().Dim()
 	for i := range results {

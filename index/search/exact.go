@@ -46,22 +46,24 @@ func (s *Searcher) exactOriginals(ctx context.Context) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			dots := s.dots[:min(scoreRows, p.N-start)]
-			avx.DotI8(s.level, s.quant, p.Int8[start*dim:], dim, dots)
-			s.refined(len(dots))
-			for j, dot := range dots {
-				row := start + j
-				if dead.Has(row) {
-					continue
+			n := min(scoreRows, p.N-start)
+			if s.among != nil {
+				s.at = s.among.AppendRows(s.at[:0], i, start, start+n)
+				dots := s.dots[:len(s.at)]
+				avx.DotI8At(s.level, s.quant, p.Int8, dim, s.at, dots)
+				s.refined(len(dots))
+				for j, dot := range dots {
+					s.contend(&bound, i, int(s.at[j]), dot)
 				}
-				score, off := float64(s.scoreOf(p, row, dot)), s.off(&bound, p, row)
-				// Rounded away from the score, since float32 may round towards it.
-				most := math.Nextafter32(float32(score+off), math.MaxFloat32)
-				if most < s.top.Floor() {
-					continue
+			} else {
+				dots := s.dots[:n]
+				avx.DotI8(s.level, s.quant, p.Int8[start*dim:], dim, dots)
+				s.refined(len(dots))
+				for j, dot := range dots {
+					if !dead.Has(start + j) {
+						s.contend(&bound, i, start+j, dot)
+					}
 				}
-				s.offer(i, row, math.Nextafter32(float32(score-off), -math.MaxFloat32))
-				s.maybe = append(s.maybe, contender{i, row, most})
 			}
 			if len(s.maybe) >= limit {
 				s.prune()
@@ -82,6 +84,19 @@ func (s *Searcher) exactOriginals(ctx context.Context) error {
 		s.usage.Bytes += int64(p.VectorBytes(len(s.vector)))
 	}
 	return nil
+}
+
+// contend makes a row a contender if it can be among the best, by the inner product of its int8 form.
+func (s *Searcher) contend(b *bound, part, row int, dot int32) {
+	p := s.parts[part]
+	score, off := float64(s.scoreOf(p, row, dot)), s.off(b, p, row)
+	// Rounded away from the score, since float32 may round towards it.
+	most := math.Nextafter32(float32(score+off), math.MaxFloat32)
+	if most < s.top.Floor() {
+		return
+	}
+	s.offer(part, row, math.Nextafter32(float32(score-off), -math.MaxFloat32))
+	s.maybe = append(s.maybe, contender{part, row, most})
 }
 
 // prune drops contenders that cannot win any more.

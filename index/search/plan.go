@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/adastream/adastream/index/filter"
 	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/index/snapshot"
 )
@@ -16,6 +17,8 @@ type Plan struct {
 	Refine   int     // best codes of the scan whose rows are scored on int8; a row may have two; raised to 2 k
 	Exact    bool    // compare every row instead; of the other fields only Dims matters
 	Dims     int     // width of all that is compared, a level of the ladder; 0 is the full one
+
+	Among *filter.Selection // rows that can be hits, nil for all live ones
 }
 
 // Width is how many dimensions of vectors of dim values are compared.
@@ -32,6 +35,9 @@ func (p Plan) Validate(snap *snapshot.Snapshot) error {
 	ladder := mrl.Ladder(snap.Spec().Ladder)
 	if p.Dims != 0 && !ladder.Has(p.Dims) {
 		return &QueryError{"dims", strconv.Itoa(p.Dims), "one of " + ladder.String()}
+	}
+	if p.Among != nil && !p.Among.Of(snap) {
+		return &QueryError{"filter", "selected from another generation", "a selection of the one that is searched"}
 	}
 	mdl := snap.Model()
 	if p.Exact || mdl == nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/coarse"
+	"github.com/adastream/adastream/index/filter"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/index/opq"
@@ -41,6 +42,7 @@ type Searcher struct {
 	// Of the call. A Searcher at rest refers to no snapshot.
 	snap  *snapshot.Snapshot
 	parts []*segment.Part
+	among *filter.Selection // rows that count, nil for all live ones
 
 	*query         // the one at hand: of all methods but those of a batch
 	one    query   // for a call of one
@@ -108,7 +110,14 @@ func wanted(snap *snapshot.Snapshot, k int, plan Plan) (int, error) {
 	if k < 1 {
 		return 0, &QueryError{"k", strconv.Itoa(k), "at least 1"}
 	}
-	return int(min(int64(k), snap.Live())), plan.Validate(snap)
+	if err := plan.Validate(snap); err != nil {
+		return 0, err
+	}
+	rows := snap.Live()
+	if plan.Among != nil {
+		rows = plan.Among.Count()
+	}
+	return int(min(int64(k), rows)), nil
 }
 
 // answer fills top.
@@ -118,6 +127,8 @@ func (s *Searcher) answer(ctx context.Context, plan Plan) error {
 		return nil
 	case plan.Exact || s.snap.Model() == nil:
 		return s.exact(ctx)
+	case s.among != nil:
+		return s.probeAmong(ctx, plan)
 	default:
 		return s.probe(ctx, plan)
 	}
@@ -146,14 +157,14 @@ func (s *Searcher) begin(snap *snapshot.Snapshot, query []float32, k int, plan P
 		}
 	}
 	s.scale = mrl.QuantizeQuery(s.quant, s.vector)
-	s.snap, s.parts, s.usage = snap, snap.Parts(), Usage{}
+	s.snap, s.parts, s.among, s.usage = snap, snap.Parts(), plan.Among, Usage{}
 	s.top.Reset(s.parts, k)
 	return nil
 }
 
 // end lets go of the snapshot.
 func (s *Searcher) end() {
-	s.snap, s.parts = nil, nil
+	s.snap, s.parts, s.among = nil, nil, nil
 	s.top.Reset(nil, 0)
 }
 
@@ -182,32 +193,49 @@ func (s *Searcher) probe(ctx context.Context, plan Plan) error {
 
 // choose scores the rows that are in no list, and returns the lists to search. They are valid until the next choice.
 func (s *Searcher) choose(ctx context.Context, plan Plan) ([]coarse.Probe, error) {
-	mdl := s.snap.Model()
+	if err := s.enterLists(ctx, plan); err != nil {
+		return nil, err
+	}
+	lists := s.snap.Model().Probe(s.level, s.quant, s.scale, plan.NProbe, plan.Margin, s.scratch)
+	s.noteProbed(lists)
+	return lists, nil
+}
+
+// enterLists scores the rows that are in no list, and makes ready to scan.
+func (s *Searcher) enterLists(ctx context.Context, plan Plan) error {
 	for _, i := range s.snap.Unlisted() {
 		if err := s.score(ctx, i, 0, s.parts[i].N); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	s.found.reset(s.candidates(plan))
-	mdl.LUT(s.level, s.vector, plan.ScanDims, &s.lut, s.scratch)
-	lists := mdl.Probe(s.level, s.quant, s.scale, plan.NProbe, plan.Margin, s.scratch)
-	if words := (mdl.NList() + 63) / 64; len(s.probed) != words {
+	s.snap.Model().LUT(s.level, s.vector, plan.ScanDims, &s.lut, s.scratch)
+	return nil
+}
+
+// noteProbed remembers which lists are searched: a row that is in two of them is met in its first.
+func (s *Searcher) noteProbed(lists []coarse.Probe) {
+	if words := (s.snap.Model().NList() + 63) / 64; len(s.probed) != words {
 		s.probed = make(snapshot.BitSet, words)
 	}
 	clear(s.probed)
 	for _, p := range lists {
 		s.probed[p.List/64] |= 1 << (p.List % 64)
 	}
-	return lists, nil
 }
 
 // candidates returns how many codes are kept for refining: those of k rows at least, of which each may have two, and more as
 // there are dead rows among them.
 func (s *Searcher) candidates(plan Plan) int {
-	codes := 2 * int64(s.snap.BaseRows())
-	n := min(max(int64(plan.Refine), 2*int64(s.top.k)), codes)
-	n += n * s.snap.Buried() / max(s.snap.Live(), 1)
-	return int(max(1, min(n, codes)))
+	rows := int64(s.snap.BaseRows())
+	if s.among != nil {
+		rows = s.among.BaseCount()
+	}
+	n := min(max(int64(plan.Refine), 2*int64(s.top.k)), 2*rows)
+	if s.among == nil {
+		n += n * s.snap.Buried() / max(s.snap.Live(), 1)
+	}
+	return int(max(1, min(n, 2*rows)))
 }
 
 // enough reports whether k live rows were met.
@@ -279,6 +307,10 @@ func (s *Searcher) scan(v visit, ahead []byte) {
 		s.usage.Codes += n
 		s.usage.Bytes += int64(n * subs / 2)
 		codes = codes[blocks*stride:]
+		if s.among != nil {
+			s.keepAmong(v.Part, first, offset, s.hits[:hits])
+			continue
+		}
 		for _, h := range s.hits[:hits] {
 			if score := offset + scale*float32(h>>16); score >= s.found.floor { // which may have risen since the call
 				s.found.add(candidate{score, v.Part, first + int32(h&0xffff)})
@@ -289,6 +321,9 @@ func (s *Searcher) scan(v visit, ahead []byte) {
 
 // score offers the rows [start, end) of a part.
 func (s *Searcher) score(ctx context.Context, part, start, end int) error {
+	if s.among != nil {
+		return s.scoreAmong(ctx, part, start, end)
+	}
 	p, dead, dim := s.parts[part], s.snap.Dead(part), s.snap.Spec().Dim()
 	for ; start < end; start += scoreRows {
 		if err := ctx.Err(); err != nil {
@@ -314,7 +349,7 @@ func (s *Searcher) scoreSpilled(ctx context.Context, r snapshot.Run) error {
 	p, dead := s.parts[r.Part], s.snap.Dead(int(r.Part))
 	s.at = s.at[:0]
 	for _, row := range p.Spilled[r.Start:r.End] {
-		if !s.probed.Has(int(p.ListAt(int(row)))) && !dead.Has(int(row)) {
+		if !s.probed.Has(int(p.ListAt(int(row)))) && !dead.Has(int(row)) && (s.among == nil || s.among.Has(int(r.Part), int(row))) {
 			s.at = append(s.at, uint32(row))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -143,6 +144,25 @@ type BitSet []uint64
 
 // Has reports whether a row of the part is in the set.
 func (b BitSet) Has(row int) bool { return b != nil && b[row/64]>>(uint(row)%64)&1 != 0 }
+
+// Count returns how many of the rows [start, end) are in the set.
+func (b BitSet) Count(start, end int) (n int) {
+	if b == nil || start >= end {
+		return 0
+	}
+	first, last := start/64, (end-1)/64
+	for w := first; w <= last; w++ {
+		word := b[w]
+		if w == first {
+			word &= ^uint64(0) << (start % 64)
+		}
+		if w == last {
+			word &= ^uint64(0) >> (63 - (end-1)%64)
+		}
+		n += bits.OnesCount64(word)
+	}
+	return n
+}
 
 // Dead returns the dead rows of a part. The caller must not change them.
 func (s *Snapshot) Dead(part int) BitSet { return s.dead[part] }

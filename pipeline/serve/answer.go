@@ -49,6 +49,7 @@ type usage struct {
 	Lists        int        `json:"lists_probed"`
 	Codes        int        `json:"codes_scanned"`
 	Refined      int        `json:"refined"`
+	Matching     *int64     `json:"matching,omitempty"` // rows that the filter selects; absent without one
 	Bytes        int64      `json:"bytes"`
 	Dims         int        `json:"dims"`
 	Microseconds int64      `json:"microseconds"`
@@ -64,6 +65,10 @@ type planUsage struct {
 func newUsage(plan search.Plan, u search.Usage, dim int, took time.Duration) usage {
 	cost := usage{Exact: plan.Exact, Lists: u.Lists, Codes: u.Codes, Refined: u.Refined, Bytes: u.Bytes,
 		Dims: plan.Width(dim), Microseconds: took.Microseconds()}
+	if plan.Among != nil {
+		matching := plan.Among.Count()
+		cost.Matching = &matching
+	}
 	if !plan.Exact {
 		cost.Plan = &planUsage{NProbe: plan.NProbe, Margin: plan.Margin, ScanDims: plan.ScanDims, Refine: plan.Refine}
 	}

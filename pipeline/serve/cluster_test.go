@@ -21,11 +21,17 @@ import (
 // clusteredNode is a node that serves clustered rows in lists of a model, without having followed a channel to them.
 func clusteredNode(tb testing.TB, rows, lists int, ladder ...int) (*Node, *snapshottest.Data) {
 	tb.Helper()
+	data := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, ladder...), rows, 1)
+	return nodeOf(tb, data, lists), data
+}
+
+// nodeOf is a node that serves rows in lists of a model.
+func nodeOf(tb testing.TB, data *snapshottest.Data, lists int) *Node {
+	tb.Helper()
 	level, err := avx.Best()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	data := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, ladder...), rows, 1)
 	bucket := store.NewMemory()
 	if err := commit.Create(tb.Context(), bucket, data.Spec); err != nil {
 		tb.Fatal(err)
@@ -42,9 +48,9 @@ func clusteredNode(tb testing.TB, rows, lists int, ladder ...int) (*Node, *snaps
 	if err != nil {
 		tb.Fatal(err)
 	}
-	n.current.Store(&served{Snapshot: snapshottest.Build(tb, data, data.Train(tb, level, lists), level, []snapshottest.Group{{Kind: snapshottest.Chunks, End: rows}}, nil)})
+	n.current.Store(&served{Snapshot: snapshottest.Build(tb, data, data.Train(tb, level, lists), level, []snapshottest.Group{{Kind: snapshottest.Chunks, End: data.N()}}, nil)})
 	tb.Cleanup(n.Close)
-	return n, data
+	return n
 }
 
 // vectorsSchema is the schema of a request.

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/adastream/adastream/index/filter"
 	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/index/snapshot"
@@ -66,6 +67,7 @@ type liveSample struct {
 	query []float32
 	like  *string // id that is left out of the answer
 	k     int
+	among *filter.Selection
 	hits  []search.Hit
 }
 
@@ -89,7 +91,7 @@ func (l *live) offer(snap *snapshot.Snapshot, q *queries, k int, plan search.Pla
 	}
 	i, dim := rand.IntN(len(results)), snap.Spec().Dim()
 	l.samples <- &liveSample{ // there is room: who sets ready has taken the one before
-		snap: snap, query: slices.Clone(q.vectors[i*dim : (i+1)*dim]), like: q.like, k: k, hits: slices.Clone(results[i]),
+		snap: snap, query: slices.Clone(q.vectors[i*dim : (i+1)*dim]), like: q.like, k: k, among: plan.Among, hits: slices.Clone(results[i]),
 	}
 }
 
@@ -149,7 +151,7 @@ func (l *live) measure(ctx context.Context, s *liveSample) {
 	if s.like != nil {
 		wanted++
 	}
-	truth, _, err := l.searcher.Search(yielding{ctx}, s.snap, s.query, wanted, search.Plan{Exact: true}, nil)
+	truth, _, err := l.searcher.Search(yielding{ctx}, s.snap, s.query, wanted, search.Plan{Exact: true, Among: s.among}, nil)
 	if err != nil {
 		return // the node stops: the query itself was answered before
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/filter"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/index/segment"
@@ -129,6 +130,7 @@ type Node struct {
 	running   chan struct{} // the slots that are taken
 	pace      pace
 	swaps     swapTimes
+	filters   *filter.Cache
 
 	mu     sync.Mutex
 	follow error // why the newest generation could not be loaded, or nil
@@ -147,6 +149,9 @@ type served struct {
 	epoch string // "" for a generation of the root
 }
 
+// filterBytes bounds what is remembered of filters: an eighth of a byte for each row and filter, twice.
+const filterBytes = 64 << 20
+
 // New returns a Node. It loads nothing until Run.
 func New(o Options) (*Node, error) {
 	if err := o.Validate(); err != nil {
@@ -157,6 +162,10 @@ func New(o Options) (*Node, error) {
 		o: o, metrics: newMetrics(o.Registry),
 		running: make(chan struct{}, o.MaxRunning),
 		follow:  errors.New("no generation is loaded yet"),
+	}
+	var err error
+	if n.filters, err = filter.NewCache(filterBytes); err != nil {
+		return nil, err
 	}
 	n.metrics.memoryLimit.Set(float64(o.MemoryBytes))
 	n.live = newLive(o.MeasureShare, search.New(o.Level), n.metrics)

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,7 +18,7 @@ import (
 
 // parameters are the names of the search options of an Arrow request, which stand in its URL.
 var parameters = []string{"k", "target_recall", "budget.microseconds", "budget.lists", "budget.bytes", "effort", "exact",
-	"plan.nprobe", "plan.margin", "plan.scan_dims", "plan.refine", "dims", "fields", "encoder"}
+	"plan.nprobe", "plan.margin", "plan.scan_dims", "plan.refine", "dims", "fields", "filter", "encoder"}
 
 // refuseParameters refuses search options in the URL of a JSON request, which would be ignored.
 func refuseParameters(r *http.Request) error {
@@ -115,6 +116,9 @@ func parseParameters(raw string) (*searchOptions, error) {
 			if value != "" {
 				o.Fields = strings.Split(value, ",")
 			}
+		case "filter":
+			raw := json.RawMessage(value)
+			o.Filter = &raw
 		case "encoder":
 			o.Encoder = &value
 		default:

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/adastream/adastream/index/filter"
 	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/schemas"
@@ -40,6 +42,8 @@ type searchOptions struct {
 	Fields        []string       `json:"fields"`         // attributes wanted; all of them when absent
 	IncludeVector bool           `json:"include_vector"` // as searched, from its int8 form
 	Encoder       *string        `json:"encoder"`        // that made the queries; refused if it is not that of the rows
+
+	Filter *json.RawMessage `json:"filter"` // rows that can be hits, see package filter; all when absent
 }
 
 // checkEncoder refuses queries of another encoder than the rows are of.
@@ -192,6 +196,9 @@ func (n *Node) answer(ctx context.Context, on *served, q *queries, o *searchOpti
 		return nil, err
 	}
 	plan, wanted := choice.Plan, k
+	if plan.Among, err = n.among(ctx, on, o); err != nil {
+		return nil, err
+	}
 	if q.like != nil {
 		part, row, ok := snap.Find(*q.like)
 		if !ok {
@@ -205,6 +212,9 @@ func (n *Node) answer(ctx context.Context, on *served, q *queries, o *searchOpti
 		return nil, err
 	}
 	took := time.Since(started)
+	if plan.Among != nil {
+		choice.Expected = nil // of plans without a filter
+	}
 	if count == 1 && choice.Expected != nil {
 		n.pace.add(float64(took.Nanoseconds())/1000, choice.Expected.Micros)
 	}
@@ -217,6 +227,18 @@ func (n *Node) answer(ctx context.Context, on *served, q *queries, o *searchOpti
 	}
 	n.live.offer(snap, q, k, plan, results)
 	return a, nil
+}
+
+// among is the rows that the filter selects, nil without one.
+func (n *Node) among(ctx context.Context, on *served, o *searchOptions) (*filter.Selection, error) {
+	if o.Filter == nil {
+		return nil, nil
+	}
+	f, err := filter.Parse(on.Spec(), *o.Filter)
+	if err != nil {
+		return nil, err
+	}
+	return n.filters.Select(ctx, on.epoch, on.Snapshot, f)
 }
 
 // k is how many hits each of so many queries is to have.

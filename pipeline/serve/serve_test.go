@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/model"
@@ -34,6 +37,7 @@ type publisher struct {
 	m      schemas.Manifest
 	next   int64
 	served *schemas.Channel
+	color  func(row int) string // of rows to come, nil for none
 }
 
 func newPublisher(t testing.TB) *publisher { return newPublisherOf(t, schemas.PrefixNative) }
@@ -286,7 +290,11 @@ func (p *publisher) putBy(mdl *model.Model, from, to int) schemas.Object {
 		rows.IDs = append(rows.IDs, fmt.Sprintf("id-%d", i))
 		rows.Orders = append(rows.Orders, segment.Order{Timestamp: 1, Offset: p.next})
 		rows.Vectors = append(rows.Vectors, unit(i)[:p.log.Spec().Dim()]...)
-		rows.Attributes[0].AppendNull()
+		if color := p.color; color == nil {
+			rows.Attributes[0].AppendNull()
+		} else if err := rows.Attributes[0].AppendFrom(textArray(color(i)), 0); err != nil {
+			p.t.Fatal(err)
+		}
 		p.next++
 	}
 	body, err := segment.Write(p.log.Spec(), mdl, 0, rows)
@@ -304,6 +312,13 @@ func (p *publisher) putBy(mdl *model.Model, from, to int) schemas.Object {
 	p.m.Segments = append(p.m.Segments, s)
 	p.m.LiveRows += int64(to - from)
 	return o
+}
+
+// textArray is an array of one text.
+func textArray(text string) arrow.Array {
+	b := array.NewStringBuilder(memory.DefaultAllocator)
+	b.Append(text)
+	return b.NewArray()
 }
 
 func (p *publisher) replace(key string, body []byte) {

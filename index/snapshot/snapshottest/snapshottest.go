@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/apache/arrow-go/v18/arrow"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/model"
@@ -34,6 +35,8 @@ type Data struct {
 	Spec    *schemas.Spec
 	IDs     []string
 	Vectors []float32 // [len(IDs)][D], as given
+
+	Attributes []arrow.Array // of the spec, in its order
 }
 
 // Clustered makes n rows around n/100 centres, as unlike one another as those of real text: the variance of dimension i
@@ -174,7 +177,7 @@ func write(tb testing.TB, d *Data, mdl *model.Model, level avx.Level, groups []G
 		if group.Kind == Unlisted {
 			writer = nil
 		}
-		body, err := segment.Write(d.Spec, writer, level, d.rows(group))
+		body, err := segment.Write(d.Spec, writer, level, d.rows(tb, group))
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -200,12 +203,18 @@ func write(tb testing.TB, d *Data, mdl *model.Model, level avx.Level, groups []G
 	return g
 }
 
-func (d *Data) rows(g Group) *segment.Rows {
+func (d *Data) rows(tb testing.TB, g Group) *segment.Rows {
+	tb.Helper()
 	rows := segment.NewRows(d.Spec)
 	for i := g.Start; i < g.End; i++ {
 		rows.IDs = append(rows.IDs, d.IDs[i])
 		rows.Orders = append(rows.Orders, segment.Order{Timestamp: int64(i), Offset: int64(i)})
 		rows.Vectors = append(rows.Vectors, d.Vector(i)...)
+		for j, c := range rows.Attributes {
+			if err := c.AppendFrom(d.Attributes[j], i); err != nil {
+				tb.Fatal(err)
+			}
+		}
 	}
 	return rows
 }

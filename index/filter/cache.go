@@ -1,0 +1,70 @@
+package filter
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/index/snapshot"
+)
+
+// Cache keeps what filters have selected, so that one that is asked for again costs a look-up, and in a new generation
+// only what is new there. It is safe for concurrent use.
+type Cache struct {
+	kept *otter.Cache[key, entry]
+}
+
+// key is a filter and what it was applied to: the content of a part, or a generation of an epoch.
+type key struct {
+	filter, part, epoch string
+	generation          int64
+}
+
+// entry is one of the two.
+type entry struct {
+	rows      snapshot.BitSet
+	selection *Selection
+}
+
+// NewCache makes a cache of at most so many bytes.
+func NewCache(maxBytes int64) (*Cache, error) {
+	kept, err := otter.New(&otter.Options[key, entry]{
+		MaximumWeight: uint64(maxBytes),
+		Weigher: func(k key, e entry) uint32 {
+			n := 200 + 2*int64(len(k.filter)) + 8*int64(len(e.rows))
+			if e.selection != nil {
+				n += e.selection.Bytes()
+			}
+			return uint32(min(n, math.MaxUint32))
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cache of filters: %w", err)
+	}
+	return &Cache{kept}, nil
+}
+
+// Select returns the live rows of snap, a generation of an epoch, that meet a filter. The only error is that of ctx.
+func (c *Cache) Select(ctx context.Context, epoch string, snap *snapshot.Snapshot, f *Filter) (*Selection, error) {
+	k := key{filter: f.text, epoch: epoch, generation: snap.Manifest().Generation}
+	if e, found := c.kept.GetIfPresent(k); found {
+		return e.selection, nil
+	}
+	s, err := Select(ctx, snap, func(p *segment.Part) snapshot.BitSet {
+		k := key{filter: f.text, part: p.ID}
+		if e, found := c.kept.GetIfPresent(k); found {
+			return e.rows
+		}
+		rows := f.Match(p)
+		c.kept.Set(k, entry{rows: rows})
+		return rows
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.kept.Set(k, entry{selection: s})
+	return s, nil
+}
