@@ -1,12 +1,16 @@
 package ingest
 
 import (
+	"bytes"
 	"fmt"
 	runtimemetrics "runtime/metrics"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/segment"
@@ -70,5 +74,83 @@ func TestBadRowsDoNotMultiply(t *testing.T) {
 				t.Errorf("%v", q.Fault)
 			}
 		})
+	}
+}
+
+// TestWindowsAreBounded: a frame of zstd cannot have a decompressor allocate 512 MiB for the 4 bytes that it holds, and those
+// that writers make pass.
+func TestWindowsAreBounded(t *testing.T) {
+	good := messageOf(t, plainSchema, `[{"id":"a","vector":[1,0,0,0]}]`, ipc.WithZstd())
+	head := []byte{0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x00} // with a sum, a window of 1 KiB
+	if !bytes.Contains(good, head) {
+		t.Fatal("the library writes other frames now")
+	}
+	for _, test := range []struct {
+		window byte
+		want   string
+	}{
+		{13 << 3, ""},
+		{13<<3 | 1, "zstd frame asks for a window of 9437184 bytes, allowed: 8388608"},
+		{19 << 3, "zstd frame asks for a window of 536870912 bytes"},
+		{31<<3 | 7, "zstd frame asks for a window of"},
+	} {
+		head[5] = test.window
+		message := bytes.ReplaceAll(good, []byte{0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x00}, head)
+		before := allocated()
+		got := decode(t, testSpec(), Limits{}, message)
+		if spent := allocated() - before; spent > 64<<20 {
+			t.Errorf("window %#x: %d bytes allocated", test.window, spent)
+		}
+		switch {
+		case test.want == "":
+			if got.rows.Len() != 1 {
+				t.Errorf("window %#x: %v", test.window, got.bad)
+			}
+		case len(got.bad) != 1 || got.bad[0].Reason != schemas.ReasonTooLarge || !strings.HasPrefix(got.bad[0].Detail, test.want):
+			t.Errorf("window %#x: %v, want %q", test.window, got.bad, test.want)
+		}
+	}
+}
+
+// TestZstdFrames: frames are walked as a decoder reads them, whatever optional fields they have.
+func TestZstdFrames(t *testing.T) {
+	content := bytes.Repeat([]byte("adastream"), 100_000)
+	var streamed bytes.Buffer
+	w, err := zstd.NewWriter(&streamed, zstd.WithWindowSize(1<<20), zstd.WithEncoderCRC(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for part := range slices.Chunk(content, 1000) {
+		if _, err := w.Write(part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	single, err := zstd.NewWriter(nil, zstd.WithSingleSegment(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	skippable := []byte{0x57, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3}
+	for _, test := range []struct {
+		frame  []byte
+		window uint64
+	}{
+		{streamed.Bytes(), 1 << 20},
+		{single.EncodeAll(content, nil), uint64(len(content))},
+		{single.EncodeAll(content[:300], nil), 300},
+		{single.EncodeAll(content[:9], nil), 9},
+		{skippable, 0},
+	} {
+		rest, window, ok := zstdFrame(append(slices.Clone(test.frame), "rest"...))
+		if !ok || window != test.window || string(rest) != "rest" {
+			t.Errorf("window %d, want %d, and %d bytes behind the frame, %v", window, test.window, len(rest), ok)
+		}
+		for n := range min(len(test.frame), 1000) {
+			if _, _, ok := zstdFrame(test.frame[:n]); ok {
+				t.Errorf("a frame of %d bytes is whole with %d", len(test.frame), n)
+			}
+		}
 	}
 }

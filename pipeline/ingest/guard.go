@@ -21,8 +21,9 @@ import (
 //     boundary of 8 bytes, beside the others;
 //   - dictionaries are whole: a delta would make each batch carry its own copy of everything before it.
 //
-// What is inside the buffers is not looked at: offsets and indices are checked by [Decoder]. The working memory of a
-// decompressor is not counted; the libraries bound it to 512 MiB, and one is in use at a time.
+// What is inside the buffers is not looked at, but for the windows that zstd frames ask for: offsets and indices are checked by
+// [Decoder]. The working memory of a decompressor is not counted: it is a small multiple of 8 MiB or of what the largest buffer
+// claims, and one is in use at a time.
 func Guard(message []byte, limits Limits) error {
 	if _, fault := scan(message, limits.withDefaults(), nil); fault != nil {
 		return fault
@@ -52,6 +53,7 @@ const (
 
 	codecLZ4Frame = 0
 	codecZSTD     = 1
+	stored        = -1 // no compression: a value of ours
 )
 
 // scan appends the frames of a stream to frames, and returns them without the end-of-stream mark.
@@ -223,8 +225,9 @@ func (g *guard) batch(t table, body []byte, nodes, buffers int) int64 {
 		}
 	}
 	compression, compressed := t.child(3)
+	codec := int64(stored)
 	if compressed {
-		if codec := compression.uint8(0); codec != codecLZ4Frame && codec != codecZSTD {
+		if codec = compression.uint8(0); codec != codecLZ4Frame && codec != codecZSTD {
 			m.fail(schemas.ReasonMalformed, "compression codec %d, allowed: LZ4_FRAME and ZSTD", codec)
 		}
 		if method := compression.uint8(1); method != 0 {
@@ -246,15 +249,15 @@ func (g *guard) batch(t table, body []byte, nodes, buffers int) int64 {
 			m.fail(schemas.ReasonMalformed, "buffers claim more than the %d bytes of their body", len(body))
 			break
 		}
-		g.spend(m, body[offset:offset+length], compressed)
+		g.spend(m, body[offset:offset+length], codec)
 	}
 	return rows
 }
 
 // spend takes what a buffer has after decompression from what is left of the budget.
-func (g *guard) spend(m *metadata, buffer []byte, compressed bool) {
+func (g *guard) spend(m *metadata, buffer []byte, codec int64) {
 	size := int64(len(buffer))
-	if compressed && size > 0 {
+	if codec != stored && size > 0 {
 		if size < 8 {
 			m.fail(schemas.ReasonMalformed, "compressed buffer of %d bytes has no length", size)
 			return
@@ -262,6 +265,9 @@ func (g *guard) spend(m *metadata, buffer []byte, compressed bool) {
 		size -= 8
 		if claim := int64(binary.LittleEndian.Uint64(buffer)); claim != -1 { // -1: stored as it is
 			size = claim
+			if codec == codecZSTD {
+				g.zstdFrames(m, buffer[8:], claim)
+			}
 		}
 	}
 	if size < 0 {
