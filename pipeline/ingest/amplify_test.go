@@ -3,7 +3,6 @@ package ingest
 import (
 	"bytes"
 	"fmt"
-	runtimemetrics "runtime/metrics"
 	"slices"
 	"strings"
 	"testing"
@@ -14,24 +13,9 @@ import (
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/internal/mutate"
 	"github.com/adastream/adastream/schemas"
 )
-
-// allocated returns the bytes that were ever allocated. Small objects may be counted late, but not great ones.
-func allocated() uint64 {
-	sample := []runtimemetrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	runtimemetrics.Read(sample)
-	return sample[0].Value.Uint64()
-}
-
-// checkBudget holds what reading a message or file may allocate since before: 64 bytes for each of its bytes and 16 for each
-// byte that it may have after decompression, and 16 MiB for what else runs meanwhile.
-func checkBudget(t *testing.T, before uint64, size int, uncompressed int64) {
-	t.Helper()
-	if got, most := allocated()-before, uint64(16<<20+64*size)+16*uint64(uncompressed); got > most {
-		t.Fatalf("%d bytes allocated for %d, allowed: %d", got, size, most)
-	}
-}
 
 // TestBadRowsDoNotMultiply: what a message has once and each of its bad rows would carry - a text of a dictionary, a name, a
 // time zone - costs no more than a multiple of the message.
@@ -59,11 +43,11 @@ func TestBadRowsDoNotMultiply(t *testing.T) {
 				t.Fatal(err)
 			}
 			out := &decoded{rows: segment.NewRows(spec)}
-			before := allocated()
+			before := mutate.Allocated()
 			if err := d.Decode(Message{Topic: "topic", Value: message}, out.rows, &out.deletes, func(q Quarantined) { out.bad = append(out.bad, q) }); err != nil {
 				t.Fatal(err)
 			}
-			if got := allocated() - before; got > 32<<20 {
+			if got := mutate.Allocated() - before; got > 32<<20 {
 				t.Errorf("%d bytes allocated for a message of %d", got, len(message))
 			}
 			out.check(t, spec)
@@ -96,9 +80,9 @@ func TestWindowsAreBounded(t *testing.T) {
 	} {
 		head[5] = test.window
 		message := bytes.ReplaceAll(good, []byte{0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x00}, head)
-		before := allocated()
+		before := mutate.Allocated()
 		got := decode(t, testSpec(), Limits{}, message)
-		if spent := allocated() - before; spent > 64<<20 {
+		if spent := mutate.Allocated() - before; spent > 64<<20 {
 			t.Errorf("window %#x: %d bytes allocated", test.window, spent)
 		}
 		switch {

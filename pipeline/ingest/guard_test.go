@@ -14,8 +14,6 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
-	"github.com/adastream/adastream/avx"
-	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -337,52 +335,6 @@ func TestArrowFacts(t *testing.T) {
 		}
 		if array.ValidateFull(r.RecordBatch().Column(2)) == nil {
 			t.Error("now it is")
-		}
-	})
-}
-
-// FuzzDecode: no message panics, breaks the columns of rows, takes more memory than its budget, or loses a row: each is an
-// upsert, a delete or quarantined.
-func FuzzDecode(f *testing.F) {
-	for _, message := range hostileMessages(f) {
-		f.Add(message)
-	}
-	schema := messageSchema(field("id", int64Type), field("op", dictType), field("version", int64Type), field("vector", arrow.ListOf(float16Type)),
-		field("title", dictType), field("year", arrow.PrimitiveTypes.Uint64), field("price", float32Type), field("new", arrow.FixedWidthTypes.Boolean),
-		field("seen", &arrow.TimestampType{Unit: arrow.Nanosecond, TimeZone: "UTC"}), field("extra", arrow.ListOf(utf8Type)))
-	const rows = `[{"id":1,"op":"upsert","version":3,"vector":[1,2,3,4],"title":"x","year":5,"price":1.5,"new":true,"seen":0,"extra":["y"]},{"id":2,"op":"delete"}]`
-	f.Add(messageOf(f, schema, rows))
-	f.Add(messageOf(f, schema, rows, ipc.WithZstd()))
-	f.Add(messageOf(f, schema, rows, ipc.WithLZ4()))
-	limits := Limits{MaxMessage: 1 << 20, MaxUncompressed: 1 << 20, MaxRows: 1 << 12, MaxRowFaults: 256}
-	spec := testSpec()
-	d, err := NewDecoder(spec, avx.Generic, limits, nil)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, message []byte) {
-		out := &decoded{rows: segment.NewRows(spec)}
-		before := allocated()
-		if err := d.Decode(Message{Topic: "topic", Value: message}, out.rows, &out.deletes, func(q Quarantined) { out.bad = append(out.bad, q) }); err != nil {
-			t.Fatal(err)
-		}
-		checkBudget(t, before, len(message), limits.MaxUncompressed)
-		out.check(t, spec)
-		refused := len(out.bad) == 1 && out.bad[0].Row == WholeMessage
-		if refused && out.rows.Len()+len(out.deletes) > 0 {
-			t.Fatalf("quarantined whole, yet %d rows and %d deletes", out.rows.Len(), len(out.deletes))
-		}
-		if guarded := Guard(message, limits) == nil; !guarded && !refused {
-			t.Fatal("guard refuses, decode does not")
-		}
-		if refused {
-			return // what follows takes most of the time
-		}
-		if _, err := segment.Write(spec, nil, avx.Generic, out.rows); err != nil {
-			t.Fatalf("rows cannot be written: %v", err)
-		}
-		if _, err := WriteQuarantine(out.bad); err != nil {
-			t.Fatalf("quarantine cannot be written: %v", err)
 		}
 	})
 }

@@ -76,7 +76,7 @@ func ReadQuarantine(name string, data []byte) (rows []Quarantined, err error) {
 	corrupt := func(why any) error { return fmt.Errorf("%w: quarantine %s: %v", schemas.ErrCorrupt, name, why) }
 	defer func() {
 		if r := recover(); r != nil {
-			rows, err = nil, corrupt(r)
+			rows, err = nil, corrupt(fmt.Sprintf("reading it panicked: %v", r))
 		}
 	}()
 	stream, err := streamOfFile(data)

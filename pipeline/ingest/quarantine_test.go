@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 
@@ -78,39 +77,4 @@ func TestFaultDetail(t *testing.T) {
 	if got := faultf(schemas.ReasonOp, "a\xffb").Detail; got != "a\ufffdb" {
 		t.Errorf("detail %q", got)
 	}
-}
-
-// FuzzReadQuarantine: whatever a file is, it is corrupt or its rows are written and read again as the same.
-func FuzzReadQuarantine(f *testing.F) {
-	for _, rows := range [][]Quarantined{quarantined, quarantined[:1], nil} {
-		data, err := WriteQuarantine(rows)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		before := allocated()
-		rows, err := ReadQuarantine("q", data)
-		checkBudget(t, before, len(data), 0)
-		if err != nil {
-			if !errors.Is(err, schemas.ErrCorrupt) || strings.Contains(err.Error(), "runtime error") {
-				t.Fatal(err)
-			}
-			return
-		}
-		again, err := WriteQuarantine(rows)
-		if err != nil {
-			t.Fatal(err)
-		}
-		second, err := ReadQuarantine("q", again)
-		if err != nil || !slices.EqualFunc(second, rows, sameQuarantined) {
-			t.Fatalf("%+v were read again as %+v, %v", rows, second, err)
-		}
-	})
-}
-
-func sameQuarantined(a, b Quarantined) bool {
-	return bytes.Equal(a.Payload, b.Payload) && a.Topic == b.Topic && a.Partition == b.Partition && a.Offset == b.Offset &&
-		a.Row == b.Row && a.Fault == b.Fault && a.Timestamp == b.Timestamp
 }
