@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/adastream/adastream/internal/mutate"
 )
 
 var (
@@ -168,31 +170,50 @@ func TestParsersCheck(t *testing.T) {
 	}
 }
 
-// FuzzParse: whatever is read is written and read again as the same record.
-func FuzzParse(f *testing.F) {
-	for kind, examples := range records() {
-		for _, record := range examples {
-			f.Add(kind, mustEncode(f, record))
+func FuzzParseSpec(f *testing.F)       { mutate.Fuzz(f, parsing("spec")) }
+func FuzzParseCommit(f *testing.F)     { mutate.Fuzz(f, parsing("commit")) }
+func FuzzParseManifest(f *testing.F)   { mutate.Fuzz(f, parsing("manifest")) }
+func FuzzParseChannel(f *testing.F)    { mutate.Fuzz(f, parsing("channel")) }
+func FuzzParseCollection(f *testing.F) { mutate.Fuzz(f, parsing("collection")) }
+func FuzzParseResolution(f *testing.F) { mutate.Fuzz(f, parsing("resolution")) }
+
+func TestMutations(t *testing.T) {
+	mutate.Run(t, map[string]mutate.Target{
+		"FuzzParseSpec":       parsing("spec"),
+		"FuzzParseCommit":     parsing("commit"),
+		"FuzzParseManifest":   parsing("manifest"),
+		"FuzzParseChannel":    parsing("channel"),
+		"FuzzParseCollection": parsing("collection"),
+		"FuzzParseResolution": parsing("resolution"),
+	})
+}
+
+// parsing: whatever is read is written and read again as the same record, and reading costs what its bytes pay for.
+func parsing(kind string) mutate.Target {
+	return func(t testing.TB) (seeds [][]byte, check func(testing.TB, []byte)) {
+		for _, record := range records()[kind] {
+			seeds = append(seeds, mustEncode(t, record))
+		}
+		parse := parsers[kind]
+		return seeds, func(t testing.TB, body []byte) {
+			before := mutate.Allocated()
+			record, err := parse(body)
+			if got, most := mutate.Allocated()-before, uint64(1<<20+256*len(body)); got > most {
+				t.Fatalf("%d bytes allocated for %d, allowed: %d", got, len(body), most)
+			}
+			if err != nil {
+				return
+			}
+			again := mustEncode(t, record)
+			second, err := parse(again)
+			if err != nil {
+				t.Fatalf("%s was read and cannot be read again: %v", again, err)
+			}
+			if third := mustEncode(t, second); string(third) != string(again) {
+				t.Fatalf("%s\nwas read again as\n%s", again, third)
+			}
 		}
 	}
-	f.Fuzz(func(t *testing.T, kind string, body []byte) {
-		parse := parsers[kind]
-		if parse == nil {
-			t.Skip()
-		}
-		record, err := parse(body)
-		if err != nil {
-			return
-		}
-		again := mustEncode(t, record)
-		second, err := parse(again)
-		if err != nil {
-			t.Fatalf("%s was read and cannot be read again: %v", again, err)
-		}
-		if third := mustEncode(t, second); string(third) != string(again) {
-			t.Fatalf("%s\nwas read again as\n%s", again, third)
-		}
-	})
 }
 
 func TestStrange(t *testing.T) {

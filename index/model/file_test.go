@@ -19,6 +19,7 @@ import (
 	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/opq"
+	"github.com/adastream/adastream/internal/mutate"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -261,8 +262,12 @@ func TestParseFlippedBytes(t *testing.T) {
 	}
 }
 
-func tryParse(t *testing.T, data []byte) {
+func tryParse(t testing.TB, data []byte) {
+	before := mutate.Allocated()
 	m, err := model.Parse(data)
+	if got, most := mutate.Allocated()-before, uint64(1<<20+64*len(data)); got > most {
+		t.Fatalf("%d bytes allocated for %d, allowed: %d", got, len(data), most)
+	}
 	if err != nil {
 		if !errors.Is(err, schemas.ErrCorrupt) {
 			t.Fatalf("error %v", err)
@@ -281,11 +286,17 @@ func tryParse(t *testing.T, data []byte) {
 	m.Rotate(avx.Generic, make([]float32, m.Dim()), x)
 }
 
-func FuzzParse(f *testing.F) {
-	f.Add(file(f, smallKeys(), names(), smallColumns(), 1))
-	f.Add(file(f, smallKeys(), names(), smallColumns(), 1, ipc.WithZstd()))
-	f.Add(file(f, rotatingKeys(), rotatingNames(), rotatingColumns(), 1))
-	m, _ := train(f, spec(schemas.Cosine, 4), 40, model.Options{NList: 2})
-	f.Add(m.Bytes())
-	f.Fuzz(tryParse)
+func FuzzParse(f *testing.F) { mutate.Fuzz(f, parsing) }
+
+func TestMutations(t *testing.T) { mutate.Run(t, map[string]mutate.Target{"FuzzParse": parsing}) }
+
+// parsing: whatever a file is, it is refused or a model that works, and reading it costs what its bytes pay for.
+func parsing(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
+	m, _ := train(t, spec(schemas.Cosine, 4), 40, model.Options{NList: 2})
+	return [][]byte{
+		file(t, smallKeys(), names(), smallColumns(), 1),
+		file(t, smallKeys(), names(), smallColumns(), 1, ipc.WithZstd()),
+		file(t, rotatingKeys(), rotatingNames(), rotatingColumns(), 1),
+		m.Bytes(),
+	}, tryParse
 }

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime/metrics"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +17,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/internal/mutate"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -99,31 +99,21 @@ func openers(t testing.TB) []opener {
 // bounds of lists take 4 MiB when one list is as large as can be.
 const allocationLimit = 12 << 20
 
-// fuzzingLimit leaves room for what the fuzzer itself allocates meanwhile.
-const fuzzingLimit = 1 << 30
-
-// allocated returns the bytes that were ever allocated. Small objects may be counted late, but not great ones.
-func allocated() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
-}
-
 // checkOpen opens bytes that may be anything. They may be fine, but not cause a panic, an error of another class, or a
 // great allocation.
-func checkOpen(t *testing.T, o opener, data []byte, limit uint64, what string) {
+func checkOpen(t testing.TB, o opener, data []byte, what string) {
 	t.Helper()
 	defer func() {
 		if r := recover(); r != nil {
 			t.Fatalf("%s: %s: panic: %v", o.file, what, r)
 		}
 	}()
-	before := allocated()
+	before := mutate.Allocated()
 	err := o.open(data)
 	if err != nil && !errors.Is(err, schemas.ErrCorrupt) {
 		t.Fatalf("%s: %s: error is not corrupt: %v", o.file, what, err)
 	}
-	if got := allocated() - before; got > limit {
+	if got := mutate.Allocated() - before; got > allocationLimit {
 		t.Fatalf("%s: %s: allocated %d bytes", o.file, what, got)
 	}
 }
@@ -140,7 +130,7 @@ func TestOpenOfDamagedBytes(t *testing.T) {
 			flip := []byte{0x01, 0x80, 0xff}[i%3]
 			copy(data, golden)
 			data[i] ^= flip
-			checkOpen(t, o, data, allocationLimit, fmt.Sprintf("byte %d xor %#x", i, flip))
+			checkOpen(t, o, data, fmt.Sprintf("byte %d xor %#x", i, flip))
 		}
 		copy(data, golden)
 		for n := range golden {
@@ -157,7 +147,7 @@ func TestOpenOfDamagedBytes(t *testing.T) {
 					data[at+b] = byte(rng.IntN(256) * rng.IntN(2))
 				}
 			}
-			checkOpen(t, o, data, allocationLimit, fmt.Sprintf("random words %d", k))
+			checkOpen(t, o, data, fmt.Sprintf("random words %d", k))
 		}
 	}
 }
@@ -175,27 +165,41 @@ func wideCodes(t testing.TB) (body []byte, baseRows int) {
 	return body, baseRows
 }
 
-func fuzz(f *testing.F, files ...string) {
-	byName := map[string]opener{}
-	for _, o := range openers(f) {
-		byName[o.file] = o
-	}
-	for _, name := range files {
-		f.Add(readGolden(f, name))
-	}
-	if files[0] == "chunk.codes" {
-		wide, _ := wideCodes(f)
-		f.Add(wide)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) { checkOpen(t, byName[files[0]], data, fuzzingLimit, "fuzzed") })
+func FuzzOpenSegment(f *testing.F)      { mutate.Fuzz(f, opening("segment", "segment-plain")) }
+func FuzzOpenChunkRows(f *testing.F)    { mutate.Fuzz(f, opening("chunk.rows")) }
+func FuzzOpenChunkCodes(f *testing.F)   { mutate.Fuzz(f, opening("chunk.codes")) }
+func FuzzOpenChunkVectors(f *testing.F) { mutate.Fuzz(f, opening("chunk.vectors")) }
+func FuzzReadTombstones(f *testing.F)   { mutate.Fuzz(f, opening("tombstones")) }
+func FuzzReadDead(f *testing.F)         { mutate.Fuzz(f, opening("dead")) }
+func FuzzReadBitmap(f *testing.F)       { mutate.Fuzz(f, readingBitmaps) }
+
+func TestMutations(t *testing.T) {
+	mutate.Run(t, map[string]mutate.Target{
+		"FuzzOpenSegment":      opening("segment", "segment-plain"),
+		"FuzzOpenChunkRows":    opening("chunk.rows"),
+		"FuzzOpenChunkCodes":   opening("chunk.codes"),
+		"FuzzOpenChunkVectors": opening("chunk.vectors"),
+		"FuzzReadTombstones":   opening("tombstones"),
+		"FuzzReadDead":         opening("dead"),
+		"FuzzReadBitmap":       readingBitmaps,
+	})
 }
 
-func FuzzOpenSegment(f *testing.F)      { fuzz(f, "segment", "segment-plain") }
-func FuzzOpenChunkRows(f *testing.F)    { fuzz(f, "chunk.rows") }
-func FuzzOpenChunkCodes(f *testing.F)   { fuzz(f, "chunk.codes") }
-func FuzzOpenChunkVectors(f *testing.F) { fuzz(f, "chunk.vectors") }
-func FuzzReadTombstones(f *testing.F)   { fuzz(f, "tombstones") }
-func FuzzReadDead(f *testing.F)         { fuzz(f, "dead") }
+// opening is checkOpen of a kind of file.
+func opening(files ...string) mutate.Target {
+	return func(t testing.TB) (seeds [][]byte, check func(testing.TB, []byte)) {
+		all := openers(t)
+		o := all[slices.IndexFunc(all, func(o opener) bool { return o.file == files[0] })]
+		for _, name := range files {
+			seeds = append(seeds, readGolden(t, name))
+		}
+		if o.file == "chunk.codes" {
+			wide, _ := wideCodes(t)
+			seeds = append(seeds, wide)
+		}
+		return seeds, func(t testing.TB, data []byte) { checkOpen(t, o, data, "mutated") }
+	}
+}
 
 // tampered writes a well-formed file of one kind after change had its way with the columns.
 func tampered(t *testing.T, schema *arrow.Schema, data []byte, kind string, change func(columns map[string]arrow.Array)) []byte {
@@ -409,9 +413,9 @@ func sliced(t *testing.T, schema *arrow.Schema, data []byte, kind string, missin
 	})
 }
 
-// FuzzReadBitmap: a bitmap of dead rows is refused, or can be asked, walked, joined and written at a cost that its bytes pay
+// readingBitmaps: a bitmap of dead rows is refused, or can be asked, walked, joined and written at a cost that its bytes pay
 // for.
-func FuzzReadBitmap(f *testing.F) {
+func readingBitmaps(t testing.TB) (seeds [][]byte, check func(testing.TB, []byte)) {
 	dense := roaring.New()
 	for i := range uint32(10_000) {
 		dense.Add(3 * i)
@@ -422,14 +426,14 @@ func FuzzReadBitmap(f *testing.F) {
 	for _, b := range []*roaring.Bitmap{roaring.New(), roaring.BitmapOf(0, 1, 1<<31, 1<<32-1), dense, runs} {
 		data, err := b.MarshalBinary()
 		if err != nil {
-			f.Fatal(err)
+			t.Fatal(err)
 		}
-		f.Add(data)
+		seeds = append(seeds, data)
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		before := allocated()
+	return seeds, func(t testing.TB, data []byte) {
+		before := mutate.Allocated()
 		b, err := readBitmap(data)
-		if got := allocated() - before; got > 16<<20+64*uint64(len(data)) {
+		if got := mutate.Allocated() - before; got > 16<<20+64*uint64(len(data)) {
 			t.Fatalf("%d bytes allocated for %d", got, len(data))
 		}
 		if err != nil {
@@ -455,5 +459,5 @@ func FuzzReadBitmap(f *testing.F) {
 		if n < min(b.GetCardinality(), 1<<16) {
 			t.Fatalf("%d rows of %d", n, b.GetCardinality())
 		}
-	})
+	}
 }

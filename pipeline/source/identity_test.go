@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/adastream/adastream/internal/mutate"
 )
 
 // goldenMetadata is the answer of version 10 for topic "t", by the field.
@@ -59,15 +61,22 @@ func TestReadFrameLimitsSize(t *testing.T) {
 	}
 }
 
-// Whatever a broker answers, nothing panics and no length is believed that does
-// not fit the answer.
-func FuzzParseMetadata(f *testing.F) {
-	f.Add(goldenMetadata)
-	f.Add(unhex("00000000 00 00000000 ffffffff0f"))
-	f.Fuzz(func(t *testing.T, b []byte) {
+func FuzzParseMetadata(f *testing.F) { mutate.Fuzz(f, parsingMetadata) }
+
+func TestMutations(t *testing.T) {
+	mutate.Run(t, map[string]mutate.Target{"FuzzParseMetadata": parsingMetadata})
+}
+
+// parsingMetadata: whatever a broker answers, nothing panics and no length is believed that does not fit the answer.
+func parsingMetadata(testing.TB) ([][]byte, func(testing.TB, []byte)) {
+	return [][]byte{goldenMetadata, unhex("00000000 00 00000000 ffffffff0f")}, func(t testing.TB, b []byte) {
+		before := mutate.Allocated()
 		id, _, err := parseMetadata(b, "t")
+		if got := mutate.Allocated() - before; got > 1<<20 {
+			t.Fatalf("%d bytes allocated for %d", got, len(b))
+		}
 		if err == nil && (id.Topic != "t" || len(id.TopicID) != 0 && len(id.TopicID) != 22 || len(id.Cluster) > len(b)) {
 			t.Errorf("got %+v", id)
 		}
-	})
+	}
 }
