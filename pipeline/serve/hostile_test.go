@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	runtimemetrics "runtime/metrics"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 
 	"github.com/adastream/adastream/index/snapshot/snapshottest"
+	"github.com/adastream/adastream/internal/mutate"
 )
 
 // What a request of a small node may cost. The bytes leave room for what else runs meanwhile: the node's own work, and that
@@ -30,13 +30,6 @@ func smallNode(t testing.TB) (http.Handler, *snapshottest.Data) {
 	return n.API(), data
 }
 
-// allocated returns the bytes that were ever allocated.
-func allocated() uint64 {
-	sample := []runtimemetrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	runtimemetrics.Read(sample)
-	return sample[0].Value.Uint64()
-}
-
 // request asks a handler and holds what is true of any request: no panic, no fault of the node, a problem or an answer that
 // is whole, within bounds of time and memory.
 func request(t testing.TB, h http.Handler, method, target string, body []byte, contentType string) *httptest.ResponseRecorder {
@@ -46,12 +39,12 @@ func request(t testing.TB, h http.Handler, method, target string, body []byte, c
 	r.URL.Path, r.URL.RawQuery, _ = strings.Cut(target, "?")
 	r.Header.Set("Content-Type", contentType)
 	w := httptest.NewRecorder()
-	before, began := allocated(), time.Now()
+	before, began := mutate.Allocated(), time.Now()
 	h.ServeHTTP(w, r)
 	if took := time.Since(began); took > requestSeconds*time.Second {
 		t.Errorf("%v for %d bytes", took, len(body))
 	}
-	if got, most := allocated()-before, uint64(requestBytes+bytesPerByte*(len(body)+len(target))); got > most {
+	if got, most := mutate.Allocated()-before, uint64(requestBytes+bytesPerByte*(len(body)+len(target))); got > most {
 		t.Errorf("%d bytes allocated for a request of %d, allowed: %d", got, len(body), most)
 	}
 	if w.Code >= 500 {
@@ -141,9 +134,23 @@ func TestHostileRequests(t *testing.T) {
 	}
 }
 
-// FuzzRequest: whatever a request is, the node answers it or says what is wrong with it.
-func FuzzRequest(f *testing.F) {
-	api, data := smallNode(f)
+func FuzzRequest(f *testing.F)    { mutate.Fuzz(f, requesting) }
+func FuzzReadStream(f *testing.F) { mutate.Fuzz(f, readingStreams) }
+func FuzzNumbers(f *testing.F)    { mutate.Fuzz(f, readingNumbers) }
+
+func TestMutations(t *testing.T) {
+	mutate.Run(t, map[string]mutate.Target{
+		"FuzzRequest":    requesting,
+		"FuzzReadStream": readingStreams,
+		"FuzzNumbers":    readingNumbers,
+	})
+}
+
+// requesting: whatever a request is, the node answers it or says what is wrong with it. An input is a line of method, target
+// and type of the body, and the body.
+func requesting(t testing.TB) (seeds [][]byte, check func(testing.TB, []byte)) {
+	api, data := smallNode(t)
+	add := func(line string, body []byte) { seeds = append(seeds, append([]byte(line+"\n"), body...)) }
 	vector, id := vectorJSON(unit(1)), data.IDs[1]
 	for _, body := range []string{
 		`{"vector":` + vector + `}`,
@@ -154,23 +161,22 @@ func FuzzRequest(f *testing.F) {
 		`{"vector":` + vector + `,"budget":{"microseconds":10,"lists":1,"bytes":100}}`,
 		`{"vector":` + vector + `,"target_recall":0.9}`,
 	} {
-		f.Add("POST", "/v1/search", []byte(body), false)
+		add("POST /v1/search "+jsonType, []byte(body))
 	}
-	const options = "?k=3&exact=true&fields="
-	f.Add("POST", "/v1/search"+options, vectorsStream(f, singleItems, testDim, unit(1)), true)
-	f.Add("POST", "/v1/search?plan.nprobe=3&plan.refine=20&plan.margin=1&dims=8", vectorsStream(f, halfItems, testDim, unit(1)), true)
-	f.Add("POST", "/v1/search?budget.lists=3", vectorsStream(f, singleItems, testDim, unit(1)), true)
-	f.Add("GET", "/v1/vectors/"+id, []byte{}, false)
-	f.Add("HEAD", "/v1/snapshots", []byte{}, false)
-	f.Add("DELETE", "/v2/../\x00", []byte{}, false)
-	f.Fuzz(func(t *testing.T, method, target string, body []byte, arrow bool) {
+	single, half := vectorsStream(t, singleItems, testDim, unit(1)), vectorsStream(t, halfItems, testDim, unit(1))
+	add("POST /v1/search?k=3&exact=true&fields= "+arrowType, single)
+	add("POST /v1/search?plan.nprobe=3&plan.refine=20&plan.margin=1&dims=8 "+arrowType, half)
+	add("POST /v1/search?budget.lists=3 "+arrowType, single)
+	add("GET /v1/vectors/"+id+" -", nil)
+	add("HEAD /v1/snapshots -", nil)
+	add("DELETE /v2/../\x00 -", nil)
+	return seeds, func(t testing.TB, input []byte) {
+		line, body, _ := bytes.Cut(input, []byte("\n"))
+		method, rest, _ := strings.Cut(string(line), " ")
+		target, contentType, _ := strings.Cut(rest, " ")
 		if _, err := http.NewRequest(method, "/", nil); err != nil || !strings.HasPrefix(target, "/") {
 			return // the server refuses it
 		}
-		contentType := jsonType
-		if arrow {
-			contentType = arrowType
-		}
 		request(t, api, method, target, body, contentType)
-	})
+	}
 }

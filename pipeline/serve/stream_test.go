@@ -16,6 +16,7 @@ import (
 	flatbuffers "github.com/google/flatbuffers/go"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/internal/mutate"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -115,14 +116,16 @@ func TestReadStreamRefuses(t *testing.T) {
 	}
 }
 
-// FuzzReadStream: whatever comes, reading ends in a problem or in what arrow-go reads.
-func FuzzReadStream(f *testing.F) {
-	seeds := [][]byte{vectorsStream(f, singleItems, streamDim, streamValues), vectorsStream(f, halfItems, streamDim, streamValues)}
-	for _, seed := range append(seeds, vectorsStream(f, singleItems, streamDim, streamValues, ipc.WithLZ4()), vectorsStream(f, singleItems, 2, streamValues)) {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, stream []byte) {
+// readingStreams: whatever comes, reading ends in a problem or in what arrow-go reads.
+func readingStreams(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
+	seeds := [][]byte{vectorsStream(t, singleItems, streamDim, streamValues), vectorsStream(t, halfItems, streamDim, streamValues)}
+	refused := [][]byte{vectorsStream(t, singleItems, streamDim, streamValues, ipc.WithLZ4()), vectorsStream(t, singleItems, 2, streamValues)}
+	return slices.Concat(seeds, refused), func(t testing.TB, stream []byte) {
+		before := mutate.Allocated()
 		got, err := readStream(stream, streamSpec, avx.Generic)
+		if spent := mutate.Allocated() - before; spent > uint64(1<<20+bytesPerByte*len(stream)) {
+			t.Fatalf("%d bytes allocated for %d", spent, len(stream))
+		}
 		if err != nil {
 			var p *problem
 			if !errors.As(err, &p) || p.Status != 400 {
@@ -136,10 +139,10 @@ func FuzzReadStream(f *testing.F) {
 		if !tame(stream, seeds) {
 			return
 		}
-		if want, ok := readByArrow(stream); ok && !slices.EqualFunc(got, want, func(a, b float32) bool { return math.Float32bits(a) == math.Float32bits(b) }) {
+		if want, ok := readByArrow(stream); ok && !slices.EqualFunc(got, want, func(a, b float32) bool { return math.Float32bits(a) == math.Float32bits(b) || a != a && b != b }) {
 			t.Fatalf("%v, arrow-go reads %v", got, want)
 		}
-	})
+	}
 }
 
 // tame reports whether arrow-go may read a stream that readStream took: it allocates what the metadata of a schema and
@@ -173,7 +176,11 @@ func readByArrow(stream []byte) (values []float32, ok bool) {
 		return slices.Clone(items.Float32Values()), true
 	case *array.Float16:
 		for _, x := range items.Values() {
-			values = append(values, x.Float32())
+			value := x.Float32()
+			if bits := x.Uint16(); bits&0x7c00 == 0 { // of subnormal halves the library makes other numbers (arrow-go 18.8.0)
+				value = float32(math.Copysign(math.Ldexp(float64(bits&0x3ff), -24), float64(value)))
+			}
+			values = append(values, value)
 		}
 		return values, true
 	}
