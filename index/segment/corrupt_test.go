@@ -66,14 +66,15 @@ func readGolden(t testing.TB, name string) []byte {
 }
 
 func openers(t testing.TB) []opener {
-	spec := testSpec(schemas.InnerProduct, schemas.Float16)
-	segment := func(data []byte) error {
+	spec, wide := testSpec(schemas.InnerProduct, schemas.Float16), testSpec(schemas.InnerProduct, schemas.Float32)
+	segmentOf := func(spec *schemas.Spec, data []byte) error {
 		p, err := OpenSegment(spec, "s", data)
 		if err == nil {
 			use(p)
 		}
 		return err
 	}
+	segment := func(data []byte) error { return segmentOf(spec, data) }
 	rows, codes, vectors := readGolden(t, "chunk.rows"), readGolden(t, "chunk.codes"), readGolden(t, "chunk.vectors")
 	golden := mustOpen(t, spec, readGolden(t, "segment"))
 	c := schemas.Chunk{ID: "c", FirstList: golden.FirstList, EndList: golden.EndList, NumRows: golden.N}
@@ -87,6 +88,7 @@ func openers(t testing.TB) []opener {
 	return []opener{
 		{"segment", segment},
 		{"segment-plain", segment},
+		{"segment-float32", func(data []byte) error { return segmentOf(wide, data) }},
 		{"chunk.rows", func(data []byte) error { return chunk(data, codes, vectors) }},
 		{"chunk.codes", func(data []byte) error { return chunk(rows, data, vectors) }},
 		{"chunk.vectors", func(data []byte) error { return chunk(rows, codes, data) }},
@@ -166,6 +168,7 @@ func wideCodes(t testing.TB) (body []byte, baseRows int) {
 }
 
 func FuzzOpenSegment(f *testing.F)      { mutate.Fuzz(f, opening("segment", "segment-plain")) }
+func FuzzOpenFloat32(f *testing.F)      { mutate.Fuzz(f, opening("segment-float32")) }
 func FuzzOpenChunkRows(f *testing.F)    { mutate.Fuzz(f, opening("chunk.rows")) }
 func FuzzOpenChunkCodes(f *testing.F)   { mutate.Fuzz(f, opening("chunk.codes")) }
 func FuzzOpenChunkVectors(f *testing.F) { mutate.Fuzz(f, opening("chunk.vectors")) }
@@ -176,6 +179,7 @@ func FuzzReadBitmap(f *testing.F)       { mutate.Fuzz(f, readingBitmaps) }
 func TestMutations(t *testing.T) {
 	mutate.Run(t, map[string]mutate.Target{
 		"FuzzOpenSegment":      opening("segment", "segment-plain"),
+		"FuzzOpenFloat32":      opening("segment-float32"),
 		"FuzzOpenChunkRows":    opening("chunk.rows"),
 		"FuzzOpenChunkCodes":   opening("chunk.codes"),
 		"FuzzOpenChunkVectors": opening("chunk.vectors"),

@@ -11,6 +11,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/endian"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	flatbuffers "github.com/google/flatbuffers/go"
@@ -119,7 +120,18 @@ func TestReadStreamRefuses(t *testing.T) {
 // readingStreams: whatever comes, reading ends in a problem or in what arrow-go reads.
 func readingStreams(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
 	seeds := [][]byte{vectorsStream(t, singleItems, streamDim, streamValues), vectorsStream(t, halfItems, streamDim, streamValues)}
-	refused := [][]byte{vectorsStream(t, singleItems, streamDim, streamValues, ipc.WithLZ4()), vectorsStream(t, singleItems, 2, streamValues)}
+	good := vectorsBatch(singleItems, streamDim, streamValues)
+	foreign := good.Schema().WithEndianness(endian.BigEndian)
+	refused := [][]byte{
+		vectorsStream(t, singleItems, streamDim, streamValues, ipc.WithLZ4()),
+		vectorsStream(t, singleItems, streamDim, streamValues, ipc.WithZstd()),
+		vectorsStream(t, singleItems, 2, streamValues),
+		vectorsStream(t, arrow.PrimitiveTypes.Float64, streamDim, streamValues),
+		streamOf(t, foreign, []arrow.RecordBatch{batchOf(t, foreign, `[{"vector":[1,2,3,4]}]`)}),
+		streamOf(t, good.Schema(), []arrow.RecordBatch{good, good}),
+		streamOf(t, good.Schema(), []arrow.RecordBatch{batchOf(t, good.Schema(), `[{"vector":[1,2,null,4]},{"vector":null}]`)}),
+		streamOf(t, good.Schema(), nil),
+	}
 	return slices.Concat(seeds, refused), func(t testing.TB, stream []byte) {
 		before := mutate.Allocated()
 		got, err := readStream(stream, streamSpec, avx.Generic)
