@@ -1,7 +1,6 @@
 package rebuild_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -9,14 +8,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/segment"
-	"github.com/adastream/adastream/pipeline/build"
+	"github.com/adastream/adastream/pipeline/build/buildtest"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/rebuild"
 	"github.com/adastream/adastream/pipeline/replica"
@@ -56,23 +54,7 @@ func newLog(t *testing.T, b store.Bucket) *commit.Log {
 	t.Helper()
 	spec := schemas.Spec{Name: "town", Ladder: []int{dim}, Encoder: "e", Vectors: schemas.Float32, Topic: schemas.Topic{Name: "t", Partitions: partitions},
 		Attributes: []schemas.Attribute{{Name: "n", Type: schemas.AttributeInt}}, Defaults: schemas.Defaults{TargetRecall: 0.5}}.WithDefaults()
-	if err := commit.Create(t.Context(), b, &spec); err != nil {
-		t.Fatal(err)
-	}
-	log, err := commit.Open(t.Context(), b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return log
-}
-
-func newCache(t *testing.T, b store.Bucket) *store.Cache {
-	t.Helper()
-	c, err := store.NewCache(t.TempDir(), b, store.CacheOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return buildtest.Create(t, b, &spec)
 }
 
 // commit adds n rows to the log of a partition, three in a message, and their commit. Ids move between partitions now and then.
@@ -82,7 +64,7 @@ func (w *town) commit(partition, n, ids int) {
 	var stones []segment.Tombstone
 	start := w.next[partition]
 	end := start + int64((n+2)/3)
-	c := &schemas.Commit{Format: schemas.CommitFormat, Partition: partition, Start: start, End: end + 2, Watermark: 100 + end, Produced: 100 + end, Writer: fmt.Sprint("w", start), Created: time.Now().UTC()}
+	c := &schemas.Commit{Partition: partition, Start: start, End: end + 2, Watermark: 100 + end, Produced: 100 + end}
 	numbers := array.NewInt64Builder(memory.DefaultAllocator)
 	for i := range n {
 		id := fmt.Sprint("id-", w.rng.IntN(ids))
@@ -109,77 +91,20 @@ func (w *town) commit(partition, n, ids int) {
 			w.Fatal(err)
 		}
 	}
-	put := func(body []byte, err error, put func(context.Context, int, int64, []byte) (schemas.Object, error)) *schemas.Object {
-		if err != nil {
-			w.Fatal(err)
-		}
-		o, err := put(w.Context(), partition, start, body)
-		if err != nil {
-			w.Fatal(err)
-		}
-		return &o
-	}
-	if c.Rows = rows.Len(); c.Rows > 0 {
-		body, err := segment.Write(w.log.Spec(), nil, avx.Generic, rows)
-		c.Segment = put(body, err, w.log.PutSegment)
-	}
-	if c.Deletes = len(stones); c.Deletes > 0 {
-		body, err := segment.WriteTombstones(stones)
-		c.Tombstones = put(body, err, w.log.PutTombstones)
-	}
-	if err := w.log.Append(w.Context(), c); err != nil {
-		w.Fatal(err)
-	}
+	buildtest.Append(w, w.log, c, rows, stones, nil)
 	w.next[partition] = c.End
 }
 
 // built runs a builder of an index until everything is folded.
 func built(t *testing.T, log *commit.Log) *schemas.Manifest {
 	t.Helper()
-	return builtWith(t, log, 0)
-}
-
-// builtWith is built until there are so many chunks as well.
-func builtWith(t *testing.T, log *commit.Log, chunks int) *schemas.Manifest {
-	t.Helper()
-	b, err := build.New(build.Options{Log: log, Cache: newCache(t, log.Bucket()), Level: avx.Generic, PublishEvery: time.Millisecond, MinTrainRows: 300, RewriteRows: 100})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- b.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
-		m, err := log.Latest(t.Context(), 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		folded := m != nil && len(m.Chunks) >= chunks
-		for p := range partitions {
-			head, err := log.Head(t.Context(), p, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			folded = folded && m.Checkpoint[fmt.Sprint(p)] == head.Next
-		}
-		if folded {
-			return m
-		}
-	}
-	t.Fatal("not built within 20 s")
-	return nil
+	return buildtest.Build(t, log, func(*schemas.Manifest) bool { return true })
 }
 
 // check compares a generation with the truth.
 func (w *town) check(log *commit.Log, m *schemas.Manifest) {
 	w.Helper()
-	s, err := replica.Snapshot(w.Context(), newCache(w.T, log.Bucket()), log.Spec(), avx.Generic, m)
+	s, err := replica.Snapshot(w.Context(), buildtest.Cache(w.T, log.Bucket()), log.Spec(), avx.Generic, m)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -257,7 +182,7 @@ func TestRebuildFromObjects(t *testing.T) {
 				t.Fatal(err)
 			}
 			to := newLog(t, store.NewMemory())
-			report, err := rebuild.Run(t.Context(), rebuild.Options{From: from, To: to, Cache: newCache(t, w.bucket), Level: avx.Generic})
+			report, err := rebuild.Run(t.Context(), rebuild.Options{From: from, To: to, Cache: buildtest.Cache(t, w.bucket), Level: avx.Generic})
 			if err != nil || len(report.Faults) > 0 {
 				t.Fatalf("%+v, %v", report, err)
 			}
@@ -272,7 +197,7 @@ func TestRebuildFromObjects(t *testing.T) {
 			if report.Live != live || m.LiveRows != int64(live) || report.Live+report.Deletes != len(w.truth) {
 				t.Errorf("%+v, %d live rows in generation %d, want %d and %d deletes", report, m.LiveRows, m.Generation, live, len(w.truth)-live)
 			}
-			if _, err := rebuild.Run(t.Context(), rebuild.Options{From: from, To: to, Cache: newCache(t, w.bucket), Level: avx.Generic}); err == nil || !strings.Contains(err.Error(), "allowed: a new index") {
+			if _, err := rebuild.Run(t.Context(), rebuild.Options{From: from, To: to, Cache: buildtest.Cache(t, w.bucket), Level: avx.Generic}); err == nil || !strings.Contains(err.Error(), "allowed: a new index") {
 				t.Errorf("into an index that has commits: %v", err)
 			}
 
@@ -297,12 +222,12 @@ func TestRebuildFromObjects(t *testing.T) {
 func TestRebuildFromHalfAChunk(t *testing.T) {
 	w := newTown(t, 5)
 	w.commit(0, 900, 3000)
-	m := builtWith(t, w.log, 1)
+	m := buildtest.Build(t, w.log, func(m *schemas.Manifest) bool { return len(m.Chunks) > 0 })
 	if err := w.bucket.Delete(t.Context(), m.Chunks[0].Vectors.Key); err != nil {
 		t.Fatal(err)
 	}
 	to := newLog(t, store.NewMemory())
-	report, err := rebuild.Run(t.Context(), rebuild.Options{From: w.log, To: to, Cache: newCache(t, w.bucket), Level: avx.Generic})
+	report, err := rebuild.Run(t.Context(), rebuild.Options{From: w.log, To: to, Cache: buildtest.Cache(t, w.bucket), Level: avx.Generic})
 	if err != nil || len(report.Faults) != 1 || !strings.Contains(report.Faults[0].Error(), m.Chunks[0].Rows.Key) {
 		t.Fatalf("%+v, %v", report, err)
 	}
@@ -338,7 +263,7 @@ func TestRebuildFromDamagedObjects(t *testing.T) {
 	}
 	w.truth = all
 	to := newLog(t, store.NewMemory())
-	report, err := rebuild.Run(t.Context(), rebuild.Options{From: w.log, To: to, Cache: newCache(t, w.bucket), Level: avx.Generic})
+	report, err := rebuild.Run(t.Context(), rebuild.Options{From: w.log, To: to, Cache: buildtest.Cache(t, w.bucket), Level: avx.Generic})
 	if err != nil || len(report.Faults) != 1 || !strings.Contains(report.Faults[0].Error(), damaged) {
 		t.Fatalf("%+v, %v", report, err)
 	}

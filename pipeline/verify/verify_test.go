@@ -1,16 +1,14 @@
 package verify_test
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/segment"
-	"github.com/adastream/adastream/pipeline/build"
+	"github.com/adastream/adastream/pipeline/build/buildtest"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/pipeline/verify"
@@ -32,23 +30,8 @@ func newShelf(t *testing.T) *shelf {
 	t.Helper()
 	s := &shelf{T: t, bucket: store.NewMemory(), rng: rand.New(rand.NewPCG(1, 2))}
 	spec := schemas.Spec{Name: "shelf", Ladder: []int{dim}, Encoder: "e", Topic: schemas.Topic{Name: "t", Partitions: 1}, Defaults: schemas.Defaults{TargetRecall: 0.5}}.WithDefaults()
-	if err := commit.Create(t.Context(), s.bucket, &spec); err != nil {
-		t.Fatal(err)
-	}
-	var err error
-	if s.log, err = commit.Open(t.Context(), s.bucket); err != nil {
-		t.Fatal(err)
-	}
+	s.log = buildtest.Create(t, s.bucket, &spec)
 	return s
-}
-
-func (s *shelf) cache() *store.Cache {
-	s.Helper()
-	c, err := store.NewCache(s.TempDir(), s.bucket, store.CacheOptions{})
-	if err != nil {
-		s.Fatal(err)
-	}
-	return c
 }
 
 // commit adds a commit of n upserts of ids below most, and some deletes.
@@ -56,7 +39,7 @@ func (s *shelf) commit(n, most int) {
 	s.Helper()
 	rows := segment.NewRows(s.log.Spec())
 	var stones []segment.Tombstone
-	c := &schemas.Commit{Format: schemas.CommitFormat, Start: s.next, End: s.next + int64(n), Writer: fmt.Sprint("w", s.next), Created: time.Now().UTC()}
+	c := &schemas.Commit{Start: s.next, End: s.next + int64(n)}
 	for i := range n {
 		id, order := fmt.Sprint("id-", s.rng.IntN(most)), segment.Order{Offset: s.next + int64(i)}
 		if i%10 == 9 {
@@ -68,62 +51,22 @@ func (s *shelf) commit(n, most int) {
 			rows.Vectors = append(rows.Vectors, float32(s.rng.NormFloat64()))
 		}
 	}
-	put := func(body []byte, err error, put func(context.Context, int, int64, []byte) (schemas.Object, error)) *schemas.Object {
-		if err != nil {
-			s.Fatal(err)
-		}
-		o, err := put(s.Context(), 0, s.next, body)
-		if err != nil {
-			s.Fatal(err)
-		}
-		return &o
-	}
-	body, err := segment.Write(s.log.Spec(), nil, avx.Generic, rows)
-	c.Segment, c.Rows = put(body, err, s.log.PutSegment), rows.Len()
-	body, err = segment.WriteTombstones(stones)
-	c.Tombstones, c.Deletes = put(body, err, s.log.PutTombstones), len(stones)
-	c.Quarantine, c.Quarantined = put([]byte("refused"), nil, s.log.PutQuarantine), map[string]int{schemas.ReasonDims: 1}
-	if err := s.log.Append(s.Context(), c); err != nil {
-		s.Fatal(err)
-	}
+	buildtest.Append(s, s.log, c, rows, stones, []byte("refused"))
 	s.next = c.End
 }
 
-// build runs a builder until everything is folded and there is a base, or without a base if there are too few rows.
-func (s *shelf) build(base bool) *schemas.Manifest {
+// build runs a builder until everything is folded and served, and there is a base.
+func (s *shelf) build() *schemas.Manifest {
 	s.Helper()
-	b, err := build.New(build.Options{Log: s.log, Cache: s.cache(), Level: avx.Generic, PublishEvery: time.Millisecond, MinTrainRows: 400, RewriteRows: 200})
-	if err != nil {
-		s.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(s.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- b.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			s.Error(err)
-		}
-	}()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
-		m, err := s.log.Latest(s.Context(), 0)
-		if err != nil {
-			s.Fatal(err)
-		}
-		if c, err := s.log.Channel(s.Context(), 0); err != nil || c == nil || m == nil || c.Generation != m.Generation {
-			continue
-		}
-		if m.Checkpoint["0"] == s.next && (len(m.Chunks) > 0 || !base) {
-			return m
-		}
-	}
-	s.Fatal("not built within 20 s")
-	return nil
+	return buildtest.Build(s, s.log, func(m *schemas.Manifest) bool {
+		c, err := s.log.Channel(s.Context(), 0)
+		return err == nil && c != nil && c.Generation == m.Generation && len(m.Chunks) > 0
+	})
 }
 
 func (s *shelf) verify() *verify.Report {
 	s.Helper()
-	report, err := verify.Run(s.Context(), verify.Options{Log: s.log, Cache: s.cache(), Level: avx.Generic})
+	report, err := verify.Run(s.Context(), verify.Options{Log: s.log, Cache: buildtest.Cache(s, s.bucket), Level: avx.Generic})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -154,9 +97,9 @@ func TestVerify(t *testing.T) {
 	newBuilt := func(t *testing.T) (*shelf, *schemas.Manifest) {
 		s := newShelf(t)
 		s.commit(900, 2000)
-		s.build(true)
+		s.build()
 		s.commit(50, 2000)
-		m := s.build(true)
+		m := s.build()
 		s.commit(30, 2000) // not folded
 		return s, m
 	}
@@ -203,7 +146,7 @@ func TestVerify(t *testing.T) {
 		if r := s.verify(); len(r.Faults) > 0 || r.Rows != m.LiveRows {
 			t.Errorf("%+v", r)
 		}
-		if later := s.build(true); later.Generation <= m.Generation || later.LiveRows < m.LiveRows {
+		if later := s.build(); later.Generation <= m.Generation || later.LiveRows < m.LiveRows {
 			t.Errorf("it goes on with %+v", later)
 		}
 	})

@@ -1,0 +1,117 @@
+// Package buildtest makes small indexes as ingestors and builders make them, for the tests of what reads or mends them.
+package buildtest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/pipeline/build"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+// Create makes an index without rows in a bucket.
+func Create(t testing.TB, b store.Bucket, spec *schemas.Spec) *commit.Log {
+	t.Helper()
+	if err := commit.Create(t.Context(), b, spec); err != nil {
+		t.Fatal(err)
+	}
+	log, err := commit.Open(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+// Cache is an empty one that lives as long as t.
+func Cache(t testing.TB, b store.Bucket) *store.Cache {
+	t.Helper()
+	c, err := store.NewCache(t.TempDir(), b, store.CacheOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// Append writes the objects of a commit that says which records it has, and appends it. Of rows and stones there may be none;
+// refused is the body of its quarantine, unless nil.
+func Append(t testing.TB, log *commit.Log, c *schemas.Commit, rows *segment.Rows, stones []segment.Tombstone, refused []byte) {
+	t.Helper()
+	c.Format, c.Writer, c.Created = schemas.CommitFormat, fmt.Sprint("w", c.Start), time.Now().UTC()
+	put := func(put func(context.Context, int, int64, []byte) (schemas.Object, error), body []byte, err error) *schemas.Object {
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := put(t.Context(), c.Partition, c.Start, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &o
+	}
+	if c.Rows = rows.Len(); c.Rows > 0 {
+		body, err := segment.Write(log.Spec(), nil, avx.Generic, rows)
+		c.Segment = put(log.PutSegment, body, err)
+	}
+	if c.Deletes = len(stones); c.Deletes > 0 {
+		body, err := segment.WriteTombstones(stones)
+		c.Tombstones = put(log.PutTombstones, body, err)
+	}
+	if refused != nil {
+		c.Quarantine, c.Quarantined = put(log.PutQuarantine, refused, nil), map[string]int{schemas.ReasonDims: 1}
+	}
+	if err := log.Append(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Build runs a builder that trains with a few hundred rows until the newest generation has folded all commits and is done.
+func Build(t testing.TB, log *commit.Log, done func(*schemas.Manifest) bool) *schemas.Manifest {
+	t.Helper()
+	b, err := build.New(build.Options{Log: log, Cache: Cache(t, log.Bucket()), Level: avx.Generic, PublishEvery: time.Millisecond, MinTrainRows: 300, RewriteRows: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		if m := folded(t, log); m != nil && done(m) {
+			return m
+		}
+	}
+	t.Fatal("not built within 20 s")
+	return nil
+}
+
+// folded is the newest generation, or nil if it misses a commit.
+func folded(t testing.TB, log *commit.Log) *schemas.Manifest {
+	t.Helper()
+	m, err := log.Latest(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m == nil {
+		return nil
+	}
+	for p := range log.Spec().Topic.Partitions {
+		head, err := log.Head(t.Context(), p, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Checkpoint[fmt.Sprint(p)] != head.Next {
+			return nil
+		}
+	}
+	return m
+}
