@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/adastream/adastream/bench/fleet"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -42,31 +43,14 @@ func (s *serving) builderRecall() float64 {
 
 // call asks the query node; a body makes it a POST.
 func (d *daemons) call(ctx context.Context, path string, body, into any) error {
-	method, text := http.MethodGet, []byte(nil)
+	var text []byte
 	if body != nil {
-		method = http.MethodPost
 		var err error
 		if text, err = json.Marshal(body); err != nil {
 			return err
 		}
 	}
-	r, err := http.NewRequestWithContext(ctx, method, d.api+path, bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	raw, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s: %s", path, response.Status, raw)
-	}
-	return json.Unmarshal(raw, into)
+	return fleet.Call(ctx, http.DefaultClient, d.api+path, text, into)
 }
 
 // current is the generation that is served, nil before the first.

@@ -4,15 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/adastream/adastream/bench/dataset"
+	"github.com/adastream/adastream/bench/fleet"
 )
 
 const (
@@ -25,7 +24,7 @@ const (
 type client struct {
 	http   http.Client
 	url    string
-	bodies []string
+	bodies [][]byte
 }
 
 func newClient(api string, set *dataset.Set) (*client, error) {
@@ -35,29 +34,23 @@ func newClient(api string, set *dataset.Set) (*client, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.bodies = append(c.bodies, fmt.Sprintf(`{"vector":%s,"k":%d,"fields":[],"plan":{"nprobe":16,"refine":100}}`, vector, dataset.K))
+		c.bodies = append(c.bodies, fmt.Appendf(nil, `{"vector":%s,"k":%d,"fields":[],"plan":{"nprobe":16,"refine":100}}`, vector, dataset.K))
 	}
 	return c, nil
 }
 
 // ask sends query i and checks that the answer is whole.
 func (c *client) ask(i int) error {
-	response, err := c.http.Post(c.url, "application/json", strings.NewReader(c.bodies[i%len(c.bodies)]))
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
 	var a struct {
 		Hits []struct {
 			ID string `json:"id"`
 		} `json:"hits"`
 	}
-	if err := json.Unmarshal(body, &a); err != nil || response.StatusCode != http.StatusOK || len(a.Hits) != dataset.K {
-		return fmt.Errorf("%s, %d hits of %d: %.300s", response.Status, len(a.Hits), dataset.K, body)
+	if err := fleet.Call(context.Background(), &c.http, c.url, c.bodies[i%len(c.bodies)], &a); err != nil {
+		return err
+	}
+	if len(a.Hits) != dataset.K {
+		return fmt.Errorf("%d hits of %d", len(a.Hits), dataset.K)
 	}
 	return nil
 }

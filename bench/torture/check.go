@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/adastream/adastream/bench/fleet"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/replica"
@@ -231,7 +231,7 @@ func (c *checker) record(ctx context.Context, key string, into any) error {
 func (c *checker) served(ctx context.Context, node *member, m *schemas.Manifest, want map[string]version, rng *rand.Rand, sample int) error {
 	for {
 		var s snapshotsAnswer
-		err := call(ctx, http.MethodGet, "http://"+node.api+"/v1/snapshots", nil, &s)
+		err := call(ctx, "http://"+node.api+"/v1/snapshots", nil, &s)
 		if err == nil && s.Serving != nil && s.Serving.Generation >= m.Generation {
 			break
 		}
@@ -246,9 +246,9 @@ func (c *checker) served(ctx context.Context, node *member, m *schemas.Manifest,
 			break
 		}
 		var v vectorAnswer
-		err := call(ctx, http.MethodGet, "http://"+node.api+"/v1/vectors/"+id, nil, &v)
+		err := call(ctx, "http://"+node.api+"/v1/vectors/"+id, nil, &v)
 		switch {
-		case w.deleted && errors.Is(err, errNoVector):
+		case w.deleted && errors.Is(err, fleet.ErrNotFound):
 			continue
 		case w.deleted || err != nil || v.Offset != w.offset || v.Partition != w.partition || v.Version != w.version:
 			c.wrong++
@@ -260,7 +260,7 @@ func (c *checker) served(ctx context.Context, node *member, m *schemas.Manifest,
 		}
 		body, _ := json.Marshal(map[string]any{"vector": w.vector, "k": 1, "exact": true}) // floats always are JSON
 		var a searchAnswer
-		if err := call(ctx, http.MethodPost, "http://"+node.api+"/v1/search", body, &a); err != nil || len(a.Hits) != 1 || a.Hits[0].ID != id {
+		if err := call(ctx, "http://"+node.api+"/v1/search", body, &a); err != nil || len(a.Hits) != 1 || a.Hits[0].ID != id {
 			c.wrong++
 			c.report("%s: the nearest of %s is %+v (%v)", node.name, id, a.Hits, err)
 		}

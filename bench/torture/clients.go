@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -16,6 +14,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/adastream/adastream/bench/fleet"
 )
 
 // askTimeout is more than the limit that a node has for a query.
@@ -64,7 +64,7 @@ func (c *clients) search(ctx context.Context, rng *rand.Rand, every time.Duratio
 			}
 			before := node.disturbed.Load()
 			var a searchAnswer
-			err := call(ctx, http.MethodPost, "http://"+node.api+"/v1/search", body, &a)
+			err := call(ctx, "http://"+node.api+"/v1/search", body, &a)
 			if err == nil && len(a.Results) != c.batch {
 				err = fmt.Errorf("%d results of %d queries", len(a.Results), c.batch)
 			}
@@ -105,32 +105,11 @@ type hit struct {
 	Score float64
 }
 
-var errNoVector = errors.New("no such vector")
-
-// call does one request and decodes the answer.
-func call(ctx context.Context, method, url string, body []byte, into any) error {
+// call asks a daemon; a body makes it a POST.
+func call(ctx context.Context, url string, body []byte, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	raw, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	if response.StatusCode == http.StatusNotFound {
-		return errNoVector
-	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", response.Status, raw)
-	}
-	return json.Unmarshal(raw, into)
+	return fleet.Call(ctx, http.DefaultClient, url, body, into)
 }
 
 type vectorAnswer struct {
@@ -179,16 +158,16 @@ func (c *clients) probe(ctx context.Context, g *generator, rng *rand.Rand) {
 func (c *clients) readBack(ctx context.Context, node *member, id string, partition int32, offset int64) {
 	for deadline := time.Now().Add(5 * time.Second); ctx.Err() == nil && time.Now().Before(deadline); pause(ctx, 50*time.Millisecond) {
 		var s snapshotsAnswer
-		if !node.up.Load() || call(ctx, http.MethodGet, "http://"+node.api+"/v1/snapshots", nil, &s) != nil || s.Serving == nil {
+		if !node.up.Load() || call(ctx, "http://"+node.api+"/v1/snapshots", nil, &s) != nil || s.Serving == nil {
 			continue
 		}
 		if s.Serving.Offsets[strconv.Itoa(int(partition))] <= offset {
 			continue
 		}
 		var v vectorAnswer
-		err := call(ctx, http.MethodGet, "http://"+node.api+"/v1/vectors/"+id, nil, &v)
+		err := call(ctx, "http://"+node.api+"/v1/vectors/"+id, nil, &v)
 		switch {
-		case errors.Is(err, errNoVector), err == nil && v.Offset < offset:
+		case errors.Is(err, fleet.ErrNotFound), err == nil && v.Offset < offset:
 			c.stale.Add(1)
 			c.report("%s: %s of partition %d is offset %d (%v) after its generation %d had folded %d", node.name, id, partition, v.Offset, err, s.Serving.Generation, offset)
 		case err != nil:
