@@ -103,12 +103,17 @@ func ReadQuarantine(name string, data []byte) (rows []Quarantined, err error) {
 
 // ReadPayload reads a payload, or what it was mended to, as messages are read, as far as Arrow goes: whether its columns are
 // those of an index is not looked at. What it returns may alias the payload.
-func ReadPayload(payload []byte, limits Limits) ([]arrow.RecordBatch, error) {
+func ReadPayload(payload []byte, limits Limits) (batches []arrow.RecordBatch, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			batches, err = nil, faultf(schemas.ReasonMalformed, "reading it panicked: %v", r)
+		}
+	}()
 	frames, fault := scan(aligned(payload), limits.withDefaults(), nil)
 	if fault != nil {
 		return nil, fault
 	}
-	_, batches, fault := readStream(frames)
+	_, batches, fault = readStream(frames)
 	if fault != nil {
 		return nil, fault
 	}
