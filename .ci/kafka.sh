@@ -12,6 +12,8 @@
 #                      sasltls   the same over TLS                                                port+3
 #                      tls       TLS with a private authority                                     port+4
 #                      mtls      the same, and the client needs a certificate                     port+5
+#   KAFKA_TIERED     non-empty: topics can be made with       (none)
+#                    remote.storage.enable=true; their closed segments go to datadir/tiered
 #   KAFKA_PROPS      further lines of server.properties        (none)
 #   ADASTREAM_CACHE  where the jars are kept                   (~/.cache/adastream)
 set -euo pipefail
@@ -22,6 +24,7 @@ dir=${2:-/tmp/kafka-$port}
 version=${KAFKA_VERSION:-4.1.1}
 heap=${KAFKA_HEAP:-512m}
 lib=${ADASTREAM_CACHE:-$HOME/.cache/adastream}/kafka-$version
+tiered_lib=$lib-tiered
 
 secure=$dir/secure
 plain='org.apache.kafka.common.security.plain.PlainLoginModule required user_ada="s3cr3t-of-ada";'
@@ -44,14 +47,19 @@ install_tools() {
 }
 
 # The folder appears under its final name only when complete, so an interrupted download is never used.
-fetch_jars() {
-  [ -d "$lib" ] && return
-  mkdir -p "$(dirname "$lib")"
+fetch_into() {
+  [ -d "$1" ] && return
+  mkdir -p "$(dirname "$1")"
   local tmp
-  tmp=$(mktemp -d "$lib.XXXXXX")
-  mvn -B -q -f "$here/kafka/pom.xml" -Dkafka.version="$version" \
-    dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$tmp" >&2
-  mv -T "$tmp" "$lib" 2>/dev/null || rm -rf "$tmp" # another run was faster
+  tmp=$(mktemp -d "$1.XXXXXX")
+  mvn -B -q -f "$here/kafka/pom.xml" -Dkafka.version="$version" "${@:2}" -DoutputDirectory="$tmp" >&2
+  mv -T "$tmp" "$1" 2>/dev/null || rm -rf "$tmp" # another run was faster
+}
+
+# Kafka has no remote storage of its own to offer, but tests its tiers with one that is a folder.
+fetch_jars() {
+  fetch_into "$lib" dependency:copy-dependencies -DincludeScope=runtime
+  [ -z "${KAFKA_TIERED:-}" ] || fetch_into "$tiered_lib" dependency:copy "-Dartifact=org.apache.kafka:kafka-storage:$version:jar:test"
 }
 
 # Topics are created by the product with their own limits; the broker's limits leave room for a large Arrow message
@@ -116,6 +124,16 @@ ssl.keystore.location=$secure/server.pem
 ssl.truststore.type=PEM
 ssl.truststore.location=$secure/ca.pem
 listener.name.mtls.ssl.client.auth=required
+P
+  [ -z "${KAFKA_TIERED:-}" ] || cat >> "$dir/server.properties" <<P
+remote.log.storage.system.enable=true
+remote.log.storage.manager.class.name=org.apache.kafka.server.log.remote.storage.LocalTieredStorage
+remote.log.storage.manager.class.path=$tiered_lib/*
+remote.log.metadata.manager.listener.name=PLAINTEXT
+rsm.config.dir=$dir/tiered
+rlmm.config.remote.log.metadata.topic.num.partitions=1
+rlmm.config.remote.log.metadata.topic.replication.factor=1
+remote.log.manager.task.interval.ms=500
 P
 }
 

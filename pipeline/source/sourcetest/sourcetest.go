@@ -27,6 +27,10 @@ const BrokersEnv = "ADASTREAM_TEST_BROKERS"
 // authority and client certificate, and the addresses of its listeners.
 const SecureEnv = "ADASTREAM_TEST_SECURE"
 
+// TieredEnv names the environment variable that says, with any value, that the real Kafka has tiered storage, as one of
+// KAFKA_TIERED=1 .ci/kafka.sh does.
+const TieredEnv = "ADASTREAM_TEST_TIERED"
+
 // patience bounds each step of setting up and cleaning up.
 const patience = 30 * time.Second
 
@@ -66,6 +70,14 @@ func SecureBrokers(t testing.TB, listener string) []string {
 		t.Fatal(err)
 	}
 	return []string{strings.TrimSpace(string(addr))}
+}
+
+// Tiered skips the test where the broker has no tiered storage.
+func Tiered(t testing.TB) {
+	t.Helper()
+	if !Real() || os.Getenv(TieredEnv) == "" {
+		t.Skipf("%s is not set", TieredEnv)
+	}
 }
 
 // Topic returns a client for a fresh topic on Brokers, with the given number of
