@@ -42,7 +42,7 @@ func (c *verifyCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("read %d commits, %d generations and %d objects of %d bytes; %d rows are live\n", report.Commits, report.Generations, report.Objects, report.Bytes, report.Rows)
+	fmt.Printf("read %d commits, %d resolutions, %d generations and %d objects of %d bytes; %d rows are live\n", report.Commits, report.Resolutions, report.Generations, report.Objects, report.Bytes, report.Rows)
 	for _, fault := range report.Faults {
 		fmt.Println("BAD ", fault)
 	}

@@ -1,9 +1,13 @@
 package commit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +34,10 @@ func (p Place) String() string {
 		row = fmt.Sprintf("row %d", p.Row)
 	}
 	return fmt.Sprintf("partition %d, offset %d, %s", p.Partition, p.Offset, row)
+}
+
+func (p Place) compare(q Place) int {
+	return cmp.Or(cmp.Compare(p.Partition, q.Partition), cmp.Compare(p.Offset, q.Offset), cmp.Compare(p.Row, q.Row))
 }
 
 func resolvedIn(partition int) string { return fmt.Sprintf("%s%06d/", resolvedPrefix, partition) }
@@ -61,8 +69,8 @@ func resolvedPlace(partition int, key string) (p Place, number int64, ok bool) {
 	return p, number, ok
 }
 
-// Resolved returns the newest resolution of each place of a partition that has one.
-func (l *Log) Resolved(ctx context.Context, partition int) (map[Place]*schemas.Resolution, error) {
+// numbersOfLines is the newest number of each place of a partition that has a line.
+func (l *Log) numbersOfLines(ctx context.Context, partition int) (map[Place]int64, error) {
 	newest := map[Place]int64{}
 	for info, err := range l.bucket.List(ctx, resolvedIn(partition), "") {
 		if err != nil {
@@ -71,6 +79,15 @@ func (l *Log) Resolved(ctx context.Context, partition int) (map[Place]*schemas.R
 		if p, n, ok := resolvedPlace(partition, info.Key); ok {
 			newest[p] = max(n, newest[p])
 		}
+	}
+	return newest, nil
+}
+
+// Resolved returns the newest resolution of each place of a partition that has one.
+func (l *Log) Resolved(ctx context.Context, partition int) (map[Place]*schemas.Resolution, error) {
+	newest, err := l.numbersOfLines(ctx, partition)
+	if err != nil {
+		return nil, err
 	}
 	found := map[Place]*schemas.Resolution{}
 	for p, n := range newest {
@@ -81,6 +98,40 @@ func (l *Log) Resolved(ctx context.Context, partition int) (map[Place]*schemas.R
 		found[p] = r
 	}
 	return found, nil
+}
+
+// ResolutionLines yields the line of each place of a partition that has one, in order of places. A line that has a hole, or that
+// goes on after its end, is corrupt; the others are yielded all the same.
+func (l *Log) ResolutionLines(ctx context.Context, partition int) iter.Seq2[[]*schemas.Resolution, error] {
+	return func(yield func([]*schemas.Resolution, error) bool) {
+		newest, err := l.numbersOfLines(ctx, partition)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for _, p := range slices.SortedFunc(maps.Keys(newest), Place.compare) {
+			if line, err := l.wholeLine(ctx, p, newest[p]); !yield(line, err) {
+				return
+			}
+		}
+	}
+}
+
+// wholeLine is the line of a place that is known to go up to a number.
+func (l *Log) wholeLine(ctx context.Context, p Place, newest int64) ([]*schemas.Resolution, error) {
+	line, err := l.Resolutions(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range line {
+		if r.Final() && i+1 < len(line) {
+			return nil, corrupt(numbered(p.prefix(), r.Number+1), fmt.Errorf("it follows one that says %s", r.State))
+		}
+	}
+	if n := int64(len(line)); n < newest {
+		return nil, corrupt(numbered(p.prefix(), newest), fmt.Errorf("the line has a hole before it: there is no number %d", n+1))
+	}
+	return line, nil
 }
 
 // Resolutions returns all that became of a place, oldest first.
@@ -106,6 +157,9 @@ func (l *Log) resolution(ctx context.Context, p Place, number int64) (*schemas.R
 	}
 	if at := (Place{r.Partition, r.Offset, r.Row}); at != p || r.Number != number {
 		return nil, corrupt(key, fmt.Errorf("it says number %d of %v", r.Number, at))
+	}
+	if n := l.spec.Topic.Partitions; r.To >= n {
+		return nil, corrupt(key, fmt.Errorf("to: partition %d, allowed: 0 to %d", r.To, n-1))
 	}
 	return r, nil
 }

@@ -91,7 +91,7 @@ func (w *town) commit(partition, n, ids int) {
 			w.Fatal(err)
 		}
 	}
-	buildtest.Append(w, w.log, c, rows, stones, nil)
+	buildtest.Append(w, w.log, c, rows, stones, nil, nil)
 	w.next[partition] = c.End
 }
 

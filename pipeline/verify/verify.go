@@ -1,5 +1,5 @@
 // Package verify reads everything that an index names and says what is wrong with it: objects that are missing or not what
-// their records say, chains with holes, generations whose parts do not fit together, ids that are live twice, codes that
+// their records say, chains with holes, quarantine of other messages than its commit's, resolutions of what was never refused, generations whose parts do not fit together, ids that are live twice, codes that
 // the model does not make of their rows.
 //
 // It only reads, beside whatever else goes on. What a collector gives up meanwhile is passed over. The newest and the served
@@ -39,6 +39,7 @@ type Options struct {
 // Report is what was read and what is wrong.
 type Report struct {
 	Commits     int
+	Resolutions int // of refused messages and rows: what became of them
 	Generations int
 	Objects     int   // data objects, each once
 	Bytes       int64 // of those
@@ -51,11 +52,13 @@ type verifier struct {
 	Options
 	report Report
 	seen   map[string]error // key of an object -> what is wrong with it
+
+	replays map[string]commit.Place // id of a replay -> of what
 }
 
 // Run verifies. What is wrong with the index is in the report. An error means that it could not be read to the end.
 func Run(ctx context.Context, o Options) (*Report, error) {
-	v := &verifier{Options: o, seen: map[string]error{}}
+	v := &verifier{Options: o, seen: map[string]error{}, replays: map[string]commit.Place{}}
 	if err := v.generations(ctx); err != nil {
 		return nil, err
 	}
@@ -85,24 +88,28 @@ func ofIndex(err error) bool {
 	return errors.Is(err, schemas.ErrCorrupt) || errors.Is(err, store.ErrNotFound)
 }
 
-// chain checks the commits of a partition, and the objects of those that no generation has folded yet: what the others named
-// may have been joined, and collected.
+// chain checks the commits of a partition, with what they refused and what became of that, and the rows of those that no generation
+// has folded yet: what the others named may have been joined, and collected.
 func (v *verifier) chain(ctx context.Context, partition int) error {
 	what := fmt.Sprintf("partition %d", partition)
 	folded, err := v.folded(ctx, partition)
 	if err != nil {
 		return v.fault(what, err)
 	}
+	resolved, err := v.resolutions(ctx, partition) // before the commits: what is resolved was committed before
+	if err != nil {
+		return err
+	}
 	for c, err := range v.Log.Commits(ctx, partition) {
 		if err != nil {
 			return v.fault(what, err)
 		}
 		v.report.Commits++
-		if err := v.commit(ctx, c, folded); err != nil {
+		if err := v.commit(ctx, c, folded, resolved); err != nil {
 			return err
 		}
 	}
-	return nil
+	return v.unrefused(resolved)
 }
 
 // folded is the checkpoint of a partition now.
@@ -114,12 +121,10 @@ func (v *verifier) folded(ctx context.Context, partition int) (int64, error) {
 	return m.Checkpoint[strconv.Itoa(partition)], nil
 }
 
-func (v *verifier) commit(ctx context.Context, c *schemas.Commit, folded int64) error {
+func (v *verifier) commit(ctx context.Context, c *schemas.Commit, folded int64, resolved map[commit.Place]bool) error {
 	what := fmt.Sprintf("commit [%d, %d) of partition %d", c.Start, c.End, c.Partition)
-	if c.Quarantine != nil {
-		if err := v.fault(what, v.object(ctx, *c.Quarantine)); err != nil {
-			return err
-		}
+	if err := v.fault(what, v.refused(ctx, c, resolved)); err != nil {
+		return err
 	}
 	if c.Start < folded {
 		return nil

@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/build/buildtest"
 	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/ingest"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/pipeline/verify"
 	"github.com/adastream/adastream/schemas"
@@ -51,7 +53,14 @@ func (s *shelf) commit(n, most int) {
 			rows.Vectors = append(rows.Vectors, float32(s.rng.NormFloat64()))
 		}
 	}
-	buildtest.Append(s, s.log, c, rows, stones, []byte("refused"))
+	refused := func(row int32) ingest.Quarantined {
+		return ingest.Quarantined{Topic: "t", Offset: s.next, Row: row, Fault: ingest.Fault{Reason: schemas.ReasonDims, Detail: "15"}, Payload: []byte("refused")}
+	}
+	body, err := ingest.WriteQuarantine([]ingest.Quarantined{refused(3), refused(4)})
+	if err != nil {
+		s.Fatal(err)
+	}
+	buildtest.Append(s, s.log, c, rows, stones, body, map[string]int{schemas.ReasonDims: 2})
 	s.next = c.End
 }
 
@@ -101,12 +110,15 @@ func TestVerify(t *testing.T) {
 		s.commit(50, 2000)
 		m := s.build()
 		s.commit(30, 2000) // not folded
+		first := s.settle(commit.Place{Row: 3}, nil, schemas.Resolution{State: schemas.Replaying, ID: "replay-1"})
+		s.settle(commit.Place{Row: 3}, first, schemas.Resolution{State: schemas.Replayed})
+		s.settle(commit.Place{Offset: 950, Row: 4}, nil, schemas.Resolution{State: schemas.Dropped})
 		return s, m
 	}
 	t.Run("good", func(t *testing.T) {
 		s, m := newBuilt(t)
 		r := s.verify()
-		if len(r.Faults) > 0 || r.Commits != 3 || r.Generations < 2 || r.Objects < 8 || r.Rows != m.LiveRows {
+		if len(r.Faults) > 0 || r.Commits != 3 || r.Generations < 2 || r.Objects < 8 || r.Resolutions != 3 || r.Rows != m.LiveRows {
 			t.Errorf("%+v", r)
 		}
 		found, err := s.log.Find(t.Context())
@@ -162,7 +174,53 @@ func TestVerify(t *testing.T) {
 		"a byte of a segment":    {func(s *shelf, m *schemas.Manifest) { s.replace(s.last().Segment.Key, flip) }, []string{"commit [950, 980)", "segments/000000"}},
 		"tombstones are gone":    {func(s *shelf, m *schemas.Manifest) { s.replace(s.last().Tombstones.Key, nil) }, []string{"commit [950, 980)", "tombstones/000000"}},
 		"a byte of a quarantine": {func(s *shelf, m *schemas.Manifest) { s.replace(s.last().Quarantine.Key, flip) }, []string{"commit [950, 980)", "quarantine/000000"}},
-		"a commit is gone":       {func(s *shelf, m *schemas.Manifest) { s.replace("commits/000000/00000000000000000900", nil) }, []string{"partition 0", "hole"}},
+		"another quarantine": {func(s *shelf, m *schemas.Manifest) {
+			body, err := ingest.WriteQuarantine([]ingest.Quarantined{{Topic: "t", Row: 3, Fault: ingest.Fault{Reason: schemas.ReasonDims}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			o, err := s.log.PutQuarantine(t.Context(), 0, 950, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			was := s.last().Quarantine
+			s.replace("commits/000000/00000000000000000950", func(b []byte) []byte {
+				return []byte(strings.NewReplacer(was.Key, o.Key, fmt.Sprintf(`"size":%d,"sha256":"%s`, was.Size, was.SHA256), fmt.Sprintf(`"size":%d,"sha256":"%s`, o.Size, o.SHA256)).Replace(string(b)))
+			})
+		}, []string{"commit [950, 980)", "partition 0, offset 0, row 3 is not of its commit"}},
+		"a quarantine of more than its commit counts": {func(s *shelf, m *schemas.Manifest) {
+			s.replace("commits/000000/00000000000000000950", func(b []byte) []byte {
+				return []byte(strings.Replace(string(b), `"dims":2`, `"dims":1`, 1))
+			})
+		}, []string{"commit [950, 980)", "refused were map[dims:2], its commit says map[dims:1]"}},
+		"a resolution is rubbish": {func(s *shelf, m *schemas.Manifest) {
+			s.replace("resolved/000000/00000000000000000950/0000000004/00000000000000000001", func(b []byte) []byte { return b[1:] })
+		}, []string{"what became of the quarantine", "resolved/000000/00000000000000000950/0000000004/"}},
+		"the begin of a resolution is gone": {func(s *shelf, m *schemas.Manifest) {
+			s.replace("resolved/000000/00000000000000000000/0000000003/00000000000000000001", nil)
+		}, []string{"the line has a hole before it"}},
+		"a resolution after the last one": {func(s *shelf, m *schemas.Manifest) {
+			const line = "resolved/000000/00000000000000000000/0000000003/0000000000000000000"
+			body, err := s.bucket.Get(t.Context(), line+"1")
+			if err == nil {
+				err = s.bucket.PutIfAbsent(t.Context(), line+"3", bytes.Replace(body, []byte(`"number":1`), []byte(`"number":3`), 1))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"it follows one that says replayed"}},
+		"a replay to no partition": {func(s *shelf, m *schemas.Manifest) {
+			s.replace("resolved/000000/00000000000000000000/0000000003/00000000000000000001", func(b []byte) []byte {
+				return []byte(strings.Replace(string(b), `"to":0`, `"to":1`, 1))
+			})
+		}, []string{"to: partition 1, allowed: 0 to 0"}},
+		"two replays of one id": {func(s *shelf, m *schemas.Manifest) {
+			s.settle(commit.Place{Row: 4}, nil, schemas.Resolution{State: schemas.Replaying, ID: "replay-1"})
+		}, []string{`partition 0, offset 0, row 4: a replay has id "replay-1", as has one of partition 0, offset 0, row 3`}},
+		"a resolution of what was not refused": {func(s *shelf, m *schemas.Manifest) {
+			s.settle(commit.Place{Offset: 900, Row: 5}, nil, schemas.Resolution{State: schemas.Dropped})
+		}, []string{"partition 0, offset 900, row 5: it is resolved, and no commit has refused it"}},
+		"a commit is gone": {func(s *shelf, m *schemas.Manifest) { s.replace("commits/000000/00000000000000000900", nil) }, []string{"partition 0", "hole"}},
 		"the channel's generation is gone": {func(s *shelf, m *schemas.Manifest) {
 			s.replace(fmt.Sprintf("manifests/0000/%020d", m.Generation), nil)
 		}, []string{"what the channel names", "not found"}},
@@ -204,6 +262,17 @@ func (s *shelf) open() *commit.Log {
 		s.Fatal(err)
 	}
 	return log
+}
+
+// settle says what becomes of something refused.
+func (s *shelf) settle(at commit.Place, seen *schemas.Resolution, r schemas.Resolution) *schemas.Resolution {
+	s.Helper()
+	r.By = "mara@ops"
+	settled, err := s.log.Settle(s.Context(), at, seen, r)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return settled
 }
 
 // last is the newest commit.

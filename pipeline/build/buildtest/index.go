@@ -39,8 +39,8 @@ func Cache(t testing.TB, b store.Bucket) *store.Cache {
 }
 
 // Append writes the objects of a commit that says which records it has, and appends it. Of rows and stones there may be none;
-// refused is the body of its quarantine, unless nil.
-func Append(t testing.TB, log *commit.Log, c *schemas.Commit, rows *segment.Rows, stones []segment.Tombstone, refused []byte) {
+// refused is the body of its quarantine, unless nil, and reasons how many are in it for which reason.
+func Append(t testing.TB, log *commit.Log, c *schemas.Commit, rows *segment.Rows, stones []segment.Tombstone, refused []byte, reasons map[string]int) {
 	t.Helper()
 	c.Format, c.Writer, c.Created = schemas.CommitFormat, fmt.Sprint("w", c.Start), time.Now().UTC()
 	put := func(put func(context.Context, int, int64, []byte) (schemas.Object, error), body []byte, err error) *schemas.Object {
@@ -62,7 +62,7 @@ func Append(t testing.TB, log *commit.Log, c *schemas.Commit, rows *segment.Rows
 		c.Tombstones = put(log.PutTombstones, body, err)
 	}
 	if refused != nil {
-		c.Quarantine, c.Quarantined = put(log.PutQuarantine, refused, nil), map[string]int{schemas.ReasonDims: 1}
+		c.Quarantine, c.Quarantined = put(log.PutQuarantine, refused, nil), reasons
 	}
 	if err := log.Append(t.Context(), c); err != nil {
 		t.Fatal(err)
