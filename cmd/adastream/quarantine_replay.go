@@ -7,10 +7,12 @@ import (
 	"os"
 	"slices"
 
+	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/ingest"
 	"github.com/adastream/adastream/pipeline/quarantine"
+	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -68,8 +70,10 @@ type quarantineReplayCommand struct {
 	cli.Store
 	cli.Kafka
 	quarantineChoice
-	From string `help:"File with what the payload was mended to: one complete Arrow IPC stream, as --raw of show writes it. Just one message or row must be chosen." placeholder:"FILE"`
-	To   int    `help:"Partition to produce to, if mending has changed where the id belongs; -1 is the one that it was in." default:"-1"`
+	From        string `help:"File with what the payload was mended to: one complete Arrow IPC stream, as --raw of show writes it. Just one message or row must be chosen." placeholder:"FILE"`
+	EvenIfNewer bool   `help:"Also what would replace a version of its id that came after it. Without this flag the rows of the newest generation are read, to look for such versions."`
+	Dir         string `help:"Directory for copies of those rows while they are read; default: that for temporary files." type:"path" placeholder:"DIR"`
+	To          int    `help:"Partition to produce to, if mending has changed where the id belongs; -1 is the one that it was in." default:"-1"`
 }
 
 func (c *quarantineReplayCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -103,13 +107,40 @@ func (c *quarantineReplayCommand) Run(ctx context.Context, l *cli.Logging) error
 		return err
 	}
 	replayer := &quarantine.Replayer{Index: index, Source: client, Level: level, By: by}
-	return each(ctx, chosen, schemas.Replayed, func(at commit.Place, payload []byte) error {
-		to := at.Partition
+	if !c.EvenIfNewer {
+		if replayer.Versions, err = c.versions(ctx, index, level, chosen); err != nil {
+			return err
+		}
+	}
+	return each(ctx, chosen, schemas.Replayed, func(q ingest.Quarantined) error {
+		to := int(q.Partition)
 		if c.To >= 0 {
 			to = c.To
 		}
-		return replayer.Replay(ctx, at, payload, to)
+		err := replayer.Replay(ctx, q, to)
+		if errors.Is(err, quarantine.ErrNewer) {
+			err = fmt.Errorf("%w: --even-if-newer replaces it, drop keeps it", err)
+		}
+		return err
 	})
+}
+
+// versions looks in the index for the ids of what is to be replayed.
+func (c *quarantineReplayCommand) versions(ctx context.Context, index *commit.Log, level avx.Level, chosen []ingest.Quarantined) (quarantine.Versions, error) {
+	dir, err := os.MkdirTemp(c.Dir, "adastream-replay-")
+	if err != nil {
+		return nil, cli.Usage(fmt.Errorf("--dir: %w", err))
+	}
+	defer os.RemoveAll(dir)
+	cache, err := store.NewCache(dir, index.Bucket(), store.CacheOptions{})
+	if err != nil {
+		return nil, err
+	}
+	payloads := make([][]byte, len(chosen))
+	for i, q := range chosen {
+		payloads[i] = q.Payload
+	}
+	return quarantine.ReadVersions(ctx, index, cache, level, payloads)
 }
 
 type quarantineDropCommand struct {
@@ -132,17 +163,16 @@ func (c *quarantineDropCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
-	return each(ctx, chosen, schemas.Dropped, func(at commit.Place, _ []byte) error {
-		return quarantine.Drop(ctx, index, at, by, c.Why, c.Unfinished)
+	return each(ctx, chosen, schemas.Dropped, func(q ingest.Quarantined) error {
+		return quarantine.Drop(ctx, index, quarantine.PlaceOf(q), by, c.Why, c.Unfinished)
 	})
 }
 
 // each does something with all that is chosen, and says of each what became of it.
-func each(ctx context.Context, chosen []ingest.Quarantined, done string, do func(commit.Place, []byte) error) error {
+func each(ctx context.Context, chosen []ingest.Quarantined, done string, do func(ingest.Quarantined) error) error {
 	failed := 0
 	for _, q := range chosen {
-		at := quarantine.PlaceOf(q)
-		err := do(at, q.Payload)
+		err := do(q)
 		if ctx.Err() != nil {
 			return err
 		}
@@ -151,7 +181,7 @@ func each(ctx context.Context, chosen []ingest.Quarantined, done string, do func
 			fmt.Printf("BAD  %v\n", err)
 			continue
 		}
-		fmt.Printf("ok   %v: %s\n", at, done)
+		fmt.Printf("ok   %v: %s\n", quarantine.PlaceOf(q), done)
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d of %d were not %s", failed, len(chosen), done)

@@ -12,6 +12,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/ingest"
 	"github.com/adastream/adastream/pipeline/produce"
@@ -117,9 +118,20 @@ func TestQuarantineCommands(t *testing.T) {
 	if err := os.WriteFile(mended, good, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	replay := func(choice quarantineChoice, from string) error {
-		c := quarantineReplayCommand{Store: at, Kafka: cli.Kafka{Brokers: client.Options().Brokers}, quarantineChoice: choice, From: from, To: -1}
+	replay := func(choice quarantineChoice, from string, evenIfNewer bool) error {
+		c := quarantineReplayCommand{Store: at, Kafka: cli.Kafka{Brokers: client.Options().Brokers}, quarantineChoice: choice, From: from, To: -1, EvenIfNewer: evenIfNewer, Dir: t.TempDir()}
 		return c.Run(t.Context(), l)
+	}
+	later := func() error { // a version of "a" after all that was refused
+		body, err := segment.WriteTombstones([]segment.Tombstone{{ID: "a", Order: segment.Order{Partition: 1, Offset: 6}}})
+		if err != nil {
+			return err
+		}
+		o, err := index.PutTombstones(t.Context(), 1, 6, body)
+		if err != nil {
+			return err
+		}
+		return index.Append(t.Context(), &schemas.Commit{Format: 1, Partition: 1, Start: 6, End: 7, Tombstones: &o, Deletes: 1, Writer: "w"})
 	}
 	drop := func(choice quarantineChoice) error {
 		c := quarantineDropCommand{Store: at, quarantineChoice: choice, Why: "rubbish"}
@@ -136,10 +148,12 @@ func TestQuarantineCommands(t *testing.T) {
 		{"nothing chosen", func() error { return drop(quarantineChoice{Partition: -1, Offset: -1}) }, "--everything", 4, 0},
 		{"offset of no partition", func() error { return drop(quarantineChoice{Partition: -1, Offset: 4}) }, "which --partition", 4, 0},
 		{"no such partition", func() error { return drop(quarantineChoice{Partition: 2, Offset: -1}) }, "there are 0 to 1", 4, 0},
-		{"all as it is", func() error { return replay(all, "") }, "3 of 4 were not replayed", 3, 1},
-		{"once more", func() error { return replay(quarantineChoice{Partition: 1, Offset: 3}, "") }, "nothing that is chosen", 3, 1},
-		{"two at once", func() error { return replay(quarantineChoice{Partition: 1, Offset: 4}, mended) }, "2 messages and rows are chosen", 3, 1},
-		{"mended", func() error { return replay(quarantineChoice{Partition: 1, Offset: 4, Row: &row}, mended) }, "", 2, 2},
+		{"all as it is", func() error { return replay(all, "", false) }, "3 of 4 were not replayed", 3, 1},
+		{"once more", func() error { return replay(quarantineChoice{Partition: 1, Offset: 3}, "", false) }, "nothing that is chosen", 3, 1},
+		{"two at once", func() error { return replay(quarantineChoice{Partition: 1, Offset: 4}, mended, false) }, "2 messages and rows are chosen", 3, 1},
+		{"a later version", later, "", 3, 1},
+		{"mended too late", func() error { return replay(quarantineChoice{Partition: 1, Offset: 4, Row: &row}, mended, false) }, "1 of 1 were not replayed", 3, 1},
+		{"mended", func() error { return replay(quarantineChoice{Partition: 1, Offset: 4, Row: &row}, mended, true) }, "", 2, 2},
 		{"by reason", func() error {
 			return drop(quarantineChoice{Partition: -1, Offset: -1, Reason: schemas.ReasonMalformed})
 		}, "", 1, 2},

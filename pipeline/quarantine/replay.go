@@ -41,6 +41,9 @@ type Replayer struct {
 	Level   avx.Level
 	Settled time.Duration // 0 is 30 s. A message that is not acknowledged after a third of it is given up
 	By      string        // user@host of the operator
+
+	// Versions are those of the ids of all that is replayed; nil replays also what would replace newer ones.
+	Versions Versions
 }
 
 // PlaceOf is where something was refused.
@@ -48,10 +51,11 @@ func PlaceOf(q ingest.Quarantined) commit.Place {
 	return commit.Place{Partition: int(q.Partition), Offset: q.Offset, Row: int(q.Row)}
 }
 
-// Replay produces a payload, what was refused or what that was mended to, to a partition. If it would be refused again, the
-// error wraps ErrRefused and nothing has happened; if it was replayed or dropped, or somebody else is at it, schemas.ErrFenced.
-// After any other error it may be in the log or not, and the same call again finds out.
-func (r *Replayer) Replay(ctx context.Context, at commit.Place, payload []byte, to int) error {
+// Replay produces what was refused, with its payload or what that was mended to, to a partition. If it would be refused again, the
+// error wraps ErrRefused, if it would replace a newer version, ErrNewer, and nothing has happened; if it was replayed or dropped, or
+// somebody else is at it, schemas.ErrFenced. After any other error it may be in the log or not, and the same call again finds out.
+func (r *Replayer) Replay(ctx context.Context, q ingest.Quarantined, to int) error {
+	at := PlaceOf(q)
 	if n := r.Index.Spec().Topic.Partitions; to < 0 || to >= n {
 		return fmt.Errorf("replay %v: to partition %d, allowed: 0 to %d", at, to, n-1)
 	}
@@ -73,11 +77,11 @@ func (r *Replayer) Replay(ctx context.Context, at commit.Place, payload []byte, 
 		}
 	}
 	if last == nil || !last.Final() { // Settle says what is wrong with a final one
-		if err := r.check(payload); err != nil {
+		if err := r.check(q); err != nil {
 			return fmt.Errorf("replay %v: %w", at, err)
 		}
 	}
-	return r.produce(ctx, at, last, payload, to)
+	return r.produce(ctx, at, last, q.Payload, to)
 }
 
 // find looks for the message of any of the replays that were announced.
@@ -122,20 +126,28 @@ func (r *Replayer) inLog(ctx context.Context, announced *schemas.Resolution) (bo
 	return false, nil
 }
 
-// check makes sure that an ingestor would take all of a payload.
-func (r *Replayer) check(payload []byte) error {
-	spec := r.Index.Spec()
-	d, err := ingest.NewDecoder(spec, r.Level, ingest.Limits{}, nil)
-	if err != nil {
+// check makes sure that an ingestor would take all of a payload, and that it replaces nothing newer.
+func (r *Replayer) check(q ingest.Quarantined) error {
+	rows, deletes, err := decode(r.Index.Spec(), r.Level, q.Payload)
+	if err != nil || r.Versions == nil {
 		return err
 	}
+	return r.Versions.check(q, rows, deletes)
+}
+
+// decode is what an ingestor would take of a payload; it takes all or nothing.
+func decode(spec *schemas.Spec, level avx.Level, payload []byte) (*segment.Rows, []segment.Tombstone, error) {
+	d, err := ingest.NewDecoder(spec, level, ingest.Limits{}, nil)
+	if err != nil {
+		return nil, nil, err
+	}
 	var refused *ingest.Quarantined
-	var deletes []segment.Tombstone
-	err = d.Decode(ingest.Message{Topic: spec.Topic.Name, Value: payload}, segment.NewRows(spec), &deletes, func(q ingest.Quarantined) { refused = &q })
+	rows, deletes := segment.NewRows(spec), []segment.Tombstone(nil)
+	err = d.Decode(ingest.Message{Topic: spec.Topic.Name, Value: payload}, rows, &deletes, func(q ingest.Quarantined) { refused = &q })
 	if err == nil && refused != nil {
 		err = fmt.Errorf("%w: %w", ErrRefused, &refused.Fault)
 	}
-	return err
+	return rows, deletes, err
 }
 
 func (r *Replayer) produce(ctx context.Context, at commit.Place, last *schemas.Resolution, payload []byte, to int) error {

@@ -131,6 +131,11 @@ func (r *rig) states(at commit.Place) string {
 
 var place = commit.Place{Partition: 1, Offset: 12, Row: 3}
 
+// mended is what was refused at a place, with a payload.
+func mended(at commit.Place, payload []byte) ingest.Quarantined {
+	return ingest.Quarantined{Partition: int32(at.Partition), Offset: at.Offset, Row: int32(at.Row), Payload: payload}
+}
+
 // killer is a store of a process that does not survive a put.
 type killer struct {
 	store.Bucket
@@ -175,7 +180,7 @@ func TestKilledProcess(t *testing.T) {
 	}
 	defer client.Close()
 	replayer := &Replayer{Index: index, Source: client, Settled: settled(), By: "mara@ops"}
-	t.Fatal("survived: ", replayer.Replay(t.Context(), place, payloadOf(t, goodRow), 1))
+	t.Fatal("survived: ", replayer.Replay(t.Context(), mended(place, payloadOf(t, goodRow)), 1))
 }
 
 // TestReplay_killed: whenever a replayer is killed with -9, the next one makes of it exactly one message.
@@ -209,7 +214,7 @@ func TestReplay_killed(t *testing.T) {
 				t.Errorf("%d messages are in the log, want %d", n, c.left)
 			}
 			done := strings.HasSuffix(r.states(place), schemas.Replayed)
-			if err := r.replayer().Replay(t.Context(), place, payloadOf(t, goodRow), 1); done != errors.Is(err, schemas.ErrFenced) || !done && err != nil {
+			if err := r.replayer().Replay(t.Context(), mended(place, payloadOf(t, goodRow)), 1); done != errors.Is(err, schemas.ErrFenced) || !done && err != nil {
 				t.Errorf("replayed again: %v", err)
 			}
 			if n := r.replayed(1); n != 1 {
@@ -236,7 +241,7 @@ func TestReplay_race(t *testing.T) {
 			errs := make([]error, 6)
 			var group sync.WaitGroup
 			for i := range errs {
-				group.Go(func() { errs[i] = r.replayer().Replay(t.Context(), place, payloadOf(t, goodRow), 1) })
+				group.Go(func() { errs[i] = r.replayer().Replay(t.Context(), mended(place, payloadOf(t, goodRow)), 1) })
 			}
 			group.Wait()
 			won := 0
@@ -305,16 +310,16 @@ func TestReplay_endToEnd(t *testing.T) {
 	}
 	row, message := PlaceOf(refused[0]), PlaceOf(refused[1])
 	replayer := r.replayer()
-	if err := replayer.Replay(t.Context(), row, refused[0].Payload, 1); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), schemas.ReasonZero) {
+	if err := replayer.Replay(t.Context(), mended(row, refused[0].Payload), 1); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), schemas.ReasonZero) {
 		t.Errorf("replayed as it is: %v", err)
 	}
-	if err := replayer.Replay(t.Context(), row, payloadOf(t, goodRow), 2); err == nil || !strings.Contains(err.Error(), "allowed: 0 to 1") {
+	if err := replayer.Replay(t.Context(), mended(row, payloadOf(t, goodRow)), 2); err == nil || !strings.Contains(err.Error(), "allowed: 0 to 1") {
 		t.Errorf("to partition 2: %v", err)
 	}
 	if got := r.states(row); got != "" {
 		t.Errorf("what was not replayed is %s", got)
 	}
-	if err := replayer.Replay(t.Context(), row, payloadOf(t, goodRow), 1); err != nil {
+	if err := replayer.Replay(t.Context(), mended(row, payloadOf(t, goodRow)), 1); err != nil {
 		t.Fatal(err)
 	}
 	if err := Drop(t.Context(), r.index, message, "mara@ops", "rubbish", false); err != nil {
@@ -327,7 +332,7 @@ func TestReplay_endToEnd(t *testing.T) {
 	if err != nil || len(resolved) != 2 || resolved[row].State != schemas.Replayed || resolved[message].State != schemas.Dropped || resolved[message].Reason != "rubbish" {
 		t.Errorf("resolved %+v, %v", resolved, err)
 	}
-	if err := replayer.Replay(t.Context(), message, payloadOf(t, goodRow), 1); !errors.Is(err, schemas.ErrFenced) {
+	if err := replayer.Replay(t.Context(), mended(message, payloadOf(t, goodRow)), 1); !errors.Is(err, schemas.ErrFenced) {
 		t.Errorf("replayed what was dropped: %v", err)
 	}
 	if err := Drop(t.Context(), r.index, row, "mara@ops", "", true); !errors.Is(err, schemas.ErrFenced) {
@@ -367,13 +372,13 @@ func TestReplay_behindTransaction(t *testing.T) {
 	}
 	short, cancel := context.WithTimeout(t.Context(), settled()+2*time.Second)
 	defer cancel()
-	if err := r.replayer().Replay(short, place, payloadOf(t, goodRow), 1); !errors.Is(err, context.DeadlineExceeded) {
+	if err := r.replayer().Replay(short, mended(place, payloadOf(t, goodRow)), 1); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("while the transaction is open: %v, want a wait for its end", err)
 	}
 	if err := cl.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.replayer().Replay(t.Context(), place, payloadOf(t, goodRow), 1); err != nil {
+	if err := r.replayer().Replay(t.Context(), mended(place, payloadOf(t, goodRow)), 1); err != nil {
 		t.Fatal(err)
 	}
 	if n := r.replayed(1); n != 1 || r.states(place) != "replaying replayed" {
@@ -388,7 +393,7 @@ func TestUnfinished(t *testing.T) {
 	if _, err := r.index.Settle(t.Context(), place, nil, schemas.Resolution{State: schemas.Replaying, To: 0, From: 7, ID: "a", By: "mara@ops"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.replayer().Replay(t.Context(), place, payloadOf(t, goodRow), 1); !errors.Is(err, source.ErrOutOfRange) || r.replayed(1) != 0 {
+	if err := r.replayer().Replay(t.Context(), mended(place, payloadOf(t, goodRow)), 1); !errors.Is(err, source.ErrOutOfRange) || r.replayed(1) != 0 {
 		t.Errorf("the log does not hold what it should: %v", err)
 	}
 	if err := Drop(t.Context(), r.index, place, "o@h", "", false); err == nil || !strings.Contains(err.Error(), "unfinished") {
