@@ -34,6 +34,7 @@ type stackOptions struct {
 	acceptGap, acceptPoison bool
 	keepFor                 time.Duration
 	collect                 time.Duration // between two collections of garbage, 0 is never
+	memory                  int64         // of the generation that is served and the next one, 0 is no limit
 	logger                  *slog.Logger
 	registry                *prometheus.Registry
 }
@@ -63,7 +64,7 @@ func newStack(ctx context.Context, o stackOptions) (*stack, error) {
 	if cache, err = o.cache.Open("query", o.log.Bucket()); err != nil {
 		return nil, err
 	}
-	s.node, err = serve.New(serve.Options{Log: o.log, Cache: cache, Level: level, MeasureShare: 0.01, Logger: o.logger.With("role", "query"), Registry: o.registry})
+	s.node, err = serve.New(serve.Options{Log: o.log, Cache: cache, Level: level, MeasureShare: 0.01, MemoryBytes: o.memory, Logger: o.logger.With("role", "query"), Registry: o.registry})
 	if err != nil {
 		return nil, cli.Usage(err)
 	}

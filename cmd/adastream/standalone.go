@@ -23,6 +23,7 @@ type standaloneCommand struct {
 	OpsListen    string        `help:"Address of /livez, /readyz, /metrics and the status page." default:"127.0.0.1:9093"`
 	KeepFor      time.Duration `help:"How long generations are kept for going back, as for the builder." default:"24h"`
 	CollectEvery time.Duration `help:"Time between two collections of garbage, as for the builder; 0 is never." default:"1h"`
+	MemoryBytes  *int64        `help:"Memory that the generation that is served and the next one may want together, as for the query node; 0 is no limit. Default: half of what the container, or the machine, allows."`
 	AcceptGap    bool          `help:"Go on after data that retention removed before it was read, and record the gap."`
 	AcceptPoison bool          `help:"Go on when nearly all that a partition brings is refused, and quarantine it."`
 	specFlags    `group:"New index (used when the store holds none):"`
@@ -73,9 +74,14 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 			return err
 		}
 	}
+	memory := cli.Memory() / 2 // the rest is for queries, as ever, and for ingestor and builder
+	if c.MemoryBytes != nil {
+		memory = *c.MemoryBytes
+	}
 	s, err := newStack(ctx, stackOptions{
 		log: index, client: client, cache: cli.Cache{CacheDir: filepath.Join(c.Dir, "cache")},
-		listen: c.Listen, ops: c.OpsListen, acceptGap: c.AcceptGap, acceptPoison: c.AcceptPoison, keepFor: c.KeepFor, collect: c.CollectEvery, logger: log, registry: cli.NewRegistry(),
+		listen: c.Listen, ops: c.OpsListen, acceptGap: c.AcceptGap, acceptPoison: c.AcceptPoison, keepFor: c.KeepFor, collect: c.CollectEvery,
+		memory: memory, logger: log, registry: cli.NewRegistry(),
 	})
 	if err != nil {
 		return err

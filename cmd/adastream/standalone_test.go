@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+)
+
+// TestStandaloneLimitsMemory: a node among the other roles is told what it may take, by the flag or else by the machine.
+func TestStandaloneLimitsMemory(t *testing.T) {
+	limit, none := int64(12_345), int64(0)
+	for name, c := range map[string]struct {
+		flag *int64
+		want string
+	}{
+		"by the flag":    {&limit, "12345"},
+		"no limit":       {&none, "0"},
+		"by the machine": {nil, fmt.Sprintf("%g", float64(cli.Memory()/2))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ops := freeAddress(t)
+			command := standaloneCommand{Dir: t.TempDir(), Listen: "127.0.0.1:0", OpsListen: ops, MemoryBytes: c.flag,
+				specFlags: specFlags{Name: "n", Ladder: []int{4}, Encoder: "e", Metric: "cosine", Vectors: "float32", Partitions: 1, TargetRecall: 0.9}}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- command.Run(ctx, &cli.Logging{}) }()
+			metrics := awaitMetrics(t, "http://"+ops+"/metrics", ended)
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+			if want := "\nadastream_query_memory_limit_bytes " + c.want + "\n"; !strings.Contains(metrics, want) {
+				t.Errorf("metrics do not have %q:\n%s", want, metrics)
+			}
+		})
+	}
+}
+
+// freeAddress is one that nothing listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// awaitMetrics asks until there is an answer, or the process that should give it has ended.
+func awaitMetrics(t *testing.T, url string, ended chan error) string {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		select {
+		case err := <-ended:
+			t.Fatal("ended: ", err)
+		case <-time.After(10 * time.Millisecond):
+		}
+		response, err := http.Get(url)
+		if err != nil {
+			continue
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %d, %v", url, response.StatusCode, err)
+		}
+		return string(body)
+	}
+	t.Fatal("no answer within 20 s")
+	return ""
+}
