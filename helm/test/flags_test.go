@@ -4,9 +4,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
+
+// mounted finds files of secrets.
+var mounted = regexp.MustCompile(`/etc/adastream/kafka-(ca|cert)/(ca\.crt|tls\.crt|tls\.key)$`)
 
 // TestFlags hands the rendered arguments to the programs themselves: with --help they check the flags and stop.
 func TestFlags(t *testing.T) {
@@ -25,7 +29,7 @@ func TestFlags(t *testing.T) {
 			c := w.container()
 			args := make([]string, 0, len(c.Args)+1)
 			for _, arg := range c.Args {
-				args = append(args, strings.ReplaceAll(arg, "/etc/adastream/kafka-ca/ca.crt", pem))
+				args = append(args, mounted.ReplaceAllLiteralString(arg, pem))
 			}
 			help, err := exec.Command(filepath.Join(bin, c.Command[0]), append(args, "--help")...).CombinedOutput()
 			if err != nil {
