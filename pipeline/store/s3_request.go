@@ -116,8 +116,10 @@ func (s *s3Bucket) classify(ctx context.Context, a *attempt, op, key string, err
 		return wrap(ErrDenied, fmt.Sprintf("; create the bucket %q at %s, or correct the store's url", s.bucket, s.core.EndpointURL()))
 	case minio.AuthorizationHeaderMalformed, minio.InvalidRegion, "PermanentRedirect", "TemporaryRedirect":
 		return wrap(ErrDenied, "; set the bucket's region: ?region= in the store's url, or AWS_REGION")
-	case "RequestTimeTooSkewed":
-		return wrap(ErrDenied, "; set the clock of this machine")
+	case "RequestTimeTooSkewed": // time services, and people, set clocks without asking us
+		return wrap(ErrTransient, "; set the clock of this machine")
+	case "QuotaExceeded", "XMinioAdminBucketQuotaExceeded":
+		return wrap(ErrTransient, fmt.Sprintf("; raise the quota of the bucket %q, or remove what is not needed", s.bucket))
 	case "ExpiredToken", "RequestTimeout", "BadDigest", "XAmzContentSHA256Mismatch", "ConditionalRequestConflict", "OperationAborted", "Conflict":
 		// A body that arrived damaged was refused, so it is safe to send it again. The last three are the 409s of S3 and of
 		// gateways for a race that may be over at the next try; other 409s stay.
@@ -133,6 +135,8 @@ func (s *s3Bucket) classify(ctx context.Context, a *attempt, op, key string, err
 			"list and delete objects of the bucket %q", s.bucket))
 	case status == http.StatusNotImplemented:
 		return wrap(ErrDenied, "; the store lacks what is asked of it: conditional writes (If-None-Match: *) and ListObjectsV2")
+	case status == http.StatusInsufficientStorage:
+		return wrap(ErrTransient, "; the store has no room: add some, or remove what is not needed")
 	case status >= 500, status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status == 499:
 		return wrap(ErrTransient, "")
 	case status >= 300 && status < 400:

@@ -329,7 +329,6 @@ func TestS3_denied(t *testing.T) {
 		{401, "Unauthorized", "AWS_ACCESS_KEY_ID"},
 		{403, "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"},
 		{404, "NoSuchBucket", "create the bucket"},
-		{403, "RequestTimeTooSkewed", "clock"},
 		{400, "AuthorizationHeaderMalformed", "region"},
 		{301, "PermanentRedirect", "region"},
 		{501, "NotImplemented", "conditional writes"},
@@ -345,6 +344,32 @@ func TestS3_denied(t *testing.T) {
 			}
 			if l.sent.Load() != 2 {
 				t.Errorf("%d requests, want 2", l.sent.Load())
+			}
+		})
+	}
+}
+
+// What is mended outside of this process without a change to its configuration passes, and its text says what is to be done.
+func TestS3_waitsForOperators(t *testing.T) {
+	place := s3Place(t)
+	for _, tt := range []struct {
+		code   int
+		name   string
+		advice string
+	}{
+		{403, "RequestTimeTooSkewed", "set the clock"},
+		{403, "QuotaExceeded", "quota"},
+		{400, "XMinioAdminBucketQuotaExceeded", "quota"},
+		{507, "InsufficientStorage", "room"},
+		{507, "XMinioStorageFull", "room"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := openOn(t, place, &line{fault: status(tt.code, tt.name)})
+			_, getErr := b.Get(t.Context(), "k")
+			for op, err := range map[string]error{"Put": b.PutIfAbsent(t.Context(), "k", nil), "Get": getErr} {
+				if !errors.Is(err, store.ErrTransient) || errors.Is(err, store.ErrDenied) || !strings.Contains(err.Error(), tt.advice) || strings.Contains(err.Error(), "AWS_") {
+					t.Errorf("%s = %v, want ErrTransient with advice on %s", op, err, tt.advice)
+				}
 			}
 		})
 	}
