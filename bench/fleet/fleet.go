@@ -36,17 +36,26 @@ func Tree(ctx context.Context) (string, error) {
 
 // Build compiles the commands into dir, which is absolute.
 func Build(ctx context.Context, dir string) (*Binaries, error) {
+	b := &Binaries{dir}
+	return b, b.Rebuild(ctx, nil, "ingestor", "builder", "query", "adastream")
+}
+
+// Rebuild compiles some of the commands again, with flags of go build.
+func (b *Binaries) Rebuild(ctx context.Context, flags []string, names ...string) error {
 	tree, err := Tree(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator),
-		module+"/cmd/ingestor", module+"/cmd/builder", module+"/cmd/query", module+"/cmd/adastream")
+	args := append([]string{"build", "-o", b.dir + string(filepath.Separator)}, flags...)
+	for _, name := range names {
+		args = append(args, module+"/cmd/"+name)
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = tree // where go.sum has what the commands need
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build commands: %w\n%s", err, out)
+		return fmt.Errorf("build commands: %w\n%s", err, out)
 	}
-	return &Binaries{dir}, nil
+	return nil
 }
 
 // Run runs a command to its end and returns what it printed.

@@ -29,6 +29,12 @@ func (c *campaign) apply(ctx context.Context, e event) error {
 	switch e.kind {
 	case eventKill, eventFreeze:
 		return c.harm(ctx, e)
+	case eventClock:
+		return c.jump(ctx, e)
+	case eventPoint:
+		return c.strike(ctx, e)
+	case eventFull:
+		return c.fill(ctx, e)
 	case eventZombie:
 		return c.zombie(ctx, e)
 	case eventStorm:
@@ -57,20 +63,41 @@ func (c *campaign) apply(ctx context.Context, e event) error {
 	}
 }
 
-// harm kills or freezes a member. Of the query nodes one is left alone at any time, as clients need one.
-func (c *campaign) harm(ctx context.Context, e event) error {
-	m := c.member(e.target, e.index)
-	if m.role == roleQuery {
-		if !c.oneNode.TryLock() {
-			return nil
-		}
-		defer c.oneNode.Unlock()
-		for _, other := range c.clients.nodes {
-			if other != m && !other.up.Load() {
-				return nil
-			}
+// claim gets the right to harm a member. Of the query nodes one is left alone at any time, as clients need one.
+func (c *campaign) claim(m *member) (release func(), ok bool) {
+	if m.role != roleQuery {
+		return func() {}, true
+	}
+	if !c.oneNode.TryLock() {
+		return nil, false
+	}
+	for _, other := range c.clients.nodes {
+		if other != m && !other.up.Load() {
+			c.oneNode.Unlock()
+			return nil, false
 		}
 	}
+	return c.oneNode.Unlock, true
+}
+
+// awaitNode waits until a query node answers again.
+func (c *campaign) awaitNode(ctx context.Context, m *member) error {
+	if m.role != roleQuery {
+		return nil
+	}
+	ready, cancel := context.WithTimeout(ctx, 90*time.Second)
+	defer cancel()
+	return m.awaitReady(ready)
+}
+
+// harm kills or freezes a member.
+func (c *campaign) harm(ctx context.Context, e event) error {
+	m := c.member(e.target, e.index)
+	release, ok := c.claim(m)
+	if !ok {
+		return nil
+	}
+	defer release()
 	c.totals.count(e.kind)
 	if e.kind == eventFreeze {
 		m.freeze()
@@ -83,12 +110,7 @@ func (c *campaign) harm(ctx context.Context, e event) error {
 			return err
 		}
 	}
-	if m.role != roleQuery {
-		return nil
-	}
-	ready, cancel := context.WithTimeout(ctx, 90*time.Second)
-	defer cancel()
-	return m.awaitReady(ready)
+	return c.awaitNode(ctx, m)
 }
 
 // zombie freezes the builder, lets another one work meanwhile, and wakes it.

@@ -33,6 +33,8 @@ const (
 
 	linkKafka = "kafka"
 
+	loopback = "127.0.0.1"
+
 	searchers, probers = 2, 4
 )
 
@@ -51,6 +53,7 @@ type Options struct {
 	Kills        int           // no round begins after so many, if positive
 	Faults       int           // no round begins after so many of the network and the store, if positive
 	Size         size          // of a round
+	Damages      int           // objects that are damaged after a round
 	Items        int
 	Rate         int // rows a second
 	Batch        int // queries in a request
@@ -70,9 +73,12 @@ type campaign struct {
 	injectors map[string]*injector
 	members   map[string][]*member
 
-	spareBuilder                 *member
-	spareIngestors               []*member
-	oneNode, oneZombie, oneStorm sync.Mutex
+	spareBuilder                          *member
+	spareIngestors                        []*member
+	fresh                                 *member // a query node that starts with an empty cache
+	vandal                                vandal
+	oneNode, oneZombie, oneStorm, oneDisk sync.Mutex
+	noDisks                               bool // that can be filled
 
 	generator *generator
 	truth     *truth
@@ -123,6 +129,13 @@ func (c *campaign) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	overlay, err := clockOverlay(ctx, c.dir)
+	if err != nil {
+		return err
+	}
+	if err := bin.Rebuild(ctx, []string{overlay}, storeLinks...); err != nil { // roles are named as their commands
+		return err
+	}
 	if err := c.startBroker(ctx, tree); err != nil {
 		return err
 	}
@@ -136,6 +149,7 @@ func (c *campaign) setUp(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
+	c.vandal.bin, c.vandal.place = bin, place("")
 	if err := c.makeMembers(bin, place); err != nil {
 		return err
 	}
@@ -191,6 +205,7 @@ func (c *campaign) makeBucket(ctx context.Context) (place func(role string) stri
 	if err := client.MakeBucket(ctx, bucket, minio.MakeBucketOptions{Region: "us-east-1"}); err != nil {
 		return nil, err
 	}
+	c.vandal.client, c.vandal.bucket = minio.Core{Client: client}, bucket
 	c.onClose(func() {
 		_ = client.RemoveBucketWithOptions(context.Background(), bucket, minio.RemoveBucketOptions{ForceDelete: true}) // best effort
 	})
@@ -218,8 +233,13 @@ func (c *campaign) makeMembers(bin *fleet.Binaries, place func(string) string) e
 			return nil, err
 		}
 		count++
-		m := &member{role: role, name: fmt.Sprintf("%s %d", role, count), bin: bin, ops: ops,
-			args: append([]string{"--store", place(role), "--ops-listen", ops}, args...)}
+		m := &member{role: role, name: fmt.Sprintf("%s %d", role, count), bin: bin, ops: ops, host: loopback}
+		at := place(role)
+		if len(c.members[role]) > 0 {
+			m.host = "localhost"
+			at = strings.Replace(at, loopback, m.host, 1)
+		}
+		m.args = append([]string{"--store", at, "--ops-listen", ops}, args...)
 		if role == roleQuery {
 			if m.api, err = fleet.Address(); err != nil {
 				return nil, err
@@ -227,7 +247,14 @@ func (c *campaign) makeMembers(bin *fleet.Binaries, place func(string) string) e
 			m.args = append(m.args, "--listen", m.api, "--poll-every", "100ms")
 		}
 		if role != roleIngestor {
-			m.args = append(m.args, "--cache-dir", filepath.Join(c.dir, fmt.Sprintf("cache-%d", count)))
+			disk := filepath.Join(c.dir, fmt.Sprintf("disk-%d", count))
+			if m.host == loopback {
+				if err := c.mount(disk); err != nil {
+					return nil, err
+				}
+			}
+			m.cache = filepath.Join(disk, "cache")
+			m.args = append(m.args, "--cache-dir", m.cache)
 		}
 		c.members[role] = append(c.members[role], m)
 		return m, nil
@@ -244,6 +271,10 @@ func (c *campaign) makeMembers(bin *fleet.Binaries, place func(string) string) e
 	}
 	c.clients = &clients{nodes: c.members[roleQuery], batch: c.o.Batch}
 	var err error
+	if c.fresh, err = add(roleQuery); err != nil {
+		return err
+	}
+	c.members[roleQuery] = c.clients.nodes
 	if c.spareBuilder, err = add(roleBuilder, builder...); err != nil {
 		return err
 	}
@@ -264,7 +295,9 @@ func (c *campaign) makeMembers(bin *fleet.Binaries, place func(string) string) e
 	return nil
 }
 
-func (c *campaign) spares() []*member { return append([]*member{c.spareBuilder}, c.spareIngestors...) }
+func (c *campaign) spares() []*member {
+	return append([]*member{c.spareBuilder, c.fresh}, c.spareIngestors...)
+}
 
 // makeWitnesses makes all that knows what is right: generator, fold and checker, on lines without faults.
 func (c *campaign) makeWitnesses(ctx context.Context, place, topic string) error {
@@ -426,7 +459,12 @@ func (c *campaign) round(ctx context.Context, n int) error {
 			return err
 		}
 	}
-	fmt.Fprintf(c.o.Out, "round %d: generation %d has all %d live rows after %.1fs, checked in %.1fs\n", n, m.Generation, m.LiveRows, converged.Seconds(), (time.Since(began) - converged).Seconds())
+	checked := time.Since(began) - converged
+	if err := c.damage(ctx, n); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.o.Out, "round %d: generation %d has all %d live rows after %.1fs, checked in %.1fs, %d objects damaged in %.1fs\n",
+		n, m.Generation, m.LiveRows, converged.Seconds(), checked.Seconds(), c.o.Damages, (time.Since(began) - converged - checked).Seconds())
 	return nil
 }
 

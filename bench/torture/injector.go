@@ -18,6 +18,7 @@ import (
 // Faults of a store, as its clients see them.
 const (
 	faultRefuse  = "refuse"   // an answer of status 500, 503, 409 or, to a conditional put, 412; the request is not forwarded
+	faultQuota   = "quota"    // puts are answered with 403, 400 or 507, as where there is no room left
 	faultLost    = "lost"     // the request is carried out, its answer never comes
 	faultCut     = "cut"      // the answer ends in the middle
 	faultFlip    = "flip"     // a bit of a data object is another one on its way
@@ -38,6 +39,7 @@ type injector struct {
 	next   int
 	counts map[string]int
 	last   map[string]time.Time // when a read of an object was damaged last, by path
+	traps  []*trap
 }
 
 // flipEvery keeps damage on the way from looking like damage in the store, which is read a few times before it is believed.
@@ -123,6 +125,8 @@ func applies(kind string, r *http.Request) bool {
 		return r.Method == http.MethodGet && isData(r.URL.Path)
 	case faultCut:
 		return r.Method == http.MethodGet
+	case faultQuota:
+		return r.Method == http.MethodPut
 	case faultList:
 		return r.URL.Query().Has("list-type")
 	}
@@ -140,10 +144,16 @@ func isData(path string) bool {
 }
 
 func (i *injector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if t := i.caught(r); t != nil {
+		i.spring(t, w, r)
+		return
+	}
 	kind, random := i.fate(r)
 	switch kind {
 	case faultRefuse:
 		refuse(w, r, random)
+	case faultQuota:
+		answerFault(w, r, []fault{{403, "QuotaExceeded"}, {400, "XMinioAdminBucketQuotaExceeded"}, {507, "XMinioStorageFull"}}[random%3])
 	case faultLost:
 		i.proxy.ServeHTTP(discard{http.Header{}}, r)
 		panic(http.ErrAbortHandler)
@@ -166,19 +176,25 @@ func (i *injector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // refuse answers as a store does that is overloaded, or that lost a race.
 func refuse(w http.ResponseWriter, r *http.Request, random uint64) {
-	answers := []struct {
-		status int
-		code   string
-	}{{500, "InternalError"}, {503, "SlowDown"}, {409, "ConditionalRequestConflict"}, {412, "PreconditionFailed"}}
+	answers := []fault{{500, "InternalError"}, {503, "SlowDown"}, {409, "ConditionalRequestConflict"}, {412, "PreconditionFailed"}}
 	conditional := r.Method == http.MethodPut && r.Header.Get("If-None-Match") != ""
 	if !conditional {
 		answers = answers[:2]
 	}
-	a := answers[random%uint64(len(answers))]
+	answerFault(w, r, answers[random%uint64(len(answers))])
+}
+
+// fault is an answer that S3 has for one.
+type fault struct {
+	status int
+	code   string
+}
+
+func answerFault(w http.ResponseWriter, r *http.Request, f fault) {
 	_, _ = io.Copy(io.Discard, r.Body) // a refusal before the body was read would look like a reset
 	w.Header().Set("Content-Type", "application/xml")
-	w.WriteHeader(a.status)
-	fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>injected</Message></Error>`, a.code)
+	w.WriteHeader(f.status)
+	fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>injected</Message></Error>`, f.code)
 }
 
 // damage passes the answer with one bit changed, or half of it.

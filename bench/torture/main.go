@@ -23,6 +23,10 @@ type command struct {
 	RoundKills  int           `help:"Kills and stops in a round." default:"16"`
 	RoundLines  int           `help:"Times in a round at which a line is bad." default:"12"`
 	RoundStore  int           `help:"Times in a round at which the store fails a share of requests." default:"24"`
+	RoundPoints int           `help:"Kills in a round at a put or a download." default:"6"`
+	RoundClocks int           `help:"Clocks in a round that jump." default:"3"`
+	RoundDisks  int           `help:"Times in a round at which a disk is full." default:"1"`
+	Damages     int           `help:"Objects of the store that are damaged after each round." default:"2"`
 	Items       int           `help:"Ids that rows are drawn from." default:"10000"`
 	Rate        int           `help:"Rows a second." default:"1000"`
 	Batch       int           `help:"Queries in a request." default:"64"`
@@ -38,7 +42,7 @@ func (c *command) Run() error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
 	t, err := Run(ctx, Options{Store: c.Store, Port: c.Port, Seed: c.Seed, First: c.First, Duration: c.Duration, Kills: c.Kills, Faults: c.Faults,
-		Size:  size{window: c.Window, kills: c.RoundKills, network: c.RoundLines, store: c.RoundStore},
+		Size: size{window: c.Window, kills: c.RoundKills, network: c.RoundLines, store: c.RoundStore, points: c.RoundPoints, clocks: c.RoundClocks, disks: c.RoundDisks}, Damages: c.Damages,
 		Items: c.Items, Rate: c.Rate, Batch: c.Batch, Pause: c.Pause, BuilderFlags: c.BuilderFlag, Dir: c.Dir, Out: os.Stdout})
 	for _, f := range t.Faults {
 		fmt.Println("WRONG:", f)

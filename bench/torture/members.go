@@ -15,7 +15,8 @@ import (
 type member struct {
 	role, name string
 	args       []string
-	env        []string
+	cache      string // folder of its cache, "" for none
+	host       string // that it calls the store by: the first of a role has its own, by which its requests are known
 	ops        string // address of /readyz
 	api        string // of the query API, "" for other roles
 	bin        *fleet.Binaries
@@ -27,13 +28,14 @@ type member struct {
 	disturbed atomic.Int64 // how often the campaign did something to it
 }
 
-func (m *member) start() error {
+// start starts it unless it runs, with environment variables beside those of the campaign.
+func (m *member) start(env ...string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.process != nil {
 		return nil
 	}
-	p, err := m.bin.Start(m.role, m.env, m.args...)
+	p, err := m.bin.Start(m.role, env, m.args...)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,8 @@ type event struct {
 	index     int     // of the member of the role
 	share     float64 // of requests, for faults of the store
 	toxic     toxic
+	point     point
+	clock     clock
 }
 
 // Kinds of events. Those of the store's answers are in injector.go.
@@ -26,6 +28,9 @@ const (
 	eventBroker = "broker" // killed and started again
 	eventToxic  = "toxic"
 	eventCut    = "down" // a line that refuses and breaks connections
+	eventClock  = "clock"
+	eventPoint  = "point" // a kill at a certain request
+	eventFull   = "full"  // a disk
 )
 
 func (e event) String() string {
@@ -33,6 +38,10 @@ func (e event) String() string {
 	switch {
 	case e.kind == eventToxic:
 		s += fmt.Sprintf(" %s %s %v", e.toxic.Type, e.toxic.Stream, e.toxic.Attributes)
+	case e.kind == eventClock:
+		return fmt.Sprintf("%s %d: %s", s, e.index, e.clock)
+	case e.kind == eventPoint:
+		s += fmt.Sprintf(" %d %s", e.index, e.point)
 	case e.share > 0:
 		s += fmt.Sprintf(" of %.0f%% of requests", 100*e.share)
 	case e.kind == eventKill || e.kind == eventFreeze:
@@ -45,6 +54,7 @@ func (e event) String() string {
 type size struct {
 	window                time.Duration
 	kills, network, store int
+	points, clocks, disks int
 }
 
 // draw makes the schedule of a round: a function of seed and round.
@@ -61,6 +71,9 @@ func draw(seed uint64, round int, s size) []event {
 	add(s.kills, drawProcess)
 	add(s.network, drawNetwork)
 	add(s.store, drawStore)
+	add(s.points, drawPoint)
+	add(s.clocks, drawClock)
+	add(s.disks, drawFull)
 	if round%4 == 2 {
 		add(1, func(rng *rand.Rand) event { return event{kind: eventBroker, lasts: between(rng, 0, 2)} })
 	}
@@ -108,7 +121,7 @@ func drawNetwork(rng *rand.Rand) event {
 }
 
 func drawStore(rng *rand.Rand) event {
-	kinds := []string{faultRefuse, faultRefuse, faultLost, faultLost, faultCut, faultFlip, faultSlow, faultList, faultSilence}
+	kinds := []string{faultRefuse, faultRefuse, faultQuota, faultLost, faultLost, faultCut, faultFlip, faultSlow, faultList, faultSilence}
 	e := event{kind: kinds[rng.IntN(len(kinds))], target: storeLinks[rng.IntN(len(storeLinks))], lasts: between(rng, 0.5, 5), share: 0.05 + 0.55*rng.Float64()}
 	switch e.kind {
 	case faultSilence:
@@ -117,6 +130,47 @@ func drawStore(rng *rand.Rand) event {
 		e.share = 0.2 + 0.8*rng.Float64() // few requests are for data
 	}
 	return e
+}
+
+// drawPoint draws a kill before or after a put of a certain kind, or in the middle of a download.
+func drawPoint(rng *rand.Rand) event {
+	e := event{kind: eventPoint, lasts: 6 * time.Second}
+	folders := map[string][]string{
+		roleIngestor: {"segments", "tombstones", "commits"},
+		roleBuilder:  {"chunks", "models", "dead", "manifests", "manifests", "channels", "channels", ""},
+	}
+	switch rng.IntN(4) {
+	case 0:
+		e.target = roleIngestor
+	case 1, 2:
+		e.target = roleBuilder
+	default:
+		e.target, e.index = roleQuery, rng.IntN(2)
+		e.point = point{at: []string{pointDownload, pointDownloaded}[rng.IntN(2)], share: rng.Float64(), late: between(rng, 0, 0.02)}
+		return e
+	}
+	of := folders[e.target]
+	e.point = point{at: []string{pointPut, pointDone}[rng.IntN(2)], folder: of[rng.IntN(len(of))]}
+	return e
+}
+
+// drawClock draws a clock that is off by minutes, or by hours for a while.
+func drawClock(rng *rand.Rand) event {
+	role := []string{roleIngestor, roleBuilder, roleQuery}[rng.IntN(3)]
+	e := event{kind: eventClock, target: role, index: rng.IntN(2), clock: clock{from: between(rng, 0.5, 2)}}
+	limit := signedFor - time.Minute
+	if rng.IntN(2) == 0 {
+		e.clock.length = between(rng, 4, 8)
+		limit = 48 * time.Hour
+	}
+	e.clock.by = time.Duration(rng.Int64N(int64(2*limit)) - int64(limit)).Round(time.Second)
+	return e
+}
+
+// drawFull draws a disk that has no room for a while.
+func drawFull(rng *rand.Rand) event {
+	role := []string{roleBuilder, roleQuery}[rng.IntN(2)]
+	return event{kind: eventFull, target: role, index: 0, lasts: between(rng, 1, 5)}
 }
 
 func between(rng *rand.Rand, low, high float64) time.Duration {

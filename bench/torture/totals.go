@@ -40,6 +40,10 @@ func (t *totals) exit() {
 type Totals struct {
 	Rounds, Kills, Freezes, Brokers, Exits                                 int
 	Network, Store                                                         map[string]int // faults by kind
+	Points, Clocks                                                         map[string]int // kills at certain requests, jumps of clocks
+	Damaged                                                                map[string]int // objects of the store by what was done to them
+	Caught                                                                 int            // of those, by a node, by verify and without harm to others
+	Full                                                                   int            // times that a disk was
 	Rows, Queries, Failed, Excused, Lost, Doubled, Wrong, Stale, Backwards int64
 	Tokens, Generations                                                    int64
 	Seconds                                                                float64
@@ -62,17 +66,22 @@ func listed(counts map[string]int) string {
 	return strings.Join(s, ", ")
 }
 
-// String is a table of one line.
+// String is a table of one line for what was done, and one for what came of it.
 func (t Totals) String() string {
-	return fmt.Sprintf(`| rounds | kills | stops | broker kills | network faults | store faults | rows | generations | queries | failed | lost | doubled | wrong | read-backs | stale | backwards | exits | seconds |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
-| %d | %d | %d | %d | %d (%s) | %d (%s) | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %.0f |`,
-		t.Rounds, t.Kills, t.Freezes, t.Brokers, sum(t.Network), listed(t.Network), sum(t.Store), listed(t.Store), t.Rows, t.Generations,
-		t.Queries, t.Failed, t.Lost, t.Doubled, t.Wrong, t.Tokens, t.Stale, t.Backwards, t.Exits, t.Seconds)
+	return fmt.Sprintf(`| rounds | kills | of these at points | stops | broker kills | clocks | full disks | network faults | store faults | damaged objects | seconds |
+|---|---|---|---|---|---|---|---|---|---|---|
+| %d | %d | %d (%s) | %d | %d | %s | %d | %d (%s) | %d (%s) | %d (%s) | %.0f |
+
+| rows | generations | queries | failed | lost | doubled | wrong | read-backs | stale | backwards | exits | damaged objects that were caught |
+|---|---|---|---|---|---|---|---|---|---|---|---|
+| %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d of %d |`,
+		t.Rounds, t.Kills, sum(t.Points), listed(t.Points), t.Freezes, t.Brokers, listed(t.Clocks), t.Full, sum(t.Network), listed(t.Network),
+		sum(t.Store), listed(t.Store), sum(t.Damaged), listed(t.Damaged), t.Seconds,
+		t.Rows, t.Generations, t.Queries, t.Failed, t.Lost, t.Doubled, t.Wrong, t.Tokens, t.Stale, t.Backwards, t.Exits, t.Caught, sum(t.Damaged))
 }
 
 func (c *campaign) sums(began time.Time, rounds int) Totals {
-	t := Totals{Rounds: rounds, Network: map[string]int{}, Store: map[string]int{}, Seconds: time.Since(began).Seconds(), Rows: c.generator.rows,
+	t := Totals{Rounds: rounds, Network: map[string]int{}, Store: map[string]int{}, Points: map[string]int{}, Clocks: map[string]int{}, Damaged: map[string]int{}, Seconds: time.Since(began).Seconds(), Rows: c.generator.rows,
 		Queries: c.clients.queries.Load(), Failed: c.clients.failed.Load(), Excused: c.clients.excused.Load(), Stale: c.clients.stale.Load(),
 		Backwards: c.clients.backwards.Load(), Tokens: c.clients.tokens.Load(),
 		Lost: c.checker.lost, Doubled: c.checker.doubled, Wrong: c.checker.wrong}
@@ -95,6 +104,16 @@ func (c *campaign) sums(began time.Time, rounds int) Totals {
 			t.Freezes = n
 		case eventBroker:
 			t.Brokers = n
+		case eventFull:
+			t.Full = n
+		case pointPut, pointDone, pointDownload, pointDownloaded:
+			t.Points[kind] = n
+		case clockMinutes, clockHours, clockSaid:
+			t.Clocks[kind] = n
+		case damageFlip, damageCut, damageGone, damageSwap:
+			t.Damaged[kind] = n
+		case damageCaught:
+			t.Caught = n
 		default:
 			t.Network[kind] = n
 		}
