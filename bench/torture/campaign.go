@@ -424,16 +424,19 @@ func (c *campaign) round(ctx context.Context, n int) error {
 	}
 	load, stop := context.WithCancel(ctx)
 	var writers sync.WaitGroup
-	var fault error
+	var fault, added error
 	writers.Go(func() { fault = c.generator.run(load) })
 	for i := range probers {
 		writers.Go(func() { c.clients.probe(load, c.generator, rand.New(rand.NewPCG(c.o.Seed, uint64(n*probers+i)))) })
 	}
+	if n == c.o.First+1 {
+		writers.Go(func() { added = c.addPartition(ctx) })
+	}
 	c.rage(ctx, events)
 	stop()
 	writers.Wait()
-	if fault != nil {
-		return fault
+	if err := errors.Join(fault, added); err != nil {
+		return err
 	}
 	began := time.Now()
 	m, err := c.converge(ctx)
@@ -458,6 +461,9 @@ func (c *campaign) round(ctx context.Context, n int) error {
 		if err := c.checker.served(served, node, m, c.truth.items, rng, 60); err != nil {
 			return err
 		}
+	}
+	if n == c.o.First+1 {
+		c.partitionRefused(ctx)
 	}
 	checked := time.Since(began) - converged
 	if err := c.damage(ctx, n); err != nil {

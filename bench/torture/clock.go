@@ -113,8 +113,12 @@ func (c *campaign) jump(ctx context.Context, e event) error {
 		return c.awaitNode(ctx, m)
 	}
 	c.totals.count(clockHours)
+	harmed := m.disturbed.Load()
 	pause(ctx, e.clock.from+e.clock.length)
-	if strings.Contains(m.log(), clockTold) {
+	switch {
+	case m.disturbed.Load() != harmed:
+		c.totals.count(clockKilled)
+	case strings.Contains(m.log(), clockTold):
 		c.totals.count(clockSaid)
 	}
 	return c.awaitNode(ctx, m)
@@ -125,6 +129,7 @@ const (
 	clockMinutes = "minutes" // off by less than signedFor, for good
 	clockHours   = "hours"   // off by more, for a while
 	clockSaid    = "said so" // of those with hours
+	clockKilled  = "killed"  // of those with hours, before they were over
 )
 
 // clock is a jump of a wall clock.

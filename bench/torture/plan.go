@@ -31,6 +31,8 @@ const (
 	eventClock  = "clock"
 	eventPoint  = "point" // a kill at a certain request
 	eventFull   = "full"  // a disk
+
+	eventPartition = "partition" // added to the topic, in the second round
 )
 
 func (e event) String() string {

@@ -43,6 +43,7 @@ type Totals struct {
 	Points, Clocks                                                         map[string]int // kills at certain requests, jumps of clocks
 	Damaged                                                                map[string]int // objects of the store by what was done to them
 	Caught                                                                 int            // of those, by a node, by verify and without harm to others
+	Partitions                                                             int            // added to the topic, and refused
 	Full                                                                   int            // times that a disk was
 	Rows, Queries, Failed, Excused, Lost, Doubled, Wrong, Stale, Backwards int64
 	Tokens, Generations                                                    int64
@@ -68,14 +69,14 @@ func listed(counts map[string]int) string {
 
 // String is a table of one line for what was done, and one for what came of it.
 func (t Totals) String() string {
-	return fmt.Sprintf(`| rounds | kills | of these at points | stops | broker kills | clocks | full disks | network faults | store faults | damaged objects | seconds |
-|---|---|---|---|---|---|---|---|---|---|---|
-| %d | %d | %d (%s) | %d | %d | %s | %d | %d (%s) | %d (%s) | %d (%s) | %.0f |
+	return fmt.Sprintf(`| rounds | kills | of these at points | stops | broker kills | clocks | full disks | added partitions | network faults | store faults | damaged objects | seconds |
+|---|---|---|---|---|---|---|---|---|---|---|---|
+| %d | %d | %d (%s) | %d | %d | %s | %d | %d | %d (%s) | %d (%s) | %d (%s) | %.0f |
 
 | rows | generations | queries | failed | lost | doubled | wrong | read-backs | stale | backwards | exits | damaged objects that were caught |
 |---|---|---|---|---|---|---|---|---|---|---|---|
 | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d of %d |`,
-		t.Rounds, t.Kills, sum(t.Points), listed(t.Points), t.Freezes, t.Brokers, listed(t.Clocks), t.Full, sum(t.Network), listed(t.Network),
+		t.Rounds, t.Kills, sum(t.Points), listed(t.Points), t.Freezes, t.Brokers, listed(t.Clocks), t.Full, t.Partitions, sum(t.Network), listed(t.Network),
 		sum(t.Store), listed(t.Store), sum(t.Damaged), listed(t.Damaged), t.Seconds,
 		t.Rows, t.Generations, t.Queries, t.Failed, t.Lost, t.Doubled, t.Wrong, t.Tokens, t.Stale, t.Backwards, t.Exits, t.Caught, sum(t.Damaged))
 }
@@ -106,9 +107,11 @@ func (c *campaign) sums(began time.Time, rounds int) Totals {
 			t.Brokers = n
 		case eventFull:
 			t.Full = n
+		case eventPartition:
+			t.Partitions = n
 		case pointPut, pointDone, pointDownload, pointDownloaded:
 			t.Points[kind] = n
-		case clockMinutes, clockHours, clockSaid:
+		case clockMinutes, clockHours, clockSaid, clockKilled:
 			t.Clocks[kind] = n
 		case damageFlip, damageCut, damageGone, damageSwap:
 			t.Damaged[kind] = n
