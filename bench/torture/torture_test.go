@@ -28,7 +28,7 @@ func TestNothingIsLostUnderFaults(t *testing.T) {
 	for _, f := range totals.Faults {
 		t.Error(f)
 	}
-	if err == nil && (totals.Kills == 0 || sum(totals.Network) == 0 || sum(totals.Store) == 0 || totals.Queries == 0 || totals.Tokens == 0) {
+	if err == nil && (totals.Kills == 0 || sum(totals.Network) == 0 || sum(totals.Store) == 0 || sum(totals.Points) == 0 || sum(totals.Clocks) == 0 || totals.Caught == 0 || totals.Queries == 0 || totals.Tokens == 0) {
 		t.Error("something was not done at all")
 	}
 }
