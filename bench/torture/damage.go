@@ -157,6 +157,7 @@ func (c *campaign) damageOne(ctx context.Context, m *schemas.Manifest, key, othe
 	if err != nil {
 		return err
 	}
+	fmt.Fprintf(c.o.Out, "  %s: %s\n", kind, key)
 	c.totals.count(kind)
 	wrong := c.checker.wrong
 	refusal := c.refusedBy(ctx, key)
