@@ -36,12 +36,15 @@ func Tree(ctx context.Context) (string, error) {
 
 // Build compiles the commands into dir, which is absolute.
 func Build(ctx context.Context, dir string) (*Binaries, error) {
-	b := &Binaries{dir}
-	return b, b.Rebuild(ctx, nil, "ingestor", "builder", "query", "adastream")
+	b := In(dir)
+	return b, b.Compile(ctx, nil, "ingestor", "builder", "query", "adastream")
 }
 
-// Rebuild compiles some of the commands again, with flags of go build.
-func (b *Binaries) Rebuild(ctx context.Context, flags []string, names ...string) error {
+// In is where binaries are to be: dir, which is absolute.
+func In(dir string) *Binaries { return &Binaries{dir} }
+
+// Compile compiles some of the commands, with flags of go build.
+func (b *Binaries) Compile(ctx context.Context, flags []string, names ...string) error {
 	tree, err := Tree(ctx)
 	if err != nil {
 		return err

@@ -125,15 +125,12 @@ func (c *campaign) setUp(ctx context.Context) error {
 		return err
 	}
 	c.onClose(func() { os.RemoveAll(c.dir) })
-	bin, err := fleet.Build(ctx, c.dir)
-	if err != nil {
-		return err
-	}
 	overlay, err := clockOverlay(ctx, c.dir)
 	if err != nil {
 		return err
 	}
-	if err := bin.Rebuild(ctx, []string{overlay}, storeLinks...); err != nil { // roles are named as their commands
+	bin := fleet.In(c.dir)
+	if err := errors.Join(bin.Compile(ctx, nil, "adastream"), bin.Compile(ctx, []string{overlay}, storeLinks...)); err != nil { // roles are named as their commands
 		return err
 	}
 	if err := c.startBroker(ctx, tree); err != nil {
