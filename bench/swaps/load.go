@@ -28,7 +28,8 @@ type client struct {
 }
 
 func newClient(api string, set *dataset.Set) (*client, error) {
-	c := &client{url: api + "/v1/search", http: http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4096}}}
+	// Idle connections go before the node, which keeps them for two minutes, closes one that is just being used.
+	c := &client{url: api + "/v1/search", http: http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4096, IdleConnTimeout: time.Minute}}}
 	for i := range set.Queries {
 		vector, err := json.Marshal(set.Query(i))
 		if err != nil {
