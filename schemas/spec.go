@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -77,6 +78,23 @@ type Spec struct {
 	ListsPerRow int `json:"lists_per_row,omitempty"`
 
 	Defaults Defaults `json:"defaults"`
+}
+
+// AttributeAt returns which attribute has a name, -1 if none has.
+func (s *Spec) AttributeAt(name string) int {
+	return slices.IndexFunc(s.Attributes, func(a Attribute) bool { return a.Name == name })
+}
+
+// AttributeNames are what an error says is allowed where the name of an attribute is wrong.
+func (s *Spec) AttributeNames() string {
+	if len(s.Attributes) == 0 {
+		return "none: the index has no attributes"
+	}
+	names := make([]string, len(s.Attributes))
+	for i, a := range s.Attributes {
+		names[i] = a.Name
+	}
+	return strings.Join(names, ", ")
 }
 
 // Attribute is a column that is stored with each row and can be asked for in an answer. Any value may be null.

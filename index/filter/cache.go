@@ -54,13 +54,11 @@ func (c *Cache) Select(ctx context.Context, epoch string, snap *snapshot.Snapsho
 		return e.selection, nil
 	}
 	s, err := Select(ctx, snap, func(p *segment.Part) snapshot.BitSet {
-		k := key{filter: f.text, part: p.ID}
-		if e, found := c.kept.GetIfPresent(k); found {
-			return e.rows
-		}
-		rows := f.Match(p)
-		c.kept.Set(k, entry{rows: rows})
-		return rows
+		// Requests that come together read a part once.
+		e, _ := c.kept.Get(context.WithoutCancel(ctx), key{filter: f.text, part: p.ID}, otter.LoaderFunc[key, entry](func(context.Context, key) (entry, error) {
+			return entry{rows: f.Match(p)}, nil
+		}))
+		return e.rows
 	})
 	if err != nil {
 		return nil, err

@@ -22,9 +22,9 @@ const (
 	MaxValues     = 10_000 // of all comparisons together
 )
 
-// Error says what is wrong with a filter: the mistake of who asked.
+// Error says what is wrong with a filter, or with the rest of a query: the mistake of who asked.
 type Error struct {
-	Field   string // where it is, as filter.price.$gt
+	Field   string // as it is called in the query API: filter.price.$gt
 	Value   string // what it was
 	Allowed string // what it may be
 }
@@ -145,9 +145,9 @@ func (p *parser) member(field, name string, depth int) (node, error) {
 	case strings.HasPrefix(name, "$"):
 		return nil, &Error{field, "no such operator of filters", "$and, $or, $not, or an attribute with its conditions"}
 	}
-	at := slices.IndexFunc(p.spec.Attributes, func(a schemas.Attribute) bool { return a.Name == name })
+	at := p.spec.AttributeAt(name)
 	if at < 0 {
-		return nil, &Error{field, "not an attribute of the index", attributeNames(p.spec)}
+		return nil, &Error{field, "not an attribute of the index", p.spec.AttributeNames()}
 	}
 	return p.attribute(field, at, token, depth)
 }
@@ -367,15 +367,4 @@ func clip(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:schemas.MaxNameBytes], "") + "..."
-}
-
-func attributeNames(spec *schemas.Spec) string {
-	if len(spec.Attributes) == 0 {
-		return "none: the index has no attributes"
-	}
-	var names []string
-	for _, a := range spec.Attributes {
-		names = append(names, a.Name)
-	}
-	return strings.Join(names, ", ")
 }

@@ -26,14 +26,14 @@ const rowCost = 6
 // probeAmong is probe for a query with a filter.
 func (s *Searcher) probeAmong(ctx context.Context, plan Plan) error {
 	count, rows := s.among.BaseCount(), s.snap.BaseRows()
-	if count == 0 {
+	if count <= int64(plan.Refine) { // as many are scored whatever leads to them
 		return s.scoreAll(ctx)
 	}
 	share := float64(count) / float64(rows)
 	mdl := s.snap.Model()
 	codes := s.codesIn(mdl.Probe(s.level, s.quant, s.scale, plan.NProbe, plan.Margin, s.scratch))
 	goal := float64(codes) * math.Pow(share, amongPower)
-	if float64(count)*rowCost <= goal/share || plan.Refine >= int(count) {
+	if float64(count)*rowCost <= goal/share {
 		return s.scoreAll(ctx)
 	}
 	if err := s.enterLists(ctx, plan); err != nil {
@@ -93,16 +93,6 @@ func (s *Searcher) keepAmong(part, first int32, offset float32, hits []uint32) {
 			s.found.add(candidate{score, part, first + int32(h&0xffff)})
 		}
 	}
-}
-
-// scoreAll offers all rows that count.
-func (s *Searcher) scoreAll(ctx context.Context) error {
-	for i, p := range s.parts {
-		if err := s.scoreAmong(ctx, i, 0, p.N); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // scoreAmong offers the rows [start, end) of a part that count.

@@ -17,6 +17,11 @@ func (s *Searcher) exact(ctx context.Context) error {
 	if s.snap.HasVectors() {
 		return s.exactOriginals(ctx)
 	}
+	return s.scoreAll(ctx)
+}
+
+// scoreAll offers all rows that count by their int8 form.
+func (s *Searcher) scoreAll(ctx context.Context) error {
 	for i, p := range s.parts {
 		if err := s.score(ctx, i, 0, p.N); err != nil {
 			return err

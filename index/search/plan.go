@@ -34,29 +34,29 @@ func (p Plan) Width(dim int) int {
 func (p Plan) Validate(snap *snapshot.Snapshot) error {
 	ladder := mrl.Ladder(snap.Spec().Ladder)
 	if p.Dims != 0 && !ladder.Has(p.Dims) {
-		return &QueryError{"dims", strconv.Itoa(p.Dims), "one of " + ladder.String()}
+		return mistake("dims", strconv.Itoa(p.Dims), "one of "+ladder.String())
 	}
 	if p.Among != nil && !p.Among.Of(snap) {
-		return &QueryError{"filter", "selected from another generation", "a selection of the one that is searched"}
+		return mistake("filter", "selected from another generation", "a selection of the one that is searched")
 	}
 	mdl := snap.Model()
 	if p.Exact || mdl == nil {
 		return nil
 	}
 	if p.NProbe < 1 || p.NProbe > mdl.NList() {
-		return &QueryError{"plan.nprobe", strconv.Itoa(p.NProbe), fmt.Sprintf("1 to %d", mdl.NList())}
+		return mistake("plan.nprobe", strconv.Itoa(p.NProbe), fmt.Sprintf("1 to %d", mdl.NList()))
 	}
 	if !ladder.Has(p.ScanDims) {
-		return &QueryError{"plan.scan_dims", strconv.Itoa(p.ScanDims), "one of " + ladder.String()}
+		return mistake("plan.scan_dims", strconv.Itoa(p.ScanDims), "one of "+ladder.String())
 	}
 	if width := p.Width(ladder.Dim()); p.ScanDims > width {
-		return &QueryError{"plan.scan_dims", strconv.Itoa(p.ScanDims), fmt.Sprintf("at most %d, which dims says", width)}
+		return mistake("plan.scan_dims", strconv.Itoa(p.ScanDims), fmt.Sprintf("at most %d, which dims says", width))
 	}
 	if !(p.Margin >= 0) {
-		return &QueryError{"plan.margin", strconv.FormatFloat(p.Margin, 'g', -1, 64), "at least 0"}
+		return mistake("plan.margin", strconv.FormatFloat(p.Margin, 'g', -1, 64), "at least 0")
 	}
 	if p.Refine < 1 {
-		return &QueryError{"plan.refine", strconv.Itoa(p.Refine), "at least 1"}
+		return mistake("plan.refine", strconv.Itoa(p.Refine), "at least 1")
 	}
 	return nil
 }

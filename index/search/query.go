@@ -6,20 +6,17 @@ import (
 	"strconv"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/filter"
 	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/schemas"
 )
 
 // QueryError says what is wrong with a query: the mistake of who asked, not of the index.
-type QueryError struct {
-	Field   string // as it is called in the query API
-	Value   string // what it was
-	Allowed string // what it may be
-}
+type QueryError = filter.Error
 
-func (e *QueryError) Error() string {
-	return fmt.Sprintf("%s: %s, allowed: %s", e.Field, e.Value, e.Allowed)
+func mistake(field, value, allowed string) error {
+	return &QueryError{Field: field, Value: value, Allowed: allowed}
 }
 
 // Prepare sets dst to the vector that is compared with rows: the query scaled to unit length under cosine, the query
@@ -29,11 +26,11 @@ func (e *QueryError) Error() string {
 // It uses the generic kernels on purpose, so that an exact answer is the same on every machine.
 func Prepare(spec *schemas.Spec, query, dst []float32) error {
 	if len(query) != spec.Dim() {
-		return &QueryError{"vector", fmt.Sprintf("%d values", len(query)), fmt.Sprintf("%d values", spec.Dim())}
+		return mistake("vector", fmt.Sprintf("%d values", len(query)), fmt.Sprintf("%d values", spec.Dim()))
 	}
 	for i, x := range query {
 		if x-x != 0 { // NaN or an infinity
-			return &QueryError{fmt.Sprintf("vector[%d]", i), strconv.FormatFloat(float64(x), 'g', -1, 32), "a finite number"}
+			return mistake(fmt.Sprintf("vector[%d]", i), strconv.FormatFloat(float64(x), 'g', -1, 32), "a finite number")
 		}
 	}
 	var length float64
@@ -45,9 +42,9 @@ func Prepare(spec *schemas.Spec, query, dst []float32) error {
 	}
 	switch {
 	case length > segment.MaxLength:
-		return &QueryError{"vector", "too long", fmt.Sprintf("a length of at most %g", segment.MaxLength)}
+		return mistake("vector", "too long", fmt.Sprintf("a length of at most %g", segment.MaxLength))
 	case length < segment.MinLength && spec.Metric == schemas.Cosine:
-		return &QueryError{"vector", "zero or too short to have a direction", fmt.Sprintf("a length of at least %g", segment.MinLength)}
+		return mistake("vector", "zero or too short to have a direction", fmt.Sprintf("a length of at least %g", segment.MinLength))
 	}
 	return nil
 }

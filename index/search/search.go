@@ -108,7 +108,7 @@ func (s *Searcher) Search(ctx context.Context, snap *snapshot.Snapshot, query []
 // wanted checks k and a plan, and returns how many hits there will be.
 func wanted(snap *snapshot.Snapshot, k int, plan Plan) (int, error) {
 	if k < 1 {
-		return 0, &QueryError{"k", strconv.Itoa(k), "at least 1"}
+		return 0, mistake("k", strconv.Itoa(k), "at least 1")
 	}
 	if err := plan.Validate(snap); err != nil {
 		return 0, err
@@ -151,7 +151,7 @@ func (s *Searcher) begin(snap *snapshot.Snapshot, query []float32, k int, plan P
 		s.vector = s.vector[:width]
 		if spec.Metric == schemas.Cosine {
 			if norm := mrl.Normalize(avx.Generic, s.vector, s.vector); norm < segment.MinLength {
-				return &QueryError{"vector", fmt.Sprintf("its first %d values are zero or nearly so", width), "a direction in the dims asked for"}
+				return mistake("vector", fmt.Sprintf("its first %d values are zero or nearly so", width), "a direction in the dims asked for")
 			}
 			s.norm = mrl.Ladder(spec.Ladder).LevelOf(width - 1)
 		}

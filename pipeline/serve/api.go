@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/adastream/adastream/index/filter"
 	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/index/snapshot"
 	"github.com/adastream/adastream/schemas"
@@ -79,7 +78,6 @@ func (n *Node) problemOf(route string, err error) *problem {
 	var p *problem
 	var tooLarge *http.MaxBytesError
 	var bad *search.QueryError
-	var badFilter *filter.Error
 	switch {
 	case errors.As(err, &p):
 		return p
@@ -88,8 +86,6 @@ func (n *Node) problemOf(route string, err error) *problem {
 			Detail: "the body is larger than the limit", Allowed: fmt.Sprintf("at most %d bytes", tooLarge.Limit)}
 	case errors.As(err, &bad):
 		return invalid(bad.Error(), bad.Allowed)
-	case errors.As(err, &badFilter):
-		return invalid(badFilter.Error(), badFilter.Allowed)
 	case errors.Is(err, context.DeadlineExceeded):
 		return &problem{Title: "timed out", Status: http.StatusServiceUnavailable, Code: codeTimeout,
 			Detail: fmt.Sprintf("the query did not end within %v", n.o.Timeout), Allowed: "fewer queries in a request, fewer lists (plan.nprobe), or no exact search"}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -270,21 +269,10 @@ func (o *searchOptions) fields(spec *schemas.Spec) ([]int, error) {
 	}
 	picked := make([]int, len(o.Fields))
 	for i, name := range o.Fields {
-		picked[i] = slices.IndexFunc(spec.Attributes, func(a schemas.Attribute) bool { return a.Name == name })
+		picked[i] = spec.AttributeAt(name)
 		if picked[i] < 0 {
-			return nil, invalid(fmt.Sprintf("fields: %.*q is not an attribute of the index", schemas.MaxNameBytes, name), fieldNames(spec))
+			return nil, invalid(fmt.Sprintf("fields: %.*q is not an attribute of the index", schemas.MaxNameBytes, name), spec.AttributeNames())
 		}
 	}
 	return picked, nil
-}
-
-func fieldNames(spec *schemas.Spec) string {
-	if len(spec.Attributes) == 0 {
-		return "none: the index has no attributes"
-	}
-	var names []string
-	for _, a := range spec.Attributes {
-		names = append(names, a.Name)
-	}
-	return strings.Join(names, ", ")
 }
