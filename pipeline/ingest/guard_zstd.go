@@ -1,17 +1,15 @@
 package ingest
 
 import (
-	"encoding/binary"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/adastream/adastream/schemas"
 )
 
-// Of the format of RFC 8878.
+// Types of blocks in RFC 8878 that have another length than they say.
 const (
-	zstdMagic     = 0xfd2fb528
-	zstdSkippable = 0x184d2a50 // with any last 4 bits
-	zstdRepeated  = 1          // type of a block that is one byte
-	zstdReserved  = 3          // type of no block
+	zstdRepeated = 1 // is one byte
+	zstdReserved = 3 // is none
 )
 
 // maxWindow is what RFC 8878 asks every decoder for. No writer of Arrow needs more: those that know how long a buffer is ask
@@ -35,38 +33,30 @@ func (g *guard) zstdFrames(m *metadata, b []byte, claim int64) {
 
 // zstdFrame returns what is behind the first frame of b, and its window in bytes.
 func zstdFrame(b []byte) (rest []byte, window uint64, ok bool) {
+	var header zstd.Header
+	b, err := header.DecodeAndStrip(b)
+	if err != nil {
+		return nil, 0, false
+	}
 	ok = true
-	take := func(n int) []byte {
-		if ok = ok && n <= len(b); !ok {
-			return make([]byte, 4)
+	take := func(n int) (field []byte) {
+		if ok = ok && n <= len(b); ok {
+			field, b = b[:n], b[n:]
 		}
-		field := b[:n]
-		b = b[n:]
 		return field
 	}
-	magic := binary.LittleEndian.Uint32(take(4))
-	if magic&^0xf == zstdSkippable {
-		take(int(binary.LittleEndian.Uint32(take(4))))
+	if header.Skippable {
+		take(int(header.SkippableSize))
 		return b, 0, ok
 	}
-	descriptor := take(1)[0]
-	single := descriptor >> 5 & 1 // the window is the size of the content
-	if single == 0 {
-		w := take(1)[0]
-		window = 1 << (10 + w>>3)
-		window += window / 8 * uint64(w&7)
+	if window = header.WindowSize; header.SingleSegment {
+		window = header.FrameContentSize
 	}
-	take([]int{0, 1, 2, 4}[descriptor&3]) // number of a dictionary
-	var size [8]byte
-	copy(size[:], take([]int{int(single), 2, 4, 8}[descriptor>>6]))
-	if single == 1 {
-		window = binary.LittleEndian.Uint64(size[:])
-		if descriptor>>6 == 1 {
-			window += 256 // sizes of 2 bytes begin there
-		}
-	}
-	for last := false; ok && !last; {
+	for last := false; !last; {
 		head := take(3)
+		if !ok {
+			return nil, window, false
+		}
 		length := int(head[0])>>3 | int(head[1])<<5 | int(head[2])<<13
 		last = head[0]&1 == 1
 		switch head[0] >> 1 & 3 {
@@ -78,6 +68,8 @@ func zstdFrame(b []byte) (rest []byte, window uint64, ok bool) {
 			take(length)
 		}
 	}
-	take(int(descriptor>>2&1) * 4) // sum
-	return b, window, ok && magic == zstdMagic
+	if header.HasCheckSum {
+		take(4)
+	}
+	return b, window, ok
 }
