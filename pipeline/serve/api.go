@@ -153,12 +153,14 @@ type snapshotInfo struct {
 	AgeSeconds float64   `json:"age_seconds"`     // since it was published
 	LiveRows   int64     `json:"live_rows"`
 	Model      string    `json:"model,omitempty"`
+
+	Offsets json.RawMessage `json:"offsets"` // partition -> next offset: everything before it is searchable
 }
 
 func (s *served) info() snapshotInfo {
 	m := s.Manifest()
 	i := snapshotInfo{Generation: m.Generation, Epoch: s.epoch, Encoder: s.Spec().Encoder,
-		AsOf: time.UnixMilli(m.Produced).UTC(), AgeSeconds: time.Since(m.Created).Seconds(), LiveRows: m.LiveRows}
+		AsOf: time.UnixMilli(m.Produced).UTC(), AgeSeconds: time.Since(m.Created).Seconds(), LiveRows: m.LiveRows, Offsets: s.offsets}
 	if m.Model != nil {
 		i.Model = m.Model.ID
 	}
@@ -174,7 +176,6 @@ type snapshotsAnswer struct {
 type servingInfo struct {
 	snapshotInfo
 	Created    time.Time           `json:"created"`
-	Offsets    map[string]int64    `json:"offsets"` // partition -> next offset: everything before it is searchable
 	Chunks     int                 `json:"chunks"`
 	Segments   int                 `json:"segments"`
 	DeadRows   int64               `json:"dead_rows"`
@@ -198,6 +199,6 @@ func (n *Node) serving() (*servingInfo, *schemas.Spec) {
 	}
 	defer snap.Release()
 	m := snap.Manifest()
-	return &servingInfo{snapshotInfo: snap.info(), Created: m.Created, Offsets: m.Checkpoint, Chunks: len(m.Chunks), Segments: len(m.Segments),
+	return &servingInfo{snapshotInfo: snap.info(), Created: m.Created, Chunks: len(m.Chunks), Segments: len(m.Segments),
 		DeadRows: m.DeadRows, Lists: m.Lists, Quality: m.Quality, Plans: m.Plans, Live: n.live.current(), Tombstones: len(m.Tombstones)}, snap.Spec()
 }

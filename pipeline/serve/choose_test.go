@@ -94,7 +94,11 @@ func TestExactWithoutOriginals(t *testing.T) {
 	}
 	bare, data := clusteredNode(t, 3000, 32, 16, 32)
 	snap := snapshottest.BuildBare(t, data, data.Train(t, avx.Generic, 32), avx.Generic, []snapshottest.Group{{Kind: snapshottest.Chunks, End: 3000}}, nil)
-	bare.current.Swap(&served{Snapshot: snap}).Close()
+	now, err := newServed(snap, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare.current.Swap(now).Close()
 	a := decodeAnswer(t, call(bare.API(), http.MethodPost, "/v1/search", fmt.Sprintf(`{"vector":%s,"exact":true}`, vectorJSON(data.Vector(1)))))
 	if a.Degraded != "int8" || a.ExpectedRecall != nil || testutil.ToFloat64(bare.metrics.degraded.WithLabelValues("int8")) != 1 {
 		t.Errorf("%+v", a)

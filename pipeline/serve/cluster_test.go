@@ -48,7 +48,11 @@ func nodeOf(tb testing.TB, data *snapshottest.Data, lists int) *Node {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	n.current.Store(&served{Snapshot: snapshottest.Build(tb, data, data.Train(tb, level, lists), level, []snapshottest.Group{{Kind: snapshottest.Chunks, End: data.N()}}, nil)})
+	now, err := newServed(snapshottest.Build(tb, data, data.Train(tb, level, lists), level, []snapshottest.Group{{Kind: snapshottest.Chunks, End: data.N()}}, nil), "")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	n.current.Store(now)
 	tb.Cleanup(n.Close)
 	return n
 }

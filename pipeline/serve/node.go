@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,6 +35,7 @@ type Options struct {
 	MaxK       int           // most results of a query, and most vectors in an answer; 0 is 1000
 	MaxBody    int64         // bytes of a request; 0 is 16 MiB
 	MaxRunning int           // slots: queries at a time, one of each request and more if there are free ones; others wait; 0 is 64
+	MaxWaiting int           // requests that wait for a slot; others are refused at once; 0 is four times MaxRunning
 	Timeout    time.Duration // of one request, waiting included; 0 is 5 s
 
 	// Queries that waited longer than DegradeAfter for a slot get the cheapest plan that reaches the recall DegradeTo, if that
@@ -72,6 +74,7 @@ func (o Options) Validate() error {
 		{"max k", o.MaxK < 0, o.MaxK, "1000"},
 		{"max body", o.MaxBody < 0, o.MaxBody, "16 MiB"},
 		{"max running", o.MaxRunning < 0, o.MaxRunning, "64"},
+		{"max waiting", o.MaxWaiting < 0, o.MaxWaiting, "four times max running"},
 		{"timeout", o.Timeout < 0, o.Timeout, "5s"},
 		{"degrade after", o.DegradeAfter < 0, o.DegradeAfter, "20ms"},
 		{"memory", o.MemoryBytes < 0, o.MemoryBytes, "no limit"},
@@ -102,6 +105,9 @@ func (o Options) withDefaults() Options {
 	if o.MaxRunning == 0 {
 		o.MaxRunning = 64
 	}
+	if o.MaxWaiting == 0 {
+		o.MaxWaiting = 4 * o.MaxRunning
+	}
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Second
 	}
@@ -128,9 +134,12 @@ type Node struct {
 	current   atomic.Pointer[served]
 	searchers sync.Pool     // *search.Searcher: scratch of one query at a time
 	running   chan struct{} // the slots that are taken
+	waiting   atomic.Int64  // requests, for one of them
 	pace      pace
 	swaps     swapTimes
 	filters   *filter.Cache
+	confirmed lastTime // that what is served is what the channel names
+	news      news
 
 	mu     sync.Mutex
 	follow error // why the newest generation could not be loaded, or nil
@@ -146,7 +155,13 @@ type Node struct {
 // served is what queries are answered from. Its spec says which queries fit: a request that holds it sees nothing else.
 type served struct {
 	*snapshot.Snapshot
-	epoch string // "" for a generation of the root
+	epoch   string          // "" for a generation of the root
+	offsets json.RawMessage // its checkpoint: written once, not for each answer
+}
+
+func newServed(s *snapshot.Snapshot, epoch string) (*served, error) {
+	offsets, err := json.Marshal(s.Manifest().Checkpoint)
+	return &served{s, epoch, offsets}, err
 }
 
 // filterBytes bounds what is remembered of filters: an eighth of a byte for each row and filter, twice.
@@ -188,6 +203,7 @@ func (n *Node) Run(ctx context.Context) error {
 			return nil
 		case <-time.After(wait):
 		}
+		looked := time.Now()
 		err := n.advance(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -199,6 +215,8 @@ func (n *Node) Run(ctx context.Context) error {
 			wait = pause.NextBackOff()
 			continue
 		}
+		n.confirmed.set(looked)
+		n.news.tell()
 		pause.Reset()
 		wait = n.o.PollEvery
 	}
@@ -279,7 +297,12 @@ func (n *Node) advance(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", to, err)
 	}
-	old := n.current.Swap(&served{s, to.Record.Epoch})
+	now, err := newServed(s, to.Record.Epoch)
+	if err != nil {
+		s.Close()
+		return fmt.Errorf("%s: %w", to, err)
+	}
+	old := n.current.Swap(now)
 	if !n.follows(to.Record.Epoch) {
 		n.produced = 0
 	}

@@ -13,6 +13,8 @@ type problem struct {
 	Detail  string `json:"detail"`
 	Code    string `json:"code"`
 	Allowed string `json:"allowed,omitempty"`
+
+	Snapshot *snapshotInfo `json:"snapshot,omitempty"` // what is there, if it is not fresh enough
 }
 
 // Codes of problems.
@@ -20,6 +22,7 @@ const (
 	codeMalformed  = "malformed"   // not the JSON document or Arrow stream that is expected
 	codeInvalid    = "invalid"     // a field has a value that is not allowed
 	codeEncoder    = "encoder"     // the queries are of another encoder than the rows
+	codeNotFresh   = "not_fresh"   // what is served is older than the request allows
 	codeNotFound   = "not_found"   // no live row has that id
 	codeTooLarge   = "too_large"   // the body is over the limit
 	codeNotReady   = "not_ready"   // no generation is loaded yet

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -18,7 +19,8 @@ import (
 
 // parameters are the names of the search options of an Arrow request, which stand in its URL.
 var parameters = []string{"k", "target_recall", "budget.microseconds", "budget.lists", "budget.bytes", "effort", "exact",
-	"plan.nprobe", "plan.margin", "plan.scan_dims", "plan.refine", "dims", "fields", "filter", "encoder"}
+	"plan.nprobe", "plan.margin", "plan.scan_dims", "plan.refine", "dims", "fields", "filter", "encoder",
+	"min_score", "min_offsets", "max_staleness_seconds", "wait_seconds"}
 
 // refuseParameters refuses search options in the URL of a JSON request, which would be ignored.
 func refuseParameters(r *http.Request) error {
@@ -121,6 +123,19 @@ func parseParameters(raw string) (*searchOptions, error) {
 			o.Filter = &raw
 		case "encoder":
 			o.Encoder = &value
+		case "min_score":
+			o.MinScore = new(float64)
+			err = parseFloat(name, value, o.MinScore)
+		case "min_offsets":
+			if json.Unmarshal([]byte(value), &o.MinOffsets) != nil {
+				err = invalid(fmt.Sprintf("%s: %.40s", name, value), "a JSON object of partitions and offsets")
+			}
+		case "max_staleness_seconds":
+			o.MaxStaleness = new(float64)
+			err = parseFloat(name, value, o.MaxStaleness)
+		case "wait_seconds":
+			o.Wait = new(float64)
+			err = parseFloat(name, value, o.Wait)
 		default:
 			err = invalid(name+": no such parameter", strings.Join(parameters, ", "))
 		}
@@ -142,7 +157,7 @@ func parseInt(name, value string, into *int) (err error) {
 }
 
 func parseFloat(name, value string, into *float64) (err error) {
-	if *into, err = strconv.ParseFloat(value, 64); err != nil {
+	if *into, err = strconv.ParseFloat(value, 64); err != nil || math.IsNaN(*into) || math.IsInf(*into, 0) {
 		return invalid(name+": "+value, "a number")
 	}
 	return nil

@@ -11,20 +11,22 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/schemas"
 )
 
-// searchBody is the body of a request in JSON. Exactly one of the first four is given.
+// searchBody is the body of a request in JSON. Exactly one of the first five is given.
 type searchBody struct {
 	Vector     *numbers `json:"vector"`      // D numbers
 	Vectors    *rows    `json:"vectors"`     // arrays of D numbers, one a query
 	VectorsF32 *[]byte  `json:"vectors_f32"` // the same as float32, little-endian, in base64
+	VectorsF16 *[]byte  `json:"vectors_f16"` // or as float16
 	Like       *string  `json:"like"`        // the id of a row
 	searchOptions
 }
 
-func readJSON(r *http.Request) (func(*schemas.Spec) (*queries, error), *searchOptions, error) {
+func (n *Node) readJSON(r *http.Request) (func(*schemas.Spec) (*queries, error), *searchOptions, error) {
 	if err := refuseParameters(r); err != nil {
 		return nil, nil, err
 	}
@@ -36,17 +38,17 @@ func readJSON(r *http.Request) (func(*schemas.Spec) (*queries, error), *searchOp
 	if err != nil {
 		return nil, nil, err
 	}
-	return func(spec *schemas.Spec) (*queries, error) { return body.queries(field, spec) }, &body.searchOptions, nil
+	return func(spec *schemas.Spec) (*queries, error) { return body.queries(field, spec, n.o.Level) }, &body.searchOptions, nil
 }
 
 // field is the one field that has queries.
 func (b *searchBody) field() (string, error) {
-	const kinds = "one of vector, vectors, vectors_f32 and like"
+	const kinds = "one of vector, vectors, vectors_f32, vectors_f16 and like"
 	var given []string
 	for _, kind := range []struct {
 		name  string
 		given bool
-	}{{"vector", b.Vector != nil}, {"vectors", b.Vectors != nil}, {"vectors_f32", b.VectorsF32 != nil}, {"like", b.Like != nil}} {
+	}{{"vector", b.Vector != nil}, {"vectors", b.Vectors != nil}, {"vectors_f32", b.VectorsF32 != nil}, {"vectors_f16", b.VectorsF16 != nil}, {"like", b.Like != nil}} {
 		if kind.given {
 			given = append(given, kind.name)
 		}
@@ -62,7 +64,7 @@ func (b *searchBody) field() (string, error) {
 }
 
 // queries checks that each query is as wide as the rows of an index.
-func (b *searchBody) queries(field string, spec *schemas.Spec) (*queries, error) {
+func (b *searchBody) queries(field string, spec *schemas.Spec, level avx.Level) (*queries, error) {
 	q := &queries{field: field, like: b.Like}
 	switch {
 	case b.Vector != nil:
@@ -72,8 +74,11 @@ func (b *searchBody) queries(field string, spec *schemas.Spec) (*queries, error)
 		q.many, q.vectors = true, b.Vectors.values
 		return q, b.Vectors.check(q.field, spec)
 	case b.VectorsF32 != nil:
-		q.many = true
-		return q, q.decodeFloats(*b.VectorsF32, spec)
+		q.many, q.vectors = true, floatsOf(*b.VectorsF32)
+		return q, checkPacked(q.field, len(*b.VectorsF32), 4, spec)
+	case b.VectorsF16 != nil:
+		q.many, q.vectors = true, halvesOf(level, *b.VectorsF16)
+		return q, checkPacked(q.field, len(*b.VectorsF16), 2, spec)
 	}
 	return q, nil
 }
@@ -97,17 +102,13 @@ func checkCount(field string, n int) error {
 	return nil
 }
 
-// decodeFloats reads rows of little-endian float32 values.
-func (q *queries) decodeFloats(raw []byte, spec *schemas.Spec) error {
-	dim := spec.Dim()
-	if len(raw)%(4*dim) != 0 {
-		return &search.QueryError{Field: q.field, Value: fmt.Sprintf("%d bytes", len(raw)), Allowed: fmt.Sprintf("a multiple of %d: 4 for each of %s", 4*dim, width(spec))}
+// checkPacked checks that so many bytes are queries of values of a size.
+func checkPacked(field string, bytes, size int, spec *schemas.Spec) error {
+	row := size * spec.Dim()
+	if bytes%row != 0 {
+		return &search.QueryError{Field: field, Value: fmt.Sprintf("%d bytes", bytes), Allowed: fmt.Sprintf("a multiple of %d: %d for each of %s", row, size, width(spec))}
 	}
-	if err := checkCount(q.field, len(raw)/(4*dim)); err != nil {
-		return err
-	}
-	q.vectors = floatsOf(raw)
-	return nil
+	return checkCount(field, bytes/row)
 }
 
 // floatsOf reads little-endian float32 values.

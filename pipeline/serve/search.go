@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sort"
 	"strings"
 	"time"
 
@@ -42,6 +43,9 @@ type searchOptions struct {
 	IncludeVector bool           `json:"include_vector"` // as searched, from its int8 form
 	Encoder       *string        `json:"encoder"`        // that made the queries; refused if it is not that of the rows
 
+	MinScore *float64 `json:"min_score"` // hits of a lower score are left out
+	freshness
+
 	Filter *json.RawMessage `json:"filter"` // rows that can be hits, see package filter; all when absent
 }
 
@@ -75,6 +79,9 @@ func (o *searchOptions) wish(k int) recall.Wish {
 
 // search answers POST /v1/search: one query or many, as JSON or Arrow in and out.
 func (n *Node) search(r *http.Request) (*response, error) {
+	if n.waiting.Load() >= int64(n.o.MaxWaiting) { // cheaper than to read it first
+		return nil, n.full()
+	}
 	queriesOf, o, err := n.readSearch(r)
 	if err != nil {
 		return nil, err
@@ -82,6 +89,9 @@ func (n *Node) search(r *http.Request) (*response, error) {
 	arrow := wantsArrow(r)
 	if arrow && o.IncludeVector {
 		return nil, invalid("include_vector: true", "false in an Arrow answer")
+	}
+	if err := n.awaitFresh(r.Context(), &o.freshness); err != nil {
+		return nil, err
 	}
 	waited, err := n.admit(r.Context())
 	if err != nil {
@@ -116,7 +126,7 @@ func (n *Node) readSearch(r *http.Request) (queriesOf func(*schemas.Spec) (*quer
 	if isType(r.Header.Get("Content-Type"), arrowType) {
 		return n.readArrow(r)
 	}
-	return readJSON(r)
+	return n.readJSON(r)
 }
 
 // wantsArrow reports whether the answer is to be Arrow: what the header Accept names first, else what the request is.
@@ -147,6 +157,10 @@ func (n *Node) admit(ctx context.Context) (waited time.Duration, err error) {
 		return 0, nil
 	default:
 	}
+	defer n.waiting.Add(-1)
+	if n.waiting.Add(1) > int64(n.o.MaxWaiting) {
+		return 0, n.full()
+	}
 	began := time.Now()
 	select {
 	case n.running <- struct{}{}:
@@ -155,9 +169,16 @@ func (n *Node) admit(ctx context.Context) (waited time.Duration, err error) {
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return 0, ctx.Err()
 		}
-		return 0, &problem{Title: "overloaded", Status: http.StatusTooManyRequests, Code: codeOverloaded,
-			Detail: fmt.Sprintf("%d queries are running and none ended within %v", n.o.MaxRunning, n.o.Timeout)}
+		return 0, overloaded("%d queries are running and none ended within %v", n.o.MaxRunning, n.o.Timeout)
 	}
+}
+
+func (n *Node) full() *problem {
+	return overloaded("%d requests wait for %d that run", n.o.MaxWaiting, n.o.MaxRunning)
+}
+
+func overloaded(format string, args ...any) *problem {
+	return &problem{Title: "overloaded", Status: http.StatusTooManyRequests, Code: codeOverloaded, Detail: fmt.Sprintf(format, args...)}
 }
 
 // admitMore takes slots that are free now, at most so many, and returns how many it took.
@@ -225,7 +246,17 @@ func (n *Node) answer(ctx context.Context, on *served, q *queries, o *searchOpti
 		results[0] = others[:min(k, len(others))]
 	}
 	n.live.offer(snap, q, k, plan, results)
+	if o.MinScore != nil {
+		for i, hits := range results {
+			results[i] = atLeast(hits, *o.MinScore)
+		}
+	}
 	return a, nil
+}
+
+// atLeast cuts hits, the best first, where their score falls below one.
+func atLeast(hits []search.Hit, score float64) []search.Hit {
+	return hits[:sort.Search(len(hits), func(i int) bool { return float64(hits[i].Score) < score })]
 }
 
 // among is the rows that the filter selects, nil without one.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/float16"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/adastream/adastream/index/search"
@@ -138,9 +139,19 @@ func TestBatchAnswersAreThoseOfSingleQueries(t *testing.T) {
 }
 
 // Half precision changes queries a little, and the nearest of a row stays that row.
-func TestArrowHalfFloats(t *testing.T) {
+func TestHalfFloats(t *testing.T) {
 	const dim, count = 32, 20
 	n, data := clusteredNode(t, 2000, 16, dim)
+	var halves []byte
+	for _, x := range data.Vectors[:count*dim] {
+		halves = binary.LittleEndian.AppendUint16(halves, float16.New(x).Uint16())
+	}
+	body := fmt.Sprintf(`{"vectors_f16":"%s","k":1,"exact":true}`, base64.StdEncoding.EncodeToString(halves))
+	for i, r := range decodeAnswer(t, call(n.API(), http.MethodPost, "/v1/search", body)).Results {
+		if id := r.Hits[0].ID; id != data.IDs[i] {
+			t.Errorf("query %d finds %s, want %s", i, id, data.IDs[i])
+		}
+	}
 	w := post(n.API(), "/v1/search?k=1&exact=1", vectorsStream(t, halfItems, dim, data.Vectors[:count*dim]), "Content-Type", arrowType)
 	b, _ := readAnswer(t, w.Body.Bytes())
 	for i := range count {
@@ -196,7 +207,7 @@ func TestBatchErrors(t *testing.T) {
 		{"too large for float32", `{"vectors":[[1e39]]}`, []string{`vectors[0][0]: 1e39`, `float32`}},
 		{"not finite", packed(nan) + `}`, []string{`vectors_f32[1][4]: NaN`, `a finite number`}},
 		{"no direction", vectors(zero) + `}`, []string{`vectors[2]: zero`, `a length of at least`}},
-		{"two kinds", vectors(good) + `,"like":"id-1"}`, []string{`"vectors and like: given together"`, `one of vector, vectors, vectors_f32 and like`}},
+		{"two kinds", vectors(good) + `,"like":"id-1"}`, []string{`"vectors and like: given together"`, `one of vector, vectors, vectors_f32, vectors_f16 and like`}},
 		{"many hits", vectors(many[:maxQueries*testDim]) + `,"k":101}`, []string{`"k: 101"`, `1 to 100 for 1000 queries`}},
 		{"many vectors", vectors(good) + `,"k":67,"include_vector":true}`, []string{`include_vector`, `at most 200 vectors in one answer`}},
 		{"options in the URL", vectors(good) + `}`, []string{`"k: given in the URL of a JSON request"`}},
@@ -225,7 +236,8 @@ func TestBatchErrors(t *testing.T) {
 		{"twice", "?k=1&k=2", stream, []string{`k: given 2 times`, `once`}},
 		{"exact", "?exact=perhaps", stream, []string{`exact: perhaps`, `true or false`}},
 		{"target recall", "?target_recall=high", stream, []string{`target_recall: high`, `a number`}},
-		{"target recall out of range", "?target_recall=NaN", stream, []string{`target_recall: NaN`, `at most 1`}},
+		{"target recall out of range", "?target_recall=1.5", stream, []string{`target_recall: 1.5`, `at most 1`}},
+		{"target recall is no number", "?target_recall=NaN", stream, []string{`target_recall: NaN`, `a number`}},
 		{"half a plan", "?plan.refine=10", stream, []string{`plan.nprobe: missing`}},
 		{"two ways", "?plan.nprobe=10&exact=true", stream, []string{`plan and exact: given together`, `at most one of target_recall, budget`}},
 		{"field", "?fields=colour", stream, []string{`colour`, `"allowed":"color"`}},

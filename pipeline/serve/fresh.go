@@ -1,0 +1,133 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// defaultWait is how long a request waits to be answered as fresh as it asks for, unless it says so itself. Most records are
+// searchable sooner after they were produced.
+const defaultWait = 3 * time.Second
+
+// freshness is how new an answer has to be. The zero value takes what is there.
+type freshness struct {
+	MinOffsets   map[string]int64 `json:"min_offsets"`           // partition -> offset: everything before it has to be searchable
+	MaxStaleness *float64         `json:"max_staleness_seconds"` // since the node knew that it serves what the channel names
+	Wait         *float64         `json:"wait_seconds"`          // for that, at most; 0 does not wait
+}
+
+// awaitFresh waits until what is served is fresh enough, and refuses the request, with what is there, if that takes too long.
+func (n *Node) awaitFresh(ctx context.Context, f *freshness) error {
+	if len(f.MinOffsets) == 0 && f.MaxStaleness == nil {
+		if f.Wait != nil {
+			return invalid("wait_seconds: given alone", "beside min_offsets or max_staleness_seconds")
+		}
+		return nil
+	}
+	wait, err := n.waitOf(f)
+	if err != nil {
+		return err
+	}
+	if s := f.MaxStaleness; s != nil && !(*s > 0) {
+		return invalid(fmt.Sprintf("max_staleness_seconds: %v", *s), "more than 0")
+	}
+	timeout := time.NewTimer(wait)
+	defer timeout.Stop()
+	for {
+		news := n.news.next() // before looking, so that nothing is missed
+		late, err := n.late(f)
+		if late == nil || err != nil {
+			return err
+		}
+		select {
+		case <-news:
+		case <-timeout.C:
+			return late
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (n *Node) waitOf(f *freshness) (time.Duration, error) {
+	if f.Wait == nil {
+		return min(defaultWait, n.o.Timeout/2), nil
+	}
+	if most := n.o.Timeout.Seconds(); !(*f.Wait >= 0 && *f.Wait <= most) {
+		return 0, invalid(fmt.Sprintf("wait_seconds: %v", *f.Wait), fmt.Sprintf("0 to %v", most))
+	}
+	return time.Duration(*f.Wait * float64(time.Second)), nil
+}
+
+// late says what is missing to be as fresh as f asks for, nil if nothing is.
+func (n *Node) late(f *freshness) (*problem, error) {
+	snap := n.hold()
+	if snap == nil {
+		return errNotReady, nil
+	}
+	defer snap.Release()
+	checkpoint := snap.Manifest().Checkpoint
+	for _, partition := range slices.Sorted(maps.Keys(f.MinOffsets)) {
+		wanted, partitions := f.MinOffsets[partition], snap.Spec().Topic.Partitions
+		if p, err := strconv.Atoi(partition); err != nil || p < 0 || p >= partitions || strconv.Itoa(p) != partition {
+			return nil, invalid(fmt.Sprintf("min_offsets: %.*q is no partition", 20, partition), fmt.Sprintf("\"0\" to \"%d\"", partitions-1))
+		}
+		if wanted < 0 {
+			return nil, invalid(fmt.Sprintf("min_offsets.%s: %d", partition, wanted), "0 or more")
+		}
+		if there := checkpoint[partition]; there < wanted {
+			return tooOld(snap, fmt.Sprintf("min_offsets.%s: %d, searchable is what is before %d", partition, wanted, there)), nil
+		}
+	}
+	if f.MaxStaleness != nil {
+		if age := n.confirmed.age().Seconds(); age > *f.MaxStaleness {
+			return tooOld(snap, fmt.Sprintf("max_staleness_seconds: %v, this node knew last %.3f s ago that it serves the newest", *f.MaxStaleness, age)), nil
+		}
+	}
+	return nil, nil
+}
+
+// tooOld is a problem that says what is there.
+func tooOld(snap *served, detail string) *problem {
+	info := snap.info()
+	return &problem{Title: "not as fresh as asked for", Status: http.StatusConflict, Code: codeNotFresh, Detail: detail, Snapshot: &info}
+}
+
+// news tells waiters that something about what is served has changed. The zero value is ready.
+type news struct {
+	mu   sync.Mutex
+	told chan struct{} // nil while nobody waits
+}
+
+// next is closed when the next news are there.
+func (n *news) next() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.told == nil {
+		n.told = make(chan struct{})
+	}
+	return n.told
+}
+
+func (n *news) tell() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.told != nil {
+		close(n.told)
+		n.told = nil
+	}
+}
+
+// lastTime remembers when something was true last. The zero value is long ago.
+type lastTime struct{ at atomic.Int64 } // Unix time in ns
+
+func (l *lastTime) set(at time.Time) { l.at.Store(at.UnixNano()) }
+
+func (l *lastTime) age() time.Duration { return time.Since(time.Unix(0, l.at.Load())) }
