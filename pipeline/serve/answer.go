@@ -8,7 +8,6 @@ import (
 
 	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/index/search"
-	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/index/snapshot"
 )
 
@@ -16,6 +15,7 @@ import (
 type searchAnswer struct {
 	snap    *snapshot.Snapshot
 	results [][]search.Hit // of each query, the best first
+	groups  []group        // instead of them; the one of the best hit first
 	many    bool           // answered as results; otherwise there is one query, answered as hits
 	fields  []int          // attributes to return, indices into the spec
 	vectors bool           // return them too
@@ -88,8 +88,23 @@ func (a *searchAnswer) json() (*response, error) {
 	for _, hits := range a.results {
 		size += 16 + hitBytes*len(hits)
 	}
+	for _, g := range a.groups {
+		size += 32 + hitBytes*len(g.hits)
+	}
 	b := make([]byte, 0, size)
-	if a.many {
+	switch {
+	case a.results == nil:
+		b = append(b, `{"groups":[`...)
+		for i, g := range a.groups {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendScalar(append(b, `{"value":`...), g.value)
+			b = append(b, `,"hits":`...)
+			b = append(a.appendHits(b, g.hits), '}')
+		}
+		b = append(b, ']')
+	case a.many:
 		b = append(b, `{"results":[`...)
 		for i, hits := range a.results {
 			if i > 0 {
@@ -99,7 +114,7 @@ func (a *searchAnswer) json() (*response, error) {
 			b = append(a.appendHits(b, hits), '}')
 		}
 		b = append(b, ']')
-	} else {
+	default:
 		b = append(b, `{"hits":`...)
 		b = a.appendHits(b, a.results[0])
 	}
@@ -133,7 +148,7 @@ func (a *searchAnswer) appendHit(b []byte, h search.Hit) []byte {
 		}
 		b = appendText(b, a.snap.Spec().Attributes[j].Name)
 		b = append(b, ':')
-		b = appendValue(b, p, j, h.Row)
+		b = appendScalar(b, p.Value(j, h.Row))
 	}
 	if len(a.fields) > 0 {
 		b = append(b, '}')
@@ -151,9 +166,9 @@ func (a *searchAnswer) appendHit(b []byte, h search.Hit) []byte {
 	return append(b, '}')
 }
 
-// appendValue appends attribute j of a row.
-func appendValue(b []byte, p *segment.Part, j, row int) []byte {
-	switch v := p.Value(j, row).(type) {
+// appendScalar appends the value of an attribute.
+func appendScalar(b []byte, value any) []byte {
+	switch v := value.(type) {
 	case bool:
 		return strconv.AppendBool(b, v)
 	case int64:

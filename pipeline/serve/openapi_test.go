@@ -86,6 +86,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	for _, request := range []string{
 		fmt.Sprintf(`{"vectors":[%s,%s],"k":3,"include_vector":true}`, vectorJSON(unit(1)), vectorJSON(unit(2))),
 		fmt.Sprintf(`{"vectors_f32":"%s","fields":[]}`, base64Rows(unit(1))),
+		`{"like":"id-1","k":3,"group_by":"color","group_size":2}`,
 		`{"like":"id-1","filter":{"$or":[{"color":null},{"color":{"$prefix":"b"}}]}}`,
 	} {
 		asked(request)

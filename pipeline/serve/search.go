@@ -45,6 +45,7 @@ type searchOptions struct {
 
 	MinScore *float64 `json:"min_score"` // hits of a lower score are left out
 	freshness
+	grouping
 
 	Filter *json.RawMessage `json:"filter"` // rows that can be hits, see package filter; all when absent
 }
@@ -87,8 +88,13 @@ func (n *Node) search(r *http.Request) (*response, error) {
 		return nil, err
 	}
 	arrow := wantsArrow(r)
-	if arrow && o.IncludeVector {
+	switch {
+	case arrow && o.IncludeVector:
 		return nil, invalid("include_vector: true", "false in an Arrow answer")
+	case arrow && o.GroupBy != nil:
+		return nil, invalid("group_by: given", "not in an Arrow answer")
+	case o.GroupSize != nil && o.GroupBy == nil:
+		return nil, invalid("group_size: given alone", "beside group_by")
 	}
 	if err := n.awaitFresh(r.Context(), &o.freshness); err != nil {
 		return nil, err
@@ -216,7 +222,8 @@ func (n *Node) answer(ctx context.Context, on *served, q *queries, o *searchOpti
 		return nil, err
 	}
 	plan, wanted := choice.Plan, k
-	if plan.Among, err = n.among(ctx, on, o); err != nil {
+	f, err := n.filter(ctx, on, o, &plan)
+	if err != nil {
 		return nil, err
 	}
 	if q.like != nil {
@@ -226,21 +233,24 @@ func (n *Node) answer(ctx context.Context, on *served, q *queries, o *searchOpti
 		}
 		q.vectors, wanted = dequantised(snap, part, row), k+1
 	}
+	if plan.Among != nil || o.GroupBy != nil {
+		choice.Expected = nil // of plans without a filter, and of the best hits
+	}
+	a := &searchAnswer{snap: snap, many: q.many, fields: fields, vectors: o.IncludeVector, about: about{Snapshot: on.info(), Degraded: degraded}}
+	a.about.expect(choice, snap)
+	if o.GroupBy != nil {
+		return a, n.answerGroups(ctx, on, q, o, a, plan, f, k)
+	}
 	started := time.Now()
 	results, u, err := n.run(ctx, snap, q, wanted, plan)
 	if err != nil {
 		return nil, err
 	}
 	took := time.Since(started)
-	if plan.Among != nil {
-		choice.Expected = nil // of plans without a filter
-	}
 	if count == 1 && choice.Expected != nil {
 		n.pace.add(float64(took.Nanoseconds())/1000, choice.Expected.Micros)
 	}
-	a := &searchAnswer{snap: snap, results: results, many: q.many, fields: fields, vectors: o.IncludeVector,
-		about: about{Snapshot: on.info(), Usage: newUsage(plan, u, spec.Dim(), took), Degraded: degraded}}
-	a.about.expect(choice, snap)
+	a.results, a.about.Usage = results, newUsage(plan, u, spec.Dim(), took)
 	if q.like != nil {
 		others := without(snap, results[0], *q.like)
 		results[0] = others[:min(k, len(others))]
@@ -259,16 +269,16 @@ func atLeast(hits []search.Hit, score float64) []search.Hit {
 	return hits[:sort.Search(len(hits), func(i int) bool { return float64(hits[i].Score) < score })]
 }
 
-// among is the rows that the filter selects, nil without one.
-func (n *Node) among(ctx context.Context, on *served, o *searchOptions) (*filter.Selection, error) {
+// filter reads the filter of a request, nil if it has none, and restricts the plan to what it selects.
+func (n *Node) filter(ctx context.Context, on *served, o *searchOptions, plan *search.Plan) (f *filter.Filter, err error) {
 	if o.Filter == nil {
 		return nil, nil
 	}
-	f, err := filter.Parse(on.Spec(), *o.Filter)
-	if err != nil {
+	if f, err = filter.Parse(on.Spec(), *o.Filter); err != nil {
 		return nil, err
 	}
-	return n.filters.Select(ctx, on.epoch, on.Snapshot, f)
+	plan.Among, err = n.filters.Select(ctx, on.epoch, on.Snapshot, f)
+	return f, err
 }
 
 // k is how many hits each of so many queries is to have.
