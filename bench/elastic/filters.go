@@ -98,14 +98,10 @@ func (b *bench) filtered(ctx context.Context, plan search.Plan, name string, sha
 			return err
 		}
 		total.Add(u)
-		wanted += len(truth[q])
+		f := recall.Compare(truth[q], hits)
+		found, wanted = found+f.Found, wanted+f.Of
 		if len(hits) < len(truth[q]) {
 			short++
-		}
-		for _, h := range hits {
-			if slices.ContainsFunc(truth[q], func(t search.Hit) bool { return t.Part == h.Part && t.Row == h.Row }) {
-				found++
-			}
 		}
 	}
 	slices.Sort(times)

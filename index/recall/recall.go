@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -74,6 +75,17 @@ func Measure(ctx context.Context, level avx.Level, snap *snapshot.Snapshot, s Sa
 // Found is how many of the Of true neighbours of a query a plan found.
 type Found struct{ Found, Of int }
 
+// Compare counts the true neighbours among hits.
+func Compare(truth, hits []search.Hit) Found {
+	f := Found{Of: len(truth)}
+	for _, t := range truth {
+		if slices.ContainsFunc(hits, func(h search.Hit) bool { return sameRow(h, t) }) {
+			f.Found++
+		}
+	}
+	return f
+}
+
 // Each runs a plan on each query as Measure does, and returns what it found for each. A query without neighbours has 0 of 0.
 func Each(ctx context.Context, level avx.Level, snap *snapshot.Snapshot, s Sample, k int, plan search.Plan) ([]Found, error) {
 	m, err := newMeter(level, snap, s, k)
@@ -120,7 +132,7 @@ func (m *meter) measure(ctx context.Context, plan search.Plan) (Result, error) {
 			return Result{}, fmt.Errorf("recall of query %d: %w", q, err)
 		}
 		total.Add(u)
-		m.each[q] = Found{m.found(q, truth), len(truth)}
+		m.each[q] = Compare(truth, m.counted(q))
 		t.Add(m.each[q])
 	}
 	if t.queries == 0 {
@@ -169,24 +181,12 @@ func (m *meter) lists(nprobe int, margin float64, dims int) (float64, error) {
 	return float64(total) / float64(n), nil
 }
 
-// found counts the true neighbours among the k hits that are not the query itself.
-func (m *meter) found(q int, truth []search.Hit) (n int) {
-	taken := 0
-	for _, h := range m.hits {
-		if m.sample.Self != nil && sameRow(h, m.sample.Self[q]) {
-			continue
-		}
-		if taken++; taken > m.k {
-			break
-		}
-		for _, t := range truth {
-			if sameRow(h, t) {
-				n++
-				break
-			}
-		}
+// counted is the k hits that are not the query itself.
+func (m *meter) counted(q int) []search.Hit {
+	if m.sample.Self != nil {
+		m.hits = slices.DeleteFunc(m.hits, func(h search.Hit) bool { return sameRow(h, m.sample.Self[q]) })
 	}
-	return n
+	return m.hits[:min(m.k, len(m.hits))]
 }
 
 func sameRow(a, b search.Hit) bool { return a.Part == b.Part && a.Row == b.Row }

@@ -87,8 +87,11 @@ func (n *Node) late(f *freshness) (*problem, error) {
 		}
 	}
 	if f.MaxStaleness != nil {
-		if age := n.confirmed.age().Seconds(); age > *f.MaxStaleness {
-			return tooOld(snap, fmt.Sprintf("max_staleness_seconds: %v, this node knew last %.3f s ago that it serves the newest", *f.MaxStaleness, age)), nil
+		switch age, ever := n.confirmed.age(); {
+		case !ever:
+			return tooOld(snap, fmt.Sprintf("max_staleness_seconds: %v, this node has not seen yet that it serves the newest", *f.MaxStaleness)), nil
+		case age.Seconds() > *f.MaxStaleness:
+			return tooOld(snap, fmt.Sprintf("max_staleness_seconds: %v, this node saw %.3f s ago that it serves the newest", *f.MaxStaleness, age.Seconds())), nil
 		}
 	}
 	return nil, nil
@@ -130,4 +133,8 @@ type lastTime struct{ at atomic.Int64 } // Unix time in ns
 
 func (l *lastTime) set(at time.Time) { l.at.Store(at.UnixNano()) }
 
-func (l *lastTime) age() time.Duration { return time.Since(time.Unix(0, l.at.Load())) }
+// age is how long ago that was.
+func (l *lastTime) age() (age time.Duration, ever bool) {
+	at := l.at.Load()
+	return time.Since(time.Unix(0, at)), at != 0
+}

@@ -158,13 +158,7 @@ func (l *live) measure(ctx context.Context, s *liveSample) {
 	if s.like != nil {
 		truth = without(s.snap, truth, *s.like)
 	}
-	f := recall.Found{Of: min(s.k, len(truth))}
-	for _, t := range truth[:f.Of] {
-		if slices.ContainsFunc(s.hits, func(h search.Hit) bool { return h.Part == t.Part && h.Row == t.Row }) {
-			f.Found++
-		}
-	}
-	l.add(measurementOf(s.snap.Manifest()), f)
+	l.add(measurementOf(s.snap.Manifest()), recall.Compare(truth[:min(s.k, len(truth))], s.hits))
 }
 
 // without leaves out the row of an id.

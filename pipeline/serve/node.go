@@ -135,6 +135,9 @@ type Node struct {
 	searchers sync.Pool     // *search.Searcher: scratch of one query at a time
 	running   chan struct{} // the slots that are taken
 	waiting   atomic.Int64  // requests, for one of them
+	reading   chan struct{} // generations from the store, for those who ask about them
+	measuring chan struct{} // recall, for who asks
+	started   time.Time
 	pace      pace
 	swaps     swapTimes
 	filters   *filter.Cache
@@ -155,13 +158,15 @@ type Node struct {
 // served is what queries are answered from. Its spec says which queries fit: a request that holds it sees nothing else.
 type served struct {
 	*snapshot.Snapshot
-	epoch   string          // "" for a generation of the root
+	index   *commit.Log // that it is a generation of
+	epoch   string      // "" for the root
+	wants   footprint
 	offsets json.RawMessage // its checkpoint: written once, not for each answer
 }
 
-func newServed(s *snapshot.Snapshot, epoch string) (*served, error) {
+func newServed(s *snapshot.Snapshot, index *commit.Log, epoch string) (*served, error) {
 	offsets, err := json.Marshal(s.Manifest().Checkpoint)
-	return &served{s, epoch, offsets}, err
+	return &served{s, index, epoch, footprintOf(s.Spec(), s.Manifest()), offsets}, err
 }
 
 // filterBytes bounds what is remembered of filters: an eighth of a byte for each row and filter, twice.
@@ -175,7 +180,8 @@ func New(o Options) (*Node, error) {
 	o = o.withDefaults()
 	n := &Node{
 		o: o, metrics: newMetrics(o.Registry),
-		running: make(chan struct{}, o.MaxRunning),
+		running: make(chan struct{}, o.MaxRunning), reading: make(chan struct{}, storeReads), measuring: make(chan struct{}, 1),
+		started: time.Now(),
 		follow:  errors.New("no generation is loaded yet"),
 	}
 	var err error
@@ -297,7 +303,7 @@ func (n *Node) advance(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", to, err)
 	}
-	now, err := newServed(s, to.Record.Epoch)
+	now, err := newServed(s, to.Index, to.Record.Epoch)
 	if err != nil {
 		s.Close()
 		return fmt.Errorf("%s: %w", to, err)

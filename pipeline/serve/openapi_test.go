@@ -78,6 +78,8 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		}
 	}
 	check("SnapshotsAnswer", http.MethodGet, "/v1/snapshots", "", http.StatusOK)
+	check("StatsAnswer", http.MethodGet, "/v1/stats", "", http.StatusOK)
+	check("IndexAnswer", http.MethodGet, "/v1/index", "", http.StatusOK)
 	check("Problem", http.MethodPost, "/v1/search", `{"like":"id-1"}`, http.StatusServiceUnavailable)
 	p.add(0, 30)
 	p.await(n, 1)
@@ -93,6 +95,12 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		check("SearchAnswer", http.MethodPost, "/v1/search", request, http.StatusOK)
 	}
 	check("VectorAnswer", http.MethodGet, "/v1/vectors/id-1", "", http.StatusOK)
+	check("VectorsAnswer", http.MethodPost, "/v1/vectors:batchGet", `{"ids":["id-1","nobody","id-1"],"include_vector":true}`, http.StatusOK)
+	check("Generation", http.MethodGet, "/v1/snapshots/1", "", http.StatusOK)
+	check("Problem", http.MethodGet, "/v1/snapshots/2", "", http.StatusNotFound)
+	check("IndexAnswer", http.MethodGet, "/v1/index", "", http.StatusOK)
+	check("StatsAnswer", http.MethodGet, "/v1/stats", "", http.StatusOK)
+	check("RecallAnswer", http.MethodPost, "/v1/recall", `{"queries":5,"k":3}`, http.StatusOK)
 	check("Problem", http.MethodGet, "/v1/vectors/nobody", "", http.StatusNotFound)
 	check("Problem", http.MethodPost, "/v1/search", `{"vector":[1]}`, http.StatusBadRequest)
 	check("Problem", http.MethodPost, "/v1/search", `{"like":"id-1","encoder":"f"}`, http.StatusConflict)

@@ -25,6 +25,7 @@ const (
 	codeNotFresh   = "not_fresh"   // what is served is older than the request allows
 	codeNotFound   = "not_found"   // no live row has that id
 	codeTooLarge   = "too_large"   // the body is over the limit
+	codeStore      = "store"       // the store could not be asked
 	codeNotReady   = "not_ready"   // no generation is loaded yet
 	codeOverloaded = "overloaded"  // no place became free in time
 	codeTimeout    = "timeout"     // the query was given up

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,12 +19,17 @@ import (
 
 // searchBody is the body of a request in JSON. Exactly one of the first five is given.
 type searchBody struct {
-	Vector     *numbers `json:"vector"`      // D numbers
-	Vectors    *rows    `json:"vectors"`     // arrays of D numbers, one a query
-	VectorsF32 *[]byte  `json:"vectors_f32"` // the same as float32, little-endian, in base64
-	VectorsF16 *[]byte  `json:"vectors_f16"` // or as float16
-	Like       *string  `json:"like"`        // the id of a row
+	Vector *numbers `json:"vector"` // D numbers
+	Like   *string  `json:"like"`   // the id of a row
+	packed
 	searchOptions
+}
+
+// packed is many queries, in one of three forms.
+type packed struct {
+	Vectors    *rows   `json:"vectors"`     // arrays of D numbers
+	VectorsF32 *[]byte `json:"vectors_f32"` // the same as float32, little-endian, in base64
+	VectorsF16 *[]byte `json:"vectors_f16"` // or as float16
 }
 
 func (n *Node) readJSON(r *http.Request) (func(*schemas.Spec) (*queries, error), *searchOptions, error) {
@@ -41,21 +47,36 @@ func (n *Node) readJSON(r *http.Request) (func(*schemas.Spec) (*queries, error),
 	return func(spec *schemas.Spec) (*queries, error) { return body.queries(field, spec, n.o.Level) }, &body.searchOptions, nil
 }
 
+// kinds are the fields that have queries.
+const kinds = "one of vector, vectors, vectors_f32, vectors_f16 and like"
+
 // field is the one field that has queries.
 func (b *searchBody) field() (string, error) {
-	const kinds = "one of vector, vectors, vectors_f32, vectors_f16 and like"
-	var given []string
-	for _, kind := range []struct {
-		name  string
-		given bool
-	}{{"vector", b.Vector != nil}, {"vectors", b.Vectors != nil}, {"vectors_f32", b.VectorsF32 != nil}, {"vectors_f16", b.VectorsF16 != nil}, {"like", b.Like != nil}} {
-		if kind.given {
-			given = append(given, kind.name)
-		}
+	field, err := oneOf(given("vector", b.Vector != nil), b.packed.given(), given("like", b.Like != nil))
+	if err == nil && field == "" {
+		err = invalid("vector: missing", kinds)
 	}
-	switch len(given) {
+	return field, err
+}
+
+// field is the one of the forms that is there, or "".
+func (p *packed) field() (string, error) { return oneOf(p.given()) }
+
+func (p *packed) given() []string {
+	return slices.Concat(given("vectors", p.Vectors != nil), given("vectors_f32", p.VectorsF32 != nil), given("vectors_f16", p.VectorsF16 != nil))
+}
+
+func given(field string, is bool) []string {
+	if is {
+		return []string{field}
+	}
+	return nil
+}
+
+func oneOf(fields ...[]string) (string, error) {
+	switch given := slices.Concat(fields...); len(given) {
 	case 0:
-		return "", invalid("vector: missing", kinds)
+		return "", nil
 	case 1:
 		return given[0], nil
 	default:
@@ -65,22 +86,28 @@ func (b *searchBody) field() (string, error) {
 
 // queries checks that each query is as wide as the rows of an index.
 func (b *searchBody) queries(field string, spec *schemas.Spec, level avx.Level) (*queries, error) {
-	q := &queries{field: field, like: b.Like}
 	switch {
 	case b.Vector != nil:
-		q.vectors = *b.Vector
-		return q, checkWidth(q.field, len(q.vectors), spec)
-	case b.Vectors != nil:
-		q.many, q.vectors = true, b.Vectors.values
-		return q, b.Vectors.check(q.field, spec)
-	case b.VectorsF32 != nil:
-		q.many, q.vectors = true, floatsOf(*b.VectorsF32)
-		return q, checkPacked(q.field, len(*b.VectorsF32), 4, spec)
-	case b.VectorsF16 != nil:
-		q.many, q.vectors = true, halvesOf(level, *b.VectorsF16)
-		return q, checkPacked(q.field, len(*b.VectorsF16), 2, spec)
+		return &queries{field: field, vectors: *b.Vector}, checkWidth(field, len(*b.Vector), spec)
+	case b.Like != nil:
+		return &queries{field: field, like: b.Like}, nil
 	}
-	return q, nil
+	return b.packed.queries(field, spec, level)
+}
+
+func (p *packed) queries(field string, spec *schemas.Spec, level avx.Level) (*queries, error) {
+	q := &queries{field: field, many: true}
+	switch {
+	case p.Vectors != nil:
+		q.vectors = p.Vectors.values
+		return q, p.Vectors.check(field, spec)
+	case p.VectorsF32 != nil:
+		q.vectors = floatsOf(*p.VectorsF32)
+		return q, checkPacked(field, len(*p.VectorsF32), 4, spec)
+	default:
+		q.vectors = halvesOf(level, *p.VectorsF16)
+		return q, checkPacked(field, len(*p.VectorsF16), 2, spec)
+	}
 }
 
 func checkWidth(field string, got int, spec *schemas.Spec) error {

@@ -32,22 +32,25 @@ type queries struct {
 
 // searchOptions say how to search and what to answer, the same for all queries of a request.
 type searchOptions struct {
-	K             *int           `json:"k"`              // default 10
-	TargetRecall  *float64       `json:"target_recall"`  // one of these five; default: the index's target
-	Budget        *recall.Budget `json:"budget"`         //
-	Effort        *float64       `json:"effort"`         //
-	Plan          *planRequest   `json:"plan"`           //
-	Exact         bool           `json:"exact"`          //
-	Dims          int            `json:"dims"`           // width of all that is compared; 0 is D
-	Fields        []string       `json:"fields"`         // attributes wanted; all of them when absent
-	IncludeVector bool           `json:"include_vector"` // as searched, from its int8 form
-	Encoder       *string        `json:"encoder"`        // that made the queries; refused if it is not that of the rows
-
-	MinScore *float64 `json:"min_score"` // hits of a lower score are left out
+	K *int `json:"k"` // default 10
+	wishOptions
+	Fields        []string         `json:"fields"`         // attributes wanted; all of them when absent
+	IncludeVector bool             `json:"include_vector"` // as searched, from its int8 form
+	Encoder       *string          `json:"encoder"`        // that made the queries; refused if it is not that of the rows
+	Filter        *json.RawMessage `json:"filter"`         // rows that can be hits, see package filter; all when absent
+	MinScore      *float64         `json:"min_score"`      // hits of a lower score are left out
 	freshness
 	grouping
+}
 
-	Filter *json.RawMessage `json:"filter"` // rows that can be hits, see package filter; all when absent
+// wishOptions say how much is to be looked at.
+type wishOptions struct {
+	TargetRecall *float64       `json:"target_recall"` // one of these five; default: the index's target
+	Budget       *recall.Budget `json:"budget"`        //
+	Effort       *float64       `json:"effort"`        //
+	Plan         *planRequest   `json:"plan"`          //
+	Exact        bool           `json:"exact"`         //
+	Dims         int            `json:"dims"`          // width of all that is compared; 0 is D
 }
 
 // checkEncoder refuses queries of another encoder than the rows are of.
@@ -67,7 +70,7 @@ type planRequest struct {
 }
 
 // wish is what the options say of how to search.
-func (o *searchOptions) wish(k int) recall.Wish {
+func (o *wishOptions) wish(k int) recall.Wish {
 	w := recall.Wish{TargetRecall: o.TargetRecall, Budget: o.Budget, Effort: o.Effort, Exact: o.Exact, Dims: o.Dims}
 	if o.Plan != nil {
 		w.Plan = &search.Plan{NProbe: o.Plan.NProbe, Margin: o.Plan.Margin, ScanDims: o.Plan.ScanDims, Refine: o.Plan.Refine}
@@ -213,7 +216,7 @@ func (n *Node) answer(ctx context.Context, on *served, q *queries, o *searchOpti
 	if err != nil {
 		return nil, err
 	}
-	fields, err := o.fields(spec)
+	fields, err := fieldsOf(spec, o.Fields)
 	if err != nil {
 		return nil, err
 	}
@@ -297,23 +300,4 @@ func (n *Node) k(o *searchOptions, count int) (int, error) {
 			fmt.Sprintf("at most %d vectors in one answer", n.o.MaxK))
 	}
 	return k, nil
-}
-
-// fields returns the indices of the attributes that are wanted.
-func (o *searchOptions) fields(spec *schemas.Spec) ([]int, error) {
-	if o.Fields == nil {
-		all := make([]int, len(spec.Attributes))
-		for i := range all {
-			all[i] = i
-		}
-		return all, nil
-	}
-	picked := make([]int, len(o.Fields))
-	for i, name := range o.Fields {
-		picked[i] = spec.AttributeAt(name)
-		if picked[i] < 0 {
-			return nil, invalid(fmt.Sprintf("fields: %.*q is not an attribute of the index", schemas.MaxNameBytes, name), spec.AttributeNames())
-		}
-	}
-	return picked, nil
 }
