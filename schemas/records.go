@@ -269,6 +269,18 @@ type Channel struct {
 // ByOperator reports whether a person made the record: builders do not undo it by chance, and operators not each other's.
 func (c *Channel) ByOperator() bool { return strings.Contains(c.By, "@") }
 
+// String says what is served, by whom and why.
+func (c *Channel) String() string {
+	text := fmt.Sprintf("generation %d", c.Generation)
+	if c.Epoch != "" {
+		text = "epoch " + c.Epoch
+	}
+	if c.Pinned {
+		text += ", pinned"
+	}
+	return fmt.Sprintf("%s, by %s at %s: %s", text, c.By, c.Created.Format(time.RFC3339), c.Reason)
+}
+
 // HoldsBuilders reports whether builders of the index promote nothing until a later record.
 func (c *Channel) HoldsBuilders() bool { return c.Pinned || c.Epoch != "" }
 

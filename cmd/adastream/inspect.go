@@ -77,7 +77,7 @@ func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err := t.Flush(); err != nil || channel == nil {
 		return err
 	}
-	fmt.Printf("serving %s\n", described(channel))
+	fmt.Printf("serving %s\n", channel)
 	if channel.Epoch == "" {
 		return nil
 	}
