@@ -1,0 +1,115 @@
+package access
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+const maxFile = 1 << 20 // bytes of a file that is read
+
+// source is some files that are read together.
+type source struct {
+	paths []string
+	seen  []byte // sum of what was last read, or could not be; nil before
+}
+
+func (s *source) String() string { return strings.Join(s.paths, ", ") }
+
+// read returns what the files hold, if that is not what it was last time. Bytes are compared, not times: those of a mounted secret
+// may stand still. What was seen once, good or bad, is not told again.
+func (s *source) read() (contents [][]byte, changed bool, err error) {
+	sum := sha256.New()
+	for _, path := range s.paths {
+		content, failed := readFile(path)
+		if failed != nil {
+			err = errors.Join(err, failed)
+			fmt.Fprintf(sum, "error %v\n", failed)
+		}
+		fmt.Fprintf(sum, "%d bytes\n", len(content))
+		sum.Write(content)
+		contents = append(contents, content)
+	}
+	now := sum.Sum(nil)
+	if bytes.Equal(now, s.seen) {
+		return nil, false, nil
+	}
+	s.seen = now
+	if err != nil {
+		return nil, false, err
+	}
+	return contents, true, nil
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > maxFile {
+		return nil, fmt.Errorf("%s: more than %d bytes", path, maxFile)
+	}
+	return content, nil
+}
+
+// Reloaded is something made of files that may change: Tokens and Certificates are.
+type Reloaded interface {
+	// Look takes in what has changed since, and reports whether that was anything. An error leaves all as it was, and comes once.
+	Look() (changed bool, err error)
+	String() string
+}
+
+// Reloader looks at files again and again.
+type Reloader struct {
+	files    []Reloaded
+	log      *slog.Logger
+	failures prometheus.Counter
+}
+
+// NewReloader looks after files.
+func NewReloader(log *slog.Logger, r prometheus.Registerer, files ...Reloaded) *Reloader {
+	return &Reloader{files: files, log: log, failures: promauto.With(r).NewCounter(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query",
+		Name: "access_reload_failures_total", Help: "Times that the tokens file, or a file of TLS, was found changed and broken or gone; what was read before stays in force."})}
+}
+
+// Look looks once.
+func (r *Reloader) Look() {
+	for _, f := range r.files {
+		switch changed, err := f.Look(); {
+		case err != nil:
+			r.failures.Inc()
+			r.log.Error("a file that changed cannot be used, what was read before stays in force", "file", f.String(), "error", err)
+		case changed:
+			r.log.Info("read again", "file", f.String())
+		}
+	}
+}
+
+// Run looks every so often, until ctx ends.
+func (r *Reloader) Run(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			r.Look()
+		}
+	}
+}
