@@ -53,12 +53,20 @@ func Open(ctx context.Context, b store.Bucket) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open index in %s: %w", b, err)
 	}
+	return over(b, spec), nil
+}
+
+func over(b store.Bucket, spec *schemas.Spec) *Log {
 	l := &Log{bucket: b, spec: spec, tails: map[int]*schemas.Commit{}, tells: map[int]telling{}}
 	for partition := range spec.Topic.Partitions {
 		l.tells[partition] = telling{}
 	}
-	return l, nil
+	return l
 }
+
+// Over is the same index, opened anew, by way of another bucket that has the same objects: one that counts what is asked of it,
+// for example.
+func (l *Log) Over(b store.Bucket) *Log { return over(b, l.spec) }
 
 // Spec is the index's spec.
 func (l *Log) Spec() *schemas.Spec { return l.spec }

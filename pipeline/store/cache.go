@@ -53,13 +53,14 @@ type CacheOptions struct {
 	MaxBytes int64
 }
 
-// CacheStats counts since NewCache.
+// CacheStats counts since NewCache, and tells what is there at present.
 type CacheStats struct {
 	Hits            int64 // fetches served without a download
 	Downloads       int64 // objects downloaded and found intact
 	BytesDownloaded int64 // bytes of those
 	Corrupt         int64 // files and downloads whose content was not what the Ref says
 	Bytes           int64 // present size of all files
+	Mapped          int64 // bytes of the files that are mapped at present
 }
 
 // Cache keeps immutable objects of a bucket as files and maps them into memory.
@@ -82,7 +83,7 @@ type cacheFiles struct {
 	files map[string]*cacheFile // by SHA256; an entry outlives its file while someone uses it
 	clock int64                 // counts uses
 	bytes int64                 // sum of present sizes
-	stats CacheStats
+	stats CacheStats            // but for Bytes
 }
 
 // cacheFile is what is known of one file. Guarded by cacheFiles.mu.
@@ -433,6 +434,7 @@ func (c *Cache) mapFile(ref Ref, f *cacheFile, hit bool) (m *Mapped, isNew bool,
 			return nil, false, fmt.Errorf("cache object %q: map: %w", ref.Key, classifyOS(err))
 		}
 		f.data = data
+		c.stats.Mapped += int64(len(data))
 	}
 	f.mapped++
 	f.users++
@@ -462,6 +464,7 @@ func (c *Cache) unmap(name string, f *cacheFile) {
 	if f.mapped > 0 {
 		return
 	}
+	c.stats.Mapped -= int64(len(f.data))
 	if len(f.data) > 0 {
 		_ = f.data.Unmap() // fails only for an address that was never mapped
 	}

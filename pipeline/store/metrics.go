@@ -1,0 +1,248 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// Register shows in r, as metrics of a role, what the cache did and what it takes. The caches of Of are one with c.
+func (c *Cache) Register(r prometheus.Registerer, role string) {
+	f := promauto.With(r)
+	counter := func(name, help string, value func(CacheStats) int64) {
+		f.NewCounterFunc(prometheus.CounterOpts{Namespace: "adastream", Subsystem: role, Name: name, Help: help},
+			func() float64 { return float64(value(c.Stats())) })
+	}
+	gauge := func(name, help string, value func() float64) {
+		f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: role, Name: name, Help: help}, value)
+	}
+	counter("cache_hits_total", "Objects that were wanted and already in the cache.", func(s CacheStats) int64 { return s.Hits })
+	counter("cache_downloads_total", "Objects that were downloaded and found intact.", func(s CacheStats) int64 { return s.Downloads })
+	counter("cache_downloaded_bytes_total", "Bytes of these objects.", func(s CacheStats) int64 { return s.BytesDownloaded })
+	counter("corrupt_objects_total", "Downloads and files of the cache whose bytes were not what their record says, each time one was met. Should never happen: a disk, a line or the store damages data.",
+		func(s CacheStats) int64 { return s.Corrupt })
+	gauge("cache_bytes", "Bytes of all files of the cache.", func() float64 { return float64(c.Stats().Bytes) })
+	gauge("cache_limit_bytes", "Bytes that the cache may have; 0 is no limit.", func() float64 { return float64(c.maxBytes) })
+	gauge("mapped_bytes", "Bytes of the files that are mapped into memory now, resident or not.", func() float64 { return float64(c.Stats().Mapped) })
+	gauge("disk_free_bytes", "Bytes that are free on the file system of the cache; NaN where the system does not tell.", func() float64 {
+		free, _ := diskSpace(c.dir)
+		return free
+	})
+	gauge("disk_bytes", "Bytes of the file system of the cache; NaN where the system does not tell.", func() float64 {
+		_, all := diskSpace(c.dir)
+		return all
+	})
+}
+
+// What a request to a bucket came to, as labels of metrics. The first class that an error wraps counts.
+var outcomes = []struct {
+	label string
+	class error
+}{
+	{"not_found", ErrNotFound},
+	{"exists", ErrExists},
+	{"corrupt", ErrCorrupt},
+	{"denied", ErrDenied},
+	{"unknown", ErrUnknown},
+	{"cancelled", context.Canceled},
+	{"transient", ErrTransient},
+}
+
+const (
+	succeeded = "ok"
+	otherwise = "other"
+)
+
+func outcomeOf(err error) string {
+	if err == nil {
+		return succeeded
+	}
+	for _, o := range outcomes {
+		if errors.Is(err, o.class) {
+			return o.label
+		}
+	}
+	return otherwise
+}
+
+// recently is for how long a key that was put must be found.
+const recently = 10 * time.Second
+
+// metered is a bucket that counts.
+type metered struct {
+	Bucket
+	requests       *prometheus.CounterVec
+	seconds        *prometheus.HistogramVec
+	read, written  prometheus.Counter
+	contradictions prometheus.Counter
+
+	mu  sync.Mutex
+	put [256]struct { // keys that were put or exist by what the bucket said, the newest ones, in a ring
+		key string
+		at  time.Time
+	}
+	next int // place in the ring
+}
+
+// Metered is b, with what is asked of it and what it answers shown in r as metrics of a role.
+func Metered(b Bucket, r prometheus.Registerer, role string) Bucket {
+	f := promauto.With(r)
+	counter := func(name, help string) prometheus.CounterOpts {
+		return prometheus.CounterOpts{Namespace: "adastream", Subsystem: role, Name: name, Help: help}
+	}
+	m := &metered{
+		Bucket: b,
+		requests: f.NewCounterVec(counter("store_requests_total", "Requests to the object store with all their tries, by what they were and came to: put (if absent), get, open and then read of an object, stat, list, delete. "+
+			"A put that exists lost a race, as is normal; unknown, corrupt and denied should be rare."), []string{"op", "result"}),
+		seconds: f.NewHistogramVec(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: role, Name: "store_seconds",
+			Help: "Time of a request to the object store with all its tries; of a list to its end, of a read from open to close.", Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour}, []string{"op"}),
+		read:    f.NewCounter(counter("store_read_bytes_total", "Bytes read from the object store.")),
+		written: f.NewCounter(counter("store_written_bytes_total", "Bytes of the objects that the object store says it has taken.")),
+		contradictions: f.NewCounter(counter("store_contradictions_total", "Times that the object store did not find a key of which it had said less than ten seconds before that it is there. "+
+			"Should never happen: the store is not consistent, or somebody deletes in it.")),
+	}
+	for _, op := range []string{"put", "get", "open", "read", "stat", "list", "delete"} {
+		for _, o := range outcomes {
+			m.requests.WithLabelValues(op, o.label)
+		}
+		m.requests.WithLabelValues(op, succeeded)
+		m.requests.WithLabelValues(op, otherwise)
+		m.seconds.WithLabelValues(op)
+	}
+	return m
+}
+
+func (m *metered) done(op string, began time.Time, err error) {
+	m.requests.WithLabelValues(op, outcomeOf(err)).Inc()
+	m.seconds.WithLabelValues(op).Observe(time.Since(began).Seconds())
+}
+
+// PutIfAbsent implements Bucket.
+func (m *metered) PutIfAbsent(ctx context.Context, key string, body []byte) error {
+	began := time.Now()
+	err := m.Bucket.PutIfAbsent(ctx, key, body)
+	m.done("put", began, err)
+	if err == nil {
+		m.written.Add(float64(len(body)))
+	}
+	if err == nil || errors.Is(err, ErrExists) {
+		m.remember(key)
+	}
+	return err
+}
+
+// Get implements Bucket.
+func (m *metered) Get(ctx context.Context, key string) ([]byte, error) {
+	began := time.Now()
+	body, err := m.Bucket.Get(ctx, key)
+	m.done("get", began, err)
+	m.read.Add(float64(len(body)))
+	m.doubt(key, began, err)
+	return body, err
+}
+
+// Open implements Bucket.
+func (m *metered) Open(ctx context.Context, key string) (io.ReadCloser, int64, error) {
+	began := time.Now()
+	r, size, err := m.Bucket.Open(ctx, key)
+	m.done("open", began, err)
+	m.doubt(key, began, err)
+	if err != nil {
+		return nil, 0, err
+	}
+	return &meteredReader{ReadCloser: r, m: m, began: began}, size, nil
+}
+
+// meteredReader counts what is read, and the first error as what became of it.
+type meteredReader struct {
+	io.ReadCloser
+	m     *metered
+	began time.Time
+	err   error // other than io.EOF
+}
+
+func (r *meteredReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	r.m.read.Add(float64(n))
+	if err != nil && err != io.EOF && r.err == nil {
+		r.err = err
+	}
+	return n, err
+}
+
+func (r *meteredReader) Close() error {
+	r.m.done("read", r.began, r.err)
+	return r.ReadCloser.Close()
+}
+
+// Stat implements Bucket.
+func (m *metered) Stat(ctx context.Context, key string) (Info, error) {
+	began := time.Now()
+	info, err := m.Bucket.Stat(ctx, key)
+	m.done("stat", began, err)
+	m.doubt(key, began, err)
+	return info, err
+}
+
+// List implements Bucket.
+func (m *metered) List(ctx context.Context, prefix, startAfter string) iter.Seq2[Info, error] {
+	return func(yield func(Info, error) bool) {
+		began := time.Now()
+		var failed error
+		defer func() { m.done("list", began, failed) }()
+		for info, err := range m.Bucket.List(ctx, prefix, startAfter) {
+			failed = err
+			if !yield(info, err) {
+				return
+			}
+		}
+	}
+}
+
+// Delete implements Bucket.
+func (m *metered) Delete(ctx context.Context, key string) error {
+	m.forget(key) // before it is gone for others
+	began := time.Now()
+	err := m.Bucket.Delete(ctx, key)
+	m.done("delete", began, err)
+	return err
+}
+
+func (m *metered) remember(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.put[m.next].key, m.put[m.next].at = key, time.Now()
+	m.next = (m.next + 1) % len(m.put)
+}
+
+func (m *metered) forget(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.put {
+		if m.put[i].key == key {
+			m.put[i].key = ""
+		}
+	}
+}
+
+// doubt counts that a key was not found, if the bucket had said before the request began that it is there.
+func (m *metered) doubt(key string, began time.Time, err error) {
+	if !errors.Is(err, ErrNotFound) {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.put {
+		if p.key == key && p.at.Before(began) && began.Sub(p.at) < recently {
+			m.contradictions.Inc()
+			return
+		}
+	}
+}
