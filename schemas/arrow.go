@@ -94,6 +94,11 @@ const (
 	ReasonAttribute = "attribute" // a value that its declared type cannot hold
 )
 
+// Reasons are all of them.
+func Reasons() []string {
+	return []string{ReasonMalformed, ReasonTooLarge, ReasonSchema, ReasonEncoder, ReasonDims, ReasonNotFinite, ReasonZero, ReasonNullID, ReasonIDLength, ReasonOp, ReasonAttribute}
+}
+
 // VectorList is the Arrow type of stored originals.
 func (s *Spec) VectorList() arrow.DataType {
 	if s.Vectors == Float16 {

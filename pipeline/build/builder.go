@@ -154,7 +154,9 @@ func New(o Options) (*Builder, error) {
 	}
 	o = o.withDefaults()
 	b := &Builder{o: o, id: uuid.NewString(), done: make(chan *job), jobs: map[jobKind]*job{}, fences: make(chan *fence)}
-	b.metrics = newMetrics(o.Registry)
+	b.metrics = newMetrics(o.Registry, &b.health)
+	b.metrics.objective.Set(o.Log.Spec().Defaults.TargetRecall)
+	o.Cache.Register(o.Registry, "builder")
 	b.health.set(errors.New("builder has not loaded the index yet"))
 	return b, nil
 }

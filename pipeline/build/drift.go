@@ -164,7 +164,7 @@ func balanceOf(j *job) float64 {
 	for i, in := range j.inputs {
 		parts[i] = in.part
 	}
-	return listStats(parts, &schemas.ModelRef{ID: j.mdl.ID(), NList: j.mdl.NList()}).Balance
+	return statsOf(listLengths(parts, &schemas.ModelRef{ID: j.mdl.ID(), NList: j.mdl.NList()})).Balance
 }
 
 // outgrown returns what to make anew because there are far more rows than the model was made for, or far fewer.

@@ -207,6 +207,7 @@ func (b *Builder) land(ctx context.Context, j *job) error {
 		for _, p := range j.outputs {
 			p.Release()
 		}
+		b.metrics.jobFailures.WithLabelValues(string(j.kind)).Inc()
 		return fmt.Errorf("%s: %w", j.kind, j.err)
 	}
 	inputs := make(map[*heldPart]bool, len(j.inputs))
@@ -279,5 +280,6 @@ func (b *Builder) sweep() error {
 
 // putCached hands an object that this process wrote to the cache, so that it is not downloaded again.
 func (b *Builder) putCached(ctx context.Context, o schemas.Object, body []byte) error {
+	b.metrics.put(o)
 	return b.o.Cache.Put(ctx, store.Ref(o), body)
 }

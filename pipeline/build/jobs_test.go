@@ -268,6 +268,8 @@ func TestMetricsAfterRestart(t *testing.T) {
 	}
 	for name, of := range map[string]func(*metrics) float64{
 		"generation": func(m *metrics) float64 { return testutil.ToFloat64(m.generation) },
+		"published":  func(m *metrics) float64 { return testutil.ToFloat64(m.generationTime) },
+		"lists":      func(m *metrics) float64 { return testutil.ToFloat64(m.listRows.WithLabelValues("1")) },
 		"live rows":  func(m *metrics) float64 { return testutil.ToFloat64(m.liveRows) },
 		"recall":     func(m *metrics) float64 { return testutil.ToFloat64(m.recall) },
 		"held back":  func(m *metrics) float64 { return testutil.ToFloat64(m.held) },

@@ -1,13 +1,17 @@
 package build
 
 import (
+	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/schemas"
 )
@@ -23,6 +27,9 @@ func (h *health) set(err error) {
 	defer h.mu.Unlock()
 	h.err = err
 }
+
+// shown is 1 for healthy.
+func (h *health) shown() float64 { return gauge(h.get() == nil) }
 
 func (h *health) get() error {
 	h.mu.Lock()
@@ -41,12 +48,19 @@ type metrics struct {
 	strange                                prometheus.Gauge
 	drift                                  *prometheus.GaugeVec
 	repairs                                *prometheus.CounterVec
+	generationTime, newestTime             prometheus.Gauge
+	objective                              prometheus.Gauge
+	promoted, promotedTime, epoch          prometheus.Gauge
+	promotions                             prometheus.Counter
+	publishedBytes                         *prometheus.CounterVec
+	jobFailures                            *prometheus.CounterVec
+	listRows                               *prometheus.GaugeVec
 	collections, collectFailures           prometheus.Counter
 	collectedObjects, collectedBytes       prometheus.Counter
 	storeBytes                             prometheus.Gauge
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
+func newMetrics(r prometheus.Registerer, h *health) *metrics {
 	f := promauto.With(r)
 	counter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "builder", Name: name, Help: help})
@@ -55,21 +69,22 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		return f.NewGauge(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "builder", Name: name, Help: help})
 	}
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
-		return f.NewHistogram(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "builder", Name: name, Help: help, Buckets: buckets})
+		return f.NewHistogram(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "builder", Name: name, Help: help, Buckets: buckets,
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour})
 	}
 	m := &metrics{
 		rows:       counter("folded_rows_total", "Upserts folded into generations."),
 		deletes:    counter("folded_deletes_total", "Deletes folded into generations."),
 		gaps:       counter("gaps_total", "Commits folded that say that data was lost to retention."),
-		fenced:     counter("fenced_total", "Times that another builder published first."),
+		fenced:     counter("fenced_total", "Publish conflicts: times that another builder published first."),
 		transient:  counter("transient_errors_total", "Times that the store failed and the builder began again."),
-		generation: gauge("generation", "Newest generation published."),
+		generation: gauge("generation", "Newest generation published, by its number."),
 		liveRows:   gauge("live_rows", "Rows that a query can find in the newest generation."),
 		deadRows:   gauge("dead_rows", "Rows of the newest generation that were replaced or deleted and not merged away yet."),
 		segments:   gauge("segments", "Delta segments of the newest generation."),
 		chunks:     gauge("chunks", "Chunks of the newest generation."),
 		moved:      gauge("moved_rows", "Versions that came from another partition than the version before: a producer does not partition by id."),
-		recall:     gauge("recall_ratio", "Recall@10 of the default plan, measured against exact search at the last rewrite."),
+		recall:     gauge("recall_ratio", "Recall@10 of the default plan, measured against exact search at the last rewrite; NaN before the first."),
 		held:       gauge("held_back", "1 while the newest generation is not promoted because of the gate's verdict, else 0."),
 		pinned:     gauge("pinned", "1 while an operator has pinned the channel, so that nothing is promoted, else 0."),
 		publishSeconds: histogram("publish_seconds", "Time to write a generation.",
@@ -77,7 +92,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		freshnessSeconds: histogram("publish_delay_seconds", "From the timestamp of the newest record to its publication, for each generation that brought newer ones.",
 			prometheus.ExponentialBuckets(0.1, 1.5, 16)),
 		jobSeconds: f.NewHistogramVec(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "builder", Name: "job_seconds",
-			Help: "Time of background jobs that ended well.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 16)}, []string{"kind"}),
+			Help: "Time of background jobs that ended well.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 16),
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour}, []string{"kind"}),
 		jobsRunning: f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "builder", Name: "jobs_running",
 			Help: "Background jobs that run now."}, []string{"kind"}),
 	}
@@ -86,6 +102,21 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Help: "Error of rows that came after the model, over that when it was made, for the prefix of a level: what centroids leave (coarse), and codes. Beyond 1.07 and noise it is repaired."}, []string{"of", "level"})
 	m.repairs = f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "builder", Name: "repairs_total",
 		Help: "Models made, by what was made anew: codes, lists or all (full)."}, []string{"repair"})
+	m.generationTime = gauge("generation_timestamp_seconds", "When the newest generation was published, seconds since the epoch; NaN before the first.")
+	m.newestTime = gauge("newest_record_timestamp_seconds", "Largest timestamp of the records of the newest generation, seconds since the epoch; 0 for none.")
+	m.objective = gauge("recall_objective_ratio", "Recall that queries get which ask for nothing else, by the spec of the index; what the quality gate holds generations to.")
+	m.promoted = gauge("promoted_generation", "Generation that queries follow, by its number; 0 before the first, and while they follow an epoch.")
+	m.promotedTime = gauge("promoted_timestamp_seconds", "When it was promoted, seconds since the epoch; NaN before the first.")
+	f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "builder", Name: "ready",
+		Help: "1 while the last round went well, as /readyz says, else 0."}, h.shown)
+	m.promotions = counter("promotions_total", "Generations that this builder promoted.")
+	m.epoch = gauge("epoch_followed", "1 while queries follow an epoch, so that nothing of this builder is promoted, else 0.")
+	m.publishedBytes = f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "builder", Name: "published_bytes_total",
+		Help: "Bytes of the data objects that this builder wrote, by kind; manifests aside."}, []string{"kind"})
+	m.jobFailures = f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "builder", Name: "job_failures_total",
+		Help: "Background jobs that failed, those aside that were given up because the builder began again."}, []string{"kind"})
+	m.listRows = f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "builder", Name: "list_rows",
+		Help: "Rows of the inverted lists of the newest generation, dead ones included: a quantile over lists, of which 1 is the longest. Absent without a model."}, []string{"quantile"})
 	m.collections = counter("collections_total", "Collections of garbage that ended well.")
 	m.collectFailures = counter("collection_failures_total", "Collections of garbage that did not end; nothing that is in use is gone.")
 	m.collectedObjects = counter("collected_objects_total", "Data objects that were removed from the store because nothing names them any more.")
@@ -93,13 +124,58 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.storeBytes = gauge("store_bytes", "Data objects in the store that the last collection kept, in bytes.")
 	for _, kind := range []jobKind{compaction, rewrite, recode} { // so that they are there before the first job
 		m.jobsRunning.WithLabelValues(string(kind)).Set(0)
+		m.jobFailures.WithLabelValues(string(kind))
+		m.jobSeconds.WithLabelValues(string(kind))
 	}
+	for _, repair := range []model.Repair{model.Codes, model.Lists, model.Everything} {
+		m.repairs.WithLabelValues(string(repair))
+	}
+	for _, kind := range []string{"segments", "chunks", "models", "dead", "tombstones"} {
+		m.publishedBytes.WithLabelValues(kind)
+	}
+	m.recall.Set(math.NaN())
+	m.generationTime.Set(math.NaN())
+	m.promotedTime.Set(math.NaN())
 	return m
 }
+
+// listQuantiles are those of the lengths of lists that are shown.
+var listQuantiles = []float64{0.5, 0.9, 0.99, 1}
+
+// put counts an object that was written. Its kind is the folder that it is in.
+func (m *metrics) put(o schemas.Object) {
+	kind, _, _ := strings.Cut(o.Key, "/")
+	m.publishedBytes.WithLabelValues(kind).Add(float64(o.Size))
+}
+
+// lists shows the lengths of all lists, which it sorts.
+func (m *metrics) lists(rows []int) {
+	if len(rows) == 0 {
+		m.listRows.Reset()
+		return
+	}
+	slices.Sort(rows)
+	for _, q := range listQuantiles {
+		at := int(math.Ceil(q*float64(len(rows)))) - 1
+		m.listRows.WithLabelValues(strconv.FormatFloat(q, 'g', -1, 64)).Set(float64(rows[max(0, at)]))
+	}
+}
+
+// follows shows the newest record of the channel.
+func (m *metrics) follows(c *schemas.Channel) {
+	m.promoted.Set(float64(c.Generation))
+	m.promotedTime.Set(seconds(c.Created))
+	m.pinned.Set(gauge(c.Pinned))
+	m.epoch.Set(gauge(c.Epoch != ""))
+}
+
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
 // holds shows the newest generation, loaded or published.
 func (m *metrics) holds(g *schemas.Manifest) {
 	m.generation.Set(float64(g.Generation))
+	m.generationTime.Set(seconds(g.Created))
+	m.newestTime.Set(float64(g.Produced) / 1000)
 	m.liveRows.Set(float64(g.LiveRows))
 	m.deadRows.Set(float64(g.DeadRows))
 	m.segments.Set(float64(len(g.Segments)))

@@ -29,6 +29,8 @@ func (b *Builder) promote(ctx context.Context) error {
 		return err
 	}
 	b.channel = made
+	b.metrics.promotions.Inc()
+	b.metrics.follows(made)
 	return nil
 }
 
@@ -55,7 +57,7 @@ func (b *Builder) look(ctx context.Context) error {
 	}
 	was := b.heldOff()
 	b.channel = c
-	b.metrics.pinned.Set(gauge(c.Pinned))
+	b.metrics.follows(c)
 	switch {
 	case c.Pinned:
 		b.o.Logger.Warn("the channel is pinned, generations are published and not served", "generation", c.Generation, "by", c.By, "reason", c.Reason)

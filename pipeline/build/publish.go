@@ -53,7 +53,8 @@ func (b *Builder) publish(ctx context.Context) error {
 			m.Segments = append(m.Segments, *p.segment)
 		}
 	}
-	m.Lists = listStats(b.parts, b.modelRef)
+	lengths := listLengths(b.parts, b.modelRef)
+	m.Lists = statsOf(lengths)
 	if err := b.publishDead(ctx, m); err != nil {
 		return fmt.Errorf("publish dead rows of generation %d: %w", m.Generation, err)
 	}
@@ -66,6 +67,7 @@ func (b *Builder) publish(ctx context.Context) error {
 	}
 	b.manifest, b.changed, b.ledger.dirty = m, false, false
 	rest(b.heads)
+	b.metrics.lists(lengths)
 	b.metrics.published(m, m.Produced > produced, time.Since(started))
 	b.o.Logger.Info("published", "generation", m.Generation, "live_rows", m.LiveRows, "dead_rows", m.DeadRows,
 		"chunks", len(m.Chunks), "segments", len(m.Segments), "took", time.Since(started).Round(time.Millisecond))
@@ -109,6 +111,7 @@ func (b *Builder) publishDead(ctx context.Context, m *schemas.Manifest) error {
 		return err
 	}
 	m.Dead = &o
+	b.metrics.put(o)
 	return nil
 }
 
@@ -131,6 +134,7 @@ func (b *Builder) mergeTombstones(ctx context.Context) error {
 		return err
 	}
 	b.buried = []schemas.Object{o}
+	b.metrics.put(o)
 	return nil
 }
 
@@ -157,12 +161,12 @@ func rest(heads map[int]chainHead) {
 	}
 }
 
-func listStats(parts []*heldPart, ref *schemas.ModelRef) *schemas.ListStats {
+// listLengths is the rows of each list of a model, nil without one.
+func listLengths(parts []*heldPart, ref *schemas.ModelRef) []int {
 	if ref == nil {
 		return nil
 	}
 	rows := make([]int, ref.NList)
-	total := 0
 	for _, p := range parts {
 		if p.Model != ref.ID {
 			continue
@@ -170,16 +174,27 @@ func listStats(parts []*heldPart, ref *schemas.ModelRef) *schemas.ListStats {
 		for l := p.FirstList; l < p.EndList; l++ {
 			start, end := p.ListRange(l)
 			rows[l] += end - start
-			total += end - start
 		}
 	}
-	s := &schemas.ListStats{NList: ref.NList, Mean: float64(total) / float64(ref.NList)}
+	return rows
+}
+
+// statsOf describes lists by their lengths, nil when there are none.
+func statsOf(rows []int) *schemas.ListStats {
+	if rows == nil {
+		return nil
+	}
+	total := 0
+	for _, n := range rows {
+		total += n
+	}
+	s := &schemas.ListStats{NList: len(rows), Mean: float64(total) / float64(len(rows))}
 	for _, n := range rows {
 		s.Longest = max(s.Longest, n)
 		if n > 0 {
 			s.NonEmpty++
 			share := float64(n) / float64(total)
-			s.Balance += share * share * float64(ref.NList)
+			s.Balance += share * share * float64(len(rows))
 		}
 	}
 	return s

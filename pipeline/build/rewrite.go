@@ -60,7 +60,7 @@ func (b *Builder) runRewrite(ctx context.Context, j *job) error {
 		return fmt.Errorf("merge: %w", err)
 	}
 	if j.ref != nil {
-		j.ref.Balance = listStats(j.outputs, j.ref).Balance
+		j.ref.Balance = statsOf(listLengths(j.outputs, j.ref)).Balance
 	}
 	if err := b.measure(ctx, j); err != nil {
 		return fmt.Errorf("measure: %w", err)
@@ -107,6 +107,7 @@ func (b *Builder) train(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
+	b.metrics.put(o)
 	j.mdl = mdl
 	j.ref = &schemas.ModelRef{ID: mdl.ID(), Object: o, TrainedRows: mdl.TrainedRows(), NList: mdl.NList(), Repair: string(j.repair), Balance: j.balance, Prefixes: j.prefixes}
 	j.ref.Fit = b.baseline(j, unseen)

@@ -15,17 +15,27 @@ import (
 
 // cut is what was decoded of the offsets [start, end) of a partition and is not committed yet.
 type cut struct {
-	start, end int64
-	rows       *segment.Rows
-	deletes    []segment.Tombstone
-	bad        []Quarantined
-	bytes      int64 // decoded, about
-	watermark  int64 // ms since the epoch: largest timestamp of the chain up to end
-	produced   int64 // ms since the epoch: largest timestamp of the range alone
+	start, end   int64
+	rows         *segment.Rows
+	deletes      []segment.Tombstone
+	bad          []Quarantined
+	bytes        int64 // decoded, about
+	messages     int
+	messageBytes int64
+	watermark    int64 // ms since the epoch: largest timestamp of the chain up to end
+	produced     int64 // ms since the epoch: largest timestamp of the range alone
 }
 
 // rowBytes is what a row takes beside its vector, about: order, id, attributes.
 const rowBytes = 64
+
+// timeOf is the time of a timestamp in ms since the epoch, zero for 0: none.
+func timeOf(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
 
 // empty says whether there is nothing to commit.
 func (c *cut) empty() bool { return c.end == c.start }
@@ -60,6 +70,8 @@ func (c *cut) add(d *Decoder, topic string, partition int, r source.Record) erro
 	}); err != nil {
 		return err
 	}
+	c.messages++
+	c.messageBytes += int64(len(r.Value))
 	decoded := int64(c.rows.Len()-rows) * int64(4*d.spec.Dim()+rowBytes)
 	c.bytes += max(decoded, int64(len(r.Value))) + refused
 	return nil
@@ -86,7 +98,7 @@ func (p *partition) commit(ctx context.Context, c *cut, high int64) error {
 	if err := p.append(ctx, record); err != nil {
 		return err
 	}
-	p.metrics.committed(record, time.Since(started).Seconds())
+	p.metrics.committed(record, c, time.Since(started))
 	return nil
 }
 

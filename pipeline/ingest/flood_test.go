@@ -57,8 +57,8 @@ func TestPoisonFlood_stopsAlone(t *testing.T) {
 	if ready := run.Ready(); !errors.Is(ready, err) {
 		t.Errorf("ready says %v", ready)
 	}
-	if n := testutil.ToFloat64(run.metrics.stopped); n != 1 {
-		t.Errorf("%v partitions stopped, want 1", n)
+	if n := testutil.ToFloat64(run.metrics.stops.WithLabelValues(stopFlood)); n != 1 {
+		t.Errorf("%v partitions stopped for a flood, want 1", n)
 	}
 	if at := r.next(0); at != stop {
 		t.Errorf("the chain ends at %d, want %d", at, stop)

@@ -31,7 +31,8 @@ func New(o Options) (*Ingestor, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
-	i := &Ingestor{o: o, metrics: newMetrics(o.Registry), board: newBoard()}
+	i := &Ingestor{o: o, board: newBoard()}
+	i.metrics = newMetrics(o.Registry, i.board)
 	i.follower = &follower{log: o.Log, every: o.FollowEvery, logger: o.Logger, metrics: i.metrics, board: i.board}
 	i.identity = &identity{source: o.Source, want: o.Log.Spec().Topic}
 	return i, nil

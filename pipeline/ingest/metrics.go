@@ -1,7 +1,11 @@
 package ingest
 
 import (
+	"errors"
 	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -11,16 +15,29 @@ import (
 
 type metrics struct {
 	rows, deletes          prometheus.Counter
+	messages, messageBytes prometheus.Counter
 	segments, segmentBytes prometheus.Counter
 	commits, fenced, gaps  prometheus.Counter
 	ignored                prometheus.Counter
 	quarantined, transient *prometheus.CounterVec
+	quarantinedBytes       *prometheus.CounterVec
+	stops                  *prometheus.CounterVec
 	commitSeconds          prometheus.Histogram
 	lag                    *prometheus.GaugeVec
-	owned, stopped         prometheus.Gauge
+	lagSeconds             *lagSeconds
+	owned                  prometheus.Gauge
+	newest                 newest
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
+// Why a partition stops, as labels of metrics.
+const (
+	stopGap     = "gap"
+	stopFlood   = "flood"
+	stopCorrupt = "corrupt"
+	stopOther   = "other"
+)
+
+func newMetrics(r prometheus.Registerer, b *board) *metrics {
 	f := promauto.With(r)
 	counter := func(name, help string) prometheus.CounterOpts {
 		return prometheus.CounterOpts{Namespace: "adastream", Subsystem: "ingestor", Name: name, Help: help}
@@ -28,47 +45,151 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	gauge := func(name, help string) prometheus.GaugeOpts {
 		return prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "ingestor", Name: name, Help: help}
 	}
-	return &metrics{
-		rows:         f.NewCounter(counter("rows_total", "Upserts committed.")),
-		deletes:      f.NewCounter(counter("deletes_total", "Deletes committed.")),
-		quarantined:  f.NewCounterVec(counter("quarantined_rows_total", "Rows that could not be indexed and are kept in quarantine, by reason; a message that was refused whole counts as one."), []string{"reason"}),
-		segments:     f.NewCounter(counter("segments_total", "Segments committed.")),
-		segmentBytes: f.NewCounter(counter("segment_bytes_total", "Bytes of the segments committed.")),
-		commits:      f.NewCounter(counter("commits_total", "Commit records written.")),
-		fenced:       f.NewCounter(counter("fenced_total", "Times that another ingestor had committed first and work was dropped.")),
-		gaps:         f.NewCounter(counter("gaps_total", "Commit records that say that offsets were lost to retention.")),
-		ignored:      f.NewCounter(counter("ignored_columns_total", "Columns of messages that the index does not declare, each counted once for a partition.")),
-		transient:    f.NewCounterVec(counter("transient_errors_total", "Times that the broker or the store did not answer and was asked again, by what was wanted."), []string{"kind"}),
+	m := &metrics{
+		rows:             f.NewCounter(counter("rows_total", "Upserts committed.")),
+		deletes:          f.NewCounter(counter("deletes_total", "Deletes committed.")),
+		messages:         f.NewCounter(counter("messages_total", "Messages of which all was committed, those refused whole included.")),
+		messageBytes:     f.NewCounter(counter("message_bytes_total", "Bytes of these messages, decompressed by the Kafka client, as Arrow streams.")),
+		quarantined:      f.NewCounterVec(counter("quarantined_rows_total", "Rows that could not be indexed and are kept in quarantine, by reason; a message that was refused whole counts as one."), []string{"reason"}),
+		quarantinedBytes: f.NewCounterVec(counter("quarantined_bytes_total", "Bytes of what is kept in quarantine, by reason."), []string{"reason"}),
+		segments:         f.NewCounter(counter("segments_total", "Segments committed.")),
+		segmentBytes:     f.NewCounter(counter("segment_bytes_total", "Bytes of the segments committed.")),
+		commits:          f.NewCounter(counter("commits_total", "Commit records written.")),
+		fenced:           f.NewCounter(counter("fenced_total", "Commit conflicts: times that another ingestor had committed first and work was dropped. Some are normal when partitions move.")),
+		gaps:             f.NewCounter(counter("gaps_total", "Commit records that say that offsets were lost to retention.")),
+		ignored:          f.NewCounter(counter("ignored_columns_total", "Columns of messages that the index does not declare, each counted once for a partition.")),
+		transient:        f.NewCounterVec(counter("transient_errors_total", "Times that the broker or the store did not answer and was asked again, by what was wanted."), []string{"kind"}),
+		stops:            f.NewCounterVec(counter("partition_stops_total", "Times that a partition stopped and needs an operator, by why: data was lost to retention or the topic was made again (gap), nearly all was refused (flood), what is in the store contradicts itself (corrupt), other. Should never happen."), []string{"reason"}),
 		commitSeconds: f.NewHistogram(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "ingestor", Name: "commit_seconds",
-			Help: "Time from the end of a cut to its commit: assigning, encoding and all puts.", Buckets: prometheus.ExponentialBuckets(0.002, 2, 14)}),
-		lag:     f.NewGaugeVec(gauge("lag_offsets", "Offsets between the end of the chain and the end of the log, for each owned partition."), []string{"partition"}),
-		owned:   f.NewGauge(gauge("partitions_owned", "Partitions that the consumer group assigns to this ingestor.")),
-		stopped: f.NewGauge(gauge("partitions_stopped", "Owned partitions that need an operator.")),
+			Help: "Time from the end of a cut to its commit: assigning, encoding and all puts.", Buckets: prometheus.ExponentialBuckets(0.002, 2, 14),
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour}),
+		lag:   f.NewGaugeVec(gauge("lag_offsets", "Offsets between the end of the chain and the end of the log, for each owned partition, as of the last fetch."), []string{"partition"}),
+		owned: f.NewGauge(gauge("partitions_owned", "Partitions that the consumer group assigns to this ingestor.")),
 	}
+	m.lagSeconds = &lagSeconds{since: map[int]time.Time{}, GaugeVec: prometheus.NewGaugeVec(gauge("lag_seconds",
+		"How old the oldest record is that is not committed, for each owned partition: at the end of the log 0; behind it, of a record that was not fetched yet, the age of the one before."), []string{"partition"})}
+	if r != nil {
+		r.MustRegister(m.lagSeconds)
+	}
+	f.NewGaugeFunc(gauge("partitions_stopped", "Owned partitions that need an operator."), func() float64 { return float64(b.count(Stopped)) })
+	f.NewGaugeFunc(gauge("partitions_waiting", "Owned partitions for which broker or store do not answer at the moment."), func() float64 { return float64(b.count(Retrying)) })
+	f.NewGaugeFunc(gauge("newest_record_timestamp_seconds", "Largest timestamp of the records that are committed in the owned partitions, seconds since the epoch; 0 while none is known."),
+		func() float64 { return float64(m.newest.get()) / 1000 })
+	f.NewGaugeFunc(gauge("ready", "1 while this ingestor is in its group and does all of its work, as /readyz says, else 0."), func() float64 {
+		if b.ready() != nil {
+			return 0
+		}
+		return 1
+	})
+	for _, reason := range schemas.Reasons() { // so that they are there before the first
+		m.quarantined.WithLabelValues(reason)
+		m.quarantinedBytes.WithLabelValues(reason)
+	}
+	for _, kind := range []string{"identity", "model", "head", "bounds", "fetch", "put", "append"} {
+		m.transient.WithLabelValues(kind)
+	}
+	for _, reason := range []string{stopGap, stopFlood, stopCorrupt, stopOther} {
+		m.stops.WithLabelValues(reason)
+	}
+	return m
 }
 
 // committed counts what is in the chain now.
-func (m *metrics) committed(c *schemas.Commit, seconds float64) {
+func (m *metrics) committed(r *schemas.Commit, c *cut, took time.Duration) {
+	m.newest.reached(c.watermark)
 	m.commits.Inc()
-	m.rows.Add(float64(c.Rows))
-	m.deletes.Add(float64(c.Deletes))
-	for reason, n := range c.Quarantined {
-		m.quarantined.WithLabelValues(reason).Add(float64(n))
+	m.rows.Add(float64(r.Rows))
+	m.deletes.Add(float64(r.Deletes))
+	m.messages.Add(float64(c.messages))
+	m.messageBytes.Add(float64(c.messageBytes))
+	for _, q := range c.bad {
+		m.quarantined.WithLabelValues(q.Reason).Inc()
+		m.quarantinedBytes.WithLabelValues(q.Reason).Add(float64(len(q.Payload)))
 	}
-	if c.Segment != nil {
+	if r.Segment != nil {
 		m.segments.Inc()
-		m.segmentBytes.Add(float64(c.Segment.Size))
+		m.segmentBytes.Add(float64(r.Segment.Size))
 	}
-	m.commitSeconds.Observe(seconds)
+	m.commitSeconds.Observe(took.Seconds())
 }
 
-func (m *metrics) lagging(partition int, offsets int64) {
+// lagging shows how far the chain of a partition is from the end of the log. The record that is next to be committed, or the one
+// before if it was not fetched yet, is from a time, zero if that is not known.
+func (m *metrics) lagging(partition int, offsets int64, since time.Time) {
 	m.lag.WithLabelValues(strconv.Itoa(partition)).Set(float64(max(0, offsets)))
+	m.lagSeconds.set(partition, offsets > 0, since)
+}
+
+// stopped counts a partition that needs an operator.
+func (m *metrics) stopped(why error) {
+	reason := stopOther
+	switch {
+	case errors.As(why, new(*GapError)):
+		reason = stopGap
+	case errors.As(why, new(*PoisonError)):
+		reason = stopFlood
+	case errors.Is(why, schemas.ErrCorrupt):
+		reason = stopCorrupt
+	}
+	m.stops.WithLabelValues(reason).Inc()
 }
 
 // assigned begins a generation of the group.
 func (m *metrics) assigned(partitions int) {
 	m.owned.Set(float64(partitions))
-	m.stopped.Set(0)
+	m.newest.reset()
 	m.lag.Reset()
+	m.lagSeconds.reset()
+}
+
+// newest is the largest timestamp of records, ms since the epoch.
+type newest struct{ ms atomic.Int64 }
+
+func (n *newest) get() int64 { return n.ms.Load() }
+
+func (n *newest) reset() { n.ms.Store(0) }
+
+func (n *newest) reached(ms int64) {
+	for was := n.ms.Load(); ms > was && !n.ms.CompareAndSwap(was, ms); was = n.ms.Load() {
+	}
+}
+
+// lagSeconds is told since when a partition lags, and tells for how long whenever it is asked: it grows while nothing moves.
+type lagSeconds struct {
+	*prometheus.GaugeVec
+
+	mu    sync.Mutex
+	since map[int]time.Time // zero: it does not lag
+}
+
+func (l *lagSeconds) set(partition int, lags bool, since time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case !lags:
+		l.since[partition] = time.Time{}
+	case !since.IsZero():
+		l.since[partition] = since
+	}
+}
+
+func (l *lagSeconds) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.since)
+	l.GaugeVec.Reset()
+}
+
+// Collect implements prometheus.Collector.
+func (l *lagSeconds) Collect(to chan<- prometheus.Metric) {
+	l.mu.Lock()
+	for partition, since := range l.since {
+		age := 0.0
+		if !since.IsZero() {
+			age = max(0, time.Since(since).Seconds())
+		}
+		l.WithLabelValues(strconv.Itoa(partition)).Set(age)
+	}
+	l.mu.Unlock()
+	l.GaugeVec.Collect(to)
 }

@@ -66,7 +66,7 @@ func (p *partition) run(ctx context.Context) {
 			// The next session asks for the bounds, and says what that means.
 			p.logger.Warn("offset out of range, looking again", "error", err)
 		default:
-			p.metrics.stopped.Inc()
+			p.metrics.stopped(err)
 			p.board.set(p.id, Stopped, err)
 			p.logger.Error("partition stopped, it needs an operator", "error", err)
 			return
@@ -125,6 +125,8 @@ func (p *partition) start(ctx context.Context) (head commit.Head, err error) {
 	}); err != nil {
 		return head, err
 	}
+	p.metrics.newest.reached(head.Watermark)
+	p.metrics.lagging(p.id, bounds.End-head.Next, timeOf(head.Watermark))
 	switch {
 	case head.Next >= bounds.Start && head.Next <= bounds.End:
 		return head, nil

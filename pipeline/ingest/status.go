@@ -57,6 +57,18 @@ func (b *board) set(partition int, state State, err error) {
 	b.partitions[partition] = s
 }
 
+// count is how many partitions are in a state.
+func (b *board) count(state State) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.partitions {
+		if s.State == state {
+			n++
+		}
+	}
+	return n
+}
+
 func (b *board) moved(partition int, next int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
