@@ -153,6 +153,8 @@ func New(o Options) (*Builder, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
+	o.Log = o.Log.Over(store.Metered(o.Log.Bucket(), o.Registry, "builder"))
+	o.Cache = o.Cache.Of(o.Log.Bucket())
 	b := &Builder{o: o, id: uuid.NewString(), done: make(chan *job), jobs: map[jobKind]*job{}, fences: make(chan *fence)}
 	b.metrics = newMetrics(o.Registry, &b.health)
 	b.metrics.objective.Set(o.Log.Spec().Defaults.TargetRecall)

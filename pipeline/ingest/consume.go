@@ -59,7 +59,7 @@ func (c *consumer) take(ctx context.Context, f fetched) error {
 	if c.cut.empty() && len(f.Records) > 0 {
 		next = f.Records[0].Timestamp
 	}
-	c.metrics.lagging(c.id, c.high-c.cut.start, next)
+	c.metrics.lagging(c.id, c.cut.start, c.high, next)
 	for i, r := range f.Records {
 		if err := c.add(ctx, r); err != nil {
 			return err
@@ -117,7 +117,7 @@ func (c *consumer) flush(ctx context.Context) error {
 	end := c.cut.end
 	c.offsets.mark(c.id, end)
 	c.board.moved(c.id, end)
-	c.metrics.lagging(c.id, c.high-end, timeOf(c.cut.produced))
+	c.metrics.lagging(c.id, end, c.high, timeOf(c.cut.produced))
 	c.cut.begin(c.o.Log.Spec(), end)
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -31,6 +32,7 @@ func New(o Options) (*Ingestor, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
+	o.Log = o.Log.Over(store.Metered(o.Log.Bucket(), o.Registry, "ingestor"))
 	i := &Ingestor{o: o, board: newBoard()}
 	i.metrics = newMetrics(o.Registry, i.board)
 	i.follower = &follower{log: o.Log, every: o.FollowEvery, logger: o.Logger, metrics: i.metrics, board: i.board}

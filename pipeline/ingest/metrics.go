@@ -23,7 +23,7 @@ type metrics struct {
 	quarantinedBytes       *prometheus.CounterVec
 	stops                  *prometheus.CounterVec
 	commitSeconds          prometheus.Histogram
-	lag                    *prometheus.GaugeVec
+	lag, committedTo       *prometheus.GaugeVec
 	lagSeconds             *lagSeconds
 	owned                  prometheus.Gauge
 	newest                 newest
@@ -63,8 +63,9 @@ func newMetrics(r prometheus.Registerer, b *board) *metrics {
 		commitSeconds: f.NewHistogram(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "ingestor", Name: "commit_seconds",
 			Help: "Time from the end of a cut to its commit: assigning, encoding and all puts.", Buckets: prometheus.ExponentialBuckets(0.002, 2, 14),
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour}),
-		lag:   f.NewGaugeVec(gauge("lag_offsets", "Offsets between the end of the chain and the end of the log, for each owned partition, as of the last fetch."), []string{"partition"}),
-		owned: f.NewGauge(gauge("partitions_owned", "Partitions that the consumer group assigns to this ingestor.")),
+		lag:         f.NewGaugeVec(gauge("lag_offsets", "Offsets between the end of the chain and the end of the log, for each owned partition, as of the last fetch."), []string{"partition"}),
+		committedTo: f.NewGaugeVec(gauge("committed_offset", "Offset up to which all is committed, for each owned partition: the end of its chain."), []string{"partition"}),
+		owned:       f.NewGauge(gauge("partitions_owned", "Partitions that the consumer group assigns to this ingestor.")),
 	}
 	m.lagSeconds = &lagSeconds{since: map[int]time.Time{}, GaugeVec: prometheus.NewGaugeVec(gauge("lag_seconds",
 		"How old the oldest record is that is not committed, for each owned partition: at the end of the log 0; behind it, of a record that was not fetched yet, the age of the one before."), []string{"partition"})}
@@ -113,9 +114,11 @@ func (m *metrics) committed(r *schemas.Commit, c *cut, took time.Duration) {
 	m.commitSeconds.Observe(took.Seconds())
 }
 
-// lagging shows how far the chain of a partition is from the end of the log. The record that is next to be committed, or the one
+// lagging shows how far the chain of a partition, which ends at next, is from the end of the log. The record that is next to be committed, or the one
 // before if it was not fetched yet, is from a time, zero if that is not known.
-func (m *metrics) lagging(partition int, offsets int64, since time.Time) {
+func (m *metrics) lagging(partition int, next, end int64, since time.Time) {
+	offsets := end - next
+	m.committedTo.WithLabelValues(strconv.Itoa(partition)).Set(float64(next))
 	m.lag.WithLabelValues(strconv.Itoa(partition)).Set(float64(max(0, offsets)))
 	m.lagSeconds.set(partition, offsets > 0, since)
 }
@@ -139,6 +142,7 @@ func (m *metrics) assigned(partitions int) {
 	m.owned.Set(float64(partitions))
 	m.newest.reset()
 	m.lag.Reset()
+	m.committedTo.Reset()
 	m.lagSeconds.reset()
 }
 

@@ -126,7 +126,7 @@ func (p *partition) start(ctx context.Context) (head commit.Head, err error) {
 		return head, err
 	}
 	p.metrics.newest.reached(head.Watermark)
-	p.metrics.lagging(p.id, bounds.End-head.Next, timeOf(head.Watermark))
+	p.metrics.lagging(p.id, head.Next, bounds.End, timeOf(head.Watermark))
 	switch {
 	case head.Next >= bounds.Start && head.Next <= bounds.End:
 		return head, nil

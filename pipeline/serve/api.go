@@ -54,6 +54,7 @@ func (n *Node) API() http.Handler {
 // route wraps a handler: method, limits, one answer or one problem, counted by status.
 func (n *Node) route(name, method string, handle func(*http.Request) (*response, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
 		answer, err := func() (*response, error) {
 			if method != "" && r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
 				w.Header().Set("Allow", method)
@@ -66,11 +67,11 @@ func (n *Node) route(name, method string, handle func(*http.Request) (*response,
 		}()
 		if err != nil {
 			p := n.problemOf(name, err)
-			n.metrics.requests.WithLabelValues(name, strconv.Itoa(p.Status)).Inc()
+			n.metrics.refused(name, p, began)
 			p.write(w)
 			return
 		}
-		n.metrics.requests.WithLabelValues(name, "200").Inc()
+		n.metrics.answered(name, http.StatusOK, began)
 		w.Header().Set("Content-Type", answer.contentType)
 		w.Header().Set("Content-Length", strconv.Itoa(len(answer.body)))
 		_, _ = w.Write(answer.body) // the client is gone if this fails

@@ -1,30 +1,66 @@
 package serve
 
 import (
+	"errors"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/procfs"
 
+	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
 
 type metrics struct {
-	requests, degraded                   *prometheus.CounterVec
-	searchSeconds                        prometheus.Histogram
+	requests, degraded, shed             *prometheus.CounterVec
+	searchSeconds                        [len(planLabels)]prometheus.Histogram
+	requestSeconds                       *prometheus.HistogramVec
+	waitSeconds                          prometheus.Histogram
 	nearSwap, steady                     prometheus.Observer // of late searches
-	loadFailures, swaps, memoryRefusals  prometheus.Counter
+	swaps, memoryRefusals                prometheus.Counter
+	loadFailures                         *prometheus.CounterVec
 	memory, memoryLimit                  prometheus.Gauge
 	generation, liveRows, produced       prometheus.Gauge
+	generationTime, objective            prometheus.Gauge
+	offsets                              *prometheus.GaugeVec
 	encoder                              *prometheus.GaugeVec
 	swapSeconds, freshnessSeconds        prometheus.Histogram
 	listsProbed, codesScanned, refinedTo prometheus.Counter
 	liveRecall, liveLow, liveHigh        prometheus.Gauge
 	measured                             prometheus.Counter
+}
+
+// planKind is how a search was to be done, as a label of metrics.
+type planKind int
+
+const (
+	askedPlanned  planKind = iota // by what was measured, for a recall, a budget or an effort
+	askedExplicit                 // by the plan of the request
+	askedExact
+	askedFiltered // any of these, among the rows that a filter selects
+)
+
+var planLabels = [...]string{askedPlanned: "planned", askedExplicit: "explicit", askedExact: "exact", askedFiltered: "filtered"}
+
+func (k planKind) String() string { return planLabels[k] }
+
+func (o *searchOptions) kind() planKind {
+	switch {
+	case o.Filter != nil:
+		return askedFiltered
+	case o.Exact:
+		return askedExact
+	case o.Plan != nil:
+		return askedExplicit
+	}
+	return askedPlanned
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -36,7 +72,12 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		return f.NewGauge(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "query", Name: name, Help: help})
 	}
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
-		return f.NewHistogram(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "query", Name: name, Help: help, Buckets: buckets})
+		return f.NewHistogram(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "query", Name: name, Help: help, Buckets: buckets,
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour})
+	}
+	histograms := func(name, help, label string, buckets []float64) *prometheus.HistogramVec {
+		return f.NewHistogramVec(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "query", Name: name, Help: help, Buckets: buckets,
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour}, []string{label})
 	}
 	late := f.NewSummaryVec(prometheus.SummaryOpts{Namespace: "adastream", Subsystem: "query", Name: "late_search_seconds",
 		Help:       "Time of a search, as search_seconds, of the last ten minutes, apart for searches that ended during a swap or in the second after it.",
@@ -49,14 +90,23 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Requests that were answered with less than they asked for, by reason: overload, budget, dims, int8."}, []string{"reason"}),
 		encoder: f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "query", Name: "encoder_info",
 			Help: "1 for the encoder whose queries are answered, and the epoch that is served, empty for the root."}, []string{"encoder", "epoch"}),
-		searchSeconds:    histogram("search_seconds", "Time of a search, without reading the request and writing the answer; the queries of one request count with their mean.", prometheus.ExponentialBuckets(25e-6, 2, 16)),
-		loadFailures:     counter("load_failures_total", "Times that the newest generation could not be loaded; the old one went on serving."),
-		memoryRefusals:   counter("memory_refusals_total", "Times that a generation was not taken because it wants more memory beside the one that is served than is allowed; counted at each try."),
-		memory:           gauge("memory_bytes", "Memory that the generation that is served wants, as told from its manifest: files that every query reads, and heap."),
-		memoryLimit:      gauge("memory_limit_bytes", "Memory that the generation that is served and the next one may want together; 0 is no limit."),
-		swaps:            counter("swaps_total", "Generations taken into service."),
-		generation:       gauge("generation", "Generation that is served."),
-		liveRows:         gauge("live_rows", "Rows that a query can find."),
+		shed: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "shed_total",
+			Help: "Requests that were given up so that others get answers, or for want of a generation: no place became free in time (overloaded), it took too long (timeout), no generation is loaded (not_ready)."}, []string{"reason"}),
+		requestSeconds: histograms("request_seconds", "Time of a request of the query API from its headers to its answer, waiting and reading included, writing to the connection not.", "route",
+			prometheus.ExponentialBuckets(100e-6, 2, 16)),
+		waitSeconds: histogram("wait_seconds", "Time that a search waited for a place.", prometheus.ExponentialBuckets(100e-6, 2, 16)),
+		loadFailures: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "load_failures_total",
+			Help: "Times that the channel could not be followed or the newest generation not be loaded, by why, and the old one went on serving: no memory for it (memory), no room in the cache (cache_full), an object is damaged (corrupt) or gone (not_found), no right to it (denied), store or disk did not do it now (transient), other."}, []string{"reason"}),
+		memoryRefusals: counter("memory_refusals_total", "Times that a generation was not taken because it wants more memory beside the one that is served than is allowed; counted at each try."),
+		memory:         gauge("memory_bytes", "Memory that the generation that is served wants, as told from its manifest: files that every query reads, and heap."),
+		memoryLimit:    gauge("memory_limit_bytes", "Memory that the generation that is served and the next one may want together; 0 is no limit."),
+		swaps:          counter("swaps_total", "Generations taken into service."),
+		generation:     gauge("generation", "Generation that is served, by its number; 0 before the first."),
+		liveRows:       gauge("live_rows", "Rows that a query can find."),
+		generationTime: gauge("generation_timestamp_seconds", "When the generation that is served was published, seconds since the epoch; NaN before the first."),
+		objective:      gauge("recall_objective_ratio", "Recall that queries get which ask for nothing else, by the spec of what is served; NaN before the first generation."),
+		offsets: f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "query", Name: "searchable_offset",
+			Help: "Offset of each partition up to which all records are searchable here."}, []string{"partition"}),
 		produced:         gauge("newest_record_timestamp_seconds", "Timestamp of the newest record that is searchable, seconds since the epoch."),
 		swapSeconds:      histogram("swap_seconds", "Time to fetch, verify, map and swap in a generation.", prometheus.ExponentialBuckets(0.002, 2, 14)),
 		freshnessSeconds: histogram("freshness_seconds", "From the timestamp of the newest record to its being searchable here, for each swap but the first that brought newer ones.", prometheus.ExponentialBuckets(0.1, 1.5, 16)),
@@ -68,11 +118,110 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		liveHigh:         gauge("live_recall_high_ratio", "Upper bound of the 95 % confidence interval of live_recall_ratio."),
 		measured:         counter("measured_queries_total", "Answers that were compared with exact search."),
 	}
+	searches := histograms("search_seconds", "Time of a search, without reading the request and writing the answer, by how it was to be done: by a measured plan for a recall, budget or effort (planned), by the plan of the request (explicit), exact, or any of these among rows that a filter selects (filtered). The queries of one request count with their mean.", "plan",
+		prometheus.ExponentialBuckets(25e-6, 2, 16))
+	for kind, label := range planLabels {
+		m.searchSeconds[kind] = searches.WithLabelValues(label).(prometheus.Histogram)
+	}
+	for _, reason := range []string{codeOverloaded, codeTimeout, codeNotReady} { // so that they are there before the first
+		m.shed.WithLabelValues(reason)
+	}
+	for _, reason := range []string{degradedOverload, recall.ShortBudget, recall.ShortDims, degradedInt8} {
+		m.degraded.WithLabelValues(reason)
+	}
+	for _, l := range loadFaults {
+		m.loadFailures.WithLabelValues(l.reason)
+	}
+	m.loadFailures.WithLabelValues(otherwise)
+	m.generationTime.Set(math.NaN())
+	m.objective.Set(math.NaN())
 	m.live(nil)
 	f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "query", Name: "swap_p99_ratio",
 		Help: "What swaps cost queries: the 99th percentile of searches near a swap over that of the others, both of the last ten minutes; NaN while there are none of either."},
 		func() float64 { return tailOf(m.nearSwap) / tailOf(m.steady) })
 	return m
+}
+
+// watch shows what a node is doing at the moment.
+func (m *metrics) watch(n *Node) {
+	f := promauto.With(n.o.Registry)
+	gauge := func(name, help string, value func() float64) {
+		f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "query", Name: name, Help: help}, value)
+	}
+	gauge("ready", "1 while queries are answered, as /readyz says, else 0.", func() float64 { return flag(n.Ready() == nil) })
+	gauge("stale", "1 while the newest generation could not be taken and an older one, or none, is served, else 0.", func() float64 { return flag(n.Stale() != nil) })
+	gauge("places_taken", "Places for running searches that are taken now.", func() float64 { return float64(len(n.running)) })
+	gauge("places", "Places for running searches.", func() float64 { return float64(cap(n.running)) })
+	gauge("resident_bytes", "Bytes of files that the process has in memory, of all that it has mapped; NaN where the system does not tell.", residentFiles)
+}
+
+func flag(on bool) float64 {
+	if on {
+		return 1
+	}
+	return 0
+}
+
+// residentFiles asks the kernel.
+func residentFiles() float64 {
+	p, err := procfs.Self()
+	if err != nil {
+		return math.NaN()
+	}
+	status, err := p.NewStatus()
+	if err != nil {
+		return math.NaN()
+	}
+	return float64(status.RssFile)
+}
+
+// loadFaults are the reasons for which a generation is not loaded. The first class that the error wraps counts.
+var loadFaults = []struct {
+	reason string
+	class  error
+}{
+	{"memory", errNoMemory},
+	{"cache_full", store.ErrCacheFull},
+	{"corrupt", schemas.ErrCorrupt},
+	{"denied", store.ErrDenied},
+	{"transient", schemas.ErrTransient},
+	{"not_found", store.ErrNotFound},
+}
+
+const otherwise = "other"
+
+// loadFailed counts a generation that could not be loaded.
+func (m *metrics) loadFailed(err error) {
+	reason := otherwise
+	for _, l := range loadFaults {
+		if errors.Is(err, l.class) {
+			reason = l.reason
+			break
+		}
+	}
+	m.loadFailures.WithLabelValues(reason).Inc()
+}
+
+// statusGone is that of requests whose client went away.
+const statusGone = 499
+
+// answered counts a request.
+func (m *metrics) answered(route string, status int, began time.Time) {
+	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
+	m.requestSeconds.WithLabelValues(route).Observe(time.Since(began).Seconds())
+}
+
+// refused counts one that was answered with a problem.
+func (m *metrics) refused(route string, p *problem, began time.Time) {
+	m.answered(route, p.Status, began)
+	switch p.Code {
+	case codeOverloaded, codeNotReady:
+		m.shed.WithLabelValues(p.Code).Inc()
+	case codeTimeout:
+		if p.Status != statusGone {
+			m.shed.WithLabelValues(p.Code).Inc()
+		}
+	}
 }
 
 // tail is the quantile by which swaps are judged.
@@ -108,6 +257,12 @@ func (m *metrics) swapped(to *commit.Served, g *schemas.Manifest, freshness, too
 	m.encoder.Reset()
 	m.encoder.WithLabelValues(to.Index.Spec().Encoder, to.Record.Epoch).Set(1)
 	m.generation.Set(float64(g.Generation))
+	m.generationTime.Set(float64(g.Created.UnixMilli()) / 1000)
+	m.objective.Set(to.Index.Spec().Defaults.TargetRecall)
+	m.offsets.Reset()
+	for partition, next := range g.Checkpoint {
+		m.offsets.WithLabelValues(partition).Set(float64(next))
+	}
 	m.liveRows.Set(float64(g.LiveRows))
 	m.swapSeconds.Observe(took.Seconds())
 	m.produced.Set(float64(g.Produced) / 1000)
@@ -117,14 +272,14 @@ func (m *metrics) swapped(to *commit.Served, g *schemas.Manifest, freshness, too
 }
 
 // searched counts queries that one searcher answered in a time, each with its mean, near a swap or not.
-func (m *metrics) searched(u search.Usage, queries int, took time.Duration, nearSwap bool) {
+func (m *metrics) searched(kind planKind, u search.Usage, queries int, took time.Duration, nearSwap bool) {
 	late := m.steady
 	if nearSwap {
 		late = m.nearSwap
 	}
-	mean := took.Seconds() / float64(max(1, queries))
+	mean, seconds := took.Seconds()/float64(max(1, queries)), m.searchSeconds[kind]
 	for range queries {
-		m.searchSeconds.Observe(mean)
+		seconds.Observe(mean)
 		late.Observe(mean)
 	}
 	m.listsProbed.Add(float64(u.Lists))
@@ -134,10 +289,17 @@ func (m *metrics) searched(u search.Usage, queries int, took time.Duration, near
 
 // searches is how many searches there were and how long one took on average.
 func (m *metrics) searches() (n uint64, mean time.Duration) {
-	var now dto.Metric
-	if err := m.searchSeconds.Write(&now); err != nil || now.Histogram.GetSampleCount() == 0 {
+	seconds := 0.0
+	for _, h := range m.searchSeconds {
+		var now dto.Metric
+		if err := h.Write(&now); err != nil {
+			continue
+		}
+		n += now.Histogram.GetSampleCount()
+		seconds += now.Histogram.GetSampleSum()
+	}
+	if n == 0 {
 		return 0, 0
 	}
-	n = now.Histogram.GetSampleCount()
-	return n, time.Duration(now.Histogram.GetSampleSum() / float64(n) * float64(time.Second)).Round(time.Microsecond)
+	return n, time.Duration(seconds / float64(n) * float64(time.Second)).Round(time.Microsecond)
 }

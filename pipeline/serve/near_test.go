@@ -46,7 +46,7 @@ func TestSwapRatioComparesTails(t *testing.T) {
 		return 0
 	}
 	for range 1000 {
-		m.searched(search.Usage{}, 1, 2*time.Millisecond, false)
+		m.searched(askedPlanned, search.Usage{}, 1, 2*time.Millisecond, false)
 	}
 	if got := ratio(); !math.IsNaN(got) {
 		t.Errorf("without searches near a swap: %v, want NaN", got)
@@ -56,7 +56,7 @@ func TestSwapRatioComparesTails(t *testing.T) {
 		if i%20 == 0 {
 			took = 3 * time.Millisecond
 		}
-		m.searched(search.Usage{}, 1, took, true)
+		m.searched(askedPlanned, search.Usage{}, 1, took, true)
 	}
 	if got := ratio(); math.Abs(got-1.5) > 1e-9 {
 		t.Errorf("%v, want 1.5", got)

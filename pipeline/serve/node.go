@@ -178,6 +178,7 @@ func New(o Options) (*Node, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
+	o.Log = o.Log.Over(store.Metered(o.Log.Bucket(), o.Registry, "query"))
 	n := &Node{
 		o: o, metrics: newMetrics(o.Registry),
 		running: make(chan struct{}, o.MaxRunning), reading: make(chan struct{}, storeReads), measuring: make(chan struct{}, 1),
@@ -188,6 +189,8 @@ func New(o Options) (*Node, error) {
 	if n.filters, err = filter.NewCache(filterBytes); err != nil {
 		return nil, err
 	}
+	n.metrics.watch(n)
+	o.Cache.Register(o.Registry, "query")
 	n.metrics.memoryLimit.Set(float64(o.MemoryBytes))
 	n.live = newLive(o.MeasureShare, search.New(o.Level), n.metrics)
 	n.searchers.New = func() any { return search.New(o.Level) }
@@ -216,7 +219,7 @@ func (n *Node) Run(ctx context.Context) error {
 		}
 		n.setFollow(err)
 		if err != nil {
-			n.metrics.loadFailures.Inc()
+			n.metrics.loadFailed(err)
 			n.o.Logger.Error("could not follow the channel, serving what is loaded", "generation", n.generation(), "error", err)
 			wait = pause.NextBackOff()
 			continue

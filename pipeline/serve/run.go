@@ -33,7 +33,7 @@ func (n *Node) run(ctx context.Context, snap *snapshot.Snapshot, q *queries, k i
 	shares := make([]share, 1+more)
 	for w := range shares {
 		start, end := w*count/len(shares), (w+1)*count/len(shares)
-		shares[w] = share{first: start, vectors: q.vectors[start*dim : end*dim], results: results[start:end]}
+		shares[w] = share{kind: q.kind, first: start, vectors: q.vectors[start*dim : end*dim], results: results[start:end]}
 	}
 	var others sync.WaitGroup
 	for w := 1; w < len(shares); w++ {
@@ -52,6 +52,7 @@ func (n *Node) run(ctx context.Context, snap *snapshot.Snapshot, q *queries, k i
 
 // share is what one worker does of a request.
 type share struct {
+	kind    planKind
 	first   int // query of the request
 	vectors []float32
 	results [][]search.Hit
@@ -67,7 +68,7 @@ func (n *Node) runShare(ctx context.Context, snap *snapshot.Snapshot, s *share, 
 	started := time.Now()
 	s.usage, s.at, s.err = searcher.SearchBatch(ctx, snap, s.vectors, k, plan, s.results)
 	if s.err == nil {
-		n.metrics.searched(s.usage, len(s.results), time.Since(started), n.swaps.near(time.Now()))
+		n.metrics.searched(s.kind, s.usage, len(s.results), time.Since(started), n.swaps.near(time.Now()))
 	}
 }
 

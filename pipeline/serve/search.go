@@ -27,6 +27,7 @@ type queries struct {
 	field   string    // what the request calls them
 	many    bool      // whether the answer has results or the hits of the one query
 	vectors []float32 // [n][D], row-major; nil when like is given
+	kind    planKind  // for metrics
 	like    *string   // the id of a row, whose vector is the query and which is left out of the answer
 }
 
@@ -107,6 +108,7 @@ func (n *Node) search(r *http.Request) (*response, error) {
 		return nil, err
 	}
 	defer n.leave(1)
+	n.metrics.waitSeconds.Observe(waited.Seconds())
 	snap := n.hold()
 	if snap == nil {
 		return nil, errNotReady
@@ -245,6 +247,7 @@ func (n *Node) answer(ctx context.Context, on *served, q *queries, o *searchOpti
 		return a, n.answerGroups(ctx, on, q, o, a, plan, f, k)
 	}
 	started := time.Now()
+	q.kind = o.kind()
 	results, u, err := n.run(ctx, snap, q, wanted, plan)
 	if err != nil {
 		return nil, err
