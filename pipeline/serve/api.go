@@ -53,6 +53,7 @@ func (n *Node) API() http.Handler {
 
 // route wraps a handler: method, limits, one answer or one problem, counted by status.
 func (n *Node) route(name, method string, handle func(*http.Request) (*response, error)) http.Handler {
+	n.metrics.route(name)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		answer, err := func() (*response, error) {

@@ -3,6 +3,7 @@ package serve
 import (
 	"errors"
 	"math"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -200,6 +201,14 @@ func (m *metrics) loadFailed(err error) {
 		}
 	}
 	m.loadFailures.WithLabelValues(reason).Inc()
+}
+
+// route shows one before its first request.
+func (m *metrics) route(name string) {
+	m.requestSeconds.WithLabelValues(name)
+	for _, status := range []int{http.StatusOK, http.StatusInternalServerError} {
+		m.requests.WithLabelValues(name, strconv.Itoa(status))
+	}
 }
 
 // statusGone is that of requests whose client went away.
