@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/schemas"

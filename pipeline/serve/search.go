@@ -241,13 +241,13 @@ func (n *Node) answer(ctx context.Context, on *served, q *queries, o *searchOpti
 	if plan.Among != nil || o.GroupBy != nil {
 		choice.Expected = nil // of plans without a filter, and of the best hits
 	}
+	q.kind = o.kind()
 	a := &searchAnswer{snap: snap, many: q.many, fields: fields, vectors: o.IncludeVector, about: about{Snapshot: on.info(), Degraded: degraded}}
 	a.about.expect(choice, snap)
 	if o.GroupBy != nil {
 		return a, n.answerGroups(ctx, on, q, o, a, plan, f, k)
 	}
 	started := time.Now()
-	q.kind = o.kind()
 	results, u, err := n.run(ctx, snap, q, wanted, plan)
 	if err != nil {
 		return nil, err
