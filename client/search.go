@@ -1,0 +1,173 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+)
+
+// Search asks one query.
+func (c *Client) Search(ctx context.Context, q Query) (*Answer, error) {
+	return ask[Answer](ctx, c, http.MethodPost, "/v1/search", q)
+}
+
+// Index says what queries are made of, and what the node takes of a request.
+func (c *Client) Index(ctx context.Context) (*Index, error) {
+	return ask[Index](ctx, c, http.MethodGet, "/v1/index", nil)
+}
+
+// Vector reads the live row of an id. If there is none, the error is a *Problem of the code not_found.
+func (c *Client) Vector(ctx context.Context, id string) (*Vector, error) {
+	return ask[Vector](ctx, c, http.MethodGet, "/v1/vectors/"+url.PathEscape(id), nil)
+}
+
+// Vectors reads the live rows of some ids, at most 1000 unless the node says otherwise.
+func (c *Client) Vectors(ctx context.Context, r VectorsRequest) (*Vectors, error) {
+	return ask[Vectors](ctx, c, http.MethodPost, "/v1/vectors:batchGet", r)
+}
+
+// Recall measures how good answers are now: seconds of work for the node.
+func (c *Client) Recall(ctx context.Context, r RecallRequest) (*Recall, error) {
+	return ask[Recall](ctx, c, http.MethodPost, "/v1/recall", r)
+}
+
+// Batch is the hits of many queries.
+type Batch struct {
+	// Hits has a row for each hit, in the order of queries, then the best first: query (uint32, from 0), id (utf8),
+	// score (float32), and attr.NAME for each attribute asked for, in its stored type.
+	Hits arrow.RecordBatch
+	About
+}
+
+// SearchBatch asks 1 to 1000 queries of dim numbers each, [n][dim], in one request, answered from one generation. Fields are the
+// attributes to return, none without any.
+func (c *Client) SearchBatch(ctx context.Context, vectors []float32, dim int, how How, fields ...string) (*Batch, error) {
+	body, err := stream(vectors, dim)
+	if err != nil {
+		return nil, err
+	}
+	parameters, err := how.parameters(fields)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := c.do(ctx, http.MethodPost, "/v1/search?"+parameters.Encode(), arrowType, arrowType, body)
+	if err != nil {
+		return nil, err
+	}
+	b, err := readBatch(raw)
+	if err != nil {
+		return nil, fmt.Errorf("answer to a batch: %w", err)
+	}
+	return b, nil
+}
+
+// stream is the queries as an Arrow stream.
+func stream(vectors []float32, dim int) ([]byte, error) {
+	if dim < 1 || len(vectors) == 0 || len(vectors)%dim != 0 {
+		return nil, fmt.Errorf("vectors: %d values, allowed: a multiple of %d, the values of one", len(vectors), dim)
+	}
+	list := arrow.FixedSizeListOfNonNullable(int32(dim), arrow.PrimitiveTypes.Float32)
+	schema := arrow.NewSchema([]arrow.Field{{Name: "vector", Type: list}}, nil)
+	values := array.NewData(arrow.PrimitiveTypes.Float32, len(vectors), []*memory.Buffer{nil, memory.NewBufferBytes(arrow.Float32Traits.CastToBytes(vectors))}, nil, 0, 0)
+	rows := len(vectors) / dim
+	column := array.MakeFromData(array.NewData(list, rows, []*memory.Buffer{nil}, []arrow.ArrayData{values}, 0, 0))
+	var out bytes.Buffer
+	w := ipc.NewWriter(&out, ipc.WithSchema(schema))
+	if err := w.Write(array.NewRecordBatch(schema, []arrow.Array{column}, int64(rows))); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil { // the end of the stream
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// parameters are the options of an Arrow request, which stand in its URL: those of the JSON form, nested ones with a point,
+// filter and min_offsets as JSON.
+func (h How) parameters(fields []string) (url.Values, error) {
+	text, err := json.Marshal(h)
+	if err != nil {
+		return nil, err
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	var options map[string]any
+	if err := d.Decode(&options); err != nil {
+		return nil, err
+	}
+	values := url.Values{}
+	for name, option := range options {
+		switch option := option.(type) {
+		case map[string]any:
+			if name == "filter" || name == "min_offsets" {
+				text, err := json.Marshal(option)
+				if err != nil {
+					return nil, err
+				}
+				values.Set(name, string(text))
+				continue
+			}
+			for inner, v := range option {
+				values.Set(name+"."+inner, fmt.Sprint(v))
+			}
+		default:
+			values.Set(name, fmt.Sprint(option))
+		}
+	}
+	if len(fields) > 0 {
+		values.Set("fields", strings.Join(fields, ","))
+	}
+	return values, nil
+}
+
+func readBatch(raw []byte) (*Batch, error) {
+	r, err := ipc.NewReader(bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	b := &Batch{}
+	for name, into := range map[string]any{"snapshot": &b.Snapshot, "usage": &b.Usage, "degraded": &b.Degraded, "expected_recall": &b.ExpectedRecall, "expected_interval": &b.Interval} {
+		if text, ok := r.Schema().Metadata().GetValue("adastream." + name); ok {
+			if err := json.Unmarshal([]byte(text), into); err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	if !r.Next() {
+		return nil, errors.Join(errors.New("no record batch"), r.Err())
+	}
+	b.Hits = r.RecordBatch()
+	b.Hits.Retain()
+	r.Release()
+	return b, nil
+}
+
+// Of returns the hits of each of n queries, without attributes.
+func (b *Batch) Of(n int) ([][]Hit, error) {
+	results := make([][]Hit, n)
+	query, ok1 := b.Hits.Column(0).(*array.Uint32)
+	id, ok2 := b.Hits.Column(1).(*array.String)
+	score, ok3 := b.Hits.Column(2).(*array.Float32)
+	if !ok1 || !ok2 || !ok3 {
+		return nil, errors.New("hits: columns are not query, id and score")
+	}
+	for i := range query.Len() {
+		q := int(query.Value(i))
+		if q >= n {
+			return nil, errors.New("hits: of query " + strconv.Itoa(q) + ", there were " + strconv.Itoa(n))
+		}
+		results[q] = append(results[q], Hit{ID: strings.Clone(id.Value(i)), Score: score.Value(i)})
+	}
+	return results, nil
+}
