@@ -35,7 +35,7 @@ type Options struct {
 	MaxK       int           // most results of a query, and most vectors in an answer; 0 is 1000
 	MaxBody    int64         // bytes of a request; 0 is 16 MiB
 	MaxRunning int           // slots: queries at a time, one of each request and more if there are free ones; others wait; 0 is 64
-	MaxWaiting int           // requests that wait for a slot; others are refused at once; 0 is four times MaxRunning
+	MaxWaiting int           // requests that wait, for a slot or a processor; others are refused at once; 0 is four times MaxRunning
 	Timeout    time.Duration // of one request, waiting included; 0 is 5 s
 
 	// Queries that waited longer than DegradeAfter for a slot get the cheapest plan that reaches the recall DegradeTo, if that
@@ -135,6 +135,7 @@ type Node struct {
 	searchers sync.Pool     // *search.Searcher: scratch of one query at a time
 	running   chan struct{} // the slots that are taken
 	waiting   atomic.Int64  // requests, for one of them
+	pressure  pressure
 	reading   chan struct{} // generations from the store, for those who ask about them
 	measuring chan struct{} // recall, for who asks
 	started   time.Time

@@ -84,7 +84,7 @@ func (o *wishOptions) wish(k int) recall.Wish {
 
 // search answers POST /v1/search: one query or many, as JSON or Arrow in and out.
 func (n *Node) search(r *http.Request) (*response, error) {
-	if n.waiting.Load() >= int64(n.o.MaxWaiting) { // cheaper than to read it first
+	if n.waiting.Load()+n.pressure.now() >= int64(n.o.MaxWaiting) { // cheaper than to read it first
 		return nil, n.full()
 	}
 	queriesOf, o, err := n.readSearch(r)
@@ -185,7 +185,7 @@ func (n *Node) admit(ctx context.Context) (waited time.Duration, err error) {
 }
 
 func (n *Node) full() *problem {
-	return overloaded("%d requests wait for %d that run", n.o.MaxWaiting, n.o.MaxRunning)
+	return overloaded("%d requests wait already, %d may run at a time", n.o.MaxWaiting, n.o.MaxRunning)
 }
 
 func overloaded(format string, args ...any) *problem {

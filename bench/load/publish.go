@@ -63,19 +63,19 @@ type base struct {
 	segments []schemas.Segment
 }
 
-// publisher makes generations of two bases, whose objects are in the store.
+// publisher makes generations of one base or two, whose objects are in the store.
 type publisher struct {
 	log          *commit.Log
 	set          *dataset.Set
-	bases        [2]base
-	rewriteEvery int
+	bases        []base
+	rewriteEvery int // generations of one base before those of the next; 0 stays at the first
 
 	made   int // generations
 	at     int // the base of the newest
 	served *schemas.Channel
 }
 
-func newPublisher(ctx context.Context, dir string, set *dataset.Set, level avx.Level, o options) (*publisher, error) {
+func newPublisher(ctx context.Context, dir string, set *dataset.Set, level avx.Level, threads, rewriteEvery int) (*publisher, error) {
 	bucket, err := store.Open(ctx, dir, store.Options{})
 	if err != nil {
 		return nil, err
@@ -83,7 +83,10 @@ func newPublisher(ctx context.Context, dir string, set *dataset.Set, level avx.L
 	if err := commit.Create(ctx, bucket, set.Spec()); err != nil {
 		return nil, err
 	}
-	p := &publisher{set: set, rewriteEvery: o.RewriteEvery}
+	p := &publisher{set: set, rewriteEvery: rewriteEvery, bases: make([]base, 1)}
+	if rewriteEvery > 0 {
+		p.bases = make([]base, 2)
+	}
 	if p.log, err = commit.Open(ctx, bucket); err != nil {
 		return nil, err
 	}
@@ -92,7 +95,7 @@ func newPublisher(ctx context.Context, dir string, set *dataset.Set, level avx.L
 		if i > 0 {
 			nlist = p.bases[0].model.NList + 1 // so that nothing is the same
 		}
-		if p.bases[i], err = p.build(ctx, level, bulk.Options{Level: level, Threads: o.Threads, NList: nlist}); err != nil {
+		if p.bases[i], err = p.build(ctx, level, bulk.Options{Level: level, Threads: threads, NList: nlist}); err != nil {
 			return nil, fmt.Errorf("base %d: %w", i, err)
 		}
 	}

@@ -88,17 +88,23 @@ func (c *client) closed(ctx context.Context, lasting time.Duration) (answered in
 
 // outcome is what became of queries that were offered.
 type outcome struct {
-	mu     sync.Mutex
-	took   []time.Duration // of those that were answered, from when they were due
-	errors int
-	first  error
+	mu      sync.Mutex
+	took    []time.Duration // of those that were answered, from when they were due
+	refused []time.Duration // of those that the node had no place for
+	errors  int             // all others
+	first   error
+	lasted  time.Duration // to the last answer
 }
 
 func (o *outcome) add(took time.Duration, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if err == nil {
+	switch {
+	case err == nil:
 		o.took = append(o.took, took)
+		return
+	case refused(err):
+		o.refused = append(o.refused, took)
 		return
 	}
 	o.errors++
@@ -109,20 +115,22 @@ func (o *outcome) add(took time.Duration, err error) {
 
 // merge takes in what became of others.
 func (o *outcome) merge(other *outcome) {
-	o.took = append(o.took, other.took...)
+	o.took, o.refused = append(o.took, other.took...), append(o.refused, other.refused...)
 	o.errors += other.errors
 	if o.first == nil {
 		o.first = other.first
 	}
 }
 
+func (o *outcome) asked() int { return len(o.took) + len(o.refused) + o.errors }
+
 // quantile is 0 of nothing.
-func (o *outcome) quantile(q float64) time.Duration {
-	if len(o.took) == 0 {
+func quantile(of []time.Duration, q float64) time.Duration {
+	if len(of) == 0 {
 		return 0
 	}
-	slices.Sort(o.took)
-	return o.took[int(q*float64(len(o.took)-1))]
+	slices.Sort(of)
+	return of[int(q*float64(len(of)-1))]
 }
 
 // offer sends queries at a rate for so long, and waits for the last answer.
@@ -143,5 +151,6 @@ func (c *client) offer(ctx context.Context, rate float64, lasting time.Duration)
 		})
 	}
 	all.Wait()
+	o.lasted = time.Since(began)
 	return o
 }

@@ -12,9 +12,31 @@ import (
 	"time"
 )
 
-// measure alternates windows and prints the table. A query that failed is an error.
-func measure(ctx context.Context, o options, n *node, p *publisher, c *client, rate float64) error {
-	var steady, swaps outcome
+// swaps alternates windows and prints a table. A query that failed is an error.
+type swaps struct {
+	Duration     time.Duration `help:"Time with swaps; as long is measured without." default:"10m"`
+	Window       time.Duration `help:"Of one window, with swaps or without." default:"20s"`
+	Every        time.Duration `help:"Time between two swaps." default:"1s"`
+	RewriteEvery int           `help:"Swaps from one that exchanges everything to the next; 0 is never." default:"10"`
+	Load         float64       `help:"Share of the measured capacity that is offered." default:"0.8"`
+}
+
+func (o *swaps) Run(ctx context.Context, index *indexed) error {
+	if o.Window < o.Every || o.Duration < o.Window || o.Every <= 0 || !(o.Load > 0) {
+		return fmt.Errorf("duration %v, window %v, every %v, load %v: must be positive, and duration >= window >= every", o.Duration, o.Window, o.Every, o.Load)
+	}
+	return index.with(ctx, o.RewriteEvery, nil, func(b *bench) error {
+		capacity, err := b.capacity(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s; %.0f queries/s at most, offered: %.0f\n", b, capacity, o.Load*capacity)
+		return o.measure(ctx, b.node, b.publisher, b.client, o.Load*capacity)
+	})
+}
+
+func (o *swaps) measure(ctx context.Context, n *node, p *publisher, c *client, rate float64) error {
+	var steady, busy outcome
 	var ratios []float64
 	first, before, err := p.made, 0.0, error(nil)
 	if before, err = n.metric(ctx, "adastream_query_swaps_total"); err != nil {
@@ -22,7 +44,7 @@ func measure(ctx context.Context, o options, n *node, p *publisher, c *client, r
 	}
 	for range int(o.Duration / o.Window) {
 		quiet := c.offer(ctx, rate, o.Window)
-		busy, err := swapWhile(ctx, o.Every, p, func() *outcome { return c.offer(ctx, rate, o.Window) })
+		with, err := swapWhile(ctx, o.Every, p, func() *outcome { return c.offer(ctx, rate, o.Window) })
 		if err != nil {
 			return err
 		}
@@ -31,9 +53,9 @@ func measure(ctx context.Context, o options, n *node, p *publisher, c *client, r
 			return context.Cause(ctx)
 		case <-time.After(settling):
 		}
-		ratios = append(ratios, float64(busy.quantile(0.99))/float64(quiet.quantile(0.99)))
+		ratios = append(ratios, float64(quantile(with.took, 0.99))/float64(quantile(quiet.took, 0.99)))
 		steady.merge(quiet)
-		swaps.merge(busy)
+		busy.merge(with)
 	}
 	after, err := n.metric(ctx, "adastream_query_swaps_total")
 	if err != nil {
@@ -47,14 +69,14 @@ func measure(ctx context.Context, o options, n *node, p *publisher, c *client, r
 	for _, row := range []struct {
 		name string
 		*outcome
-	}{{"steady", &steady}, {"a swap each " + o.Every.String(), &swaps}} {
-		fmt.Printf("| %s | %d | %d | %.2f | %.2f |\n", row.name, len(row.took)+row.errors, row.errors, row.quantile(0.5).Seconds()*1e3, row.quantile(0.99).Seconds()*1e3)
+	}{{"steady", &steady}, {"a swap each " + o.Every.String(), &busy}} {
+		fmt.Printf("| %s | %d | %d | %.2f | %.2f |\n", row.name, row.asked(), row.errors+len(row.refused), quantile(row.took, 0.5).Seconds()*1e3, quantile(row.took, 0.99).Seconds()*1e3)
 	}
 	slices.Sort(ratios)
 	fmt.Printf("\np99 with swaps over steady: %.2f; of pairs of windows: median %.2f, %.2f to %.2f; of searches alone, as the node tells: %.2f\n",
-		float64(swaps.quantile(0.99))/float64(steady.quantile(0.99)), ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1], own)
-	if failed := steady.errors + swaps.errors; failed > 0 {
-		return fmt.Errorf("%d queries failed, the first: %w", failed, errors.Join(steady.first, swaps.first))
+		float64(quantile(busy.took, 0.99))/float64(quantile(steady.took, 0.99)), ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1], own)
+	if failed := steady.errors + len(steady.refused) + busy.errors + len(busy.refused); failed > 0 {
+		return fmt.Errorf("%d queries failed, the first: %w", failed, errors.Join(steady.first, busy.first))
 	}
 	return nil
 }
