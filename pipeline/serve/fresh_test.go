@@ -134,8 +134,10 @@ func TestNoMoreWaitThanAllowed(t *testing.T) {
 	for range 2 {
 		go func() { done <- call(n.API(), http.MethodPost, "/v1/search", request).Code }()
 	}
-	for n.waiting.Load() < 2 {
-		time.Sleep(time.Millisecond)
+	for deadline := time.Now().Add(10 * time.Second); n.waiting.Load() < 2; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody waits")
+		}
 	}
 	began := time.Now()
 	w := call(n.API(), http.MethodPost, "/v1/search", "not even JSON")

@@ -10,6 +10,10 @@ import (
 // pressureEvery is how old what is known of the scheduler may be: less than the time of a few queries.
 const pressureEvery = time.Millisecond
 
+// leastPressure is how many goroutines may wait for a processor without that saying anything: what else the process does waits
+// too.
+const leastPressure = 64
+
 // pressure knows how many goroutines are ready and wait for a processor. On a node that is asked more than it can answer that is
 // where requests wait: each runs through once it runs, so that slots are free all the while. The zero value is ready.
 type pressure struct {

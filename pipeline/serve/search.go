@@ -84,7 +84,7 @@ func (o *wishOptions) wish(k int) recall.Wish {
 
 // search answers POST /v1/search: one query or many, as JSON or Arrow in and out.
 func (n *Node) search(r *http.Request) (*response, error) {
-	if n.waiting.Load()+n.pressure.now() >= int64(n.o.MaxWaiting) { // cheaper than to read it first
+	if most := int64(n.o.MaxWaiting); n.waiting.Load() >= most || n.pressure.now() >= max(most, leastPressure) { // cheaper than to read it first
 		return nil, n.full()
 	}
 	queriesOf, o, err := n.readSearch(r)
