@@ -94,8 +94,13 @@ func (c *demoCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
+	registry := cli.NewRegistry()
+	gate, err := cli.Access{}.Open(c.Listen, log, registry)
+	if err != nil {
+		return err
+	}
 	d.stack, err = newStack(ctx, stackOptions{log: index, client: client, cache: cli.Cache{CacheDir: filepath.Join(dir, "cache")},
-		listen: c.Listen, ops: c.OpsListen, logger: log, registry: cli.NewRegistry()})
+		listen: c.Listen, ops: c.OpsListen, gate: gate, logger: log, registry: registry})
 	if err != nil {
 		return err
 	}

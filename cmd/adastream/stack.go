@@ -23,7 +23,9 @@ type stack struct {
 	ingestor *ingest.Ingestor
 	builder  *build.Builder
 	node     *serve.Node
-	api, ops net.Listener
+	gate     *cli.Gate
+	api      net.Listener
+	ops      *cli.Ops
 }
 
 type stackOptions struct {
@@ -35,6 +37,7 @@ type stackOptions struct {
 	keepFor                 time.Duration
 	collect                 time.Duration // between two collections of garbage, 0 is never
 	memory                  int64         // of the generation that is served and the next one, 0 is no limit
+	gate                    *cli.Gate
 	logger                  *slog.Logger
 	registry                *prometheus.Registry
 }
@@ -44,7 +47,7 @@ func newStack(ctx context.Context, o stackOptions) (*stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stack{}
+	s := &stack{gate: o.gate}
 	s.ingestor, err = ingest.New(ingest.Options{
 		Log: o.log, Source: o.client, Group: "adastream-" + o.log.Spec().Name, Level: level, AcceptGap: o.acceptGap, AcceptPoison: o.acceptPoison,
 		Logger: o.logger.With("role", "ingestor"), Registry: o.registry,
@@ -71,9 +74,10 @@ func newStack(ctx context.Context, o stackOptions) (*stack, error) {
 	if s.api, err = cli.Listen(ctx, o.listen); err != nil {
 		return nil, err
 	}
-	if s.ops, err = cli.Listen(ctx, o.ops); err != nil {
+	if s.ops, err = s.gate.OpenOps(ctx, o.ops); err != nil {
 		return nil, err
 	}
+	s.ops.Use(s.node.Ops())
 	return s, nil
 }
 
@@ -92,7 +96,8 @@ func (s *stack) run(ctx context.Context) error {
 	role("ingestor", s.ingestor.Run)
 	role("builder", s.builder.Run)
 	role("query", s.node.Run)
-	role("api", func(ctx context.Context) error { return cli.ServeOn(ctx, s.api, s.node.API(), 5*time.Second) })
-	role("ops", func(ctx context.Context) error { return cli.ServeOn(ctx, s.ops, s.node.Ops(), time.Second) })
+	role("api", func(ctx context.Context) error { return s.gate.ServeAPI(ctx, s.api, s.node.API(), 5*time.Second) })
+	role("ops", s.ops.Wait)
+	role("files", func(ctx context.Context) error { s.gate.Run(ctx); return nil })
 	return g.Wait()
 }

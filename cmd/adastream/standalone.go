@@ -26,7 +26,8 @@ type standaloneCommand struct {
 	MemoryBytes  *int64        `help:"Memory that the generation that is served and the next one may want together, as for the query node; 0 is no limit. Default: half of what the container, or the machine, allows."`
 	AcceptGap    bool          `help:"Go on after data that retention removed before it was read, and record the gap."`
 	AcceptPoison bool          `help:"Go on when nearly all that a partition brings is refused, and quarantine it."`
-	specFlags    `group:"New index (used when the store holds none):"`
+	cli.Access
+	specFlags `group:"New index (used when the store holds none):"`
 }
 
 func (c *standaloneCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -78,10 +79,15 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	if c.MemoryBytes != nil {
 		memory = *c.MemoryBytes
 	}
+	registry := cli.NewRegistry()
+	gate, err := c.Access.Open(c.Listen, log, registry)
+	if err != nil {
+		return err
+	}
 	s, err := newStack(ctx, stackOptions{
 		log: index, client: client, cache: cli.Cache{CacheDir: filepath.Join(c.Dir, "cache")},
 		listen: c.Listen, ops: c.OpsListen, acceptGap: c.AcceptGap, acceptPoison: c.AcceptPoison, keepFor: c.KeepFor, collect: c.CollectEvery,
-		memory: memory, logger: log, registry: cli.NewRegistry(),
+		memory: memory, gate: gate, logger: log, registry: registry,
 	})
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ type command struct {
 	Originals    bool          `help:"Fetch original vectors too, twice the bytes: without them an exact search compares int8 rows." default:"true" negatable:""`
 	MeasureShare float64       `help:"Share of one core for comparing answers with exact search; 0 measures nothing." default:"0.01"`
 	Drain        time.Duration `help:"Time that running queries get to end at SIGTERM." default:"10s"`
+	cli.Access
 	cli.Logging
 }
 
@@ -36,7 +37,12 @@ func (c *command) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ops, err := cli.OpenOps(ctx, c.OpsListen)
+	registry := cli.NewRegistry()
+	gate, err := c.Access.Open(c.Listen, log, registry)
+	if err != nil {
+		return err
+	}
+	ops, err := gate.OpenOps(ctx, c.OpsListen)
 	if err != nil {
 		return err
 	}
@@ -55,7 +61,7 @@ func (c *command) run(ctx context.Context) error {
 	node, err := serve.New(serve.Options{
 		Log: index, Cache: cache, Level: level, PollEvery: c.PollEvery, MaxRunning: c.MaxRunning, Timeout: c.Timeout,
 		DegradeTo: c.DegradeTo, DegradeAfter: c.DegradeAfter, NoOriginals: !c.Originals, MeasureShare: c.MeasureShare, MemoryBytes: memory,
-		Logger: log, Registry: cli.NewRegistry(),
+		Logger: log, Registry: registry,
 	})
 	if err != nil {
 		return cli.Usage(err)
@@ -68,7 +74,8 @@ func (c *command) run(ctx context.Context) error {
 	log.Info("query", "index", index.Spec(), "store", index.Bucket(), "api", api.Addr(), "ops", ops.Addr())
 	ops.Use(node.Ops())
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return cli.ServeOn(ctx, api, node.API(), c.Drain) })
+	g.Go(func() error { return gate.ServeAPI(ctx, api, node.API(), c.Drain) })
+	g.Go(func() error { gate.Run(ctx); return nil })
 	g.Go(func() error { return ops.Wait(ctx) })
 	g.Go(func() error { return node.Run(ctx) })
 	return g.Wait()

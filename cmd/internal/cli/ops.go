@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync/atomic"
 	"time"
 
@@ -24,14 +25,33 @@ type Ops struct {
 
 // OpenOps binds address and begins to answer, until ctx ends.
 func OpenOps(ctx context.Context, address string) (*Ops, error) {
+	return openOps(ctx, address, serving{grace: time.Second}, func(h http.Handler) http.Handler { return h })
+}
+
+func openOps(ctx context.Context, address string, s serving, guard func(http.Handler) http.Handler) (*Ops, error) {
 	l, err := Listen(ctx, address)
 	if err != nil {
 		return nil, err
 	}
 	o := &Ops{listener: l, ended: make(chan error, 1)}
 	o.Waiting(errors.New("starting"))
-	go func() { o.ended <- ServeOn(ctx, l, o, time.Second) }()
+	var pages http.Handler = o
+	if loopback(l.Addr().String()) {
+		pages = withProfiles(o)
+	}
+	go func() { o.ended <- serveOn(ctx, l, guard(pages), s) }()
 	return o, nil
+}
+
+// withProfiles adds the profiles of the Go runtime below /debug/pprof/, for ports that only this machine can reach. The command
+// line is not among them, as it may have a password in it.
+func withProfiles(pages http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.Handle("/", pages)
+	return mux
 }
 
 // Addr is where it listens.

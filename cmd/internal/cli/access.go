@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/adastream/adastream/pipeline/access"
+)
+
+// Access are the flags that say who may ask a node what.
+type Access struct {
+	TokensFile  string `help:"File of tokens that requests have to bring, made with 'adastream token new'; it is read again when it changes. Without it none is asked for." type:"existingfile" placeholder:"FILE"`
+	OpsTokens   bool   `help:"Ask for tokens on the ops port too, of scope metrics; /livez and /readyz need none."`
+	TLSCert     string `help:"PEM file of the certificate of the query API, with --tls-key; both are read again when they change." name:"tls-cert" type:"existingfile" placeholder:"FILE"`
+	TLSKey      string `help:"PEM file of the private key of --tls-cert." name:"tls-key" type:"existingfile" placeholder:"FILE"`
+	TLSClientCA string `help:"PEM file of authorities; clients of the query API need a certificate of one of them. Read again when it changes." name:"tls-client-ca" type:"existingfile" placeholder:"FILE"`
+	OpsTLS      bool   `help:"Encrypt the ops port too, with the same certificate. It asks for none of its clients, as probes have none." name:"ops-tls"`
+}
+
+func (a Access) validate() error {
+	var faults []error
+	if (a.TLSCert == "") != (a.TLSKey == "") {
+		faults = append(faults, errors.New("--tls-cert and --tls-key: one goes with the other"))
+	}
+	if a.TLSClientCA != "" && a.TLSCert == "" {
+		faults = append(faults, errors.New("--tls-client-ca: goes with --tls-cert"))
+	}
+	if a.OpsTLS && a.TLSCert == "" {
+		faults = append(faults, errors.New("--ops-tls: goes with --tls-cert"))
+	}
+	if a.OpsTokens && a.TokensFile == "" {
+		faults = append(faults, errors.New("--ops-tokens: goes with --tokens-file"))
+	}
+	return errors.Join(faults...)
+}
+
+// Gate is what the ports of a node let through.
+type Gate struct {
+	flags       Access
+	log         *slog.Logger
+	guard       *access.Guard
+	certificate *access.Certificate // nil without TLS
+	reloader    *access.Reloader
+}
+
+// Open reads the files. listen is the address of the query API: whether others than this machine can reach it decides what needs
+// no token, and what is worth a warning.
+func (a Access) Open(listen string, log *slog.Logger, registry prometheus.Registerer) (*Gate, error) {
+	if err := a.validate(); err != nil {
+		return nil, Usage(err)
+	}
+	g := &Gate{flags: a, log: log}
+	var files []access.Reloaded
+	var tokens *access.Tokens
+	var err error
+	if a.TokensFile != "" {
+		if tokens, err = access.OpenTokens(a.TokensFile); err != nil {
+			return nil, Usage(fmt.Errorf("--tokens-file: %w", err))
+		}
+		files = append(files, tokens)
+	}
+	if a.TLSCert != "" {
+		if g.certificate, err = access.OpenCertificate(a.TLSCert, a.TLSKey, a.TLSClientCA); err != nil {
+			return nil, Usage(fmt.Errorf("--tls-cert, --tls-key, --tls-client-ca: %w", err))
+		}
+		files = append(files, g.certificate)
+	}
+	local := loopback(listen)
+	switch {
+	case local:
+	case tokens == nil && a.TLSClientCA == "":
+		log.Warn("whoever can reach the query API may search: give --tokens-file or --tls-client-ca, or listen on 127.0.0.1", "listen", listen)
+	case tokens != nil && a.TLSCert == "":
+		log.Warn("tokens come in clear text: give --tls-cert, unless something in front of this node encrypts", "listen", listen)
+	}
+	g.guard = access.New(access.Options{Tokens: tokens, OpenAdmin: local || a.TLSClientCA != "", Logger: log, Registry: registry})
+	g.reloader = access.NewReloader(log, registry, files...)
+	return g, nil
+}
+
+// Run follows the files until ctx ends.
+func (g *Gate) Run(ctx context.Context) { g.reloader.Run(ctx, time.Second) }
+
+// ServeAPI answers on l as ServeOn does.
+func (g *Gate) ServeAPI(ctx context.Context, l net.Listener, handler http.Handler, grace time.Duration) error {
+	var config *tls.Config
+	if g.certificate != nil {
+		config = g.certificate.Config()
+	}
+	return serveOn(ctx, l, g.guard.Protect(handler, access.APIScope), serving{grace: grace, tls: config, log: g.log})
+}
+
+// OpenOps is OpenOps behind the gate.
+func (g *Gate) OpenOps(ctx context.Context, address string) (*Ops, error) {
+	s := serving{grace: time.Second, log: g.log}
+	if g.flags.OpsTLS {
+		s.tls = g.certificate.Anyone()
+	}
+	return openOps(ctx, address, s, func(h http.Handler) http.Handler {
+		if !g.flags.OpsTokens {
+			return h
+		}
+		return g.guard.Protect(h, access.OpsScope)
+	})
+}
+
+// loopback reports whether nobody but this machine can reach an address. Of a name other than localhost it is not known.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback() || host == "localhost"
+}
