@@ -17,6 +17,7 @@ type command struct {
 	Verify     verifyCommand     `cmd:"" help:"Read everything that the index names, and say what is missing, damaged or does not fit."`
 	Rebuild    rebuildCommand    `cmd:"" help:"Make an index again in another place, from its topic or from its data objects alone."`
 	Eval       evalCommand       `cmd:"" help:"Measure the systems of the Matryoshka and AdANNS papers, and this index, on labelled vectors."`
+	Token      tokenCommand      `cmd:"" help:"Make tokens for query nodes."`
 	Doctor     doctorCommand     `cmd:"" help:"Check the store, the topic and the clock."`
 	cli.Logging
 }

@@ -17,7 +17,7 @@ import (
 )
 
 type searchCommand struct {
-	URL          string   `help:"A query node." default:"http://127.0.0.1:8080"`
+	cli.Node
 	Like         string   `help:"Id of a row whose neighbours are wanted." xor:"query" required:"" placeholder:"ID"`
 	Vector       string   `help:"File with the query, a JSON array of numbers; - is standard input." xor:"query" required:"" placeholder:"FILE"`
 	K            int      `help:"How many neighbours." short:"k" default:"10"`
@@ -103,7 +103,11 @@ func (c *searchCommand) Run(ctx context.Context) error {
 	if err := c.say(body); err != nil {
 		return err
 	}
-	raw, err := postSearch(ctx, http.DefaultClient, c.URL, body)
+	client, err := c.Client()
+	if err != nil {
+		return err
+	}
+	raw, err := postSearch(ctx, client, c.URL, body)
 	if err != nil {
 		return err
 	}
@@ -154,7 +158,7 @@ func postSearch(ctx context.Context, client *http.Client, url string, request an
 	switch response.StatusCode {
 	case http.StatusOK:
 		return raw, nil
-	case http.StatusBadRequest, http.StatusNotFound, http.StatusConflict:
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict:
 		return nil, cli.Usage(refusal(response.Status, raw))
 	default:
 		return nil, refusal(response.Status, raw)

@@ -2,12 +2,9 @@ package cli
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"strings"
 
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
@@ -15,11 +12,6 @@ import (
 
 	"github.com/adastream/adastream/pipeline/source"
 )
-
-// Secret is a flag that shows itself nowhere.
-type Secret string
-
-func (Secret) String() string { return "(hidden)" }
 
 // Kafka are the flags of the broker.
 type Kafka struct {
@@ -71,35 +63,7 @@ func (k Kafka) tls() (*tls.Config, error) {
 		}
 		return nil, nil
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if k.KafkaCA != "" {
-		pem, err := os.ReadFile(k.KafkaCA)
-		if err != nil {
-			return nil, fmt.Errorf("--kafka-ca: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--kafka-ca %s: holds no PEM certificate", k.KafkaCA)
-		}
-	}
-	if (k.KafkaCert == "") != (k.KafkaKey == "") {
-		return nil, errors.New("--kafka-cert and --kafka-key: one goes with the other")
-	}
-	if k.KafkaCert != "" {
-		// Certificates are renewed under a process that runs on.
-		load := func() (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(k.KafkaCert, k.KafkaKey)
-			if err != nil {
-				return nil, fmt.Errorf("--kafka-cert %s, --kafka-key %s: %w", k.KafkaCert, k.KafkaKey, err)
-			}
-			return &pair, nil
-		}
-		if _, err := load(); err != nil {
-			return nil, err
-		}
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
-	}
-	return c, nil
+	return clientTLS("kafka", k.KafkaCA, k.KafkaCert, k.KafkaKey)
 }
 
 func (k Kafka) mechanism() (sasl.Mechanism, error) {
@@ -141,9 +105,5 @@ func (k Kafka) password() (string, error) {
 	case k.KafkaPasswordFile == "":
 		return string(k.KafkaPassword), nil
 	}
-	raw, err := os.ReadFile(k.KafkaPasswordFile)
-	if err != nil {
-		return "", fmt.Errorf("--kafka-password-file: %w", err)
-	}
-	return strings.TrimRight(string(raw), "\r\n"), nil
+	return secretOf("--kafka-password-file", k.KafkaPasswordFile)
 }

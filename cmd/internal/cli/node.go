@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// Node are the flags of a client of a query node.
+type Node struct {
+	URL       string `help:"A query node." default:"http://127.0.0.1:8080"`
+	Token     Secret `help:"Token for the node; prefer a file or the environment variable: other users of the machine can see flags."`
+	TokenFile string `help:"File with the token for the node; a line end at its end does not count." type:"existingfile" placeholder:"FILE"`
+	NodeCA    string `help:"PEM file of certificate authorities to trust, instead of the system's." name:"node-ca" type:"existingfile" placeholder:"FILE"`
+	NodeCert  string `help:"PEM file of the certificate to show to the node, with --node-key." type:"existingfile" placeholder:"FILE"`
+	NodeKey   string `help:"PEM file of the private key of --node-cert." type:"existingfile" placeholder:"FILE"`
+}
+
+// Client of the node. It follows no redirects, which nodes do not send and which could carry the token elsewhere.
+func (n Node) Client() (*http.Client, error) {
+	config, err := clientTLS("node", n.NodeCA, n.NodeCert, n.NodeKey)
+	if err != nil {
+		return nil, Usage(err)
+	}
+	token := string(n.Token)
+	switch {
+	case n.Token != "" && n.TokenFile != "":
+		return nil, Usage(errors.New("--token and --token-file: give one of them"))
+	case n.TokenFile != "":
+		if token, err = secretOf("--token-file", n.TokenFile); err != nil {
+			return nil, Usage(err)
+		}
+		if token == "" {
+			return nil, Usage(fmt.Errorf("--token-file %s: no token in it", n.TokenFile))
+		}
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = config
+	return &http.Client{
+		Transport:     bearer{token, transport},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, nil
+}
+
+// bearer shows a token, if there is one, with each request.
+type bearer struct {
+	token string
+	to    http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b.token != "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+b.token)
+	}
+	return b.to.RoundTrip(r)
+}
