@@ -163,7 +163,7 @@ func decodeBody(r *http.Request, into any) error {
 	if errors.As(err, &tooLarge) || errors.As(err, &bad) {
 		return err
 	}
-	return malformed(err.Error(), "one JSON object with the fields of schemas/openapi.yaml")
+	return malformed(fmt.Sprintf("%.*s", schemas.MaxIDBytes, err.Error()), "one JSON object with the fields of schemas/openapi.yaml")
 }
 
 // numberBytes is about what a number takes at least, when one is written with the digits of a float32.
