@@ -44,11 +44,11 @@ func New(o Options) *Guard {
 	}
 	f := promauto.With(o.Registry)
 	g := &Guard{o: o, refused: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "access_refused_total",
-		Help: "Requests that were refused before they were read, by reason: unauthenticated, forbidden, rate, concurrency."}, []string{"reason"})}
+		Help: "Requests that were refused before they were read, by reason: unauthenticated, forbidden, rate, concurrency, encoding."}, []string{"reason"})}
 	if o.Tokens != nil {
 		o.Registry.MustRegister(o.Tokens)
 	}
-	for _, reason := range []string{byIdentity, byScope, byRate, byConcurrency} {
+	for _, reason := range []string{byIdentity, byScope, byRate, byConcurrency, byEncoding} {
 		g.refused.WithLabelValues(reason)
 	}
 	return g
@@ -108,6 +108,9 @@ func (g *Guard) Protect(next http.Handler, need func(*http.Request) Scope) http.
 func (g *Guard) admit(r *http.Request, scope Scope) (*holder, *refusal) {
 	if err := g.browser.Check(r); err != nil {
 		return nil, forbidden("another site's page sent this request: "+err.Error(), "requests of programs, and of pages of this node")
+	}
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return nil, encoded(coding)
 	}
 	if g.o.Tokens == nil {
 		return nil, g.admitAnyone(r, scope)

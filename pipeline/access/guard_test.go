@@ -162,9 +162,10 @@ func TestGuard(t *testing.T) {
 adastream_query_access_passed_total{token="prom"} 1
 adastream_query_access_passed_total{token="root"} 1
 adastream_query_access_passed_total{token="web"} 4
-# HELP adastream_query_access_refused_total Requests that were refused before they were read, by reason: unauthenticated, forbidden, rate, concurrency.
+# HELP adastream_query_access_refused_total Requests that were refused before they were read, by reason: unauthenticated, forbidden, rate, concurrency, encoding.
 # TYPE adastream_query_access_refused_total counter
 adastream_query_access_refused_total{reason="concurrency"} 0
+adastream_query_access_refused_total{reason="encoding"} 0
 adastream_query_access_refused_total{reason="forbidden"} 4
 adastream_query_access_refused_total{reason="rate"} 0
 adastream_query_access_refused_total{reason="unauthenticated"} 12

@@ -2,6 +2,7 @@ package access
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -13,6 +14,7 @@ const (
 	byScope       = "forbidden"
 	byRate        = "rate"
 	byConcurrency = "concurrency"
+	byEncoding    = "encoding"
 )
 
 // refusal is a problem document, RFC 9457, as the other answers of the API have it.
@@ -41,6 +43,12 @@ func unauthenticated(scope Scope, detail string) *refusal {
 
 func forbidden(detail, allowed string) *refusal {
 	return &refusal{Title: "not allowed", Status: http.StatusForbidden, Code: "forbidden", Detail: detail, Allowed: allowed, reason: byScope}
+}
+
+// encoded refuses bodies that would have to be decompressed: handlers read what they get, and what a small one becomes has no bound.
+func encoded(coding string) *refusal {
+	return &refusal{Title: "the body is encoded", Status: http.StatusUnsupportedMediaType, Code: "encoded", Detail: fmt.Sprintf("Content-Encoding: %.50q", coding),
+		Allowed: "bodies as they are; Arrow is the small form", reason: byEncoding}
 }
 
 func tooMany(reason, detail, allowed string, retry time.Duration) *refusal {

@@ -90,13 +90,17 @@ func (a Access) Open(listen string, log *slog.Logger, registry prometheus.Regist
 // Run follows the files until ctx ends.
 func (g *Gate) Run(ctx context.Context) { g.reloader.Run(ctx, time.Second) }
 
+func (g *Gate) api(handler http.Handler) http.Handler {
+	return g.guard.Protect(handler, access.APIScope)
+}
+
 // ServeAPI answers on l as ServeOn does.
 func (g *Gate) ServeAPI(ctx context.Context, l net.Listener, handler http.Handler, grace time.Duration) error {
 	var config *tls.Config
 	if g.certificate != nil {
 		config = g.certificate.Config()
 	}
-	return serveOn(ctx, l, g.guard.Protect(handler, access.APIScope), serving{grace: grace, tls: config, log: g.log})
+	return serveOn(ctx, l, g.api(handler), serving{grace: grace, tls: config, log: g.log})
 }
 
 // OpenOps is OpenOps behind the gate.
