@@ -2,7 +2,6 @@ package access
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -96,20 +94,6 @@ func (r *Reloader) Look() {
 			r.log.Error("a file that changed cannot be used, what was read before stays in force", "file", f.String(), "error", err)
 		case changed:
 			r.log.Info("read again", "file", f.String())
-		}
-	}
-}
-
-// Run looks every so often, until ctx ends.
-func (r *Reloader) Run(ctx context.Context, every time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			r.Look()
 		}
 	}
 }

@@ -9,6 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -87,8 +90,23 @@ func (a Access) Open(listen string, log *slog.Logger, registry prometheus.Regist
 	return g, nil
 }
 
-// Run follows the files until ctx ends.
-func (g *Gate) Run(ctx context.Context) { g.reloader.Run(ctx, time.Second) }
+// Run follows the files until ctx ends: each second, and at once when the process is told to by SIGHUP.
+func (g *Gate) Run(ctx context.Context) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+		case <-tick.C:
+		}
+		g.reloader.Look()
+	}
+}
 
 func (g *Gate) api(handler http.Handler) http.Handler {
 	return g.guard.Protect(handler, access.APIScope)
