@@ -10,7 +10,7 @@ import (
 )
 
 // mounted finds files of secrets.
-var mounted = regexp.MustCompile(`/etc/adastream/kafka-(ca|cert)/(ca\.crt|tls\.crt|tls\.key)$`)
+var mounted = regexp.MustCompile(`/etc/adastream/(kafka-ca|kafka-cert|tokens|tls|client-ca)/(ca\.crt|tls\.crt|tls\.key|tokens)$`)
 
 // TestFlags hands the rendered arguments to the programs themselves: with --help they check the flags and stop.
 func TestFlags(t *testing.T) {

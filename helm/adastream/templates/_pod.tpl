@@ -125,10 +125,9 @@ readinessProbe:
 {{- define "adastream.cacheVolume" -}}
 {{- $cache := (index .root.Values .component).cache -}}
 {{- if not $cache.persistent }}
-volumes:
-  - name: cache
-    emptyDir:
-      sizeLimit: {{ $cache.size }}
+- name: cache
+  emptyDir:
+    sizeLimit: {{ $cache.size }}
 {{- end }}
 {{- end }}
 
@@ -151,5 +150,32 @@ volumeClaimTemplates:
       resources:
         requests:
           storage: {{ $cache.size }}
+{{- end }}
+{{- end }}
+
+{{/* What a query node reads of secrets. Files of mounted secrets follow them, and nodes follow the files. */}}
+{{- define "adastream.secretMounts" -}}
+{{- range $name, $secret := dict "tokens" .tokensSecret "tls" .tls.secret "client-ca" .tls.clientCASecret }}
+{{- if $secret }}
+- name: {{ $name }}
+  mountPath: /etc/adastream/{{ $name }}
+  readOnly: true
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "adastream.secretVolumes" -}}
+{{- $keys := dict "tokens" (list "tokens") "tls" (list "tls.crt" "tls.key") "client-ca" (list "ca.crt") }}
+{{- range $name, $secret := dict "tokens" .tokensSecret "tls" .tls.secret "client-ca" .tls.clientCASecret }}
+{{- if $secret }}
+- name: {{ $name }}
+  secret:
+    secretName: {{ $secret }}
+    items:
+      {{- range index $keys $name }}
+      - key: {{ . }}
+        path: {{ . }}
+      {{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
