@@ -34,9 +34,9 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 		fmt.Printf("ok   %-34s %s\n", what, good)
 		return true
 	}
-	b, err := store.Open(ctx, c.Store.Store, store.Options{})
+	b, err := c.Store.Bucket(ctx)
 	if err != nil {
-		return cli.Usage(fmt.Errorf("--store: %w", err))
+		return err
 	}
 	if check("store honours put-if-absent", store.Probe(ctx, b), b.String()) {
 		skew, err := clockSkew(ctx, b)

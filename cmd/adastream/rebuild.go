@@ -66,7 +66,7 @@ func (c *rebuildInto) open(ctx context.Context, l *cli.Logging) (*site, error) {
 	if c.Name != "" {
 		spec.Name = c.Name
 	}
-	b, err := cli.Store{Store: c.To}.Open(ctx, l.Logger(), nil)
+	b, err := cli.Store{Store: c.To, StoreCA: c.StoreCA}.Open(ctx, l.Logger(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("--to: %w", err)
 	}

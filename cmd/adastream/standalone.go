@@ -17,6 +17,7 @@ import (
 type standaloneCommand struct {
 	Dir          string        `help:"Directory for everything that is not elsewhere: broker, store and cache." type:"path" default:"adastream-data"`
 	Store        string        `help:"Object store, as for the daemons; default: a directory under --dir." placeholder:"URL"`
+	StoreCA      string        `help:"PEM file of certificate authorities to trust for https endpoints, instead of the system's." name:"store-ca" type:"existingfile" placeholder:"FILE"`
 	Brokers      []string      `help:"Bootstrap addresses of Kafka; default: a broker embedded here, on --kafka-port." placeholder:"HOST:PORT"`
 	KafkaPort    int           `help:"Port of the embedded broker, on 127.0.0.1." default:"9094"`
 	Listen       string        `help:"Address of the query API." default:"127.0.0.1:8080"`
@@ -48,7 +49,7 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	if c.Store == "" {
 		c.Store = filepath.Join(c.Dir, "store")
 	}
-	bucket, err := cli.Store{Store: c.Store}.Open(ctx, log, nil)
+	bucket, err := cli.Store{Store: c.Store, StoreCA: c.StoreCA}.Open(ctx, log, nil)
 	if err != nil {
 		return err
 	}

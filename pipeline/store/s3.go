@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/encrypt"
 )
 
 // s3Bucket is a Bucket under a key prefix of an S3 bucket.
@@ -26,6 +27,7 @@ type s3Bucket struct {
 	core   *minio.Core
 	bucket string
 	prefix string // "" or ends in '/'
+	sse    encrypt.ServerSide
 	o      Options
 }
 
@@ -63,6 +65,7 @@ func (s *s3Bucket) putOnce(ctx context.Context, key string, body []byte, sha, cr
 	defer attempt.stop()
 	options := minio.PutObjectOptions{
 		UserMetadata:         map[string]string{"X-Amz-Checksum-Crc32c": crc},
+		ServerSideEncryption: s.sse,
 		DisableContentSha256: true, // that is: sign the sum we pass in, do not sign chunk by chunk
 	}
 	options.SetMatchETagExcept("*")

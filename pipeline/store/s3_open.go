@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/encrypt"
 	"github.com/minio/minio-go/v7/pkg/s3utils"
 )
 
@@ -37,17 +39,17 @@ func openS3(place string, o Options) (*s3Bucket, error) {
 		}
 		prefix += "/"
 	}
-	query, err := url.ParseQuery(u.RawQuery)
+	query, err := parseQuery(u.RawQuery)
 	if err != nil {
-		return nil, fmt.Errorf("store url: query: %w", err)
+		return nil, err
 	}
-	for name, values := range query {
-		if name != "endpoint" && name != "region" {
-			return nil, fmt.Errorf("store url: query parameter %q: allowed are endpoint and region", name)
-		}
-		if len(values) > 1 {
-			return nil, fmt.Errorf("store url: query parameter %q: given %d times", name, len(values))
-		}
+	sse, err := parseEncryption(query)
+	if err != nil {
+		return nil, err
+	}
+	lookup, err := parseStyle(query)
+	if err != nil {
+		return nil, err
 	}
 	endpoint, err := parseEndpoint(cmp.Or(query.Get("endpoint"), os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"),
 		"https://s3.amazonaws.com"))
@@ -58,21 +60,95 @@ func openS3(place string, o Options) (*s3Bucket, error) {
 	if region == "" && !s3utils.IsAmazonEndpoint(*endpoint) {
 		region = "us-east-1" // what servers of other makers use; Amazon's are asked
 	}
+	transport, err := o.transport(endpoint.Scheme == "https")
+	if err != nil {
+		return nil, err
+	}
 	core, err := minio.NewCore(endpoint.Host, &minio.Options{
-		Creds: credentials.NewChainCredentials([]credentials.Provider{
-			&credentials.EnvAWS{},
-			&credentials.FileAWSCredentials{},
-			&credentials.IAM{Client: &http.Client{Timeout: identityTimeout}},
-		}),
-		Secure:     endpoint.Scheme == "https",
-		Region:     region,
-		Transport:  o.Transport,
-		MaxRetries: 1, // see s3Bucket
+		Creds:        identity(region),
+		Secure:       endpoint.Scheme == "https",
+		Region:       region,
+		Transport:    transport,
+		BucketLookup: lookup,
+		MaxRetries:   1, // see s3Bucket
 	})
 	if err != nil {
 		return nil, fmt.Errorf("store url: endpoint %q: %w", endpoint, err)
 	}
-	return &s3Bucket{core: core, bucket: u.Host, prefix: prefix, o: o}, nil
+	return &s3Bucket{core: core, bucket: u.Host, prefix: prefix, sse: sse, o: o}, nil
+}
+
+// transport is that of the options, or one that trusts their authorities; nil is the client's own.
+func (o Options) transport(secure bool) (http.RoundTripper, error) {
+	if o.Transport != nil || o.Authorities == nil || !secure {
+		return o.Transport, nil
+	}
+	t, err := minio.DefaultTransport(true)
+	if err != nil {
+		return nil, fmt.Errorf("store transport: %w", err)
+	}
+	t.TLSClientConfig.RootCAs = o.Authorities
+	return t, nil
+}
+
+// identity asks for credentials, each time that those there are run out: the environment, the shared credentials file, then the role
+// of the service account (AWS_WEB_IDENTITY_TOKEN_FILE), of the container or of the machine.
+func identity(region string) *credentials.Credentials {
+	role := &credentials.IAM{Client: &http.Client{Timeout: identityTimeout}, Region: region}
+	if os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE") != "" {
+		role.Endpoint = cmp.Or(os.Getenv("AWS_ENDPOINT_URL_STS"), os.Getenv("AWS_ENDPOINT_URL"))
+	}
+	return credentials.NewChainCredentials([]credentials.Provider{&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}, role})
+}
+
+// parameters are those of a store's URL.
+var parameters = []string{"endpoint", "region", "path-style", "sse", "kms-key"}
+
+func parseQuery(raw string) (url.Values, error) {
+	query, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, fmt.Errorf("store url: query: %w", err)
+	}
+	for name, values := range query {
+		if !slices.Contains(parameters, name) {
+			return nil, fmt.Errorf("store url: query parameter %q: allowed are %s", name, strings.Join(parameters, ", "))
+		}
+		if len(values) > 1 {
+			return nil, fmt.Errorf("store url: query parameter %q: given %d times", name, len(values))
+		}
+	}
+	return query, nil
+}
+
+// parseEncryption is what the store is asked to encrypt objects with, nil for what the bucket does by itself.
+func parseEncryption(query url.Values) (encrypt.ServerSide, error) {
+	kind, key := query.Get("sse"), query.Get("kms-key")
+	if key != "" && kind != "kms" {
+		return nil, errors.New("store url: kms-key: goes with sse=kms")
+	}
+	switch kind {
+	case "":
+		return nil, nil
+	case "s3":
+		return encrypt.NewSSE(), nil
+	case "kms":
+		return encrypt.NewSSEKMS(key, nil)
+	default:
+		return nil, fmt.Errorf("store url: sse %q: allowed are s3 and kms", kind)
+	}
+}
+
+func parseStyle(query url.Values) (minio.BucketLookupType, error) {
+	switch style := query.Get("path-style"); style {
+	case "":
+		return minio.BucketLookupAuto, nil
+	case "true":
+		return minio.BucketLookupPath, nil
+	case "false":
+		return minio.BucketLookupDNS, nil
+	default:
+		return 0, fmt.Errorf("store url: path-style %q: allowed are true and false", style)
+	}
 }
 
 func parseEndpoint(s string) (*url.URL, error) {

@@ -152,7 +152,7 @@ func transportClass(err error) (advice string, class error) {
 	var wrongHost x509.HostnameError
 	switch {
 	case errors.As(err, &untrusted), errors.As(err, &wrongHost):
-		return "; name the certificate authority's file in SSL_CERT_FILE, or correct the endpoint", ErrDenied
+		return "; name the certificate authority's file in --store-ca or SSL_CERT_FILE, or correct the endpoint", ErrDenied
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return "; the endpoint speaks http, not https", ErrDenied
 	default:

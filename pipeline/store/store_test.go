@@ -98,7 +98,7 @@ func TestOpen_faults(t *testing.T) {
 		{place: "s3://b_/x", want: `bucket "b_"`},
 		{place: "s3://key:secret@bucket", want: "AWS_ACCESS_KEY_ID"},
 		{place: "s3://bucket/a/../b", want: `prefix: key "a/../b"`},
-		{place: "s3://bucket?endpont=http://x", want: `"endpont": allowed are endpoint and region`},
+		{place: "s3://bucket?endpont=http://x", want: `"endpont": allowed are endpoint, region, path-style, sse, kms-key`},
 		{place: "s3://bucket?region=a&region=b", want: "2 times"},
 		{place: "s3://bucket?endpoint=minio:9000", want: "must be http://host:port"},
 		{place: "s3://bucket?endpoint=http://minio/path", want: "must be http://host:port"},

@@ -18,22 +18,28 @@ import (
 
 // Store are the flags of the object store.
 type Store struct {
-	Store string `help:"Object store: s3://bucket/prefix?endpoint=http://host:port, file:///dir or a path. S3 credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the shared credentials file or the machine's role." required:"" placeholder:"URL"`
+	Store   string `help:"Object store: s3://bucket/prefix?endpoint=http://host:port, file:///dir or a path. S3 credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the shared credentials file or the role of pod or machine. More of S3: region=, path-style=true, sse=s3 or kms, kms-key=." required:"" placeholder:"URL"`
+	StoreCA string `help:"PEM file of certificate authorities to trust for https endpoints, instead of the system's." name:"store-ca" type:"existingfile" placeholder:"FILE"`
 }
 
 // Open opens the bucket and makes sure that it honours put-if-absent, which takes the right to put and delete. A store that
 // is away is waited for; one that lies, or refuses us, is an error at once.
 // waiting, which may be nil, hears each time why there is a wait.
 func (s Store) Open(ctx context.Context, log *slog.Logger, waiting func(error)) (store.Bucket, error) {
-	b, err := s.open(ctx)
+	b, err := s.Bucket(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return b, wait(ctx, log, waiting, "store is not there, will try again", func() error { return store.Probe(ctx, b) })
 }
 
-func (s Store) open(ctx context.Context) (store.Bucket, error) {
-	b, err := store.Open(ctx, s.Store, store.Options{})
+// Bucket is the one that the flags name. It is not asked anything yet.
+func (s Store) Bucket(ctx context.Context) (store.Bucket, error) {
+	pool, err := authorities("store", s.StoreCA)
+	if err != nil {
+		return nil, Usage(err)
+	}
+	b, err := store.Open(ctx, s.Store, store.Options{Authorities: pool})
 	if err != nil {
 		return nil, Usage(fmt.Errorf("--store: %w", err))
 	}
@@ -51,7 +57,7 @@ func (s Store) OpenIndex(ctx context.Context, log *slog.Logger, waiting func(err
 
 // ReadIndex opens the index that is in the store, with no more than the right to read.
 func (s Store) ReadIndex(ctx context.Context, log *slog.Logger, waiting func(error)) (*commit.Log, error) {
-	b, err := s.open(ctx)
+	b, err := s.Bucket(ctx)
 	if err != nil {
 		return nil, err
 	}

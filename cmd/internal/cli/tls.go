@@ -10,15 +10,9 @@ import (
 // clientTLS is of flags --of-ca, --of-cert and --of-key, each of which may be empty.
 func clientTLS(of, ca, cert, key string) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if ca != "" {
-		pem, err := os.ReadFile(ca)
-		if err != nil {
-			return nil, fmt.Errorf("--%s-ca: %w", of, err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--%s-ca %s: holds no PEM certificate", of, ca)
-		}
+	var err error
+	if c.RootCAs, err = authorities(of, ca); err != nil {
+		return nil, err
 	}
 	if (cert == "") != (key == "") {
 		return nil, fmt.Errorf("--%s-cert and --%s-key: one goes with the other", of, of)
@@ -38,4 +32,20 @@ func clientTLS(of, ca, cert, key string) (*tls.Config, error) {
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
 	}
 	return c, nil
+}
+
+// authorities are those of the flag --of-ca; nil, the system's, if it is empty.
+func authorities(of, ca string) (*x509.CertPool, error) {
+	if ca == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, fmt.Errorf("--%s-ca: %w", of, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("--%s-ca %s: holds no PEM certificate", of, ca)
+	}
+	return pool, nil
 }
