@@ -7,19 +7,20 @@ import (
 )
 
 type command struct {
-	Demo       demoCommand       `cmd:"" help:"See it work: streams 20,000 real embeddings through everything, searches all along, checks the result."`
-	Standalone standaloneCommand `cmd:"" help:"Run ingestor, builder and query node in one process, over an embedded broker and a directory or over yours."`
-	Init       initCommand       `cmd:"" help:"Make an index: write its spec to the store, and the topic if it is missing."`
-	Produce    produceCommand    `cmd:"" help:"Send Arrow IPC files or streams to the index's topic, each row to the partition of its id."`
-	Search     searchCommand     `cmd:"" help:"Ask a query node."`
-	Snapshot   snapshotCommand   `cmd:"" help:"Look at generations, and say which one is served."`
-	Quarantine quarantineCommand `cmd:"" help:"Look at what was refused."`
-	Verify     verifyCommand     `cmd:"" help:"Read everything that the index names, and say what is missing, damaged or does not fit."`
-	Rebuild    rebuildCommand    `cmd:"" help:"Make an index again in another place, from its topic or from its data objects alone."`
-	Eval       evalCommand       `cmd:"" help:"Measure the systems of the Matryoshka and AdANNS papers, and this index, on labelled vectors."`
-	Token      tokenCommand      `cmd:"" help:"Make tokens for query nodes."`
-	Doctor     doctorCommand     `cmd:"" help:"Check the store, the topic and the clock."`
-	cli.Logging
+	Demo        demoCommand       `cmd:"" help:"See it work: streams 20,000 real embeddings through everything, searches all along, checks the result."`
+	Standalone  standaloneCommand `cmd:"" help:"Run ingestor, builder and query node in one process, over an embedded broker and a directory or over yours."`
+	Init        initCommand       `cmd:"" help:"Make an index: write its spec to the store, and the topic if it is missing."`
+	Produce     produceCommand    `cmd:"" help:"Send Arrow IPC files or streams to the index's topic, each row to the partition of its id."`
+	Search      searchCommand     `cmd:"" help:"Ask a query node."`
+	Snapshot    snapshotCommand   `cmd:"" help:"Look at generations, and say which one is served."`
+	Quarantine  quarantineCommand `cmd:"" help:"Look at what was refused."`
+	Verify      verifyCommand     `cmd:"" help:"Read everything that the index names, and say what is missing, damaged or does not fit."`
+	Rebuild     rebuildCommand    `cmd:"" help:"Make an index again in another place, from its topic or from its data objects alone."`
+	Eval        evalCommand       `cmd:"" help:"Measure the systems of the Matryoshka and AdANNS papers, and this index, on labelled vectors."`
+	Token       tokenCommand      `cmd:"" help:"Make tokens for query nodes."`
+	Config      configCommand     `cmd:"" help:"Look at the configuration of daemons."`
+	Doctor      doctorCommand     `cmd:"" help:"Check the store, the topic and the clock."`
+	cli.Logging `group:"Log and configuration:"`
 }
 
 func main() {

@@ -27,8 +27,8 @@ type standaloneCommand struct {
 	MemoryBytes  *int64        `help:"Memory that the generation that is served and the next one may want together, as for the query node; 0 is no limit. Default: half of what the container, or the machine, allows."`
 	AcceptGap    bool          `help:"Go on after data that retention removed before it was read, and record the gap."`
 	AcceptPoison bool          `help:"Go on when nearly all that a partition brings is refused, and quarantine it."`
-	cli.Access
-	specFlags `group:"New index (used when the store holds none):"`
+	cli.Access   `group:"Who may ask:"`
+	specFlags    `group:"New index (used when the store holds none):"`
 }
 
 func (c *standaloneCommand) Run(ctx context.Context, l *cli.Logging) error {

@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -11,17 +10,7 @@ import (
 	"github.com/adastream/adastream/pipeline/build"
 )
 
-type command struct {
-	cli.Store
-	cli.Cache
-	PublishEvery time.Duration `help:"Shortest time between two generations." default:"250ms"`
-	MinTrainRows int           `help:"Live rows before a first model is trained; until then search is exact." default:"8192"`
-	Threads      int           `help:"Threads of training, merging and measuring; 0 is half of the CPUs." default:"0"`
-	KeepFor      time.Duration `help:"How long generations are kept for going back: all of the last ten minutes, then one for each ten minutes. The newest and the served one always are." default:"24h"`
-	CollectEvery time.Duration `help:"Time between two collections of garbage: what no kept generation needs is removed from the store; 0 is never." default:"1h"`
-	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9092"`
-	cli.Logging
-}
+type command struct{ cli.Builder }
 
 func (c *command) Run(ctx context.Context) error { return cli.Asked(ctx, c.run(ctx)) }
 

@@ -29,7 +29,8 @@ type Access struct {
 	OpsTLS      bool   `help:"Encrypt the ops port too, with the same certificate. It asks for none of its clients, as probes have none." name:"ops-tls"`
 }
 
-func (a Access) validate() error {
+// Validate joins all faults of a; the parser of flags asks it.
+func (a Access) Validate() error {
 	var faults []error
 	if (a.TLSCert == "") != (a.TLSKey == "") {
 		faults = append(faults, errors.New("--tls-cert and --tls-key: one goes with the other"))
@@ -58,7 +59,7 @@ type Gate struct {
 // Open reads the files. listen is the address of the query API: whether others than this machine can reach it decides what needs
 // no token, and what is worth a warning.
 func (a Access) Open(listen string, log *slog.Logger, registry prometheus.Registerer) (*Gate, error) {
-	if err := a.validate(); err != nil {
+	if err := a.Validate(); err != nil {
 		return nil, Usage(err)
 	}
 	g := &Gate{flags: a, log: log}

@@ -8,15 +8,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
-	"go.yaml.in/yaml/v3"
 )
 
 // usageError is a fault of the call, not of the world.
@@ -35,8 +32,7 @@ func Usage(err error) error {
 // Main parses the command line into command, a pointer to a struct of flags, and runs it until it ends or a SIGINT or
 // SIGTERM comes; then the context of Run ends. The methods may take the bindings as arguments. It does not return.
 func Main(name, description string, command any, bindings ...any) {
-	parser, err := kong.New(command, kong.Name(name), kong.Description(description), kong.DefaultEnvars("ADASTREAM"),
-		kong.Configuration(loadYAML), kong.Vars{"cache_dir": cacheDir()}, kong.Bind(bindings...), kong.ConfigureHelp(kong.HelpOptions{Compact: true, Summary: true}))
+	parser, err := newParser(name, command, kong.Description(description), kong.Bind(bindings...), kong.ConfigureHelp(kong.HelpOptions{Compact: true, Summary: true}))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, name+":", err)
 		os.Exit(2)
@@ -60,59 +56,17 @@ func Main(name, description string, command any, bindings ...any) {
 	os.Exit(0)
 }
 
+// newParser is what all commands and files of flags are read with.
+func newParser(name string, flags any, more ...kong.Option) (*kong.Kong, error) {
+	return kong.New(flags, append(more, kong.Name(name), kong.DefaultEnvars("ADASTREAM"), kong.Configuration(loadYAML), kong.Vars{"cache_dir": cacheDir()})...)
+}
+
 // Asked turns the error of a daemon that was told to stop, by the end of ctx, into success.
 func Asked(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil && (errors.Is(err, cause) || errors.Is(err, context.Canceled)) {
 		return nil
 	}
 	return err
-}
-
-// loadYAML reads a file of flags. Unlike the library's own order, the environment goes before the file.
-func loadYAML(r io.Reader) (kong.Resolver, error) {
-	values := map[string]any{}
-	if err := yaml.NewDecoder(r).Decode(&values); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return &fileResolver{values}, nil
-}
-
-type fileResolver struct{ values map[string]any }
-
-func (f *fileResolver) Validate(app *kong.Application) error {
-	known := map[string]bool{}
-	_ = kong.Visit(app, func(node kong.Visitable, next kong.Next) error {
-		if flag, ok := node.(*kong.Flag); ok {
-			known[flag.Name] = true
-		}
-		return next(nil)
-	})
-	for name := range f.values {
-		if !known[name] {
-			return fmt.Errorf("config file: %q is not a flag of this command", name)
-		}
-	}
-	return nil
-}
-
-func (f *fileResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	for _, name := range flag.Envs {
-		if _, set := os.LookupEnv(name); set {
-			return nil, nil
-		}
-	}
-	value, ok := f.values[flag.Name]
-	if !ok {
-		return nil, nil
-	}
-	if list, ok := value.([]any); ok {
-		parts := make([]string, len(list))
-		for i, v := range list {
-			parts[i] = fmt.Sprint(v)
-		}
-		return strings.Join(parts, ","), nil
-	}
-	return fmt.Sprint(value), nil
 }
 
 // Logging are the flags of the log.

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+)
+
+type configCommand struct {
+	Print  configPrintCommand  `cmd:"" help:"Print what a daemon would run with, as a file that it can read: environment before file before default."`
+	Check  configCheckCommand  `cmd:"" help:"Say what is wrong with a file; exit code 2 if anything is."`
+	Schema configSchemaCommand `cmd:"" help:"Print the JSON Schema of a daemon's file, for editors."`
+}
+
+// daemon is which program a file is for.
+type daemon struct {
+	For string `help:"Program: query, builder, ingestor or standalone." required:"" enum:"query,builder,ingestor,standalone" env:"-" placeholder:"PROGRAM"`
+}
+
+func (d daemon) flags() any {
+	switch d.For {
+	case "query":
+		return &cli.Query{}
+	case "builder":
+		return &cli.Builder{}
+	case "ingestor":
+		return &cli.Ingestor{}
+	default:
+		return &struct {
+			standaloneCommand
+			cli.Logging `group:"Log and configuration:"`
+		}{}
+	}
+}
+
+type configPrintCommand struct {
+	daemon
+	File string `arg:"" optional:"" help:"File of flags by name." type:"existingfile"`
+}
+
+func (c *configPrintCommand) Run() error { return cli.PrintConfig(os.Stdout, c.For, c.flags(), c.File) }
+
+type configCheckCommand struct {
+	daemon
+	File string `arg:"" help:"File of flags by name." type:"existingfile"`
+}
+
+func (c *configCheckCommand) Run() error {
+	if err := cli.ReadConfig(c.For, c.flags(), c.File); err != nil {
+		return err
+	}
+	fmt.Println("ok")
+	return nil
+}
+
+type configSchemaCommand struct{ daemon }
+
+func (c *configSchemaCommand) Run() error {
+	schema, err := cli.Schema(c.For, c.flags())
+	if err != nil {
+		return err
+	}
+	fmt.Println(string(schema))
+	return nil
+}

@@ -1,0 +1,49 @@
+package cli
+
+import "time"
+
+// Query are the flags of a query node.
+type Query struct {
+	Store        `group:"Object store:"`
+	Cache        `group:"Cache:"`
+	Listen       string        `help:"Address of the query API." default:"127.0.0.1:8080"`
+	OpsListen    string        `help:"Address of /livez, /readyz, /metrics and the status page." default:"127.0.0.1:9093"`
+	PollEvery    time.Duration `help:"Time between two looks at the channel." default:"250ms"`
+	MaxRunning   int           `help:"Queries that run at a time; others wait." default:"64"`
+	Timeout      time.Duration `help:"Longest time of a query, waiting included." default:"5s"`
+	DegradeTo    float64       `help:"Recall that queries get at least when they had to wait longer than --degrade-after; 0 keeps to what they ask for until they are refused." default:"0"`
+	DegradeAfter time.Duration `help:"Wait for a slot after which a query is degraded." default:"20ms"`
+	MemoryBytes  *int64        `help:"Memory that the generation that is served and the next one may want together, originals aside; one that does not fit is not taken. 0 is no limit. Default: nine tenths of what the container, or the machine, allows."`
+	Originals    bool          `help:"Fetch original vectors too, twice the bytes: without them an exact search compares int8 rows." default:"true" negatable:""`
+	MeasureShare float64       `help:"Share of one core for comparing answers with exact search; 0 measures nothing." default:"0.01"`
+	Drain        time.Duration `help:"Time that running queries get to end at SIGTERM." default:"10s"`
+	Access       `group:"Who may ask:"`
+	Logging      `group:"Log and configuration:"`
+}
+
+// Builder are the flags of a builder.
+type Builder struct {
+	Store        `group:"Object store:"`
+	Cache        `group:"Cache:"`
+	PublishEvery time.Duration `help:"Shortest time between two generations." default:"250ms"`
+	MinTrainRows int           `help:"Live rows before a first model is trained; until then search is exact." default:"8192"`
+	Threads      int           `help:"Threads of training, merging and measuring; 0 is half of the CPUs." default:"0"`
+	KeepFor      time.Duration `help:"How long generations are kept for going back: all of the last ten minutes, then one for each ten minutes. The newest and the served one always are." default:"24h"`
+	CollectEvery time.Duration `help:"Time between two collections of garbage: what no kept generation needs is removed from the store; 0 is never." default:"1h"`
+	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9092"`
+	Logging      `group:"Log and configuration:"`
+}
+
+// Ingestor are the flags of an ingestor.
+type Ingestor struct {
+	Kafka        `group:"Kafka:"`
+	Store        `group:"Object store:"`
+	Group        string        `help:"Consumer group that shares out the partitions; default: adastream-<index>." placeholder:"NAME"`
+	FlushAge     time.Duration `help:"Longest time that a row waits for its segment to be cut." default:"300ms"`
+	FlushRows    int           `help:"Most rows of a segment." default:"65536"`
+	FlushBytes   int64         `help:"Most bytes of messages of a segment." default:"33554432"`
+	AcceptGap    bool          `help:"Go on after data that retention removed before it was read, and record the gap."`
+	AcceptPoison bool          `help:"Go on when nearly all that a partition brings is refused, and quarantine it."`
+	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9091"`
+	Logging      `group:"Log and configuration:"`
+}

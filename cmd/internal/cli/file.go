@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+	"github.com/alecthomas/kong"
+	"go.yaml.in/yaml/v3"
+)
+
+// loadYAML reads a file of flags. Unlike the library's own order, the environment goes before the file.
+func loadYAML(r io.Reader) (kong.Resolver, error) {
+	values := map[string]any{}
+	if err := yaml.NewDecoder(r).Decode(&values); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return &fileResolver{values}, nil
+}
+
+type fileResolver struct{ values map[string]any }
+
+// Validate implements kong.Resolver.
+func (f *fileResolver) Validate(app *kong.Application) error {
+	var known []string
+	_ = kong.Visit(app, func(node kong.Visitable, next kong.Next) error {
+		if flag, ok := node.(*kong.Flag); ok && flag.Name != "help" && flag.Name != "config" {
+			known = append(known, flag.Name)
+		}
+		return next(nil)
+	})
+	var faults []error
+	for _, name := range slices.Sorted(maps.Keys(f.values)) {
+		if !slices.Contains(known, name) {
+			faults = append(faults, fmt.Errorf("config file: %q is not a flag of this command%s", name, suggestion(name, known)))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// suggestion is the known name that a name is nearest to, unless it is far from all.
+func suggestion(name string, known []string) string {
+	nearest := slices.MinFunc(known, func(a, b string) int {
+		return cmp.Or(cmp.Compare(levenshtein.ComputeDistance(name, a), levenshtein.ComputeDistance(name, b)), strings.Compare(a, b))
+	})
+	if levenshtein.ComputeDistance(name, nearest) > max(2, len(name)/3) {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", nearest)
+}
+
+// Resolve implements kong.Resolver.
+func (f *fileResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	for _, name := range flag.Envs {
+		if _, set := os.LookupEnv(name); set {
+			return nil, nil
+		}
+	}
+	switch value := f.values[flag.Name].(type) {
+	case nil: // not in the file, or without a value
+		return nil, nil
+	case []any:
+		parts := make([]string, len(value))
+		for i, v := range value {
+			parts[i] = fmt.Sprint(v)
+		}
+		return kong.JoinEscaped(parts, flag.Tag.Sep), nil
+	case map[string]any:
+		parts := make([]string, 0, len(value))
+		for _, key := range slices.Sorted(maps.Keys(value)) {
+			parts = append(parts, fmt.Sprintf("%s=%v", key, value[key]))
+		}
+		return kong.JoinEscaped(parts, flag.Tag.MapSep), nil
+	default:
+		return fmt.Sprint(value), nil
+	}
+}
