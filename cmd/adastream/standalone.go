@@ -37,6 +37,7 @@ func (c *standaloneCommand) Run(ctx context.Context, l *cli.Logging) error {
 
 func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	log := l.Logger()
+	l.Follow(ctx, log)
 	brokers := c.Brokers
 	if len(brokers) == 0 {
 		broker, err := embedded.Start(embedded.Options{Dir: filepath.Join(c.Dir, "broker"), Port: c.KafkaPort})

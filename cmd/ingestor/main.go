@@ -16,6 +16,7 @@ func (c *command) Run(ctx context.Context) error { return cli.Asked(ctx, c.run(c
 
 func (c *command) run(ctx context.Context) error {
 	log := c.Logger()
+	c.Follow(ctx, log)
 	level, err := cli.Level(log)
 	if err != nil {
 		return err

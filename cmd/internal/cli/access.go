@@ -9,9 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -93,9 +90,8 @@ func (a Access) Open(listen string, log *slog.Logger, registry prometheus.Regist
 
 // Run follows the files until ctx ends: each second, and at once when the process is told to by SIGHUP.
 func (g *Gate) Run(ctx context.Context) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+	hangups, stop := notifyHangups()
+	defer stop()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -42,6 +41,9 @@ func Main(name, description string, command any, bindings ...any) {
 		fmt.Fprintf(os.Stderr, "%s: %v\nsee %s --help\n", name, err, name)
 		os.Exit(2)
 	}
+	if c, ok := command.(interface{ logging() *Logging }); ok {
+		c.logging().reread = func() (map[string]any, error) { return flagsOf(name, command, os.Args[1:]) }
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	err = parsed.Run()
@@ -67,20 +69,4 @@ func Asked(ctx context.Context, err error) error {
 		return nil
 	}
 	return err
-}
-
-// Logging are the flags of the log.
-type Logging struct {
-	Config    kong.ConfigFlag `help:"YAML file with flags by name; flags and environment go before it." type:"path" env:"-"`
-	LogLevel  slog.Level      `help:"Least level that is logged: debug, info, warn, error." default:"info"`
-	LogFormat string          `help:"Format of the log, on stderr: text or json." enum:"text,json" default:"text"`
-}
-
-// Logger writes to stderr.
-func (l Logging) Logger() *slog.Logger {
-	o := &slog.HandlerOptions{Level: l.LogLevel}
-	if l.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, o))
-	}
-	return slog.New(slog.NewTextHandler(os.Stderr, o))
 }

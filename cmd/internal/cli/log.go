@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"os"
+	"os/signal"
+	"reflect"
+	"slices"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/term"
+)
+
+// Logging are the flags of the log.
+type Logging struct {
+	Config    kong.ConfigFlag `help:"YAML file with flags by name; flags and environment go before it." type:"path" env:"-"`
+	LogLevel  slog.Level      `help:"Least level that is logged: debug, info, warn, error." default:"info"`
+	LogFormat string          `help:"Format of the log, on stderr: text or json." enum:"text,json" default:"text"`
+
+	level  *slog.LevelVar                 // of Logger
+	reread func() (map[string]any, error) // flags as they are now in arguments, environment and file
+}
+
+func (l *Logging) logging() *Logging { return l }
+
+// Logger writes to stderr.
+func (l *Logging) Logger() *slog.Logger {
+	l.level = new(slog.LevelVar)
+	l.level.Set(l.LogLevel)
+	o := &slog.HandlerOptions{Level: l.level}
+	if l.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, o))
+}
+
+// Follow has flags read again at each SIGHUP, until ctx ends: the level of the log changes, and the log says which others will only
+// once the daemon is started again.
+func (l *Logging) Follow(ctx context.Context, log *slog.Logger) {
+	if l.reread == nil {
+		return // not started by Main
+	}
+	before, err := l.reread()
+	if err != nil {
+		log.Warn("flags cannot be read again at SIGHUP", "error", err)
+		return
+	}
+	hangups, stop := notifyHangups()
+	go func() {
+		defer stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangups:
+				before = l.reload(log, before)
+			}
+		}
+	}()
+}
+
+// notifyHangups hears of SIGHUP, but for a process whose log goes to a terminal: there it means that the terminal is gone, and ends the
+// process as ever.
+func notifyHangups() (hangups chan os.Signal, stop func()) {
+	hangups = make(chan os.Signal, 1)
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		signal.Notify(hangups, syscall.SIGHUP)
+	}
+	return hangups, func() { signal.Stop(hangups) }
+}
+
+// reload takes in what flags are now, and returns what they were taken for.
+func (l *Logging) reload(log *slog.Logger, before map[string]any) map[string]any {
+	now, err := l.reread()
+	if err != nil {
+		log.Error("flags cannot be read, nothing is changed", "error", err)
+		return before
+	}
+	var restart []string
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		switch {
+		case reflect.DeepEqual(now[name], before[name]):
+		case name == "log-level":
+			l.level.Set(now[name].(slog.Level))
+			before[name] = now[name]
+		default:
+			restart = append(restart, name)
+		}
+	}
+	log.Info("flags are read again", "log_level", l.level.Level().String())
+	if len(restart) > 0 {
+		log.Warn("flags have changed that count after a restart only", "flags", restart)
+	}
+	return before
+}
+
+// flagsOf are the values of a command's flags, by name.
+func flagsOf(name string, command any, args []string) (map[string]any, error) {
+	parser, err := newParser(name, reflect.New(reflect.TypeOf(command).Elem()).Interface(), kong.Exit(func(int) {}))
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		return nil, err
+	}
+	flags := map[string]any{}
+	for _, flag := range parsed.Flags() {
+		flags[flag.Name] = flag.Target.Interface()
+	}
+	return flags, nil
+}

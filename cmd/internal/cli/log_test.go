@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// At SIGHUP a daemon takes its log level from the file, says which other flags want a restart, and goes on if the file is broken.
+func TestHangup(t *testing.T) {
+	dir := t.TempDir()
+	file := writeFile(t, dir, "c.yaml", []byte("log-level: info\nflush-age: 1s\nkafka-password: a\n"))
+	args := []string{"--config", file, "--store=/s", "--brokers=a:1", "--flush-rows=5"}
+	var i Ingestor
+	parser, err := newParser("ingestor", &i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	i.reread = func() (map[string]any, error) { return flagsOf("ingestor", &i, args) }
+	i.Logger()
+	out := &lockedBuffer{}
+	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: i.level}))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	i.Follow(ctx, log)
+	await := func(what, file string, words ...string) {
+		t.Helper()
+		before := len(out.String())
+		writeFile(t, dir, "c.yaml", []byte(file))
+		if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+			said, missing := out.String()[before:], ""
+			for _, w := range words {
+				if !strings.Contains(said, w) {
+					missing = w
+				}
+			}
+			if missing == "" {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %q is not in %q", what, missing, said)
+			}
+		}
+	}
+	await("another level", "log-level: debug\nflush-age: 1s\nkafka-password: a\n", "read again", "log_level=DEBUG")
+	if !log.Enabled(ctx, slog.LevelDebug) {
+		t.Error("the level has not changed")
+	}
+	await("a broken file", "log-level: [\n", "nothing is changed")
+	await("an unknown name", "log-levl: info\n", "nothing is changed", "log-level")
+	await("what cannot change", "log-level: debug\nflush-age: 2s\nflush-rows: 7\nkafka-password: s3cret\n", "restart", `flags="[flush-age kafka-password]"`)
+	await("back to the default", "flush-age: 2s\nkafka-password: a\n", "log_level=INFO", `flags=[flush-age]`)
+	if strings.Contains(out.String(), "s3cret") {
+		t.Errorf("the password is in the log: %s", out)
+	}
+}
