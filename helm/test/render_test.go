@@ -102,6 +102,7 @@ type serviceMonitor struct {
 		NamespaceSelector struct {
 			MatchNames []string `json:"matchNames"`
 		} `json:"namespaceSelector"`
+		JobLabel     string   `json:"jobLabel"`
 		TargetLabels []string `json:"targetLabels"`
 		Endpoints    []struct {
 			Port     string `json:"port"`
@@ -113,6 +114,18 @@ type serviceMonitor struct {
 
 func (s *serviceMonitor) DeepCopyObject() runtime.Object {
 	c := *s
+	return &c
+}
+
+// prometheusRule has what the chart uses of the Prometheus Operator's resource.
+type prometheusRule struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              map[string]any `json:"spec"`
+}
+
+func (r *prometheusRule) DeepCopyObject() runtime.Object {
+	c := *r
 	return &c
 }
 
@@ -138,10 +151,15 @@ func decode(t *testing.T, files map[string]string) []object {
 			if len(bytes.TrimSpace(document)) == 0 {
 				continue
 			}
-			var o runtime.Object = &serviceMonitor{}
-			if bytes.Contains(document, []byte("kind: ServiceMonitor\n")) {
+			var o runtime.Object
+			switch {
+			case bytes.Contains(document, []byte("kind: ServiceMonitor\n")):
+				o = &serviceMonitor{}
 				err = yaml.UnmarshalStrict(document, o)
-			} else {
+			case bytes.Contains(document, []byte("kind: PrometheusRule\n")):
+				o = &prometheusRule{}
+				err = yaml.UnmarshalStrict(document, o)
+			default:
 				o, _, err = strict.Decode(document, nil, nil)
 			}
 			if err != nil {
