@@ -45,6 +45,32 @@ func (l *Log) Manifests(ctx context.Context) iter.Seq2[int64, error] {
 	}
 }
 
+// Kept returns the generations before one that exist, newest first, at most so many. It lists nothing: generations are a line
+// that has no holes but those of collections. The one that it begins before exists, or is the next one to be.
+func (l *Log) Kept(ctx context.Context, before int64, most int) ([]int64, error) {
+	c, err := l.Collection(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []int64
+	collected := int64(0)
+	if c != nil {
+		collected = c.Generation
+	}
+	for g := before - 1; g > collected && len(found) < most; g-- {
+		found = append(found, g)
+	}
+	if c == nil {
+		return found, nil
+	}
+	for _, g := range slices.Backward(c.Kept) {
+		if g < before && len(found) < most {
+			found = append(found, g)
+		}
+	}
+	return found, nil
+}
+
 // Latest reads the newest generation after one, promoted or not, or returns nil if there is none.
 func (l *Log) Latest(ctx context.Context, after int64) (*schemas.Manifest, error) {
 	if after == 0 { // what was collected need not be listed
