@@ -45,6 +45,9 @@ func (n *Node) API() http.Handler {
 	mux.Handle("/v1/index", n.route("index", http.MethodGet, n.index))
 	mux.Handle("/v1/stats", n.route("stats", http.MethodGet, n.stats))
 	mux.Handle("/v1/recall", n.route("recall", http.MethodPost, n.recall))
+	if n.o.Admin {
+		mux.Handle("/v1/admin/channel", n.route("admin", http.MethodPost, n.moveChannel))
+	}
 	mux.Handle("/", n.route("other", "", func(r *http.Request) (*response, error) {
 		return nil, &problem{Title: "no such url", Status: http.StatusNotFound, Code: codeNoRoute, Detail: fmt.Sprintf("%.*s", schemas.MaxIDBytes, r.URL.Path),
 			Allowed: "POST /v1/search, GET /v1/vectors/{id}, POST /v1/vectors:batchGet, GET /v1/snapshots, GET /v1/snapshots/{generation}, GET /v1/index, GET /v1/stats, POST /v1/recall"}

@@ -51,6 +51,10 @@ type Options struct {
 
 	MeasureShare float64 // of a core, at most 1, for measuring the recall of answers; 0 measures nothing
 
+	// Admin makes the API answer the verbs of an administrator, below /v1/admin/. Whoever reaches it can use them: the handler
+	// that is put in front has to ask for who it is.
+	Admin bool
+
 	Logger   *slog.Logger         // nil discards
 	Registry *prometheus.Registry // nil makes a new one; Ops serves it at /metrics
 }

@@ -1,0 +1,93 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/schemas"
+)
+
+// Codes of problems beside those of queries.
+const (
+	codeConflict  = "conflict"    // what was asked for does not fit what is served, or somebody was first
+	codeMediaType = "media_type"  // a body of another type
+	codeForbidden = "forbidden"   // a page of another origin asks
+	codeStoreAway = "unavailable" // the store does not answer
+)
+
+type operatorKey struct{}
+
+// WithOperator says who asks, for the records that an administrator's verbs make. What is put in front of the API knows.
+func WithOperator(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, operatorKey{}, name)
+}
+
+// operator is name@host for the record, as the CLI has user@host.
+func operator(ctx context.Context) (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("who is acting: %w", err)
+	}
+	name, ok := ctx.Value(operatorKey{}).(string)
+	if !ok {
+		name = "admin"
+	}
+	return name + "@" + host, nil
+}
+
+type movedAnswer struct {
+	Serving *schemas.Channel `json:"serving"`          // the record that was made
+	Before  *schemas.Channel `json:"before,omitempty"` // the one before; absent if it is the first
+	Against string           `json:"against,omitempty"`
+}
+
+// crossOrigin refuses what a page of another origin makes a browser send.
+var crossOrigin = http.NewCrossOriginProtection()
+
+// moveChannel answers POST /v1/admin/channel: what `adastream snapshot promote`, pin, unpin and rollback do.
+func (n *Node) moveChannel(r *http.Request) (*response, error) {
+	if err := crossOrigin.Check(r); err != nil {
+		return nil, &problem{Title: "forbidden", Status: http.StatusForbidden, Code: codeForbidden, Detail: err.Error(), Allowed: "a request of the same origin, or of no browser"}
+	}
+	if !isType(r.Header.Get("Content-Type"), jsonType) { // forms of other sites have other types
+		return nil, &problem{Title: "unsupported media type", Status: http.StatusUnsupportedMediaType, Code: codeMediaType,
+			Detail: fmt.Sprintf("Content-Type: %.100q", r.Header.Get("Content-Type")), Allowed: jsonType}
+	}
+	var m commit.Move
+	if err := decodeBody(r, &m); err != nil {
+		return nil, err
+	}
+	var err error
+	if m.By, err = operator(r.Context()); err != nil {
+		return nil, err
+	}
+	moved, err := n.o.Log.Move(r.Context(), m)
+	if err != nil {
+		return nil, moveProblem(err)
+	}
+	n.o.Logger.Info("the channel was moved", "audit", true, "by", m.By, "verb", m.Verb, "serving", moved.Made)
+	a := movedAnswer{Serving: moved.Made, Before: moved.Before}
+	if q := moved.Manifest.Quality; q != nil && !q.Promoted {
+		a.Against = q.Reason
+	}
+	return jsonResponse(a)
+}
+
+func moveProblem(err error) error {
+	var bad *commit.MoveError
+	switch {
+	case errors.As(err, &bad):
+		detail, allowed, _ := strings.Cut(bad.Error(), ", allowed: ")
+		return invalid(detail, allowed)
+	case errors.Is(err, schemas.ErrFenced):
+		return &problem{Title: "somebody was first", Status: http.StatusConflict, Code: codeConflict, Detail: err.Error()}
+	case errors.Is(err, schemas.ErrTransient):
+		return &problem{Title: "the store does not answer", Status: http.StatusServiceUnavailable, Code: codeStoreAway, Detail: err.Error()}
+	}
+	return err
+}

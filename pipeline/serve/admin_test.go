@@ -1,0 +1,81 @@
+package serve
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// move posts an administrator's verb.
+func move(n *Node, body string, change func(*http.Request)) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodPost, "/v1/admin/channel", strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	r = r.WithContext(WithOperator(r.Context(), "ann"))
+	if change != nil {
+		change(r)
+	}
+	w := httptest.NewRecorder()
+	n.API().ServeHTTP(w, r)
+	return w
+}
+
+func TestAdminMovesTheChannel(t *testing.T) {
+	p := newPublisher(t)
+	n := p.node(Options{Admin: true})
+	p.add(0, 10)
+	p.add(10, 20)
+	p.await(n, 2)
+	for _, step := range []struct {
+		body string
+		want string // in the record
+	}{
+		{`{"verb":"pin","reason":"look"}`, `"generation":2,"pinned":true,"reason":"look","by":"ann@`},
+		{`{"verb":"unpin","reason":"looked"}`, `"generation":2,"reason":"looked"`},
+		{`{"verb":"rollback","reason":"worse"}`, `"generation":1,"pinned":true,"reason":"worse"`},
+		{`{"verb":"promote","generation":2,"reason":"better"}`, `"generation":2,"reason":"better"`},
+	} {
+		w := move(n, step.body, nil)
+		serving, _, _ := strings.Cut(w.Body.String(), `"before"`)
+		if w.Code != http.StatusOK || !strings.Contains(serving, step.want) {
+			t.Errorf("%s: %d %s, want %s", step.body, w.Code, w.Body, step.want)
+		}
+	}
+	p.await(n, 2)
+}
+
+func TestAdminRefuses(t *testing.T) {
+	p := newPublisher(t)
+	n := p.node(Options{Admin: true})
+	p.add(0, 10)
+	p.await(n, 1)
+	for name, test := range map[string]struct {
+		body   string
+		change func(*http.Request)
+		status int
+		code   string
+	}{
+		"verb":         {`{"verb":"drop","reason":"r"}`, nil, 400, "invalid"},
+		"reason":       {`{"verb":"pin"}`, nil, 400, "invalid"},
+		"who":          {`{"verb":"pin","reason":"r","by":"builder"}`, nil, 400, "malformed"},
+		"not there":    {`{"verb":"promote","generation":9,"reason":"r"}`, nil, 400, "invalid"},
+		"not pinned":   {`{"verb":"unpin","reason":"r"}`, nil, 400, "invalid"},
+		"no JSON":      {`verb=pin`, nil, 400, "malformed"},
+		"a form":       {`{"verb":"pin","reason":"r"}`, func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }, 415, "media_type"},
+		"another site": {`{"verb":"pin","reason":"r"}`, func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }, 403, "forbidden"},
+		"GET":          {``, func(r *http.Request) { r.Method = http.MethodGet }, 405, "bad_method"},
+	} {
+		w := move(n, test.body, test.change)
+		var said struct{ Code string }
+		if err := json.Unmarshal(w.Body.Bytes(), &said); err != nil || w.Code != test.status || said.Code != test.code {
+			t.Errorf("%s: %d %s, want %d %s", name, w.Code, w.Body, test.status, test.code)
+		}
+	}
+	if c, err := p.log.Channel(t.Context(), 0); err != nil || c.Sequence != 1 {
+		t.Errorf("the channel is at %v, %v, want nothing changed", c, err)
+	}
+	if w := move(p.node(Options{}), `{"verb":"pin","reason":"r"}`, nil); w.Code != http.StatusNotFound {
+		t.Errorf("without Admin: %d %s", w.Code, w.Body)
+	}
+}
