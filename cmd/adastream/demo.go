@@ -26,8 +26,8 @@ import (
 
 type demoCommand struct {
 	Once      bool   `help:"Exit at the end instead of waiting for Enter; non-zero if any check failed."`
-	Listen    string `help:"Address of the query API." default:"127.0.0.1:0"`
-	OpsListen string `help:"Address of the status page and the metrics." default:"127.0.0.1:0"`
+	Listen    string `help:"Address of the query API and the page." default:"127.0.0.1:0"`
+	OpsListen string `help:"Address of the metrics." default:"127.0.0.1:0"`
 	Verbose   bool   `help:"Show the log of the roles."`
 }
 
@@ -218,7 +218,7 @@ func (d *demo) opsURL() string { return "http://" + d.stack.ops.Addr().String() 
 
 // wait tells where everything listens and returns at Enter or when ctx ends.
 func (d *demo) wait(ctx context.Context) {
-	fmt.Printf("\nit goes on serving:\n  page     %s\n  metrics  %s/metrics\n  search   curl -s %s/v1/search -d '{\"like\":\"guitar\",\"k\":5}'\n\nEnter or Ctrl-C ends it and removes its files.\n", d.opsURL(), d.opsURL(), d.apiURL())
+	fmt.Printf("\nit goes on serving:\n  page     %s/ui\n  metrics  %s/metrics\n  search   curl -s %s/v1/search -d '{\"like\":\"guitar\",\"k\":5}'\n\nEnter or Ctrl-C ends it and removes its files.\n", d.apiURL(), d.opsURL(), d.apiURL())
 	entered := make(chan struct{})
 	go func() {
 		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')

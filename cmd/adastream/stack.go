@@ -16,6 +16,7 @@ import (
 	"github.com/adastream/adastream/pipeline/ingest"
 	"github.com/adastream/adastream/pipeline/serve"
 	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/pipeline/ui"
 )
 
 // stack is all roles in one process.
@@ -23,6 +24,7 @@ type stack struct {
 	ingestor *ingest.Ingestor
 	builder  *build.Builder
 	node     *serve.Node
+	pages    *ui.UI
 	gate     *cli.Gate
 	api      net.Listener
 	ops      *cli.Ops
@@ -71,6 +73,9 @@ func newStack(ctx context.Context, o stackOptions) (*stack, error) {
 	if err != nil {
 		return nil, cli.Usage(err)
 	}
+	if s.pages, err = ui.New(ui.Options{Node: s.node, Log: o.log, Metrics: o.registry, Logger: o.logger}); err != nil {
+		return nil, err
+	}
 	if s.api, err = cli.Listen(ctx, o.listen); err != nil {
 		return nil, err
 	}
@@ -96,7 +101,8 @@ func (s *stack) run(ctx context.Context) error {
 	role("ingestor", s.ingestor.Run)
 	role("builder", s.builder.Run)
 	role("query", s.node.Run)
-	role("api", func(ctx context.Context) error { return s.gate.ServeAPI(ctx, s.api, s.node.API(), 5*time.Second) })
+	role("pages", s.pages.Run)
+	role("api", func(ctx context.Context) error { return s.gate.ServeAPI(ctx, s.api, s.pages.Handler(s.node.API()), 5*time.Second) })
 	role("ops", s.ops.Wait)
 	role("files", func(ctx context.Context) error { s.gate.Run(ctx); return nil })
 	return g.Wait()

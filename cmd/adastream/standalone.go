@@ -20,8 +20,8 @@ type standaloneCommand struct {
 	StoreCA      string        `help:"PEM file of certificate authorities to trust for https endpoints, instead of the system's." name:"store-ca" type:"existingfile" placeholder:"FILE"`
 	Brokers      []string      `help:"Bootstrap addresses of Kafka; default: a broker embedded here, on --kafka-port." placeholder:"HOST:PORT"`
 	KafkaPort    int           `help:"Port of the embedded broker, on 127.0.0.1." default:"9094"`
-	Listen       string        `help:"Address of the query API." default:"127.0.0.1:8080"`
-	OpsListen    string        `help:"Address of /livez, /readyz, /metrics and the status page." default:"127.0.0.1:9093"`
+	Listen       string        `help:"Address of the query API, and of the page for people at /ui." default:"127.0.0.1:8080"`
+	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9093"`
 	KeepFor      time.Duration `help:"How long generations are kept for going back, as for the builder." default:"24h"`
 	CollectEvery time.Duration `help:"Time between two collections of garbage, as for the builder; 0 is never." default:"1h"`
 	MemoryBytes  *int64        `help:"Memory that the generation that is served and the next one may want together, as for the query node; 0 is no limit. Default: half of what the container, or the machine, allows."`

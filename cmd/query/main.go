@@ -8,6 +8,7 @@ import (
 
 	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/pipeline/serve"
+	"github.com/adastream/adastream/pipeline/ui"
 )
 
 type command struct{ cli.Query }
@@ -51,6 +52,10 @@ func (c *command) run(ctx context.Context) error {
 		return cli.Usage(err)
 	}
 	defer node.Close()
+	pages, err := ui.New(ui.Options{Node: node, Log: index, Metrics: registry, Logger: log})
+	if err != nil {
+		return err
+	}
 	api, err := cli.Listen(ctx, c.Listen)
 	if err != nil {
 		return err
@@ -58,8 +63,9 @@ func (c *command) run(ctx context.Context) error {
 	log.Info("query", "index", index.Spec(), "store", index.Bucket(), "api", api.Addr(), "ops", ops.Addr())
 	ops.Use(node.Ops())
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return gate.ServeAPI(ctx, api, node.API(), c.Drain) })
+	g.Go(func() error { return gate.ServeAPI(ctx, api, pages.Handler(node.API()), c.Drain) })
 	g.Go(func() error { gate.Run(ctx); return nil })
+	g.Go(func() error { return pages.Run(ctx) })
 	g.Go(func() error { return ops.Wait(ctx) })
 	g.Go(func() error { return node.Run(ctx) })
 	return g.Wait()

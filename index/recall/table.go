@@ -296,7 +296,7 @@ func front(points []point) []schemas.PlanPoint {
 // Choose returns the cheapest of the plans of the full width, which are in order of cost, that is known to reach the target,
 // see [cheapest]. If none does, it returns the plan with the most recall and false; of no plans, zero values and false.
 func Choose(plans []schemas.PlanPoint, target float64) (search.Plan, schemas.PlanPoint, bool) {
-	p, reached := cheapest(Of(plans, 0), target)
+	p, reached := Cheapest(Of(plans, 0), target)
 	return planOf(p), p, reached
 }
 
@@ -305,11 +305,11 @@ func Choose(plans []schemas.PlanPoint, target float64) (search.Plan, schemas.Pla
 // small to tell it for an index, so it is a constant.
 const sliceLoss = 0.6
 
-// cheapest returns the first of the plans, which are in order of cost, that is known to reach the target: the lower bound
+// Cheapest returns the first of the plans, which are in order of cost, that is known to reach the target: the lower bound
 // of its interval does, and the mean with room for queries about one subject. Queries to come are not those that were
 // measured, and the index grows until it is measured again, so the mean alone promises too much. If no plan has both, the
 // bound counts, then the mean. If none of them reaches the target either, it is the plan with the most recall and false.
-func cheapest(plans []schemas.PlanPoint, target float64) (best schemas.PlanPoint, reached bool) {
+func Cheapest(plans []schemas.PlanPoint, target float64) (best schemas.PlanPoint, reached bool) {
 	for _, recall := range []func(schemas.PlanPoint) float64{
 		func(p schemas.PlanPoint) float64 { return min(p.Low, p.Recall-sliceLoss*(1-p.Recall)) },
 		func(p schemas.PlanPoint) float64 { return p.Low },

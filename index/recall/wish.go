@@ -88,7 +88,7 @@ func (w Wish) aim(plans []schemas.PlanPoint, target float64, all search.Plan) Ch
 	if w.TargetRecall != nil {
 		target = *w.TargetRecall
 	}
-	point, reached := cheapest(plans, target)
+	point, reached := Cheapest(plans, target)
 	c := chosen(point)
 	switch {
 	case reached:
@@ -131,7 +131,7 @@ func (w Wish) Degrade(c Choice, snap *snapshot.Snapshot, floor float64) (Choice,
 		return c, false
 	}
 	plans := Of(snap.Manifest().Plans, c.Plan.Dims)
-	p, reached := cheapest(plans, floor)
+	p, reached := Cheapest(plans, floor)
 	if !reached || c.Expected != nil && c.Expected.Recall <= p.Recall { // of plans on a front more recall is more cost
 		return c, false
 	}

@@ -115,8 +115,8 @@ func TestLiveRecall(t *testing.T) {
 	if w := call(api, http.MethodGet, "/v1/snapshots", ""); !strings.Contains(w.Body.String(), `"live":{"recall":0.`) {
 		t.Errorf("/v1/snapshots does not tell: %s", w.Body)
 	}
-	if w := call(n.Ops(), http.MethodGet, "/", ""); !strings.Contains(w.Body.String(), "recall of late answers") {
-		t.Error("the page does not tell")
+	if v := n.View(); v.Live == nil || *v.Live != *e {
+		t.Errorf("the view has %+v, %+v was measured", v.Live, e)
 	}
 
 	delta := *snap.Manifest()

@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/adastream/adastream/schemas"
@@ -73,9 +72,6 @@ func (f footprint) beside(other footprint) (n int64) {
 	return n
 }
 
-// errNoMemory: a generation has no room beside the one that is served.
-var errNoMemory = errors.New("not enough memory")
-
 // admitGeneration refuses a generation for which there is no room beside the one that is served, before a byte of it is fetched.
 // The first one is taken anyway: slow answers are better than none.
 func (n *Node) admitGeneration(wants footprint) error {
@@ -89,5 +85,5 @@ func (n *Node) admitGeneration(wants footprint) error {
 	}
 	n.metrics.memoryRefusals.Inc()
 	return fmt.Errorf("%w: wants %d bytes beside the %d of what is served, %d together, allowed: %d: raise --memory-bytes or the limit of the container, or restart the node, which then takes it alone",
-		errNoMemory, more, served, served+more, n.o.MemoryBytes)
+		ErrMemory, more, served, served+more, n.o.MemoryBytes)
 }

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -28,6 +29,9 @@ func TestGenerationWithoutRoomLeavesTheOldOne(t *testing.T) {
 		t.Fatalf("serves generation %d of %d bytes, allowed: %d with the first", n.generation(), footprintOf(p.log.Spec(), &p.m).sum(), limit)
 	}
 	served := fmt.Sprint(limit - 20_000)
+	if v := n.View(); !errors.Is(v.Stale, ErrMemory) || v.Ready != nil {
+		t.Errorf("the view says %v, %v", v.Ready, v.Stale)
+	}
 	for _, want := range []string{"generation 2", served, fmt.Sprint(limit), "--memory-bytes"} {
 		if !strings.Contains(n.Stale().Error(), want) {
 			t.Errorf("stale: %v, does not have %s", n.Stale(), want)
@@ -38,7 +42,6 @@ func TestGenerationWithoutRoomLeavesTheOldOne(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"/readyz":  "stale",
-		"/":        "--memory-bytes",
 		"/metrics": "adastream_query_memory_bytes " + served,
 	} {
 		if w := call(n.Ops(), http.MethodGet, path, ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), want) {

@@ -181,7 +181,7 @@ var loadFaults = []struct {
 	reason string
 	class  error
 }{
-	{"memory", errNoMemory},
+	{"memory", ErrMemory},
 	{"cache_full", store.ErrCacheFull},
 	{"corrupt", schemas.ErrCorrupt},
 	{"denied", store.ErrDenied},

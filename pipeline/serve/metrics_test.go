@@ -81,7 +81,7 @@ func TestShedIsCounted(t *testing.T) {
 func TestLoadFailuresAreToldApart(t *testing.T) {
 	n := newPublisher(t).node(Options{})
 	for reason, err := range map[string]error{
-		"memory": fmt.Errorf("x: %w", errNoMemory), "cache_full": store.ErrCacheFull, "corrupt": schemas.ErrCorrupt, "denied": store.ErrDenied,
+		"memory": fmt.Errorf("x: %w", ErrMemory), "cache_full": store.ErrCacheFull, "corrupt": schemas.ErrCorrupt, "denied": store.ErrDenied,
 		"transient": store.ErrUnknown, "not_found": store.ErrNotFound, "other": errors.New("a newer format"),
 	} {
 		before := testutil.ToFloat64(n.metrics.loadFailures.WithLabelValues(reason))

@@ -343,13 +343,13 @@ func (n *Node) follows(epoch string) bool {
 // swapped counts a swap. Only one that brings newer records says how fresh they are; the first one of an epoch does not: its
 // records may have been searchable elsewhere since long before this node was started.
 func (n *Node) swapped(to *commit.Served, m *schemas.Manifest, fetched int, took time.Duration) {
-	info := swapInfo{Generation: m.Generation, Epoch: to.Record.Epoch, At: time.Now(), Took: took.Round(time.Millisecond), LiveRows: m.LiveRows, NewParts: fetched}
+	info := Swap{Generation: m.Generation, Epoch: to.Record.Epoch, Record: to.Record, At: time.Now(), Took: took.Round(time.Millisecond), LiveRows: m.LiveRows, NewParts: fetched}
 	if n.produced > 0 && m.Produced > n.produced {
 		info.Freshness = time.Since(time.UnixMilli(m.Produced)).Round(time.Millisecond)
 	}
 	n.produced = max(n.produced, m.Produced)
 	n.metrics.swapped(to, m, info.Freshness, took)
-	n.recent.add(info)
+	n.recent.add(info, m)
 }
 
 // open makes a snapshot of m. Parts that the current generation has too are shared, not opened again, but for those of another

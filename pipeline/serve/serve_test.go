@@ -421,16 +421,13 @@ func TestOps(t *testing.T) {
 	if w := call(ops, http.MethodGet, "/livez", ""); w.Code != http.StatusOK {
 		t.Errorf("/livez: %d", w.Code)
 	}
-	if w := call(ops, http.MethodGet, "/", ""); w.Code != http.StatusOK {
-		t.Errorf("page before the first generation: %d %s", w.Code, w.Body)
-	}
 	p.add(0, 1234)
 	p.await(n, 1)
 	call(n.API(), http.MethodPost, "/v1/search", `{"like":"id-1"}`)
 	for path, want := range map[string]string{
 		"/readyz":  "ok",
 		"/metrics": `adastream_query_requests_total{code="200",route="search"} 1`,
-		"/":        "1 234",
+		"/":        "/ui",
 	} {
 		if w := call(ops, http.MethodGet, path, ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%s: %d, does not have %s:\n%s", path, w.Code, want, w.Body)

@@ -205,9 +205,12 @@ func (n *Node) stats(*http.Request) (*response, error) {
 	if err := n.Stale(); err != nil {
 		a.Stale = err.Error()
 	}
-	if f := n.recent.freshness(); f > 0 {
-		seconds := f.Seconds()
-		a.FreshnessSeconds = &seconds
+	for _, swap := range n.recent.list() { // newest first
+		if swap.Freshness > 0 {
+			seconds := swap.Freshness.Seconds()
+			a.FreshnessSeconds = &seconds
+			break
+		}
 	}
 	if age, ever := n.confirmed.age(); ever {
 		seconds := age.Seconds()

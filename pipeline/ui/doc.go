@@ -1,0 +1,17 @@
+// Package ui is the page that operators keep open, at /ui in front of the query API of a node: overview, snapshots, search,
+// quarantine. Pages are made here, by html/template, with charts as SVG; scripts refresh them, draw the live charts, and ask
+// /v1/search and /v1/admin/channel of the same origin. Everything comes from the binary: no other host is asked.
+//
+// What a page shows of the node itself it reads in memory, see [serve.Node.View] and the samples that Run takes. What it reads
+// from the store is bounded and shared by all who look, however many:
+//
+//	overview     every 5 s at most: the channel, the newest generation, and for the first 32 partitions one listing and one record
+//	snapshots    the collection and the manifests of 20 generations, and of each the one before; 64 manifests are remembered
+//	one, diff    one or two manifests
+//	quarantine   every 10 s at most for each choice, of which 16 are remembered: of the first 32 partitions, or of one, the 20 newest
+//	             commits that refused something, and the objects of the newest of them up to 4 MiB together; of 30 samples what
+//	             became of them
+//
+// The store has 3 s to answer; if it does not, pages show what they knew and say so. Nobody who looks waits for the store twice
+// within those times.
+package ui

@@ -1,0 +1,158 @@
+package ui
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/adastream/adastream/pipeline/serve"
+	"github.com/adastream/adastream/schemas"
+)
+
+// level is how bad something is.
+type level int
+
+const (
+	good level = iota
+	warn
+	bad
+)
+
+func (l level) String() string { return [...]string{"good", "warn", "bad"}[l] }
+
+// Word is the level in one that is read without colours.
+func (l level) Word() string { return [...]string{"healthy", "look at this", "not healthy"}[l] }
+
+// reason is why all is not well, and what to do.
+type reason struct {
+	Level   level
+	Title   string
+	Why     string
+	Do      []string // in words
+	Command string   // to copy
+}
+
+const (
+	waitWarn = 15 * time.Second // that a commit waits for a generation: builders publish four times a second
+	waitBad  = 2 * time.Minute
+)
+
+// reasonsOf says what is wrong, the worst first.
+func reasonsOf(v serve.View, s state, now time.Time) []reason {
+	var all []reason
+	add := func(r *reason) {
+		if r != nil {
+			all = append(all, *r)
+		}
+	}
+	add(unready(v))
+	add(stale(v))
+	add(recallLow(v))
+	add(againstGate(v))
+	add(heldBack(v, s))
+	add(waitingLong(s, now))
+	add(pinned(s))
+	var sorted []reason
+	for _, l := range []level{bad, warn} {
+		for _, r := range all {
+			if r.Level == l {
+				sorted = append(sorted, r)
+			}
+		}
+	}
+	return sorted
+}
+
+func unready(v serve.View) *reason {
+	if v.Ready == nil || v.Stale != nil {
+		return nil // then stale says more
+	}
+	return &reason{Level: bad, Title: "No query is answered: nothing is promoted yet", Why: v.Ready.Error(),
+		Do:      []string{"Rows have to be produced, an ingestor to commit them, a builder to publish them. This says how far they came:"},
+		Command: `adastream doctor --store="$STORE" --brokers="$BROKERS"`}
+}
+
+func stale(v serve.View) *reason {
+	if v.Stale == nil {
+		return nil
+	}
+	r := &reason{Level: bad, Why: v.Stale.Error()}
+	if v.Manifest == nil {
+		r.Title = "No query is answered"
+	} else {
+		r.Title = fmt.Sprintf("Stale: generation %s goes on being served", count(v.Manifest.Generation))
+	}
+	switch {
+	case errors.Is(v.Stale, schemas.ErrCorrupt):
+		r.Title += ", an object of the newest one is damaged"
+		r.Do = []string{"Find out what else is. Then bring the object back, or go back to a generation without it."}
+		r.Command = `adastream verify --store="$STORE"`
+	case errors.Is(v.Stale, serve.ErrMemory):
+		r.Title += ", there is no memory for the newest one"
+		r.Do = []string{"Raise --memory-bytes, or the limit of the container that it is told from; or restart the node, which then takes the newest one alone."}
+	case v.Manifest == nil:
+		r.Do = []string{"The node tries again by itself. Look whether the store answers from here:"}
+		r.Command = `adastream doctor --store="$STORE"`
+	default:
+		r.Title += ", the newest one cannot be loaded"
+		r.Do = []string{"The node tries again by itself. Look whether the store answers from here:"}
+		r.Command = `adastream doctor --store="$STORE"`
+	}
+	return r
+}
+
+func recallLow(v serve.View) *reason {
+	if v.Live == nil || v.Live.High >= v.Spec.Defaults.TargetRecall {
+		return nil
+	}
+	return &reason{Level: bad, Title: "Recall of late answers is below the objective",
+		Why: fmt.Sprintf("%s, from %s to %s; the objective is %s. Queries that ask for less, by budget or plan, count too.", recallText(v.Live.Recall), recallText(v.Live.Low), recallText(v.Live.High), recallText(v.Spec.Defaults.TargetRecall)),
+		Do:  []string{"If it began with a generation, go back to the one before on the page Snapshots. If it crept in, look at drift there: queries may have left what the model was made for."}}
+}
+
+func againstGate(v serve.View) *reason {
+	if !held(v.Manifest) {
+		return nil
+	}
+	return &reason{Level: warn, Title: fmt.Sprintf("Generation %s is served against the quality gate", count(v.Manifest.Generation)), Why: v.Manifest.Quality.Reason,
+		Do: []string{"An operator promoted it. The builder measures again with its next rewrite."}}
+}
+
+func heldBack(v serve.View, s state) *reason {
+	if !held(s.Newest) || v.Manifest != nil && s.Newest.Quality.Measured <= v.Manifest.Generation {
+		return nil
+	}
+	return &reason{Level: bad, Title: fmt.Sprintf("Generation %s is held back by the quality gate", count(s.Newest.Generation)), Why: s.Newest.Quality.Reason,
+		Do:      []string{"What is served gets no newer rows until a generation passes. Compare the two on the page Snapshots; if it is good all the same, promote it."},
+		Command: fmt.Sprintf(`adastream snapshot promote %d --store="$STORE" --reason="..."`, s.Newest.Generation)}
+}
+
+func waitingLong(s state, now time.Time) *reason {
+	oldest, at := time.Duration(0), 0
+	for p, since := range s.Waiting {
+		if d := now.Sub(since); d > oldest {
+			oldest, at = d, p
+		}
+	}
+	if oldest < waitWarn {
+		return nil
+	}
+	r := &reason{Level: warn, Title: fmt.Sprintf("Commits have been waiting for the builder for %s", ago(oldest)),
+		Why: fmt.Sprintf("partition %d has rows that no generation has; %s wait", at, plural(len(s.Waiting), "partition")),
+		Do:  []string{"See whether a builder runs, and what it logs."}}
+	if oldest >= waitBad {
+		r.Level = bad
+	}
+	return r
+}
+
+func pinned(s state) *reason {
+	if s.Served == nil || !s.Served.Own.Pinned {
+		return nil
+	}
+	c := s.Served.Own
+	return &reason{Level: warn, Title: fmt.Sprintf("Pinned to generation %s", count(c.Generation)),
+		Why:     fmt.Sprintf("by %s, %s: %s", plain(c.By, 100), stamp(c.Created), plain(c.Reason, 200)),
+		Do:      []string{"Builders promote nothing until it is unpinned."},
+		Command: `adastream snapshot unpin --store="$STORE"`}
+}

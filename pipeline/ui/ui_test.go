@@ -1,0 +1,355 @@
+package ui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/pipeline/build/buildtest"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/ingest"
+	"github.com/adastream/adastream/pipeline/serve"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+const (
+	hostile = `"><script>alert(1)</script>{{.}}'`
+	escaped = `&lt;script&gt;alert(1)&lt;/script&gt;`
+)
+
+// site is an index with its pages.
+type site struct {
+	t       *testing.T
+	bucket  *fragile
+	log     *commit.Log
+	ui      *UI
+	handler http.Handler
+}
+
+// fragile is a store that can be away, and counts what it is asked.
+type fragile struct {
+	store.Bucket
+	away  atomic.Bool
+	asked atomic.Int64
+}
+
+var errAway = fmt.Errorf("%w: the store is away", schemas.ErrTransient)
+
+func (f *fragile) Get(ctx context.Context, key string) ([]byte, error) {
+	f.asked.Add(1)
+	if f.away.Load() {
+		return nil, errAway
+	}
+	return f.Bucket.Get(ctx, key)
+}
+
+func (f *fragile) List(ctx context.Context, prefix, startAfter string) iter.Seq2[store.Info, error] {
+	f.asked.Add(1)
+	if f.away.Load() {
+		return func(yield func(store.Info, error) bool) { yield(store.Info{}, errAway) }
+	}
+	return f.Bucket.List(ctx, prefix, startAfter)
+}
+
+func newSite(t *testing.T, admin bool) *site {
+	t.Helper()
+	s := &site{t: t, bucket: &fragile{Bucket: store.NewMemory()}}
+	spec := schemas.Spec{Name: "test", Ladder: []int{8, 16}, Encoder: "e <1>", Topic: schemas.Topic{Name: "t", Partitions: 2},
+		Attributes: []schemas.Attribute{{Name: "color", Type: schemas.AttributeString}}}.WithDefaults()
+	s.log = buildtest.Create(t, s.bucket, &spec)
+	registry := prometheus.NewRegistry()
+	node, err := serve.New(serve.Options{Log: s.log, Cache: buildtest.Cache(t, s.bucket), Level: avx.Generic, PollEvery: time.Millisecond, Registry: registry, Admin: admin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.ui, err = New(Options{Node: node, Log: s.log, Metrics: registry}); err != nil {
+		t.Fatal(err)
+	}
+	s.handler = s.ui.Handler(node.API())
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := node.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { cancel(); running.Wait(); node.Close() })
+	return s
+}
+
+// append commits rows to partition 0, and what is refused with them.
+func (s *site) append(start int64, n int, refused []ingest.Quarantined) {
+	s.t.Helper()
+	rows, rng := segment.NewRows(s.log.Spec()), rand.New(rand.NewPCG(uint64(start), 1))
+	for i := range n {
+		for range 16 {
+			rows.Vectors = append(rows.Vectors, float32(rng.NormFloat64()))
+		}
+		rows.IDs = append(rows.IDs, fmt.Sprint("id-", start*10+int64(i)))
+		rows.Orders = append(rows.Orders, segment.Order{Offset: start, Row: int32(i)})
+		rows.Attributes[0].AppendNull()
+	}
+	var body []byte
+	reasons := map[string]int{}
+	if refused != nil {
+		var err error
+		if body, err = ingest.WriteQuarantine(refused); err != nil {
+			s.t.Fatal(err)
+		}
+		for _, q := range refused {
+			reasons[q.Reason]++
+		}
+	}
+	c := &schemas.Commit{Start: start, End: start + 100, Produced: time.Now().UnixMilli(), Watermark: time.Now().UnixMilli()}
+	buildtest.Append(s.t, s.log, c, rows, nil, body, reasons)
+}
+
+func (s *site) call(method, path string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	s.handler.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	return w
+}
+
+// page fails unless a page is there, and has some texts and has not others, which begin with a dash.
+func (s *site) page(path string, status int, texts ...string) {
+	s.t.Helper()
+	w := s.call(http.MethodGet, path)
+	if w.Code != status {
+		s.t.Errorf("%s: %d, want %d: %s", path, w.Code, status, w.Body)
+	}
+	for _, text := range texts {
+		without, no := strings.CutPrefix(text, "-")
+		if strings.Contains(w.Body.String(), without) == no {
+			s.t.Errorf("%s: has %q: %v\n%s", path, without, no, w.Body)
+		}
+	}
+	if policy := w.Header().Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'self'") || strings.Contains(policy, "unsafe") {
+		s.t.Errorf("%s: policy %q", path, policy)
+	}
+}
+
+func (s *site) await(generation int64) {
+	s.t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if v := s.ui.o.Node.View(); v.Manifest != nil && v.Manifest.Generation >= generation {
+			s.ui.reader.changed()
+			return
+		}
+		if time.Now().After(end) {
+			s.t.Fatalf("generation %d is not served", generation)
+		}
+	}
+}
+
+func TestPagesBeforeTheFirstGeneration(t *testing.T) {
+	s := newSite(t, false)
+	s.page("/ui/", 200, "not healthy", "nothing is promoted yet", "e &lt;1&gt;")
+	s.page("/ui/snapshots", 200, "None yet")
+	s.page("/ui/search", 200, "Search")
+	s.page("/ui/quarantine", 200, "Nothing was refused")
+	s.page("/ui/snapshots/1", 404, "there is no generation 1")
+	s.page("/ui/diff?from=1&to=2", 404, "there is no generation")
+	if w := s.call(http.MethodGet, "/ui/series"); w.Code != 200 || !strings.Contains(w.Body.String(), `"at":[]`) {
+		t.Errorf("series: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestPagesOfAnIndex(t *testing.T) {
+	s := newSite(t, false)
+	s.append(0, 400, nil)
+	buildtest.Build(t, s.log, func(m *schemas.Manifest) bool { return len(m.Chunks) > 0 })
+	s.append(100, 50, []ingest.Quarantined{
+		{Topic: "t", Offset: 107, Row: ingest.WholeMessage, Fault: ingest.Fault{Reason: "malformed", Detail: hostile + "\x1b[31m\x00"}, Payload: []byte("x"), Timestamp: 1},
+		{Topic: "t", Offset: 108, Row: 3, Fault: ingest.Fault{Reason: "no_id", Detail: "id: null"}, Payload: []byte("x"), Timestamp: 1},
+	})
+	m := buildtest.Build(t, s.log, func(m *schemas.Manifest) bool { return m.LiveRows == 450 })
+	s.await(m.Generation)
+	s.page("/ui/", 200, "450", fmt.Sprintf(`href="/ui/snapshots/%d"`, m.Generation), "searchable up to offset", ">200<")
+	s.page("/ui/snapshots", 200, "retrain", "served", `class="point`, `class="bar-fill"`, "adastream snapshot pin", "-data-verb")
+	s.page(fmt.Sprint("/ui/snapshots/", m.Generation), 200, fmt.Sprint("Generation ", m.Generation))
+	s.page(fmt.Sprintf("/ui/diff?from=%d&to=1", m.Generation), 200, "retrain", "&#43;50 rows", "What they share")
+	s.page("/ui/search?like=id-1", 200, `value="id-1"`, "&#34;color&#34;")
+	s.page("/ui/quarantine", 200, escaped, "-<script>alert", "malformed", "no_id", "row 3", `\u001b[31m\u0000`, "quarantine replay --partition=0 --offset=108 --row=3")
+	s.page("/ui/quarantine?partition=1", 200, "Nothing was refused in partition 1", "-malformed")
+}
+
+func TestHostileRequests(t *testing.T) {
+	s := newSite(t, false)
+	for _, path := range []string{
+		"/ui/nothing", "/ui/snapshots/" + "99999999999999999999", "/ui/snapshots/-1", "/ui/snapshots/%3Cscript%3Ealert(1)%3C/script%3E",
+		"/ui/diff?from=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&to=1", "/ui/snapshots?before=x%3Cscript%3Ealert(1)%3C/script%3E", "/ui/quarantine?partition=2",
+		"/ui/quarantine?partition=%3Cscript%3Ealert(1)%3C/script%3E", "/ui/assets/..%2fui.go", "/ui/assets/..%2f..%2fgo.mod", "/ui/assets/", "/ui/assets/layout.html",
+		"/ui/search?like=" + strings.Repeat("x", schemas.MaxIDBytes+1),
+	} {
+		s.page(path, 404, "-<script>alert", "Not found")
+	}
+	s.page("/ui/search?like=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", 200, "-<script>alert", escaped)
+	for _, path := range []string{"/ui/../../etc/passwd", "/ui/assets/../../ui.go"} {
+		if w := s.call(http.MethodGet, path); w.Code == 200 || strings.Contains(w.Body.String(), "package ui") {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	for _, path := range []string{"/ui/", "/ui/snapshots", "/ui/quarantine", "/ui/nothing"} {
+		if w := s.call(http.MethodPost, path); w.Code != http.StatusMethodNotAllowed {
+			t.Errorf("POST %s: %d", path, w.Code)
+		}
+	}
+	if w := s.call(http.MethodGet, "/v1/snapshots"); w.Code != 200 || w.Header().Get("Content-Type") != "application/json" {
+		t.Errorf("the API behind the pages: %d %s", w.Code, w.Body)
+	}
+	if w := s.call(http.MethodGet, "/ui"); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/ui/" {
+		t.Errorf("/ui: %d %s", w.Code, w.Header())
+	}
+}
+
+func TestAssets(t *testing.T) {
+	s := newSite(t, false)
+	for name, kind := range map[string]string{"page.css": "text/css", "page.js": "text/javascript", "htmx.min.js": "text/javascript", "icon.svg": "image/svg+xml", "uplot.min.css": "text/css"} {
+		w := s.call(http.MethodGet, "/ui/assets/"+name)
+		if w.Code != 200 || !strings.HasPrefix(w.Header().Get("Content-Type"), kind) || w.Header().Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: %d %s", name, w.Code, w.Header())
+		}
+		r := httptest.NewRequest(http.MethodGet, "/ui/assets/"+name, nil)
+		r.Header.Set("If-None-Match", w.Header().Get("ETag"))
+		again := httptest.NewRecorder()
+		if s.handler.ServeHTTP(again, r); again.Code != http.StatusNotModified {
+			t.Errorf("%s again: %d", name, again.Code)
+		}
+	}
+}
+
+// While the store is away pages show what they knew, and it is not asked by each who looks.
+func TestStoreAway(t *testing.T) {
+	s := newSite(t, false)
+	s.append(0, 20, nil)
+	m := buildtest.Build(t, s.log, func(m *schemas.Manifest) bool { return m.LiveRows == 20 })
+	s.await(m.Generation)
+	s.page("/ui/", 200, "-The store does not answer")
+	s.bucket.away.Store(true)
+	s.ui.reader.changed()
+	for range 20 {
+		s.page("/ui/", 200, "The store does not answer", "the store is away", ">20<")
+		s.page("/ui/snapshots", 200, "The store does not answer")
+		s.page("/ui/quarantine", 200, "The store does not answer")
+		s.page("/ui/search", 200, "-The store does not answer")
+	}
+	for end := time.Now().Add(10 * time.Second); s.ui.o.Node.Stale() == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the node does not notice")
+		}
+	}
+	s.page("/ui/", 200, "not healthy", "the newest one cannot be loaded", "adastream doctor")
+}
+
+// However many look, the store is asked once.
+func TestManyLook(t *testing.T) {
+	s := newSite(t, false)
+	s.append(0, 20, []ingest.Quarantined{{Topic: "t", Offset: 7, Row: 3, Fault: ingest.Fault{Reason: "no_id", Detail: "id: null"}, Payload: []byte("x")}})
+	m := buildtest.Build(t, s.log, func(m *schemas.Manifest) bool { return m.LiveRows == 20 })
+	s.await(m.Generation)
+	still := &fragile{Bucket: s.bucket.Bucket}
+	log, err := commit.Open(t.Context(), still)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := New(Options{Node: s.ui.o.Node, Log: log, Metrics: s.ui.o.Metrics})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.handler = u.Handler(http.NotFoundHandler())
+	look := func(times int) int64 {
+		before := still.asked.Load()
+		var all sync.WaitGroup
+		for range times {
+			all.Go(func() {
+				for _, path := range []string{"/ui/", "/ui/quarantine"} {
+					if w := s.call(http.MethodGet, path); w.Code != 200 {
+						t.Errorf("%s: %d", path, w.Code)
+					}
+				}
+			})
+		}
+		all.Wait()
+		return still.asked.Load() - before
+	}
+	if n := look(50); n == 0 || n > 30 {
+		t.Errorf("50 who look at once ask the store %d times", n)
+	}
+	if n := look(50); n != 0 {
+		t.Errorf("50 more ask the store %d times", n)
+	}
+}
+
+// With Admin the moves are buttons, of which there are those that make sense.
+func TestMoves(t *testing.T) {
+	s := newSite(t, true)
+	s.append(0, 20, nil)
+	first := buildtest.Build(t, s.log, func(m *schemas.Manifest) bool { return m.LiveRows == 20 })
+	s.append(100, 20, nil)
+	m := buildtest.Build(t, s.log, func(m *schemas.Manifest) bool { return m.LiveRows == 40 })
+	s.await(m.Generation)
+	s.page(fmt.Sprint("/ui/snapshots/", m.Generation), 200, `data-verb="pin"`, `-data-verb="promote"`, `-data-verb="rollback"`, `id="confirm"`)
+	s.page(fmt.Sprint("/ui/snapshots/", first.Generation), 200, `data-verb="pin"`, `data-verb="promote"`, `data-verb="rollback"`)
+	if _, err := s.log.Move(t.Context(), commit.Move{Verb: commit.VerbRollback, Generation: first.Generation, Reason: hostile, By: "ann@ops"}); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); s.ui.o.Node.View().Manifest.Generation != first.Generation; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("not rolled back")
+		}
+	}
+	s.ui.reader.changed()
+	s.page("/ui/", 200, "Pinned to generation", "ann@ops", escaped, "-<script>alert")
+	s.page(fmt.Sprint("/ui/snapshots/", first.Generation), 200, `data-verb="unpin"`)
+}
+
+func TestReasons(t *testing.T) {
+	now := time.Now()
+	spec := schemas.Spec{Defaults: schemas.Defaults{TargetRecall: 0.95}}
+	m := &schemas.Manifest{Generation: 4}
+	heldBack := &schemas.Manifest{Generation: 6, Quality: &schemas.Quality{Measured: 5, Reason: "codes are damaged"}}
+	at := func(c schemas.Channel) *commit.Served { return &commit.Served{Record: &c, Own: &c} }
+	for want, test := range map[string]struct {
+		v serve.View
+		s state
+	}{
+		"bad: No query is answered: nothing is promoted yet":                                    {v: serve.View{Ready: errors.New("none")}},
+		"bad: Stale: generation 4 goes on being served, an object of the newest one is damaged": {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", schemas.ErrCorrupt)}},
+		"bad: Stale: generation 4 goes on being served, there is no memory for the newest one":  {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", serve.ErrMemory)}},
+		"bad: Stale: generation 4 goes on being served, the newest one cannot be loaded":        {v: serve.View{Manifest: m, Stale: errAway}},
+		"bad: No query is answered":                                           {v: serve.View{Ready: errAway, Stale: errAway}},
+		"bad: Recall of late answers is below the objective":                  {v: serve.View{Manifest: m, Live: &schemas.Estimate{Recall: 0.9, Low: 0.88, High: 0.93}}},
+		"bad: Generation 6 is held back by the quality gate":                  {v: serve.View{Manifest: m}, s: state{Newest: heldBack}},
+		"warn: Generation 6 is served against the quality gate":               {v: serve.View{Manifest: heldBack}, s: state{Newest: heldBack}},
+		"warn: Pinned to generation 4":                                        {v: serve.View{Manifest: m}, s: state{Served: at(schemas.Channel{Generation: 4, Pinned: true})}},
+		"warn: Commits have been waiting for the builder for 30" + thin + "s": {v: serve.View{Manifest: m}, s: state{Waiting: map[int]time.Time{1: now.Add(-30 * time.Second)}}},
+		"bad: Commits have been waiting for the builder for 5" + thin + "min": {v: serve.View{Manifest: m}, s: state{Waiting: map[int]time.Time{1: now.Add(-5 * time.Minute)}}},
+		"": {v: serve.View{Manifest: m, Live: &schemas.Estimate{Recall: 0.94, Low: 0.92, High: 0.96}}, s: state{Newest: m, Served: at(schemas.Channel{Generation: 4}), Waiting: map[int]time.Time{1: now.Add(-time.Second)}}},
+	} {
+		test.v.Spec = &spec
+		var got []string
+		for _, r := range reasonsOf(test.v, test.s, now) {
+			got = append(got, fmt.Sprintf("%v: %s", r.Level, r.Title))
+			if len(r.Do) == 0 {
+				t.Errorf("%s: nothing to do is said", r.Title)
+			}
+		}
+		if strings.Join(got, "; ") != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
