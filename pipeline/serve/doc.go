@@ -19,5 +19,6 @@
 // A few answers are measured while the node serves: the same query, exactly, on the same snapshot. It is one goroutine with
 // a share of a core, and no query waits for it. See docs/quality.md.
 //
-// The query API (Node.API) and the operator's pages (Node.Ops) are two handlers, for two ports.
+// The query API (Node.API) and what machines ask of a daemon (Node.Ops) are two handlers, for two ports. Package ui puts pages for
+// people in front of the first.
 package serve

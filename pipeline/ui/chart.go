@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -25,6 +26,8 @@ type tick struct {
 
 func percent(x float64) string { return fmt.Sprintf("%.2f%%", x) }
 
+func pixels(y float64) string { return fmt.Sprintf("%.1f", y) }
+
 // X is the place of a tick of the lower axis.
 func (t tick) X() string { return percent(t.At) }
 
@@ -35,6 +38,7 @@ type paretoChart struct {
 	X, Y   []tick
 	Goal   float64 // where the recall is that the index promises
 	Target float64
+	Below  int // points of narrower plans that are not in the chart
 }
 
 type planPoint struct {
@@ -42,6 +46,7 @@ type planPoint struct {
 	X, Y      string
 	Low, High string // ends of the confidence interval
 	Chosen    bool   // what a query gets that does not say
+	Below     bool   // the chart
 }
 
 // Class is how the point is drawn.
@@ -74,32 +79,66 @@ func paretoOf(plans []schemas.PlanPoint, target float64) *paretoChart {
 	if len(plans) == 0 {
 		return nil
 	}
-	low, high, least := math.Inf(1), 0.0, target
+	bottom := paretoBottom(plans, target)
+	low, high := math.Inf(1), 0.0
 	for _, p := range plans {
-		low, high, least = min(low, max(0.1, p.Micros)), max(high, p.Micros), min(least, p.Low)
+		low, high = min(low, max(0.1, p.Micros)), max(high, p.Micros)
 	}
 	left, right := math.Log10(low)-0.05, math.Log10(max(high, low*1.1))+0.05
-	bottom := math.Max(0, math.Floor(10*least)/10)
 	x := func(micros float64) float64 {
 		return chartLeft + (chartRight-chartLeft)*(math.Log10(max(0.1, micros))-left)/(right-left)
 	}
-	y := func(r float64) float64 { return chartBottom - (chartBottom-chartTop)*(r-bottom)/(1-bottom) }
-	c := &paretoChart{Goal: y(target), Target: target}
-	for i := range 5 {
-		r := bottom + (1-bottom)*float64(i)/4
+	y := func(r float64) float64 {
+		return chartBottom - (chartBottom-chartTop)*(max(bottom, r)-bottom)/(1-bottom)
+	}
+	c := &paretoChart{Goal: y(target), Target: target, X: logTicks(low, high, x)}
+	step := 0.05
+	for (1-bottom)/step > 5.5 {
+		step *= 2
+	}
+	for r := 1.0; r > bottom-0.001; r -= step {
 		c.Y = append(c.Y, tick{y(r), fmt.Sprintf("%.2f", r)})
 	}
-	c.X = logTicks(low, high, x)
 	chosen, reached := recall.Cheapest(recall.Of(plans, 0), target)
-	for i, p := range plans {
-		c.Points = append(c.Points, planPoint{p, percent(x(p.Micros)), fmt.Sprintf("%.1f", y(p.Recall)),
-			fmt.Sprintf("%.1f", y(p.Low)), fmt.Sprintf("%.1f", y(p.High)), reached && p == chosen})
-		if i > 0 && plans[i-1].Dims == p.Dims {
-			before := c.Points[i-1]
-			c.Lines = append(c.Lines, segmentLine{before.X, before.Y, c.Points[i].X, c.Points[i].Y, p.Dims != 0})
+	for start := 0; start < len(plans); {
+		same := recall.Of(plans[start:], plans[start].Dims)
+		start += len(same)
+		before, best := planPoint{}, 0.0
+		for _, p := range slices.SortedFunc(slices.Values(same), func(a, b schemas.PlanPoint) int { return cmp.Compare(a.Micros, b.Micros) }) {
+			point := planPoint{p, percent(x(p.Micros)), pixels(y(p.Recall)), pixels(y(p.Low)), pixels(y(p.High)), reached && p == chosen, p.Recall < bottom}
+			c.Points = append(c.Points, point)
+			if point.Below {
+				c.Below++
+			}
+			if p.Recall <= best || point.Below { // of the times of a busy machine; the line is what is worth choosing by them
+				continue
+			}
+			if best > 0 {
+				c.Lines = append(c.Lines, segmentLine{before.X, before.Y, point.X, point.Y, p.Dims != 0})
+			}
+			before, best = point, p.Recall
 		}
 	}
 	return c
+}
+
+// paretoBottom leaves room for all plans of the full width, and the best one of the next narrower one.
+func paretoBottom(plans []schemas.PlanPoint, target float64) float64 {
+	least, narrow, widest := target, 0.0, 0
+	for _, p := range plans {
+		switch {
+		case p.Dims == 0:
+			least = min(least, p.Low)
+		case p.Dims > widest:
+			widest, narrow = p.Dims, p.Recall
+		case p.Dims == widest:
+			narrow = max(narrow, p.Recall)
+		}
+	}
+	if widest > 0 {
+		least = min(least, narrow)
+	}
+	return max(0, math.Floor(10*least-0.1)/10)
 }
 
 // logTicks are 1, 2 and 5 times the powers of ten within a range, fewer if those are many.

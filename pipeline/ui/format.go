@@ -15,8 +15,8 @@ import (
 var functions = template.FuncMap{
 	"count": countOf, "signed": signed, "bytes": byteSize, "ago": ago, "took": took, "milliseconds": milliseconds, "recall": recallOf,
 	"number": number, "plain": plain, "short": short, "time": stamp, "since": func(now, t time.Time) string { return ago(now.Sub(t)) },
-	"json": func(v any) (string, error) { b, err := json.Marshal(v); return string(b), err },
-	"add":  func(a, b int64) int64 { return a + b },
+	"json":   func(v any) (string, error) { b, err := json.Marshal(v); return string(b), err },
+	"plural": plural,
 }
 
 // thin is the narrow space between groups of digits and before units, on which lines do not break.

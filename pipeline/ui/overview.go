@@ -58,7 +58,7 @@ func (u *UI) tiles(v serve.View, now time.Time) []tile {
 }
 
 func freshTile(v serve.View, now time.Time) tile {
-	t := tile{Name: "fresh", Value: "\u2013", Notes: []string{"from record to searchable, at the last swap that brought some"}}
+	t := tile{Name: "fresh", Value: "\u2013", Notes: []string{"from record to searchable"}}
 	for _, s := range v.Swaps {
 		if s.Freshness > 0 {
 			t.Value = took(s.Freshness)
@@ -160,18 +160,30 @@ func eventOf(s serve.Swap) event {
 	case commit.KindRewrite:
 		e.Name, e.Note = "rewrite", "chunks made anew"
 	default:
-		e.Name, e.Note = "delta", plural(s.Swaps, "generation")
+		e.Name = "delta"
+		switch {
+		case s.Swaps > 1:
+			e.Note = plural(s.Swaps, "generation")
+		case s.NewParts > 0:
+			e.Note = "new rows"
+		default:
+			e.Note = "no new rows"
+		}
 		if s.Compactions > 0 {
 			e.Note += ", " + plural(s.Compactions, "compaction")
 		}
 	}
-	if s.Record.ByOperator() {
-		e.By = s.Record.By
-		if s.Record.Pinned {
-			e.Note += ", pinned"
-		}
-		e.Note += ": " + plain(s.Record.Reason, 200)
+	if !s.Record.ByOperator() {
+		return e
 	}
+	if s.Kind == commit.KindDelta && s.NewParts == 0 {
+		e.Name, e.Note = "moved", "the same rows"
+	}
+	if s.Record.Pinned {
+		e.Note += ", pinned"
+	}
+	e.Note += ": " + plain(s.Record.Reason, 200)
+	e.By = s.Record.By
 	return e
 }
 

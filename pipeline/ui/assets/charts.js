@@ -4,6 +4,7 @@
   const box = document.getElementById('charts');
   const dark = matchMedia('(prefers-color-scheme: dark)');
   const keep = 720;
+  const least = 120; // seconds that are in view from the beginning
   const seen = { at: [], fresh: [], recall: [], p50: [], p99: [], searches: [] };
   let plots = [];
 
@@ -15,6 +16,7 @@
     const columns = await answer.json();
     for (const name in seen) seen[name] = seen[name].concat(columns[name]).slice(-keep);
   };
+  const clock = (t, end) => new Date(t * 1000).toISOString().slice(11, end);
   const data = plot => [seen.at, ...plot.dataset.columns.split(' ').map(name => seen[name])];
   // Recall has its objective in view; everything else begins at 0.
   const range = (plot, low, high) => {
@@ -28,9 +30,9 @@
     return {
       width: plot.clientWidth, height: plot.clientHeight, legend: { show: false }, padding: [8, 8, 0, 0],
       cursor: { sync: { key: 'overview' }, y: false, drag: { x: false, y: false }, points: { size: 6 } },
-      scales: { y: { range: (u, low, high) => range(plot, low, high) } },
+      scales: { x: { range: (u, low, high) => [Math.min(low ?? high, (high ?? 0) - least), high] }, y: { range: (u, low, high) => range(plot, low, high) } },
       axes: [
-        { ...axis, size: 22, space: 60, values: '{HH}:{mm}' },
+        { ...axis, size: 22, space: 80, values: (u, at) => at.map(t => clock(t, u.scales.x.max - u.scales.x.min < 900 ? 19 : 16)) },
         { ...axis, size: 42, space: 26 },
       ],
       series: [{}, ...plot.dataset.columns.split(' ').map((name, i) => ({ label: name, stroke: colors[i], width: 1.5, points: { show: false } }))],
@@ -42,7 +44,7 @@
     const caption = plot.previousElementSibling;
     caption.dataset.name ??= caption.textContent;
     const values = i == null ? [] : data(plot).slice(1).map(c => c[i]).filter(v => v != null).map(v => v.toPrecision(3));
-    caption.textContent = caption.dataset.name + (values.length ? ' \u2014 ' + values.join(', ') + ' at ' + new Date(seen.at[i] * 1000).toTimeString().slice(0, 5) : '');
+    caption.textContent = caption.dataset.name + (values.length ? ' \u2014 ' + values.join(', ') + ' at ' + clock(seen.at[i], 19) : '');
   };
   const draw = () => {
     for (const p of plots) p.destroy();

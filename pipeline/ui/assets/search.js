@@ -118,13 +118,15 @@
   };
 
   // --- the answer ---
-  const value = v => v === null ? '\u2013' : typeof v === 'number' ? String(v) : String(v);
+  const value = (v, a) => v === null ? '\u2013' : a.type === 'timestamp' ? v.slice(0, 16).replace('T', ' ') : String(v);
   const table = (title, hits, mark) => {
     const t = document.createElement('table');
     t.append(text('caption', title));
-    const names = index.attributes.slice(0, 4).map(a => a.name);
+    const first = a => ['utf8', 'bool', 'int64', 'float64', 'timestamp'].indexOf(a.type);
+    const shown = index.attributes.toSorted((a, b) => first(a) - first(b)).slice(0, $('beside').checked ? 3 : 6);
+    const side = a => a.type === 'int64' || a.type === 'float64' ? 'r' : '';
     const head = t.createTHead().insertRow();
-    for (const n of ['', 'id', 'score', ...names]) { const th = text('th', n, n === 'score' || n === '' ? 'r' : ''); th.scope = 'col'; head.append(th); }
+    for (const [n, cls] of [['#', 'r'], ['id', ''], ['score', 'r'], ...shown.map(a => [a.name, side(a)])]) { const th = text('th', n, cls); th.scope = 'col'; head.append(th); }
     const body = t.createTBody();
     hits.forEach((h, i) => {
       const row = body.insertRow();
@@ -135,9 +137,9 @@
       link.href = '/ui/search?like=' + encodeURIComponent(h.id);
       link.title = h.id;
       cell.append(link);
-      if (mark && mark.has(h.id)) cell.append(text('span', ' ' + mark.word, 'tag bad'));
+      if (mark && mark.has(h.id)) cell.append(text('span', mark.word, 'tag bad'));
       row.append(text('td', h.score.toFixed(4), 'r'));
-      for (const n of names) { const c = text('td', value(h.attributes?.[n] ?? null)); c.title = c.textContent; row.append(c); }
+      for (const a of shown) { const v = h.attributes?.[a.name] ?? null, c = text('td', value(v, a), side(a)); c.title = String(v); row.append(c); }
     });
     const box = text('div', '', 'scroll');
     box.tabIndex = 0;
