@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/adastream/adastream/pipeline/access"
 	"github.com/adastream/adastream/pipeline/build"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/ingest"
@@ -94,6 +96,20 @@ func roles(t *testing.T) map[string]*prometheus.Registry {
 		t.Fatal(err)
 	}
 	node.API() // knows the routes
+	file := filepath.Join(t.TempDir(), "tokens")
+	_, line, err := access.NewToken(access.Token{Name: "docs", Scopes: []access.Scope{access.Search}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(line+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := access.OpenTokens(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	access.New(access.Options{Tokens: tokens, Registry: found["query"]})
+	access.NewReloader(slog.New(slog.DiscardHandler), found["query"])
 	return found
 }
 
@@ -194,7 +210,9 @@ func uses(t *testing.T) map[string][]string {
 	}
 	for _, path := range rules {
 		var file struct {
-			Groups []struct{ Rules []struct{ Alert, Record, Expr string } }
+			Groups []struct {
+				Rules []struct{ Alert, Record, Expr string }
+			}
 		}
 		if err := yaml.Unmarshal(read(t, path), &file); err != nil {
 			t.Fatalf("%s: %v", path, err)

@@ -102,7 +102,9 @@ func (s *stack) run(ctx context.Context) error {
 	role("builder", s.builder.Run)
 	role("query", s.node.Run)
 	role("pages", s.pages.Run)
-	role("api", func(ctx context.Context) error { return s.gate.ServeAPI(ctx, s.api, s.pages.Handler(s.node.API()), 5*time.Second) })
+	role("api", func(ctx context.Context) error {
+		return s.gate.ServeAPI(ctx, s.api, s.pages.Handler(s.node.API()), 5*time.Second)
+	})
 	role("ops", s.ops.Wait)
 	role("files", func(ctx context.Context) error { s.gate.Run(ctx); return nil })
 	return g.Wait()

@@ -14,10 +14,9 @@ import (
 
 // Codes of problems beside those of queries.
 const (
-	codeConflict  = "conflict"    // what was asked for does not fit what is served, or somebody was first
-	codeMediaType = "media_type"  // a body of another type
-	codeForbidden = "forbidden"   // a page of another origin asks
-	codeStoreAway = "unavailable" // the store does not answer
+	codeConflict  = "conflict"   // what was asked for does not fit what is served, or somebody was first
+	codeMediaType = "media_type" // a body of another type
+	codeForbidden = "forbidden"  // a page of another origin asks
 )
 
 type operatorKey struct{}
@@ -87,7 +86,7 @@ func moveProblem(err error) error {
 	case errors.Is(err, schemas.ErrFenced):
 		return &problem{Title: "somebody was first", Status: http.StatusConflict, Code: codeConflict, Detail: err.Error()}
 	case errors.Is(err, schemas.ErrTransient):
-		return &problem{Title: "the store does not answer", Status: http.StatusServiceUnavailable, Code: codeStoreAway, Detail: err.Error()}
+		return &problem{Title: "the store cannot be asked", Status: http.StatusServiceUnavailable, Code: codeStore, Detail: err.Error()}
 	}
 	return err
 }

@@ -43,7 +43,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	}
 
 	p := newPublisher(t)
-	n := p.node(Options{})
+	n := p.node(Options{Admin: true})
 	api := n.API()
 	check := func(schema, method, path, request string, status int) {
 		t.Helper()
@@ -110,4 +110,12 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	check("Problem", http.MethodPost, "/v1/search", `{"vectors":[[1],[2]]}`, http.StatusBadRequest)
 	check("Problem", http.MethodPost, "/v1/search", `{`, http.StatusBadRequest)
 	check("Problem", http.MethodGet, "/nowhere", "", http.StatusNotFound)
+	api = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Set("Content-Type", "application/json")
+		n.API().ServeHTTP(w, r)
+	})
+	check("MoveAnswer", http.MethodPost, "/v1/admin/channel", `{"verb":"pin","reason":"r"}`, http.StatusOK)
+	check("Problem", http.MethodPost, "/v1/admin/channel", `{"verb":"drop","reason":"r"}`, http.StatusBadRequest)
+	api = n.API()
+	check("Problem", http.MethodPost, "/v1/admin/channel", `{"verb":"pin","reason":"r"}`, http.StatusUnsupportedMediaType)
 }
