@@ -196,13 +196,13 @@ func (b *bench) wishes(ctx context.Context) error {
 		asks = append(asks, ask{fmt.Sprintf("effort %v", e), recall.Wish{Effort: at(e)}})
 	}
 	for _, v := range []float64{50, 100, 200, 500, 1000} {
-		asks = append(asks, ask{fmt.Sprintf("budget.microseconds %v", v), recall.Wish{Budget: &recall.Budget{Microseconds: v}}})
+		asks = append(asks, ask{fmt.Sprintf("budget.microseconds %v", v), recall.Wish{Budget: &recall.Budget{Microseconds: &v}}})
 	}
 	for _, v := range []float64{4, 16, 64, 256} {
-		asks = append(asks, ask{fmt.Sprintf("budget.lists %v", v), recall.Wish{Budget: &recall.Budget{Lists: v}}})
+		asks = append(asks, ask{fmt.Sprintf("budget.lists %v", v), recall.Wish{Budget: &recall.Budget{Lists: &v}}})
 	}
 	for _, v := range []float64{50e3, 200e3, 1e6} {
-		asks = append(asks, ask{fmt.Sprintf("budget.bytes %v", int(v)), recall.Wish{Budget: &recall.Budget{Bytes: v}}})
+		asks = append(asks, ask{fmt.Sprintf("budget.bytes %v", int(v)), recall.Wish{Budget: &recall.Budget{Bytes: &v}}})
 	}
 	for _, d := range b.set.Ladder[:len(b.set.Ladder)-1] {
 		asks = append(asks, ask{"effort 1", recall.Wish{Effort: at(1), Dims: d}})

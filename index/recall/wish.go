@@ -23,11 +23,11 @@ type Wish struct {
 	Dims int // caps the width of all that is compared, with any of them; 0 does not
 }
 
-// Budget is what a query may cost, on average over queries like those that were measured. One of the fields is positive.
+// Budget is what a query may cost, on average over queries like those that were measured. One of the fields is given, and positive.
 type Budget struct {
-	Microseconds float64 `json:"microseconds"` // of one thread
-	Lists        float64 `json:"lists"`        // probed
-	Bytes        float64 `json:"bytes"`        // of codes and rows
+	Microseconds *float64 `json:"microseconds"` // of one thread
+	Lists        *float64 `json:"lists"`        // probed
+	Bytes        *float64 `json:"bytes"`        // of codes and rows
 }
 
 // Reasons why a choice is less than what was asked for.
@@ -113,12 +113,12 @@ func (b *Budget) choose(plans []schemas.PlanPoint, pace float64) Choice {
 
 func (b *Budget) allows(p schemas.PlanPoint, pace float64) bool {
 	switch {
-	case b.Microseconds > 0:
-		return p.Micros*pace <= b.Microseconds
-	case b.Lists > 0:
-		return p.Lists <= b.Lists
+	case b.Microseconds != nil:
+		return p.Micros*pace <= *b.Microseconds
+	case b.Lists != nil:
+		return p.Lists <= *b.Lists
 	default:
-		return p.Bytes <= b.Bytes
+		return p.Bytes <= *b.Bytes
 	}
 }
 
@@ -170,17 +170,18 @@ func (b *Budget) validate() error {
 	given := 0
 	for _, x := range []struct {
 		name string
-		v    float64
+		v    *float64
 	}{{"microseconds", b.Microseconds}, {"lists", b.Lists}, {"bytes", b.Bytes}} {
-		if !(x.v >= 0) || math.IsInf(x.v, 0) {
-			return &search.QueryError{Field: "budget." + x.name, Value: number(x.v), Allowed: "more than 0"}
+		if x.v == nil {
+			continue
 		}
-		if x.v > 0 {
-			given++
+		if !(*x.v > 0) || math.IsInf(*x.v, 0) {
+			return &search.QueryError{Field: "budget." + x.name, Value: number(*x.v), Allowed: "more than 0"}
 		}
+		given++
 	}
 	if given != 1 {
-		return &search.QueryError{Field: "budget", Value: fmt.Sprintf("%d of its limits are given", given), Allowed: "one of microseconds, lists and bytes, more than 0"}
+		return &search.QueryError{Field: "budget", Value: fmt.Sprintf("%d of its limits are given", given), Allowed: "one of microseconds, lists and bytes"}
 	}
 	return nil
 }

@@ -98,11 +98,14 @@ func parseParameters(raw string) (*searchOptions, error) {
 			o.TargetRecall = new(float64)
 			err = parseFloat(name, value, o.TargetRecall)
 		case "budget.microseconds":
-			err = parseFloat(name, value, &budget().Microseconds)
+			budget().Microseconds = new(float64)
+			err = parseFloat(name, value, o.Budget.Microseconds)
 		case "budget.lists":
-			err = parseFloat(name, value, &budget().Lists)
+			budget().Lists = new(float64)
+			err = parseFloat(name, value, o.Budget.Lists)
 		case "budget.bytes":
-			err = parseFloat(name, value, &budget().Bytes)
+			budget().Bytes = new(float64)
+			err = parseFloat(name, value, o.Budget.Bytes)
 		case "effort":
 			o.Effort = new(float64)
 			err = parseFloat(name, value, o.Effort)

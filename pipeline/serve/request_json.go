@@ -1,11 +1,14 @@
 package serve
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -147,23 +150,50 @@ func floatsOf(raw []byte) []float32 {
 	return values
 }
 
-// decodeBody reads one JSON document, strictly.
+// decodeBody reads one JSON object, strictly: no field that is not described, none that is null.
 func decodeBody(r *http.Request, into any) error {
-	d := json.NewDecoder(r.Body)
+	const allowed = "one JSON object with the fields of schemas/openapi.yaml"
+	raw, err := readAll(r)
+	if err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
-	err := d.Decode(into)
-	if err == nil {
+	if err = d.Decode(into); err == nil {
 		if _, err = d.Token(); errors.Is(err, io.EOF) {
-			return nil
+			return refuseNulls("", raw)
 		}
 		err = errors.New("bytes after the document")
 	}
-	var tooLarge *http.MaxBytesError
 	var bad *search.QueryError
-	if errors.As(err, &tooLarge) || errors.As(err, &bad) {
+	if errors.As(err, &bad) {
 		return err
 	}
-	return malformed(fmt.Sprintf("%.*s", schemas.MaxIDBytes, err.Error()), "one JSON object with the fields of schemas/openapi.yaml")
+	return malformed(fmt.Sprintf("%.*s", schemas.MaxIDBytes, err.Error()), allowed)
+}
+
+// refuseNulls refuses fields that are null, which encoding/json takes for absent: whoever sends one may have meant something. In a
+// filter a null is a value.
+func refuseNulls(field string, raw []byte) error {
+	if !bytes.Contains(raw, []byte("null")) {
+		return nil
+	}
+	switch raw = bytes.TrimSpace(raw); {
+	case string(raw) == "null":
+		return invalid(cmp.Or(field, "the document")+": null", "a value, or no such field")
+	case raw[0] != '{' || field == "filter":
+		return nil
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return malformed(err.Error(), "a JSON object")
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if err := refuseNulls(strings.TrimPrefix(field+"."+name, "."), fields[name]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // numberBytes is about what a number takes at least, when one is written with the digits of a float32.

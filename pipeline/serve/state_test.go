@@ -165,16 +165,19 @@ func TestRecallOnDemand(t *testing.T) {
 	}
 
 	for body, detail := range map[string]string{
-		`{"exact":true}`:                     "exact: true",
-		`{"queries":0}`:                      "queries: 0",
-		`{"queries":1001}`:                   "queries: 1001",
-		`{"k":0}`:                            "k: 0",
-		`{"like":"id-1"}`:                    `json: unknown field "like"`,
-		`{"vectors":[[1]]}`:                  "vectors[0]: 1 values",
-		`{"vectors":[[1]],"vectors_f32":""}`: "vectors and vectors_f32: given together",
-		`{"vectors":[[1]],"queries":5}`:      "queries: given with vectors",
-		`{"target_recall":2}`:                "target_recall",
-		`{"filter":{"x":1}}`:                 "filter.x",
+		`null`:                                "the document: null",
+		`{"vectors_f32":null}`:                "vectors_f32: null",
+		`{"plan":{"nprobe":2,"refine":null}}`: "plan.refine: null",
+		`{"exact":true}`:                      "exact: true",
+		`{"queries":0}`:                       "queries: 0",
+		`{"queries":1001}`:                    "queries: 1001",
+		`{"k":0}`:                             "k: 0",
+		`{"like":"id-1"}`:                     `json: unknown field "like"`,
+		`{"vectors":[[1]]}`:                   "vectors[0]: 1 values",
+		`{"vectors":[[1]],"vectors_f32":""}`:  "vectors and vectors_f32: given together",
+		`{"vectors":[[1]],"queries":5}`:       "queries: given with vectors",
+		`{"target_recall":2}`:                 "target_recall",
+		`{"filter":{"x":1}}`:                  "filter.x",
 	} {
 		if p := problemOf(t, call(api, http.MethodPost, "/v1/recall", body)); p.Status != http.StatusBadRequest || !strings.HasPrefix(p.Detail, detail) {
 			t.Errorf("%s: %+v", body, p)

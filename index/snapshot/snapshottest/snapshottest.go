@@ -163,7 +163,7 @@ func Write(tb testing.TB, d *Data, mdl *model.Model, level avx.Level, groups []G
 
 func write(tb testing.TB, d *Data, mdl *model.Model, level avx.Level, groups []Group, dead func(i int) bool, bare bool) *Generation {
 	tb.Helper()
-	g := &Generation{Manifest: &schemas.Manifest{Format: schemas.ManifestFormat, Generation: 7, Builder: "test"}}
+	g := &Generation{Manifest: &schemas.Manifest{Format: schemas.ManifestFormat, Generation: 7, Builder: "test", Checkpoint: map[string]int64{"0": 0}}}
 	if mdl != nil {
 		g.Manifest.Model = &schemas.ModelRef{ID: mdl.ID(), TrainedRows: mdl.TrainedRows(), NList: mdl.NList()}
 	}
