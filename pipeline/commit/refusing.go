@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/adastream/adastream/pipeline/store"
@@ -11,19 +12,15 @@ import (
 )
 
 // Refusing returns the newest commits of a partition that refused something, newest first, at most so many. Unlike Commits it
-// reads no others: the names of quarantine objects tell where they are. It lists stretches that grow backwards from end, an
-// offset that the chain has reached, until they have enough. It is for looking: a record that a writer put late on a key that
-// was freed may be among them, which Commits leaves out.
-func (l *Log) Refusing(ctx context.Context, partition int, end int64, most int) ([]*schemas.Commit, error) {
-	if err := l.checkPlace(partition, end); err != nil {
+// reads no others: the names of quarantine objects tell where they are. It lists what is from near on, an offset near the end of
+// the chain, and then stretches before that, which grow until they have enough. It is for looking: a record that a writer put
+// late on a key that was freed may be among them, which Commits leaves out.
+func (l *Log) Refusing(ctx context.Context, partition int, near int64, most int) ([]*schemas.Commit, error) {
+	if err := l.checkPlace(partition, near); err != nil {
 		return nil, err
 	}
 	var found []*schemas.Commit
-	for shift, before := 10, end; before > 0 && len(found) < most; shift += 3 {
-		first := int64(0)
-		if shift < 63 {
-			first = max(0, end-1<<shift)
-		}
+	for shift, first, before := 10, near, int64(math.MaxInt64); before > 0 && len(found) < most; shift += 3 {
 		starts, err := l.refusingStarts(ctx, partition, first, before)
 		if err != nil {
 			return nil, err
@@ -44,6 +41,9 @@ func (l *Log) Refusing(ctx context.Context, partition int, end int64, most int) 
 			}
 		}
 		before = first
+		if first = 0; shift < 63 {
+			first = max(0, near-1<<shift)
+		}
 	}
 	return found, nil
 }
@@ -52,7 +52,7 @@ func (l *Log) Refusing(ctx context.Context, partition int, end int64, most int) 
 func (l *Log) refusingStarts(ctx context.Context, partition int, first, end int64) ([]int64, error) {
 	prefix := fmt.Sprintf("%s/%06d/", quarantine, partition)
 	var starts []int64
-	for info, err := range l.bucket.List(ctx, prefix, numbered(prefix, first)) {
+	for info, err := range l.bucket.List(ctx, prefix, numbered(prefix, first)) { // they go on with a dash and an id
 		if err != nil {
 			return nil, fmt.Errorf("quarantine of partition %d: %w", partition, err)
 		}

@@ -37,7 +37,7 @@ func TestRefusing(t *testing.T) {
 			put(next) // nothing names it yet
 			for _, most := range []int{1, 3, len(want), len(want) + 5} {
 				var got []int64
-				found, err := l.Refusing(t.Context(), 0, next, most)
+				found, err := l.Refusing(t.Context(), 0, next/2, most)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -48,8 +48,10 @@ func TestRefusing(t *testing.T) {
 					t.Errorf("at most %d: %v, want %v", most, got, want[:min(most, len(want))])
 				}
 			}
-			if found, err := l.Refusing(t.Context(), 0, want[2], 2); err != nil || len(found) != 2 || found[0].Start != want[3] {
-				t.Errorf("before %d: %v, %v", want[2], found, err)
+			for _, near := range []int64{0, 1, want[2], next} {
+				if found, err := l.Refusing(t.Context(), 0, near, 2); err != nil || len(found) != 2 || found[0].Start != want[0] {
+					t.Errorf("near %d: %v, %v", near, found, err)
+				}
 			}
 			if found, err := l.Refusing(t.Context(), 1, 0, 2); err != nil || len(found) != 0 {
 				t.Errorf("of an empty chain: %v, %v", found, err)

@@ -33,19 +33,19 @@ func (n *Node) View() View {
 	return v
 }
 
-// ListLengths counts the rows of each list of the generation that is served, by their first lists; nil without a model. It reads
-// where lists begin, not their rows.
-func (n *Node) ListLengths() []int {
+// ListLengths counts the rows of each list of the generation that is served, by their first lists; none without a model. It
+// reads where lists begin, not their rows.
+func (n *Node) ListLengths() (of *schemas.Manifest, lengths []int) {
 	snap := n.hold()
 	if snap == nil {
-		return nil
+		return nil, nil
 	}
 	defer snap.Release()
 	mdl := snap.Model()
 	if mdl == nil {
-		return nil
+		return snap.Manifest(), nil
 	}
-	lengths := make([]int, mdl.NList())
+	lengths = make([]int, mdl.NList())
 	for _, p := range snap.Parts() {
 		if p.Model != mdl.ID() {
 			continue
@@ -55,5 +55,5 @@ func (n *Node) ListLengths() []int {
 			lengths[list] += end - start
 		}
 	}
-	return lengths
+	return snap.Manifest(), lengths
 }

@@ -5,9 +5,10 @@
 // What a page shows of the node itself it reads in memory, see [serve.Node.View] and the samples that Run takes. What it reads
 // from the store is bounded and shared by all who look, however many:
 //
-//	overview     every 5 s at most: the channel, the newest generation, and for the first 32 partitions one listing and one record
-//	snapshots    the collection and the manifests of 20 generations, and of each the one before; 64 manifests are remembered
-//	one, diff    one or two manifests
+//	overview     every 5 s at most: the channel, the newest generation, which ones are kept, and for the first 32 partitions one
+//	             listing and one record
+//	snapshots    the same, and the manifests of 21 generations, of which 64 are remembered; for older ones the collection
+//	one, diff    the collection and the manifest of one or two
 //	quarantine   every 10 s at most for each choice, of which 16 are remembered: of the first 32 partitions, or of one, the 20 newest
 //	             commits that refused something, and the objects of the newest of them up to 4 MiB together; of 30 samples what
 //	             became of them

@@ -38,7 +38,8 @@ type history struct {
 
 	mu      sync.Mutex
 	samples []sample
-	last    *buckets // at the last sample
+	last    *buckets      // at the last sample
+	lags    map[int]int64 // how many offsets partitions are behind the log, as an ingestor in this process has said
 	before  time.Time
 }
 
@@ -62,9 +63,11 @@ func (h *history) run(ctx context.Context) error {
 // take adds a sample of the time since the one before.
 func (h *history) take(now time.Time) {
 	v := h.node.View()
-	searched := bucketsOf(gathered(h.metrics, "adastream_query_search_seconds"))
+	families, _ := h.metrics.Gather() // what could be gathered is there beside an error
+	searched := bucketsOf(familyOf(families, "adastream_query_search_seconds"))
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.lags = lagsOf(familyOf(families, "adastream_ingestor_lag_offsets"))
 	s := sample{at: now.Unix(), fresh: math.NaN(), searches: math.NaN(), p50: math.NaN(), p99: math.NaN(), recall: math.NaN()}
 	for _, swap := range v.Swaps {
 		if swap.Freshness > 0 {
@@ -149,9 +152,27 @@ func (u *UI) series(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(u.history.since(after)) // the client is gone if this fails
 }
 
-// gathered is a family of metrics, nil if there is none.
-func gathered(metrics prometheus.Gatherer, name string) *dto.MetricFamily {
-	families, _ := metrics.Gather() // what could be gathered is there beside an error
+// behind is how many offsets each partition is behind the log; nil if no ingestor runs in this process. It must not be changed.
+func (h *history) behind() map[int]int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lags
+}
+
+func lagsOf(f *dto.MetricFamily) map[int]int64 {
+	lags := map[int]int64{}
+	for _, m := range f.GetMetric() {
+		for _, l := range m.GetLabel() {
+			if p, err := strconv.Atoi(l.GetValue()); err == nil && l.GetName() == "partition" {
+				lags[p] = int64(m.GetGauge().GetValue())
+			}
+		}
+	}
+	return lags
+}
+
+// familyOf is the metrics of a name, nil if there are none.
+func familyOf(families []*dto.MetricFamily, name string) *dto.MetricFamily {
 	for _, f := range families {
 		if f.GetName() == name {
 			return f

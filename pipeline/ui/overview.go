@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/adastream/adastream/pipeline/commit"
@@ -46,7 +45,7 @@ func (u *UI) overview(w http.ResponseWriter, r *http.Request) {
 	for _, r := range p.Reasons {
 		p.Health = max(p.Health, r.Level)
 	}
-	p.listPartitions(v, s, u.lags(), now)
+	p.listPartitions(v, s, u.history.behind(), now)
 	u.show(w, r, http.StatusOK, "overview", "Overview", v, err, p)
 }
 
@@ -190,19 +189,6 @@ func eventOf(s serve.Swap) event {
 // retrained says what of a model was made anew.
 var retrained = map[string]string{
 	"first": "the first model", "full": "another model", "lists": "other lists", "codes": "other codes",
-}
-
-// lags is how many offsets each partition is behind the log, as far as an ingestor in this process knows.
-func (u *UI) lags() map[int]int64 {
-	lags := map[int]int64{}
-	for _, m := range gathered(u.o.Metrics, "adastream_ingestor_lag_offsets").GetMetric() {
-		for _, l := range m.GetLabel() {
-			if p, err := strconv.Atoi(l.GetValue()); err == nil && l.GetName() == "partition" {
-				lags[p] = int64(m.GetGauge().GetValue())
-			}
-		}
-	}
-	return lags
 }
 
 func (p *overviewPage) listPartitions(v serve.View, s state, lags map[int]int64, now time.Time) {

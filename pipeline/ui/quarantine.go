@@ -3,7 +3,6 @@ package ui
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -196,13 +195,6 @@ func newestRefusing(ctx context.Context, index *commit.Log, m *schemas.Manifest,
 			p, reached := first+i, int64(0)
 			if m != nil {
 				reached = commit.CheckpointOf(m, p)
-			}
-			head, err := index.Since(ctx, p, reached, refusedCommits) // what no generation has yet
-			if err != nil && !errors.Is(err, schemas.ErrFenced) {     // fenced: a newer generation has it all
-				return err
-			}
-			if n := len(head); n > 0 {
-				reached = head[n-1].End
 			}
 			found[i], err = index.Refusing(ctx, p, reached, refusedCommits)
 			return err

@@ -29,6 +29,7 @@ const (
 type state struct {
 	Served  *commit.Served    // by the channel, nil before the first promotion
 	Newest  *schemas.Manifest // generation, promoted or not; nil before the first
+	Kept    []int64           // the generations of a page of them, newest first, and one more
 	Waiting map[int]time.Time // partitions with commits that no generation has, and since when
 }
 
@@ -88,7 +89,7 @@ func (r *reader) read(ctx context.Context, s state) (state, error) {
 	}
 	if to != nil {
 		if s.index(r.log) != to.Index {
-			s.Newest = nil
+			s.Newest, s.Kept = nil, nil
 		}
 		s.Served = to
 	}
@@ -105,6 +106,11 @@ func (r *reader) read(ctx context.Context, s state) (state, error) {
 	}
 	if newest != nil {
 		s.Newest = newest
+	}
+	if s.Newest != nil {
+		if s.Kept, err = index.Kept(ctx, s.Newest.Generation+1, pageRows+1); err != nil {
+			return s, fmt.Errorf("read what is kept: %w", err)
+		}
 	}
 	if s.Waiting, err = waiting(ctx, index, s.Newest); err != nil {
 		return s, fmt.Errorf("read the commits that wait: %w", err)

@@ -1,10 +1,12 @@
 package ui
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/serve"
@@ -46,7 +48,7 @@ func (u *UI) snapshots(w http.ResponseWriter, r *http.Request) {
 		p.First, before = n >= before, min(n, before)
 	}
 	if fault == nil {
-		fault = u.list(r, s, v, p, before)
+		fault = u.list(r.Context(), s, v, p, before)
 	}
 	if v.Manifest != nil {
 		p.Shown = u.generationOf(v, s, v.Manifest)
@@ -55,13 +57,16 @@ func (u *UI) snapshots(w http.ResponseWriter, r *http.Request) {
 }
 
 // list reads the generations before one.
-func (u *UI) list(r *http.Request, s state, v serve.View, p *snapshotsPage, before int64) error {
-	index := s.index(u.o.Log)
-	kept, err := index.Kept(r.Context(), before, pageRows+1)
-	if err != nil {
-		return err
+func (u *UI) list(ctx context.Context, s state, v serve.View, p *snapshotsPage, before int64) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, storeWait)
+	defer cancel()
+	index, kept := s.index(u.o.Log), s.Kept
+	if !p.First {
+		if kept, err = index.Kept(ctx, before, pageRows+1); err != nil {
+			return err
+		}
 	}
-	manifests, err := u.reader.manifestsOf(r.Context(), index, kept)
+	manifests, err := u.reader.manifestsOf(ctx, index, kept)
 	if err != nil {
 		return err
 	}
@@ -112,7 +117,17 @@ func (u *UI) chosen(r *http.Request, s state, text string) (*schemas.Manifest, e
 	if err != nil || n < 1 {
 		return nil, store.ErrNotFound
 	}
-	return u.reader.manifest(r.Context(), s.index(u.o.Log), n)
+	ctx, cancel := context.WithTimeout(r.Context(), storeWait)
+	defer cancel()
+	index := s.index(u.o.Log)
+	kept, err := index.Kept(ctx, n+1, 1) // one that is remembered may have been collected
+	if err != nil {
+		return nil, err
+	}
+	if len(kept) == 0 || kept[0] != n {
+		return nil, store.ErrNotFound
+	}
+	return u.reader.manifest(ctx, index, n)
 }
 
 // generationPart is all about one generation.
@@ -148,10 +163,31 @@ func (u *UI) generationOf(v serve.View, s state, m *schemas.Manifest) *generatio
 	g := &generationPart{Manifest: m, Size: commit.SizeOf(m), Served: v.Manifest != nil && v.Manifest.Generation == m.Generation, Held: held(m),
 		Plans: paretoOf(m.Plans, v.Spec.Defaults.TargetRecall), Drift: driftOf(v.Spec, m), Admin: v.Admin, Epoch: v.Epoch}
 	if g.Served {
-		g.Lists = histogramOf(u.o.Node.ListLengths())
+		g.Lists = u.listsOf(m)
 	}
 	g.Moves = movesOf(v, s, m)
 	return g
+}
+
+// drawn is the histogram of one generation. Safe for concurrent use.
+type drawn struct {
+	mu    sync.Mutex
+	of    *schemas.Manifest
+	lists *histogram
+}
+
+// listsOf draws the lists of the generation that is served, once; nil if that is another one by now.
+func (u *UI) listsOf(m *schemas.Manifest) *histogram {
+	u.drawn.mu.Lock()
+	defer u.drawn.mu.Unlock()
+	if u.drawn.of != m {
+		of, lengths := u.o.Node.ListLengths()
+		u.drawn.of, u.drawn.lists = of, histogramOf(lengths)
+	}
+	if u.drawn.of != m {
+		return nil
+	}
+	return u.drawn.lists
 }
 
 // movesOf says what can be done to the channel with a generation.

@@ -37,6 +37,7 @@ type UI struct {
 	reader  *reader
 	history *history
 	refused *refusals
+	drawn   drawn
 	pages   map[string]*template.Template
 	assets  map[string]asset
 }

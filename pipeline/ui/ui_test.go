@@ -118,6 +118,28 @@ func (s *site) append(start int64, n int, refused []ingest.Quarantined) {
 	buildtest.Append(s.t, s.log, c, rows, nil, body, reasons)
 }
 
+// build runs a builder until it is done, and promotes what it has not.
+func (s *site) build(done func(*schemas.Manifest) bool) *schemas.Manifest {
+	s.t.Helper()
+	m := buildtest.Build(s.t, s.log, done)
+	s.promote(m.Generation)
+	return m
+}
+
+func (s *site) promote(generation int64) {
+	s.t.Helper()
+	now, err := s.log.Channel(s.t.Context(), 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if now != nil && now.Generation == generation {
+		return
+	}
+	if _, err := s.log.Promote(s.t.Context(), now, schemas.Channel{Generation: generation, Reason: "built", By: "b"}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 func (s *site) call(method, path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	s.handler.ServeHTTP(w, httptest.NewRequest(method, path, nil))
@@ -171,12 +193,12 @@ func TestPagesBeforeTheFirstGeneration(t *testing.T) {
 func TestPagesOfAnIndex(t *testing.T) {
 	s := newSite(t, false)
 	s.append(0, 400, nil)
-	buildtest.Build(t, s.log, func(m *schemas.Manifest) bool { return len(m.Chunks) > 0 })
+	s.build(func(m *schemas.Manifest) bool { return len(m.Chunks) > 0 })
 	s.append(100, 50, []ingest.Quarantined{
 		{Topic: "t", Offset: 107, Row: ingest.WholeMessage, Fault: ingest.Fault{Reason: "malformed", Detail: hostile + "\x1b[31m\x00"}, Payload: []byte("x"), Timestamp: 1},
 		{Topic: "t", Offset: 108, Row: 3, Fault: ingest.Fault{Reason: "no_id", Detail: "id: null"}, Payload: []byte("x"), Timestamp: 1},
 	})
-	m := buildtest.Build(t, s.log, func(m *schemas.Manifest) bool { return m.LiveRows == 450 })
+	m := s.build(func(m *schemas.Manifest) bool { return m.LiveRows == 450 })
 	s.await(m.Generation)
 	s.page("/ui/", 200, "450", fmt.Sprintf(`href="/ui/snapshots/%d"`, m.Generation), "searchable up to offset", ">200<")
 	s.page("/ui/snapshots", 200, "retrain", "served", `class="point`, `class="bar-fill"`, "adastream snapshot pin", "-data-verb")
@@ -236,7 +258,7 @@ func TestAssets(t *testing.T) {
 func TestStoreAway(t *testing.T) {
 	s := newSite(t, false)
 	s.append(0, 20, nil)
-	m := buildtest.Build(t, s.log, func(m *schemas.Manifest) bool { return m.LiveRows == 20 })
+	m := s.build(func(m *schemas.Manifest) bool { return m.LiveRows == 20 })
 	s.await(m.Generation)
 	s.page("/ui/", 200, "-The store does not answer")
 	s.bucket.away.Store(true)
@@ -259,7 +281,7 @@ func TestStoreAway(t *testing.T) {
 func TestManyLook(t *testing.T) {
 	s := newSite(t, false)
 	s.append(0, 20, []ingest.Quarantined{{Topic: "t", Offset: 7, Row: 3, Fault: ingest.Fault{Reason: "no_id", Detail: "id: null"}, Payload: []byte("x")}})
-	m := buildtest.Build(t, s.log, func(m *schemas.Manifest) bool { return m.LiveRows == 20 })
+	m := s.build(func(m *schemas.Manifest) bool { return m.LiveRows == 20 })
 	s.await(m.Generation)
 	still := &fragile{Bucket: s.bucket.Bucket}
 	log, err := commit.Open(t.Context(), still)
@@ -298,9 +320,9 @@ func TestManyLook(t *testing.T) {
 func TestMoves(t *testing.T) {
 	s := newSite(t, true)
 	s.append(0, 20, nil)
-	first := buildtest.Build(t, s.log, func(m *schemas.Manifest) bool { return m.LiveRows == 20 })
+	first := s.build(func(m *schemas.Manifest) bool { return m.LiveRows == 20 })
 	s.append(100, 20, nil)
-	m := buildtest.Build(t, s.log, func(m *schemas.Manifest) bool { return m.LiveRows == 40 })
+	m := s.build(func(m *schemas.Manifest) bool { return m.LiveRows == 40 })
 	s.await(m.Generation)
 	s.page(fmt.Sprint("/ui/snapshots/", m.Generation), 200, `data-verb="pin"`, `-data-verb="promote"`, `-data-verb="rollback"`, `id="confirm"`)
 	s.page(fmt.Sprint("/ui/snapshots/", first.Generation), 200, `data-verb="pin"`, `data-verb="promote"`, `data-verb="rollback"`)
@@ -315,6 +337,102 @@ func TestMoves(t *testing.T) {
 	s.ui.reader.changed()
 	s.page("/ui/", 200, "Pinned to generation", "ann@ops", escaped, "-<script>alert")
 	s.page(fmt.Sprint("/ui/snapshots/", first.Generation), 200, `data-verb="unpin"`)
+}
+
+// Of many generations there are pages, and what was collected is not missed.
+func TestManyGenerations(t *testing.T) {
+	s := newSite(t, false)
+	s.append(0, 20, nil)
+	m := *s.build(func(m *schemas.Manifest) bool { return m.LiveRows == 20 })
+	for range 30 {
+		m.Parent, m.Generation, m.Created = m.Generation, m.Generation+1, time.Now().UTC()
+		next := m
+		if err := s.log.Publish(t.Context(), &next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.promote(m.Generation)
+	s.await(m.Generation)
+	row := func(g int64) string { return fmt.Sprintf(`name="to" value="%d"`, g) }
+	s.page("/ui/snapshots", 200, row(m.Generation), row(m.Generation-19), "-"+row(m.Generation-20), fmt.Sprintf(`href="/ui/snapshots?before=%d"`, m.Generation-19), "-Newest</a>")
+	s.page(fmt.Sprint("/ui/snapshots?before=", m.Generation-19), 200, row(m.Generation-20), "-"+row(m.Generation-19), row(1), "-Older</a>", "Newest</a>", "-data-live")
+	found, err := s.log.Find(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.log.Fence(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.log.Collect(t.Context(), commit.CollectOptions{Found: found, By: "gc@test"}); err != nil {
+		t.Fatal(err)
+	}
+	s.ui.reader.changed()
+	s.page("/ui/snapshots", 200, row(m.Generation+1), row(m.Generation), "-"+row(m.Generation-1), "-Older</a>")
+	s.page("/ui/snapshots/3", 404, "it was collected")
+}
+
+// While an epoch is served the pages are about its generations, which are not moved from here.
+func TestEpoch(t *testing.T) {
+	s := newSite(t, true)
+	s.append(0, 20, nil)
+	s.build(func(m *schemas.Manifest) bool { return m.LiveRows == 20 })
+	s.await(1)
+	root := s.log
+	spec := *root.Spec()
+	spec.Encoder, spec.Attributes = "f", []schemas.Attribute{{Name: "shape", Type: schemas.AttributeString}}
+	s.log = buildtest.Create(t, store.Under(s.bucket, "epochs/next"), &spec)
+	s.append(0, 30, nil)
+	s.build(func(m *schemas.Manifest) bool { return m.LiveRows == 30 })
+	if _, err := root.Move(t.Context(), commit.Move{Verb: commit.VerbPromote, Epoch: "next", Reason: "r", By: "ann@ops"}); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); s.ui.o.Node.View().Epoch != "next"; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the epoch is not served")
+		}
+	}
+	s.ui.reader.changed()
+	s.page("/ui/", 200, "epoch next", "to epoch next: r", ">30<")
+	s.page("/ui/snapshots", 200, "Epoch next is served", "-data-verb", `class="r">30<`, `-class="r">20<`)
+	s.page("/ui/search", 200, "&#34;shape&#34;", "-&#34;color&#34;")
+	s.page("/ui/quarantine", 200, "Nothing was refused")
+}
+
+// What a node was like is told from its metrics, and what the ingestor beside it says of the log.
+func TestSamples(t *testing.T) {
+	s := newSite(t, false)
+	registry := s.ui.o.Metrics.(*prometheus.Registry)
+	lag := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "adastream_ingestor_lag_offsets"}, []string{"partition"})
+	registry.MustRegister(lag)
+	lag.WithLabelValues("1").Set(77)
+	s.append(0, 20, nil)
+	m := s.build(func(m *schemas.Manifest) bool { return m.LiveRows == 20 })
+	s.await(m.Generation)
+	now := time.Now()
+	s.ui.history.take(now)
+	for range 50 {
+		w := httptest.NewRecorder()
+		s.handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v1/search", strings.NewReader(`{"like":"id-1"}`)))
+		if w.Code != 200 {
+			t.Fatal(w.Body)
+		}
+	}
+	s.ui.history.take(now.Add(5 * time.Second))
+	if late := s.ui.history.late(); late.searches != 10 || !(late.p50 > 0) || !(late.p99 >= late.p50) || late.p99 > 1000 {
+		t.Errorf("of the last minute: %+v, want 10 searches a second", late)
+	}
+	s.page("/ui/", 200, "10 searches a second", ">77<", "offsets behind the log")
+	for after, want := range map[int64]string{0: `"searches":[null,10]`, now.Unix(): `"searches":[10]`, now.Unix() + 5: `"searches":[]`} {
+		if w := s.call(http.MethodGet, fmt.Sprint("/ui/series?after=", after)); !strings.Contains(w.Body.String(), want) {
+			t.Errorf("after %d: %s, want %s", after, w.Body, want)
+		}
+	}
+	for range sampleCount + 10 {
+		s.ui.history.take(now)
+	}
+	if n := len(s.ui.history.samples); n != sampleCount {
+		t.Errorf("%d samples are kept, want %d", n, sampleCount)
+	}
 }
 
 func TestReasons(t *testing.T) {

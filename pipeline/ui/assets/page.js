@@ -59,7 +59,7 @@
         const body = { verb: button.dataset.verb, reason: form.elements.reason.value };
         if (button.dataset.generation) body.generation = Number(button.dataset.generation);
         const answer = await fetch('/v1/admin/channel', {
-          method: 'POST', credentials: 'omit', cache: 'no-store',
+          method: 'POST', cache: 'no-store',
           headers: { 'Content-Type': 'application/json', Authorization: 'Bearer ' + form.elements.token.value },
           body: JSON.stringify(body),
         });
