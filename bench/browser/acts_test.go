@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/pipeline/access"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/serve"
 	"github.com/adastream/adastream/pipeline/store"
@@ -142,10 +144,9 @@ func testRefresh(t *testing.T, s *stack) {
 	b.quiet("refresh")
 }
 
-const token = "a-token-of-this-test"
-
-// admin is a second node of the index, which does what an administrator says who has the token.
-func admin(t *testing.T, s *stack) (url string) {
+// admin is a second node of the index, which does what an administrator says who has the token. Pages need none here: a browser
+// sends one as a password, which others are tested for.
+func admin(t *testing.T, s *stack) (url, token string) {
 	t.Helper()
 	bucket, err := store.Open(t.Context(), filepath.Join(s.dir, "store"), store.Options{})
 	if err != nil {
@@ -172,30 +173,36 @@ func admin(t *testing.T, s *stack) (url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := pages.Handler(node.API())
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/v1/admin/") {
-			if r.Header.Get("Authorization") != "Bearer "+token {
-				w.Header().Set("Content-Type", "application/problem+json")
-				w.WriteHeader(http.StatusUnauthorized)
-				_, _ = w.Write([]byte(`{"title":"unauthorized","status":401,"detail":"the token is not known","code":"unauthenticated"}`))
-				return
-			}
-			r = r.WithContext(serve.WithOperator(r.Context(), "ann"))
+	token, line, err := access.NewToken(access.Token{Name: "ann", Scopes: []access.Scope{access.Admin}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "tokens")
+	if err := os.WriteFile(file, []byte(line+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := access.OpenTokens(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(access.New(access.Options{Tokens: tokens}).Protect(pages.Handler(node.API()), func(r *http.Request) access.Scope {
+		if need := access.APIScope(r); need == access.Admin {
+			return need
 		}
-		all.ServeHTTP(w, r)
+		return ""
 	}))
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { _ = node.Run(ctx) })
 	running.Go(func() { _ = pages.Run(ctx) })
 	t.Cleanup(func() { server.Close(); stop(); running.Wait(); node.Close() })
-	return server.URL
+	return server.URL, token
 }
 
 // Moves need a token, a reason and a click more; the token is kept nowhere.
 func testMove(t *testing.T, s *stack) {
-	url, b := admin(t, s), openBrowser(t)
+	url, token := admin(t, s)
+	b := openBrowser(t)
 	b.do(chromedp.Navigate(url + "/ui/snapshots"))
 	s.until("the node serves", func() bool {
 		b.do(chromedp.Navigate(url + "/ui/snapshots"))
@@ -205,7 +212,7 @@ func testMove(t *testing.T, s *stack) {
 	b.set("#reason", "a look at this one")
 	b.set("#token", "another")
 	b.click("#confirm [type=submit]")
-	b.until("document.querySelector('#confirm .outcome.bad')?.textContent.includes('the token is not known')")
+	b.until("document.querySelector('#confirm .outcome.bad')?.textContent.includes('the token is not one of this node')")
 	b.mu.Lock()
 	b.faults = nil // the browser notes the 401
 	b.mu.Unlock()

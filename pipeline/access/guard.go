@@ -1,6 +1,7 @@
 package access
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -98,9 +99,20 @@ func (g *Guard) Protect(next http.Handler, need func(*http.Request) Scope) http.
 		if h != nil {
 			defer h.use.running.Add(-1)
 			h.use.passed.Add(1)
+			if scope == Admin {
+				r = r.WithContext(context.WithValue(r.Context(), callerKey{}, h.Name))
+			}
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+type callerKey struct{}
+
+// Caller is the name of the token that a request of an administrator came with, "" if none was asked for.
+func Caller(ctx context.Context) string {
+	name, _ := ctx.Value(callerKey{}).(string)
+	return name
 }
 
 // admit returns the holder of the request's token, nil if none is asked for, and why the request is refused or nil. A request that

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/adastream/adastream/pipeline/access"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/schemas"
 )
@@ -19,24 +21,13 @@ const (
 	codeForbidden = "forbidden"  // a page of another origin asks
 )
 
-type operatorKey struct{}
-
-// WithOperator says who asks, for the records that an administrator's verbs make. What is put in front of the API knows.
-func WithOperator(ctx context.Context, name string) context.Context {
-	return context.WithValue(ctx, operatorKey{}, name)
-}
-
-// operator is name@host for the record, as the CLI has user@host.
+// operator is the token's name@host for the record, as the CLI has user@host.
 func operator(ctx context.Context) (string, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return "", fmt.Errorf("who is acting: %w", err)
 	}
-	name, ok := ctx.Value(operatorKey{}).(string)
-	if !ok {
-		name = "admin"
-	}
-	return name + "@" + host, nil
+	return cmp.Or(access.Caller(ctx), "admin") + "@" + host, nil
 }
 
 type movedAnswer struct {

@@ -4,20 +4,23 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/adastream/adastream/pipeline/access"
 )
 
 // move posts an administrator's verb.
-func move(n *Node, body string, change func(*http.Request)) *httptest.ResponseRecorder {
+func move(api http.Handler, body string, change func(*http.Request)) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodPost, "/v1/admin/channel", strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
-	r = r.WithContext(WithOperator(r.Context(), "ann"))
 	if change != nil {
 		change(r)
 	}
 	w := httptest.NewRecorder()
-	n.API().ServeHTTP(w, r)
+	api.ServeHTTP(w, r)
 	return w
 }
 
@@ -27,6 +30,19 @@ func TestAdminMovesTheChannel(t *testing.T) {
 	p.add(0, 10)
 	p.add(10, 20)
 	p.await(n, 2)
+	token, line, err := access.NewToken(access.Token{Name: "ann", Scopes: []access.Scope{access.Admin}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "tokens")
+	if err := os.WriteFile(file, []byte(line+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := access.OpenTokens(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := access.New(access.Options{Tokens: tokens}).Protect(n.API(), access.APIScope)
 	for _, step := range []struct {
 		body string
 		want string // in the record
@@ -36,7 +52,7 @@ func TestAdminMovesTheChannel(t *testing.T) {
 		{`{"verb":"rollback","reason":"worse"}`, `"generation":1,"pinned":true,"reason":"worse"`},
 		{`{"verb":"promote","generation":2,"reason":"better"}`, `"generation":2,"reason":"better"`},
 	} {
-		w := move(n, step.body, nil)
+		w := move(api, step.body, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) })
 		serving, _, _ := strings.Cut(w.Body.String(), `"before"`)
 		if w.Code != http.StatusOK || !strings.Contains(serving, step.want) {
 			t.Errorf("%s: %d %s, want %s", step.body, w.Code, w.Body, step.want)
@@ -66,7 +82,7 @@ func TestAdminRefuses(t *testing.T) {
 		"another site": {`{"verb":"pin","reason":"r"}`, func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }, 403, "forbidden"},
 		"GET":          {``, func(r *http.Request) { r.Method = http.MethodGet }, 405, "bad_method"},
 	} {
-		w := move(n, test.body, test.change)
+		w := move(n.API(), test.body, test.change)
 		var said struct{ Code string }
 		if err := json.Unmarshal(w.Body.Bytes(), &said); err != nil || w.Code != test.status || said.Code != test.code {
 			t.Errorf("%s: %d %s, want %d %s", name, w.Code, w.Body, test.status, test.code)
@@ -75,7 +91,7 @@ func TestAdminRefuses(t *testing.T) {
 	if c, err := p.log.Channel(t.Context(), 0); err != nil || c.Sequence != 1 {
 		t.Errorf("the channel is at %v, %v, want nothing changed", c, err)
 	}
-	if w := move(p.node(Options{}), `{"verb":"pin","reason":"r"}`, nil); w.Code != http.StatusNotFound {
+	if w := move(p.node(Options{}).API(), `{"verb":"pin","reason":"r"}`, nil); w.Code != http.StatusNotFound {
 		t.Errorf("without Admin: %d %s", w.Code, w.Body)
 	}
 }
