@@ -39,6 +39,7 @@ type stackOptions struct {
 	keepFor                 time.Duration
 	collect                 time.Duration // between two collections of garbage, 0 is never
 	memory                  int64         // of the generation that is served and the next one, 0 is no limit
+	admin                   bool          // moves the channel for administrators
 	gate                    *cli.Gate
 	logger                  *slog.Logger
 	registry                *prometheus.Registry
@@ -69,7 +70,7 @@ func newStack(ctx context.Context, o stackOptions) (*stack, error) {
 	if cache, err = o.cache.Open("query", o.log.Bucket()); err != nil {
 		return nil, err
 	}
-	s.node, err = serve.New(serve.Options{Log: o.log, Cache: cache, Level: level, MeasureShare: 0.01, MemoryBytes: o.memory, Logger: o.logger.With("role", "query"), Registry: o.registry})
+	s.node, err = serve.New(serve.Options{Log: o.log, Cache: cache, Level: level, MeasureShare: 0.01, MemoryBytes: o.memory, Admin: o.admin, Logger: o.logger.With("role", "query"), Registry: o.registry})
 	if err != nil {
 		return nil, cli.Usage(err)
 	}

@@ -89,7 +89,7 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	s, err := newStack(ctx, stackOptions{
 		log: index, client: client, cache: cli.Cache{CacheDir: filepath.Join(c.Dir, "cache")},
 		listen: c.Listen, ops: c.OpsListen, acceptGap: c.AcceptGap, acceptPoison: c.AcceptPoison, keepFor: c.KeepFor, collect: c.CollectEvery,
-		memory: memory, gate: gate, logger: log, registry: registry,
+		memory: memory, admin: c.Admin, gate: gate, logger: log, registry: registry,
 	})
 	if err != nil {
 		return err

@@ -45,7 +45,7 @@ func (c *command) run(ctx context.Context) error {
 	}
 	node, err := serve.New(serve.Options{
 		Log: index, Cache: cache, Level: level, PollEvery: c.PollEvery, MaxRunning: c.MaxRunning, Timeout: c.Timeout,
-		DegradeTo: c.DegradeTo, DegradeAfter: c.DegradeAfter, NoOriginals: !c.Originals, MeasureShare: c.MeasureShare, MemoryBytes: memory,
+		DegradeTo: c.DegradeTo, DegradeAfter: c.DegradeAfter, NoOriginals: !c.Originals, MeasureShare: c.MeasureShare, MemoryBytes: memory, Admin: c.Admin,
 		Logger: log, Registry: registry,
 	})
 	if err != nil {

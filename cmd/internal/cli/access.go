@@ -20,6 +20,7 @@ import (
 type Access struct {
 	TokensFile  string `help:"File of tokens that requests have to bring, made with 'adastream token new'; it is read again when it changes. Without it none is asked for." type:"existingfile" placeholder:"FILE"`
 	OpsTokens   bool   `help:"Ask for tokens on the ops port too, of scope metrics; /livez and /readyz need none."`
+	Admin       bool   `help:"Promote, pin, unpin and roll back for administrators, through the API and the page: with a token of scope admin, or where none is asked for from this machine. The node must be allowed to write to channels/ of the store."`
 	TLSCert     string `help:"PEM file of the certificate of the query API, with --tls-key; both are read again when they change." name:"tls-cert" type:"existingfile" placeholder:"FILE"`
 	TLSKey      string `help:"PEM file of the private key of --tls-cert." name:"tls-key" type:"existingfile" placeholder:"FILE"`
 	TLSClientCA string `help:"PEM file of authorities; clients of the query API need a certificate of one of them. Read again when it changes." name:"tls-client-ca" type:"existingfile" placeholder:"FILE"`
