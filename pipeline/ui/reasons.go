@@ -92,11 +92,11 @@ func stale(v serve.View) *reason {
 		r.Do = []string{"Raise --memory-bytes, or the limit of the container that it is told from; or restart the node, which then takes the newest one alone."}
 	case v.Manifest == nil:
 		r.Do = []string{"The node tries again by itself. Look whether the store answers from here:"}
-		r.Command = `adastream doctor --store="$STORE"`
+		r.Command = `adastream doctor --store="$STORE" --brokers="$BROKERS"`
 	default:
 		r.Title += ", the newest one cannot be loaded"
 		r.Do = []string{"The node tries again by itself. Look whether the store answers from here:"}
-		r.Command = `adastream doctor --store="$STORE"`
+		r.Command = `adastream doctor --store="$STORE" --brokers="$BROKERS"`
 	}
 	return r
 }
