@@ -88,6 +88,9 @@ func newSite(t *testing.T, admin bool) *site {
 		}
 	})
 	t.Cleanup(func() { cancel(); running.Wait(); node.Close() })
+	for node.Stale() != nil { // it has not looked yet
+		time.Sleep(time.Millisecond)
+	}
 	return s
 }
 
