@@ -11,7 +11,7 @@
 //	one, diff    the collection and the manifest of one or two
 //	quarantine   every 10 s at most for each choice, of which 16 are remembered: of the first 32 partitions, or of one, the 20 newest
 //	             commits that refused something, and the objects of the newest of them up to 4 MiB together; of 30 samples what
-//	             became of them
+//	             became of them; two choices at a time
 //
 // The store has 3 s to answer; if it does not, pages show what they knew and say so. Nobody who looks waits for the store twice
 // within those times.

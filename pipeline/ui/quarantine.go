@@ -28,6 +28,7 @@ const (
 	refusedBytes   = 4 << 20
 	refusedSamples = 30
 	samplesOfOne   = 5 // of one commit, so that a flood in one does not hide the others
+	refusedReaders = 2 // choices that are read at a time
 )
 
 // refused is what was found of the quarantine.
@@ -80,6 +81,8 @@ func (s refusedSample) Replay() string {
 
 // refusals remembers what was found for some choices of partitions. Safe for concurrent use.
 type refusals struct {
+	reading chan struct{} // taken while a choice is read
+
 	mu    sync.Mutex
 	found map[int]*refusal
 }
@@ -93,7 +96,9 @@ type refusal struct {
 	asked time.Time
 }
 
-func newRefusals() *refusals { return &refusals{found: map[int]*refusal{}} }
+func newRefusals() *refusals {
+	return &refusals{reading: make(chan struct{}, refusedReaders), found: map[int]*refusal{}}
+}
 
 // of returns the entry of a choice, and forgets the one that was not asked for the longest if there are too many.
 func (r *refusals) of(partition int) *refusal {
@@ -148,6 +153,12 @@ func (u *UI) refusedOf(ctx context.Context, index *commit.Log, m *schemas.Manife
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeWait) // others wait for it too
 	defer cancel()
+	select {
+	case u.refused.reading <- struct{}{}:
+		defer func() { <-u.refused.reading }()
+	case <-ctx.Done():
+		return f.found, fmt.Errorf("read the quarantine: others are being read: %w", ctx.Err())
+	}
 	first, end := p.Partition, p.Partition+1
 	if p.Partition == firstPartitions {
 		first, end = 0, p.Looked
