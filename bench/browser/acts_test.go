@@ -3,7 +3,6 @@ package browser
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/fetch"
 	"github.com/chromedp/chromedp"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -144,9 +145,8 @@ func testRefresh(t *testing.T, s *stack) {
 	b.quiet("refresh")
 }
 
-// admin is a second node of the index, which does what an administrator says who has the token. Pages need none here: a browser
-// sends one as a password, which others are tested for.
-func admin(t *testing.T, s *stack) (url, token string) {
+// guarded is a second node of the index, which asks for tokens and does what an administrator says who has one.
+func guarded(t *testing.T, s *stack) (url, search, admin string) {
 	t.Helper()
 	bucket, err := store.Open(t.Context(), filepath.Join(s.dir, "store"), store.Options{})
 	if err != nil {
@@ -173,43 +173,70 @@ func admin(t *testing.T, s *stack) (url, token string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, line, err := access.NewToken(access.Token{Name: "ann", Scopes: []access.Scope{access.Admin}})
+	search, line, err := access.NewToken(access.Token{Name: "tom", Scopes: []access.Scope{access.Search}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, more, err := access.NewToken(access.Token{Name: "ann", Scopes: []access.Scope{access.Admin}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "tokens")
-	if err := os.WriteFile(file, []byte(line+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(line+"\n"+more+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	tokens, err := access.OpenTokens(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(access.New(access.Options{Tokens: tokens}).Protect(pages.Handler(node.API()), func(r *http.Request) access.Scope {
-		if need := access.APIScope(r); need == access.Admin {
-			return need
-		}
-		return ""
-	}))
+	server := httptest.NewServer(access.New(access.Options{Tokens: tokens}).Protect(pages.Handler(node.API()), access.APIScope))
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { _ = node.Run(ctx) })
 	running.Go(func() { _ = pages.Run(ctx) })
 	t.Cleanup(func() { server.Close(); stop(); running.Wait(); node.Close() })
-	return server.URL, token
+	s.until("the node serves", func() bool { return node.Ready() == nil })
+	return server.URL, search, admin
 }
 
-// Moves need a token, a reason and a click more; the token is kept nowhere.
-func testMove(t *testing.T, s *stack) {
-	url, token := admin(t, s)
-	b := openBrowser(t)
-	b.do(chromedp.Navigate(url + "/ui/snapshots"))
-	s.until("the node serves", func() bool {
-		b.do(chromedp.Navigate(url + "/ui/snapshots"))
-		return run(b, chromedp.Evaluate[bool]("!!document.querySelector('[data-verb=pin]')"))
+// login answers the browser's question for a password, as a person does.
+func (b *browser) login(password string) {
+	b.t.Helper()
+	err := chromedp.Listen(b.ctx, func(event any) {
+		var answer chromedp.Action[cdp.Empty]
+		switch e := event.(type) {
+		case *fetch.EventAuthRequired:
+			answer = command(fetch.ContinueWithAuth, fetch.ContinueWithAuthParams{RequestID: e.RequestID,
+				AuthChallengeResponse: &fetch.AuthChallengeResponse{Response: fetch.AuthChallengeResponseResponseProvideCredentials, Username: "me", Password: password}})
+		case *fetch.EventRequestPaused:
+			answer = command(fetch.ContinueRequest, fetch.ContinueRequestParams{RequestID: e.RequestID})
+		default:
+			return
+		}
+		go func() { _, _ = chromedp.Run(b.ctx, answer) }() // it fails when the page is left before
 	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	yes := true
+	run(b, command(fetch.Enable, fetch.EnableParams{HandleAuthRequests: &yes}))
+}
+
+// A page of a node that asks for tokens takes one as a password. Moves need another one, a reason and a click more; that token is
+// kept nowhere.
+func testMove(t *testing.T, s *stack) {
+	url, search, token := guarded(t, s)
+	b := openBrowser(t)
+	b.login(search)
+	b.do(chromedp.Navigate(url + "/ui/search?like=guitar"))
+	b.until(hits + " === 10 && " + exact + " === 10")
+	b.do(chromedp.Navigate(url + "/ui/snapshots"))
+	b.until("document.querySelector('[data-verb=pin]')")
 	b.click("[data-verb=pin]")
 	b.set("#reason", "a look at this one")
+	b.set("#token", search)
+	b.click("#confirm [type=submit]")
+	b.until("document.querySelector('#confirm .outcome.bad')?.textContent.includes('tom')")
 	b.set("#token", "another")
 	b.click("#confirm [type=submit]")
 	b.until("document.querySelector('#confirm .outcome.bad')?.textContent.includes('the token is not one of this node')")
