@@ -17,6 +17,51 @@ import (
 type doctorCommand struct {
 	cli.Store
 	cli.Kafka
+	JSON bool `help:"Print the checks as JSON."`
+}
+
+// checkup is what has been checked so far.
+type checkup struct {
+	json   bool
+	Checks []finding `json:"checks"`
+}
+
+type finding struct {
+	Check string `json:"check"`
+	OK    bool   `json:"ok"`
+	Text  string `json:"text"` // what is wrong, or how it is
+}
+
+func (c *checkup) check(what string, err error, good string) bool {
+	f := finding{what, err == nil, good}
+	mark := "ok  "
+	if err != nil {
+		f.Text, mark = err.Error(), "BAD "
+	}
+	c.Checks = append(c.Checks, f)
+	if !c.json {
+		fmt.Printf("%s %-34s %s\n", mark, what, f.Text)
+	}
+	return f.OK
+}
+
+// end fails if any check did.
+func (c *checkup) end() error {
+	if c.json {
+		if err := printJSON(c); err != nil {
+			return err
+		}
+	}
+	failed := 0
+	for _, f := range c.Checks {
+		if !f.OK {
+			failed++
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d checks failed", failed)
+	}
+	return nil
 }
 
 // clockSlack is how far this machine's clock and the store's may be apart: lags and ages are shown in seconds.
@@ -24,16 +69,8 @@ const clockSlack = 2 * time.Second
 
 // Run makes each check, goes on after a failed one as far as it can, and fails if any did.
 func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
-	failed := 0
-	check := func(what string, err error, good string) bool {
-		if err != nil {
-			failed++
-			fmt.Printf("BAD  %-34s %v\n", what, err)
-			return false
-		}
-		fmt.Printf("ok   %-34s %s\n", what, good)
-		return true
-	}
+	done := &checkup{json: c.JSON}
+	check := done.check
 	b, err := c.Store.Bucket(ctx)
 	if err != nil {
 		return err
@@ -47,7 +84,7 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 	}
 	index, err := commit.Open(ctx, b)
 	if !check("index", err, "spec is valid") {
-		return fmt.Errorf("%d checks failed", failed)
+		return done.end()
 	}
 	spec := index.Spec()
 	client, err := c.Kafka.Client(spec.Topic.Name, l.Logger())
@@ -76,10 +113,7 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 		good, err := heldBack(m, now)
 		check("quality gate", err, good)
 	}
-	if failed > 0 {
-		return fmt.Errorf("%d checks failed", failed)
-	}
-	return nil
+	return done.end()
 }
 
 // heldBack fails with the reason why a generation is held back, unless an operator has promoted it all the same. Now is the

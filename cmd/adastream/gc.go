@@ -16,6 +16,7 @@ type snapshotGCCommand struct {
 	KeepFor time.Duration `help:"How long generations are kept for going back: all of the last ten minutes, then one for each ten minutes. The newest and the served one always are." default:"24h"`
 	DryRun  bool          `help:"Only say what would be removed." xor:"how"`
 	Yes     bool          `help:"Remove it. A builder that runs is interrupted: it loads the newest generation again." xor:"how"`
+	JSON    bool          `help:"Print what was removed, or would be, as JSON."`
 }
 
 func (c *snapshotGCCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -50,6 +51,9 @@ func (c *snapshotGCCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
+	if c.JSON {
+		return printJSON(collected{c.DryRun, report.Objects, report.Bytes, report.Generations, report.Promotions, report.Commits, report.KeptGenerations, report.KeptObjects, report.KeptBytes})
+	}
 	verb := "removed"
 	if c.DryRun {
 		verb = "would remove"
@@ -58,6 +62,19 @@ func (c *snapshotGCCommand) Run(ctx context.Context, l *cli.Logging) error {
 		verb, report.Objects, report.Bytes, report.Generations, report.Promotions, report.Commits)
 	fmt.Printf("kept %d generations, and %d objects of %d bytes\n", report.KeptGenerations, report.KeptObjects, report.KeptBytes)
 	return nil
+}
+
+// collected is a report as scripts read it.
+type collected struct {
+	DryRun          bool  `json:"dry_run"`
+	Objects         int   `json:"objects"`
+	Bytes           int64 `json:"bytes"`
+	Generations     int   `json:"generations"`
+	Promotions      int   `json:"promotions"`
+	Commits         int   `json:"commits"`
+	KeptGenerations int   `json:"kept_generations"`
+	KeptObjects     int   `json:"kept_objects"`
+	KeptBytes       int64 `json:"kept_bytes"`
 }
 
 // fence publishes a generation although a builder that runs may be faster, four times a second: each time that it is, this one

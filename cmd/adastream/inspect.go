@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
@@ -27,7 +27,8 @@ type snapshotCommand struct {
 
 type snapshotLsCommand struct {
 	cli.Store
-	Last int `help:"How many of the newest." default:"20"`
+	Last int  `help:"How many of the newest." default:"20"`
+	JSON bool `help:"Print the record of what is served, and the manifests of generations without their objects, as JSON."`
 }
 
 func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -51,6 +52,9 @@ func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 	}
 	if n := len(generations) - c.Last; n > 0 {
 		generations = generations[n:]
+	}
+	if c.JSON {
+		return listJSON(ctx, index, channel, generations)
 	}
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "generation\tcreated\tlive rows\tdead rows\tchunks\tsegments\tmodel\trecall@10\t  served")
@@ -89,6 +93,37 @@ func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 	return nil
 }
 
+// listed is a generation as scripts read it.
+type listed struct {
+	Generation int64            `json:"generation"`
+	Created    time.Time        `json:"created"`
+	LiveRows   int64            `json:"live_rows"`
+	DeadRows   int64            `json:"dead_rows"`
+	Chunks     int              `json:"chunks"`
+	Segments   int              `json:"segments"`
+	Model      string           `json:"model,omitempty"`
+	Checkpoint map[string]int64 `json:"checkpoint"`
+	Quality    *schemas.Quality `json:"quality,omitempty"`
+}
+
+func listJSON(ctx context.Context, index *commit.Log, channel *schemas.Channel, generations []int64) error {
+	list := make([]listed, len(generations))
+	for i, g := range generations {
+		m, err := index.Manifest(ctx, g)
+		if err != nil {
+			return err
+		}
+		list[i] = listed{Generation: g, Created: m.Created, LiveRows: m.LiveRows, DeadRows: m.DeadRows, Chunks: len(m.Chunks), Segments: len(m.Segments), Checkpoint: m.Checkpoint, Quality: m.Quality}
+		if m.Model != nil {
+			list[i].Model = m.Model.ID
+		}
+	}
+	return printJSON(struct {
+		Serving     *schemas.Channel `json:"serving"`
+		Generations []listed         `json:"generations"`
+	}{channel, list})
+}
+
 type snapshotShowCommand struct {
 	cli.Store
 	Generation int64 `arg:"" help:"Generation; 0 is the newest."`
@@ -111,7 +146,5 @@ func (c *snapshotShowCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
-	e := json.NewEncoder(os.Stdout)
-	e.SetIndent("", "  ")
-	return e.Encode(m)
+	return printJSON(m)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"time"
@@ -15,7 +16,8 @@ import (
 
 type verifyCommand struct {
 	cli.Store
-	Dir string `help:"Directory for copies while it runs, as large as the objects of all kept generations; default: that for temporary files." type:"path" placeholder:"DIR"`
+	Dir  string `help:"Directory for copies while it runs, as large as the objects of all kept generations; default: that for temporary files." type:"path" placeholder:"DIR"`
+	JSON bool   `help:"Print what was found as JSON."`
 }
 
 func (c *verifyCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -42,13 +44,52 @@ func (c *verifyCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
+	if c.JSON {
+		if err := printJSON(verified{report.Commits, report.Resolutions, report.Generations, report.Objects, report.Bytes, report.Rows, texts(report.Faults)}); err != nil {
+			return err
+		}
+		return faulty(len(report.Faults))
+	}
 	fmt.Printf("read %d commits, %d resolutions, %d generations and %d objects of %d bytes; %d rows are live\n", report.Commits, report.Resolutions, report.Generations, report.Objects, report.Bytes, report.Rows)
 	for _, fault := range report.Faults {
 		fmt.Println("BAD ", fault)
 	}
-	if n := len(report.Faults); n > 0 {
-		return fmt.Errorf("%d faults", n)
+	if err := faulty(len(report.Faults)); err != nil {
+		return err
 	}
 	fmt.Println("ok   all of it is there, and is what its records say")
 	return nil
+}
+
+// verified is a report as scripts read it.
+type verified struct {
+	Commits     int      `json:"commits"`
+	Resolutions int      `json:"resolutions"`
+	Generations int      `json:"generations"`
+	Objects     int      `json:"objects"`
+	Bytes       int64    `json:"bytes"`
+	LiveRows    int64    `json:"live_rows"`
+	Faults      []string `json:"faults"`
+}
+
+func faulty(n int) error {
+	if n == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d faults", n)
+}
+
+func texts(faults []error) []string {
+	all := make([]string, len(faults))
+	for i, f := range faults {
+		all[i] = f.Error()
+	}
+	return all
+}
+
+// printJSON is for scripts: one document, on standard output.
+func printJSON(v any) error {
+	e := json.NewEncoder(os.Stdout)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
 }
