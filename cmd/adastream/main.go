@@ -19,6 +19,7 @@ type command struct {
 	Eval        evalCommand       `cmd:"" help:"Measure the systems of the Matryoshka and AdANNS papers, and this index, on labelled vectors."`
 	Token       tokenCommand      `cmd:"" help:"Make tokens for query nodes."`
 	Config      configCommand     `cmd:"" help:"Look at the configuration of daemons."`
+	Completion  completionCommand `cmd:"" help:"Print a script that has a shell complete commands and flags: source <(adastream completion bash)."`
 	Doctor      doctorCommand     `cmd:"" help:"Check the store, the topic and the clock."`
 	cli.Logging `group:"Log and configuration:"`
 }

@@ -16,7 +16,7 @@ import (
 
 // Logging are the flags of the log.
 type Logging struct {
-	Config    kong.ConfigFlag `help:"YAML file with flags by name; flags and environment go before it." type:"path" env:"-"`
+	Config    kong.ConfigFlag `help:"YAML file with flags by name; flags and environment go before it." type:"path" env:"-" placeholder:"FILE"`
 	LogLevel  slog.Level      `help:"Least level that is logged: debug, info, warn, error." default:"info"`
 	LogFormat string          `help:"Format of the log, on stderr: text or json." enum:"text,json" default:"text"`
 

@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// WriteCompletion writes a script that has bash complete a command's words: its commands, its flags, and values of those that have a
+// fixed choice; file names else. What may be typed is all that the script knows: it starts nothing.
+func WriteCompletion(w io.Writer, name string, flags any) error {
+	parser, err := newParser(name, flags)
+	if err != nil {
+		return err
+	}
+	var commands, words, values strings.Builder
+	describe(parser.Model.Node, "", &commands, &words, &values)
+	_, err = fmt.Fprintf(w, `_%[1]s_complete() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} at="" words="" word
+  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    case " %[2]s" in *" $at/$word "*) at="$at/$word" ;; esac
+  done
+  # bash takes = for a word of its own
+  [ "$cur" = "=" ] && cur=""
+  [ "$prev" = "=" ] && prev=${COMP_WORDS[COMP_CWORD-2]}
+  case "$at $prev" in
+%[4]s    *)
+      case "$at" in
+%[3]s      esac ;;
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$cur"))
+}
+complete -o bashdefault -o default -F _%[1]s_complete %[1]s
+`, name, commands.String(), words.String(), values.String())
+	return err
+}
+
+// describe adds a command and those below it: paths of commands, what can follow each, and the choices of flags.
+func describe(n *kong.Node, at string, commands, words, values *strings.Builder) {
+	var next []string
+	for _, child := range n.Children {
+		if !child.Hidden {
+			next = append(next, child.Name)
+			commands.WriteString(at + "/" + child.Name + " ")
+		}
+	}
+	for _, group := range n.AllFlags(true) {
+		for _, flag := range group {
+			next = append(next, "--"+flag.Name)
+			if choices := choicesOf(flag); len(choices) > 0 {
+				fmt.Fprintf(values, "    %q) words=%q ;;\n", at+" --"+flag.Name, strings.Join(choices, " "))
+			}
+		}
+	}
+	slices.Sort(next)
+	fmt.Fprintf(words, "        %q) words=%q ;;\n", at, strings.Join(slices.Compact(next), " "))
+	for _, child := range n.Children {
+		if !child.Hidden {
+			describe(child, at+"/"+child.Name, commands, words, values)
+		}
+	}
+}
+
+func choicesOf(flag *kong.Flag) []string {
+	switch {
+	case flag.Enum != "":
+		return flag.EnumSlice()
+	case flag.Name == "log-level":
+		return []string{"debug", "info", "warn", "error"}
+	}
+	return nil
+}
