@@ -13,6 +13,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/internal/mutate"
+	"github.com/adastream/adastream/pipeline/access"
 	"github.com/adastream/adastream/pipeline/build/buildtest"
 	"github.com/adastream/adastream/pipeline/serve"
 	"github.com/adastream/adastream/pipeline/store"
@@ -167,6 +169,74 @@ func TestSlowloris(t *testing.T) {
 	began = time.Now()
 	if _, err := io.Copy(io.Discard, c); err != nil || time.Since(began) > bounded {
 		t.Errorf("an idle connection: %v after %v", err, time.Since(began))
+	}
+}
+
+// The same over TLS: a handshake that does not come to its end, and HTTP/2, which has many requests on one connection.
+func TestSlowlorisOverTLS(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := writePair(t, dir, "a")
+	c, err := access.OpenCertificate(cert, key, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := serving{tls: c.Config()}.newServer(guarded(t, servingNode(t)))
+	server.ReadHeaderTimeout, server.ReadTimeout, server.IdleTimeout = time.Second, 2*time.Second, 2*time.Second
+	l, err := Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = server.ServeTLS(l, "", "") }() // it ends with Close
+	t.Cleanup(func() { server.Close() })
+	address := l.Addr().String()
+	if took, _ := drip(dial(t, address), "\x16\x03\x01\x40\x00"); took > bounded {
+		t.Errorf("a handshake without end: %v", took)
+	}
+	config, err := clientTLS("node", cert, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	var slow sync.WaitGroup
+	for range 100 {
+		slow.Go(func() {
+			body, feed := io.Pipe()
+			defer feed.Close()
+			go func() { _, _ = io.WriteString(feed, `{"like":"`) }() // and no more
+			began := time.Now()
+			answer, err := client.Post("https://"+address+"/v1/search", "application/json", body)
+			if err == nil {
+				answer.Body.Close()
+				if answer.ProtoMajor != 2 || answer.StatusCode == 200 || answer.StatusCode == 500 {
+					t.Errorf("a body without end by %s: %s", answer.Proto, answer.Status)
+				}
+			}
+			if took := time.Since(began); took > bounded {
+				t.Errorf("a body without end: %v", took)
+			}
+		})
+	}
+	if got := status(t, client, "https://"+address+"/v1/snapshots", ""); got != 200 {
+		t.Errorf("beside 100 slow ones: %d", got)
+	}
+	slow.Wait()
+}
+
+// The ops port answers questions. Nothing that is sent there changes anything.
+func TestOpsPortIsReadOnly(t *testing.T) {
+	n := servingNode(t)
+	for name, pages := range map[string]http.Handler{"query": n.Ops(), "others": OpsHandler(NewRegistry(), func() error { return nil }), "profiles": withProfiles(n.Ops())} {
+		for _, path := range []string{"/", "/livez", "/readyz", "/metrics", "/debug/pprof/heap", "/debug/pprof/profile", "/v1/admin/promote", "/v1/search"} {
+			for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT"} {
+				w := httptest.NewRecorder()
+				pages.ServeHTTP(w, httptest.NewRequest(method, "http://x"+path, nil))
+				if w.Code != http.StatusMethodNotAllowed && w.Code != http.StatusNotFound {
+					t.Errorf("%s: %s %s: %d", name, method, path, w.Code)
+				}
+			}
+		}
 	}
 }
 
