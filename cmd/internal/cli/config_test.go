@@ -181,6 +181,17 @@ func TestUnknownNames(t *testing.T) {
 	}
 }
 
+// A file that is another one than was meant, of a password for example, is not shown.
+func TestOtherFilesAreNotShown(t *testing.T) {
+	for _, content := range []string{"s3cret", "- s3cret\n- more", "s3cret: [", "a: &s3cret *s3cret", "*s3cret", "!s3cret a", "%s3cret", "@s3cret", "a: b: s3cret", "\ts3cret"} {
+		file := writeFile(t, t.TempDir(), "c.yaml", []byte(content))
+		err := ReadConfig("query", &Query{}, file)
+		if err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%q: %v", content, err)
+		}
+	}
+}
+
 // Lists and maps are values of a file like others, whatever is in them; a name without a value says nothing.
 func TestFileValues(t *testing.T) {
 	var f struct {

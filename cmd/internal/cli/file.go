@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -18,11 +19,18 @@ import (
 // loadYAML reads a file of flags. Unlike the library's own order, the environment goes before the file.
 func loadYAML(r io.Reader) (kong.Resolver, error) {
 	values := map[string]any{}
-	if err := yaml.NewDecoder(r).Decode(&values); err != nil && !errors.Is(err, io.EOF) {
+	switch err := yaml.NewDecoder(r).Decode(&values); {
+	case err == nil, errors.Is(err, io.EOF):
+		return &fileResolver{values}, nil
+	case syntaxFault.MatchString(err.Error()):
 		return nil, err
+	default: // it may quote the file, which may be another one than was meant
+		return nil, errors.New("config file: is no list of names of flags with their values, allowed: lines such as log-level: info")
 	}
-	return &fileResolver{values}, nil
 }
+
+// syntaxFault is an error of the parser that says where and what it had expected.
+var syntaxFault = regexp.MustCompile("^yaml: line [0-9]+: (did not find|found|could not find|mapping values|block) ")
 
 type fileResolver struct{ values map[string]any }
 
