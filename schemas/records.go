@@ -44,6 +44,7 @@ type Commit struct {
 	AtEnd       bool           `json:"at_end,omitempty"` // the log ended at End when the writer last asked
 	Watermark   int64          `json:"watermark"`        // largest record timestamp of the chain up to End, ms since the epoch
 	Produced    int64          `json:"produced"`         // largest record timestamp of this range alone, ms since the epoch
+	Trace       string         `json:"trace,omitempty"`  // W3C traceparent of the span that wrote it, absent when that is not sampled
 	Writer      string         `json:"writer"`           // unique for each attempt to write this record
 	Created     time.Time      `json:"created"`
 }
@@ -62,9 +63,10 @@ func (c *Commit) Objects() iter.Seq[Object] {
 // Manifest is one generation: everything that a query node needs to serve it, and a builder to go on from it.
 type Manifest struct {
 	Format     int              `json:"format"`
-	Generation int64            `json:"generation"` // 1, 2, 3, ...
-	Parent     int64            `json:"parent"`     // 0 for the first
-	Builder    string           `json:"builder"`    // unique for each builder process
+	Generation int64            `json:"generation"`      // 1, 2, 3, ...
+	Parent     int64            `json:"parent"`          // 0 for the first
+	Builder    string           `json:"builder"`         // unique for each builder process
+	Trace      string           `json:"trace,omitempty"` // as of a commit
 	Created    time.Time        `json:"created"`
 	Model      *ModelRef        `json:"model,omitempty"` // absent until there are enough rows to train one
 	Chunks     []Chunk          `json:"chunks,omitempty"`
@@ -353,6 +355,9 @@ type Resolution struct {
 // Final reports whether nothing more becomes of it.
 func (r *Resolution) Final() bool { return r.State == Replayed || r.State == Dropped }
 
+// maxTrace is the length of a traceparent.
+const maxTrace = 55
+
 // ParseCommit reads a commit record strictly.
 func ParseCommit(data []byte) (*Commit, error) {
 	var c Commit
@@ -361,6 +366,9 @@ func ParseCommit(data []byte) (*Commit, error) {
 	}
 	if c.Format != CommitFormat {
 		return nil, fmt.Errorf("commit: format %d is not known here, allowed: %d", c.Format, CommitFormat)
+	}
+	if len(c.Trace) > maxTrace {
+		return nil, fmt.Errorf("commit: trace of %d bytes, allowed: %d", len(c.Trace), maxTrace)
 	}
 	if c.Start < 0 || c.End <= c.Start || c.Writer == "" {
 		return nil, fmt.Errorf("commit: range [%d, %d) of writer %q is not one", c.Start, c.End, c.Writer)
@@ -376,6 +384,9 @@ func ParseManifest(data []byte) (*Manifest, error) {
 	}
 	if m.Format != ManifestFormat {
 		return nil, fmt.Errorf("manifest: format %d is not known here, allowed: %d", m.Format, ManifestFormat)
+	}
+	if len(m.Trace) > maxTrace {
+		return nil, fmt.Errorf("manifest: trace of %d bytes, allowed: %d", len(m.Trace), maxTrace)
 	}
 	if m.Generation < 1 || m.Builder == "" {
 		return nil, fmt.Errorf("manifest: generation %d of builder %q is not one", m.Generation, m.Builder)

@@ -36,8 +36,14 @@ func (c *produceCommand) Run(ctx context.Context, l *cli.Logging) error {
 	}
 	producer := client.NewProducer(source.ProducerOptions{})
 	defer producer.Close()
+	tracer, stop, err := cli.Tracing(ctx, "produce", l.Logger())
+	if err != nil {
+		return err
+	}
+	defer stop()
+	to := produce.Traced(producer, tracer)
 	for _, name := range c.Files {
-		if err := c.file(ctx, name, producer, len(partitions)); err != nil {
+		if err := c.file(ctx, name, to, len(partitions)); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}

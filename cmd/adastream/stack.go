@@ -16,6 +16,7 @@ import (
 	"github.com/adastream/adastream/pipeline/ingest"
 	"github.com/adastream/adastream/pipeline/serve"
 	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/pipeline/trace"
 	"github.com/adastream/adastream/pipeline/ui"
 )
 
@@ -43,6 +44,7 @@ type stackOptions struct {
 	gate                    *cli.Gate
 	logger                  *slog.Logger
 	registry                *prometheus.Registry
+	tracer                  *trace.Tracer
 }
 
 func newStack(ctx context.Context, o stackOptions) (*stack, error) {
@@ -53,7 +55,7 @@ func newStack(ctx context.Context, o stackOptions) (*stack, error) {
 	s := &stack{gate: o.gate}
 	s.ingestor, err = ingest.New(ingest.Options{
 		Log: o.log, Source: o.client, Group: "adastream-" + o.log.Spec().Name, Level: level, AcceptGap: o.acceptGap, AcceptPoison: o.acceptPoison,
-		Logger: o.logger.With("role", "ingestor"), Registry: o.registry,
+		Logger: o.logger.With("role", "ingestor"), Registry: o.registry, Tracer: o.tracer,
 	})
 	if err != nil {
 		return nil, cli.Usage(err)
@@ -63,14 +65,14 @@ func newStack(ctx context.Context, o stackOptions) (*stack, error) {
 		return nil, err
 	}
 	s.builder, err = build.New(build.Options{Log: o.log, Cache: cache, Level: level, KeepFor: o.keepFor, CollectEvery: o.collect,
-		Logger: o.logger.With("role", "builder"), Registry: o.registry})
+		Logger: o.logger.With("role", "builder"), Registry: o.registry, Tracer: o.tracer})
 	if err != nil {
 		return nil, cli.Usage(err)
 	}
 	if cache, err = o.cache.Open("query", o.log.Bucket()); err != nil {
 		return nil, err
 	}
-	s.node, err = serve.New(serve.Options{Log: o.log, Cache: cache, Level: level, MeasureShare: 0.01, MemoryBytes: o.memory, Admin: o.admin, Logger: o.logger.With("role", "query"), Registry: o.registry})
+	s.node, err = serve.New(serve.Options{Log: o.log, Cache: cache, Level: level, MeasureShare: 0.01, MemoryBytes: o.memory, Admin: o.admin, Logger: o.logger.With("role", "query"), Registry: o.registry, Tracer: o.tracer})
 	if err != nil {
 		return nil, cli.Usage(err)
 	}

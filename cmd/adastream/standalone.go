@@ -81,6 +81,11 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	if c.MemoryBytes != nil {
 		memory = *c.MemoryBytes
 	}
+	tracer, stop, err := cli.Tracing(ctx, "standalone", log)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	registry := cli.NewRegistry()
 	gate, err := c.Access.Open(c.Listen, log, registry)
 	if err != nil {
@@ -89,7 +94,7 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	s, err := newStack(ctx, stackOptions{
 		log: index, client: client, cache: cli.Cache{CacheDir: filepath.Join(c.Dir, "cache")},
 		listen: c.Listen, ops: c.OpsListen, acceptGap: c.AcceptGap, acceptPoison: c.AcceptPoison, keepFor: c.KeepFor, collect: c.CollectEvery,
-		memory: memory, admin: c.Admin, gate: gate, logger: log, registry: registry,
+		memory: memory, admin: c.Admin, gate: gate, logger: log, registry: registry, tracer: tracer,
 	})
 	if err != nil {
 		return err

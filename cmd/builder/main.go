@@ -21,6 +21,11 @@ func (c *command) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	tracer, stop, err := cli.Tracing(ctx, "builder", log)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	ops, err := cli.OpenOps(ctx, c.OpsListen)
 	if err != nil {
 		return err
@@ -36,7 +41,7 @@ func (c *command) run(ctx context.Context) error {
 	registry := cli.NewRegistry()
 	builder, err := build.New(build.Options{
 		Log: index, Cache: cache, Level: level, PublishEvery: c.PublishEvery, MinTrainRows: c.MinTrainRows, Threads: c.Threads,
-		KeepFor: c.KeepFor, CollectEvery: c.CollectEvery, Logger: log, Registry: registry,
+		KeepFor: c.KeepFor, CollectEvery: c.CollectEvery, Logger: log, Registry: registry, Tracer: tracer,
 	})
 	if err != nil {
 		return cli.Usage(err)

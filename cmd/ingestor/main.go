@@ -21,6 +21,11 @@ func (c *command) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	tracer, stop, err := cli.Tracing(ctx, "ingestor", log)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	ops, err := cli.OpenOps(ctx, c.OpsListen)
 	if err != nil {
 		return err
@@ -41,7 +46,7 @@ func (c *command) run(ctx context.Context) error {
 	ingestor, err := ingest.New(ingest.Options{
 		Log: index, Source: client, Group: c.Group, Level: level,
 		FlushAge: c.FlushAge, FlushRows: c.FlushRows, FlushBytes: c.FlushBytes, AcceptGap: c.AcceptGap, AcceptPoison: c.AcceptPoison,
-		Logger: log, Registry: registry,
+		Logger: log, Registry: registry, Tracer: tracer,
 	})
 	if err != nil {
 		return cli.Usage(err)

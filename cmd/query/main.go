@@ -22,6 +22,11 @@ func (c *command) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	tracer, stop, err := cli.Tracing(ctx, "query", log)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	registry := cli.NewRegistry()
 	gate, err := c.Access.Open(c.Listen, log, registry)
 	if err != nil {
@@ -46,7 +51,7 @@ func (c *command) run(ctx context.Context) error {
 	node, err := serve.New(serve.Options{
 		Log: index, Cache: cache, Level: level, PollEvery: c.PollEvery, MaxRunning: c.MaxRunning, Timeout: c.Timeout,
 		DegradeTo: c.DegradeTo, DegradeAfter: c.DegradeAfter, NoOriginals: !c.Originals, MeasureShare: c.MeasureShare, MemoryBytes: memory, Admin: c.Admin,
-		Logger: log, Registry: registry,
+		Logger: log, Registry: registry, Tracer: tracer,
 	})
 	if err != nil {
 		return cli.Usage(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/pipeline/trace"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -38,6 +39,7 @@ type Options struct {
 
 	Logger   *slog.Logger          // nil discards
 	Registry prometheus.Registerer // nil registers nothing
+	Tracer   *trace.Tracer         // nil traces nothing
 }
 
 // Validate joins all faults of o.
@@ -116,7 +118,8 @@ type Builder struct {
 	ledger   *ledger
 	buried   []schemas.Object // tombstone objects
 	heads    map[int]chainHead
-	changed  bool // something to publish
+	changed  bool         // something to publish
+	causes   trace.Causes // spans of the commits that are to be published
 	quality  *schemas.Quality
 	plans    []schemas.PlanPoint
 	modelRef *schemas.ModelRef
@@ -153,6 +156,7 @@ func New(o Options) (*Builder, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
+	o.Logger = trace.Logger(o.Logger)
 	o.Log = o.Log.Over(store.Metered(o.Log.Bucket(), o.Registry, "builder"))
 	o.Cache = o.Cache.Of(o.Log.Bucket())
 	b := &Builder{o: o, id: uuid.NewString(), done: make(chan *job), jobs: map[jobKind]*job{}, fences: make(chan *fence)}
@@ -291,4 +295,5 @@ func (b *Builder) drop() {
 	b.made.Store(nil)
 	b.newest, b.strangeSince, b.drift, b.wanted, b.tried = newest{}, 0, nil, "", ""
 	b.fence = nil
+	b.causes.Reset()
 }

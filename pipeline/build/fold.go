@@ -108,6 +108,9 @@ func (b *Builder) take(c *schemas.Commit, data commitData) {
 	head.active, head.behind = true, !c.AtEnd
 	b.heads[c.Partition] = head
 	b.changed = true
+	if b.o.Tracer != nil {
+		b.causes.Add(c.Trace)
+	}
 	b.metrics.rows.Add(float64(c.Rows))
 	b.metrics.deletes.Add(float64(c.Deletes))
 	if c.Gap {

@@ -106,6 +106,8 @@ func (b *Builder) start(ctx context.Context, j *job, parts []*heldPart) {
 	b.jobs[j.kind] = j
 	b.metrics.jobsRunning.WithLabelValues(string(j.kind)).Set(1)
 	b.o.Logger.Info("job started", "kind", j.kind, "repair", j.repair, "parts", len(j.inputs), "rows", j.liveRows())
+	ctx, span := b.o.Tracer.Start(ctx, string(j.kind))
+	span.Int("adastream.rows", int64(j.liveRows()))
 	go func() {
 		switch j.kind {
 		case rewrite:
@@ -115,6 +117,7 @@ func (b *Builder) start(ctx context.Context, j *job, parts []*heldPart) {
 		case compaction:
 			j.err = b.runCompaction(ctx, j)
 		}
+		span.End(j.err)
 		b.done <- j // always received: by the main loop, or by drop
 	}()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/pipeline/trace"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -21,7 +22,10 @@ func (b *Builder) promote(ctx context.Context) error {
 	if m == nil || held || b.heldOff() || b.channel != nil && b.channel.Generation >= m.Generation {
 		return nil
 	}
+	ctx, span := b.o.Tracer.Continue(ctx, "promote", trace.From(m.Trace))
+	span.Int("adastream.generation", m.Generation)
 	made, err := b.o.Log.Promote(ctx, b.channel, schemas.Channel{Generation: m.Generation, Reason: "built", By: b.id})
+	span.End(err)
 	if errors.Is(err, schemas.ErrFenced) {
 		return nil
 	}

@@ -16,12 +16,15 @@ import (
 const mergeTombstones = 16
 
 // publish writes the current state as the next generation.
-func (b *Builder) publish(ctx context.Context) error {
+func (b *Builder) publish(ctx context.Context) (err error) {
 	started := time.Now()
+	ctx, span := b.o.Tracer.Continue(ctx, "publish", &b.causes)
+	defer func() { span.End(err) }()
 	m := &schemas.Manifest{
 		Format:     schemas.ManifestFormat,
 		Generation: 1,
 		Builder:    b.id,
+		Trace:      span.Parent(),
 		Created:    started.UTC(),
 		Model:      b.modelRef,
 		Checkpoint: checkpoint(b.heads),
@@ -67,9 +70,11 @@ func (b *Builder) publish(ctx context.Context) error {
 	}
 	b.manifest, b.changed, b.ledger.dirty = m, false, false
 	rest(b.heads)
+	b.causes.Reset()
+	span.Int("adastream.generation", m.Generation)
 	b.metrics.lists(lengths)
 	b.metrics.published(m, m.Produced > produced, time.Since(started))
-	b.o.Logger.Info("published", "generation", m.Generation, "live_rows", m.LiveRows, "dead_rows", m.DeadRows,
+	b.o.Logger.InfoContext(ctx, "published", "generation", m.Generation, "live_rows", m.LiveRows, "dead_rows", m.DeadRows,
 		"chunks", len(m.Chunks), "segments", len(m.Segments), "took", time.Since(started).Round(time.Millisecond))
 	return nil
 }

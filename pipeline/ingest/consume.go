@@ -82,6 +82,9 @@ func (c *consumer) add(ctx context.Context, r source.Record) error {
 	if err := c.cut.add(c.decoder, topic, c.id, r); err != nil {
 		return err
 	}
+	if c.o.Tracer != nil {
+		c.cut.traced(r)
+	}
 	c.flood.add(c.cut.len()-rows, c.cut.bad[bad:])
 	if c.o.AcceptPoison || !c.flood.poisoned() {
 		return nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/pipeline/trace"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -22,8 +23,9 @@ type cut struct {
 	bytes        int64 // decoded, about
 	messages     int
 	messageBytes int64
-	watermark    int64 // ms since the epoch: largest timestamp of the chain up to end
-	produced     int64 // ms since the epoch: largest timestamp of the range alone
+	causes       trace.Causes // spans of the messages
+	watermark    int64        // ms since the epoch: largest timestamp of the chain up to end
+	produced     int64        // ms since the epoch: largest timestamp of the range alone
 }
 
 // rowBytes is what a row takes beside its vector, about: order, id, attributes.
@@ -77,10 +79,27 @@ func (c *cut) add(d *Decoder, topic string, partition int, r source.Record) erro
 	return nil
 }
 
+// traced notes the span that a record comes from, if it names one.
+func (c *cut) traced(r source.Record) {
+	for _, h := range r.Headers {
+		if h.Key == trace.Header {
+			c.causes.Add(string(h.Value))
+		}
+	}
+}
+
 // commit writes what is in the cut, and then the record that makes it part of the index. Whatever does not answer is
 // asked until it does. The log was last seen to end at high. An error that wraps schemas.ErrFenced means that another ingestor was first.
-func (p *partition) commit(ctx context.Context, c *cut, high int64) error {
+func (p *partition) commit(ctx context.Context, c *cut, high int64) (err error) {
 	started := time.Now()
+	ctx, span := p.o.Tracer.Continue(ctx, "commit", &c.causes)
+	defer func() { span.End(err) }()
+	span.Int("adastream.partition", int64(p.id))
+	span.Int("adastream.start", c.start)
+	span.Int("adastream.end", c.end)
+	span.Int("adastream.rows", int64(c.rows.Len()))
+	span.Int("adastream.deletes", int64(len(c.deletes)))
+	span.Int("adastream.quarantined", int64(len(c.bad)))
 	record := &schemas.Commit{
 		Format:    schemas.CommitFormat,
 		Partition: p.id,
@@ -91,6 +110,7 @@ func (p *partition) commit(ctx context.Context, c *cut, high int64) error {
 		AtEnd:     c.end >= high,
 		Watermark: c.watermark,
 		Produced:  c.produced,
+		Trace:     span.Parent(),
 	}
 	if err := p.putObjects(ctx, c, record); err != nil {
 		return err
@@ -99,6 +119,7 @@ func (p *partition) commit(ctx context.Context, c *cut, high int64) error {
 		return err
 	}
 	p.metrics.committed(record, c, time.Since(started))
+	p.logger.DebugContext(ctx, "committed", "start", record.Start, "end", record.End, "rows", record.Rows, "took", time.Since(started).Round(time.Millisecond))
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/pipeline/trace"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -32,6 +33,7 @@ func New(o Options) (*Ingestor, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
+	o.Logger = trace.Logger(o.Logger)
 	o.Log = o.Log.Over(store.Metered(o.Log.Bucket(), o.Registry, "ingestor"))
 	i := &Ingestor{o: o, board: newBoard()}
 	i.metrics = newMetrics(o.Registry, i.board)

@@ -11,6 +11,7 @@ import (
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/pipeline/trace"
 )
 
 // Options of an Ingestor. Log, Source and Group are required; the zero value of everything else works.
@@ -43,6 +44,7 @@ type Options struct {
 
 	Logger   *slog.Logger          // nil discards
 	Registry prometheus.Registerer // nil registers nothing
+	Tracer   *trace.Tracer         // nil traces nothing
 }
 
 // Validate joins all faults of o.

@@ -60,16 +60,18 @@ func (n *Node) route(name, method string, handle func(*http.Request) (*response,
 	n.metrics.route(name)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
+		traced, span := n.o.Tracer.Serve(r.Context(), r.Header, name)
 		answer, err := func() (*response, error) {
 			if method != "" && r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
 				w.Header().Set("Allow", method)
 				return nil, &problem{Title: "method not allowed", Status: http.StatusMethodNotAllowed, Code: codeMethod, Detail: r.Method, Allowed: method}
 			}
 			r.Body = http.MaxBytesReader(w, r.Body, n.o.MaxBody)
-			ctx, cancel := context.WithTimeout(r.Context(), n.o.Timeout)
+			ctx, cancel := context.WithTimeout(traced, n.o.Timeout)
 			defer cancel()
 			return handle(r.WithContext(ctx))
 		}()
+		span.End(err)
 		if err != nil {
 			p := n.problemOf(name, err)
 			n.metrics.refused(name, p, began)

@@ -216,7 +216,11 @@ const statusGone = 499
 
 // answered counts a request.
 func (m *metrics) answered(route string, status int, began time.Time) {
-	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
+	code := "200"
+	if status != http.StatusOK {
+		code = strconv.Itoa(status) // which allocates
+	}
+	m.requests.WithLabelValues(route, code).Inc()
 	m.requestSeconds.WithLabelValues(route).Observe(time.Since(began).Seconds())
 }
 

@@ -131,3 +131,12 @@ func TestMetricsOfWhatIsServed(t *testing.T) {
 		t.Errorf("%v bytes are mapped, %v resident", mapped, shown("resident_bytes"))
 	}
 }
+
+// TestAnsweringCountsWithoutAllocating: what is counted of a request costs no memory.
+func TestAnsweringCountsWithoutAllocating(t *testing.T) {
+	n := newPublisher(t).node(Options{})
+	n.metrics.answered("search", http.StatusOK, time.Now())
+	if got := testing.AllocsPerRun(100, func() { n.metrics.answered("search", http.StatusOK, time.Now()) }); got != 0 {
+		t.Errorf("%v allocations, want none", got)
+	}
+}

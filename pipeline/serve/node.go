@@ -22,6 +22,7 @@ import (
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/replica"
 	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/pipeline/trace"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -57,6 +58,7 @@ type Options struct {
 
 	Logger   *slog.Logger         // nil discards
 	Registry *prometheus.Registry // nil makes a new one; Ops serves it at /metrics
+	Tracer   *trace.Tracer        // nil traces nothing
 }
 
 // Validate joins all faults of o.
@@ -165,13 +167,14 @@ type served struct {
 	*snapshot.Snapshot
 	index   *commit.Log // that it is a generation of
 	epoch   string      // "" for the root
+	trace   string      // of its swap, "" if that was not traced
 	wants   footprint
 	offsets json.RawMessage // its checkpoint: written once, not for each answer
 }
 
-func newServed(s *snapshot.Snapshot, index *commit.Log, epoch string) (*served, error) {
+func newServed(s *snapshot.Snapshot, index *commit.Log, epoch, trace string) (*served, error) {
 	offsets, err := json.Marshal(s.Manifest().Checkpoint)
-	return &served{s, index, epoch, footprintOf(s.Spec(), s.Manifest()), offsets}, err
+	return &served{s, index, epoch, trace, footprintOf(s.Spec(), s.Manifest()), offsets}, err
 }
 
 // filterBytes bounds what is remembered of filters: an eighth of a byte for each row and filter, twice.
@@ -183,6 +186,7 @@ func New(o Options) (*Node, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
+	o.Logger = trace.Logger(o.Logger)
 	o.Log = o.Log.Over(store.Metered(o.Log.Bucket(), o.Registry, "query"))
 	n := &Node{
 		o: o, metrics: newMetrics(o.Registry),
@@ -291,7 +295,7 @@ func (n *Node) generation() int64 {
 
 // advance loads the generation that the channel names, if it has a record that is newer than the one that is served, or if
 // that names an epoch and the epoch's own channel has.
-func (n *Node) advance(ctx context.Context) error {
+func (n *Node) advance(ctx context.Context) (err error) {
 	to, err := n.o.Log.Follow(ctx, n.followed)
 	if err != nil || to == nil {
 		return err
@@ -301,6 +305,9 @@ func (n *Node) advance(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx, span := n.o.Tracer.Continue(ctx, "swap", trace.From(m.Trace))
+	defer func() { span.End(err) }()
+	span.Int("adastream.generation", m.Generation)
 	wants := footprintOf(to.Index.Spec(), m)
 	if err := n.admitGeneration(wants); err != nil {
 		return fmt.Errorf("%s: %w", to, err)
@@ -311,7 +318,7 @@ func (n *Node) advance(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", to, err)
 	}
-	now, err := newServed(s, to.Index, to.Record.Epoch)
+	now, err := newServed(s, to.Index, to.Record.Epoch, span.Parent())
 	if err != nil {
 		s.Close()
 		return fmt.Errorf("%s: %w", to, err)
@@ -327,7 +334,7 @@ func (n *Node) advance(ctx context.Context) error {
 		old.Close()
 	}
 	n.swapped(to, m, fetched, time.Since(started))
-	n.o.Logger.Info("serving", "generation", m.Generation, "epoch", to.Record.Epoch, "encoder", s.Spec().Encoder,
+	n.o.Logger.InfoContext(ctx, "serving", "generation", m.Generation, "epoch", to.Record.Epoch, "encoder", s.Spec().Encoder,
 		"live_rows", m.LiveRows, "new_parts", fetched, "took", time.Since(started).Round(time.Millisecond))
 	if err := n.sweep(m); err != nil { // the generation is served all the same, and the next swap sweeps again
 		n.o.Logger.Warn("cache keeps files that nothing uses", "generation", m.Generation, "error", err)

@@ -103,7 +103,9 @@ func (n *Node) search(r *http.Request) (*response, error) {
 	if err := n.awaitFresh(r.Context(), &o.freshness); err != nil {
 		return nil, err
 	}
+	_, span := n.o.Tracer.Start(r.Context(), "wait")
 	waited, err := n.admit(r.Context())
+	span.End(err)
 	if err != nil {
 		return nil, err
 	}
@@ -244,11 +246,16 @@ func (n *Node) answer(ctx context.Context, on *served, q *queries, o *searchOpti
 	q.kind = o.kind()
 	a := &searchAnswer{snap: snap, many: q.many, fields: fields, vectors: o.IncludeVector, about: about{Snapshot: on.info(), Degraded: degraded}}
 	a.about.expect(choice, snap)
+	ctx, span := n.o.Tracer.Start(ctx, "scan")
 	if o.GroupBy != nil {
-		return a, n.answerGroups(ctx, on, q, o, a, plan, f, k)
+		err := n.answerGroups(ctx, on, q, o, a, plan, f, k)
+		span.End(err)
+		return a, err
 	}
 	started := time.Now()
 	results, u, err := n.run(ctx, snap, q, wanted, plan)
+	noteScan(span, on, q, k, count, plan, u)
+	span.End(err)
 	if err != nil {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ type Message struct {
 	// Key and Value are not copied: they must not change before Send
 	// returns nil, nor ever after if it returns an error.
 	Key, Value []byte
-	// Headers go with it; nothing but a replay looks at them.
+	// Headers go with it; nothing but a replay and tracing looks at them.
 	Headers []kafka.Header
 	// Time is the record's timestamp. Zero: now.
 	Time time.Time
