@@ -35,7 +35,7 @@ const metricsHead = `# Metrics
 Each daemon shows them as Prometheus text at ` + "`/metrics`" + ` of its ops port, with those of the Go runtime (` + "`go_...`" + `) and the process (` + "`process_...`" + `).
 ` + "`standalone`" + ` shows those of all three roles. Counters begin at 0 with the process: use ` + "`rate` and `increase`" + `, which know that. Labels with a
 closed set of values are there from the start, so that the first event is an increase too. Histograms have classic buckets, and native
-ones for a Prometheus that scrapes them. NaN says that nothing is known yet; comparisons with it are false.
+ones for a Prometheus that scrapes them; rules and dashboards take either. NaN says that nothing is known yet; comparisons with it are false.
 
 Used by: [alerts](../helm/adastream/rules) (A: their names), recording rules (R) and [dashboards](../helm/adastream/dashboards) (D). What
 to do when an alert fires is in [runbooks](runbooks). This page is written by ` + "`go test ./docs -run Metrics -update`" + `, from the code.
