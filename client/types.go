@@ -61,8 +61,8 @@ type Query struct {
 
 // Answer is what a query found.
 type Answer struct {
-	Hits   []Hit   `json:"hits"`   // the best first
-	Groups []Group `json:"groups"` // instead of hits, of a query with GroupBy
+	Hits   []Hit   `json:"hits,omitempty"`   // the best first
+	Groups []Group `json:"groups,omitempty"` // instead of hits, of a query with GroupBy
 	About
 }
 
@@ -70,45 +70,45 @@ type Answer struct {
 type Hit struct {
 	ID         string         `json:"id"`
 	Score      float32        `json:"score"`
-	Attributes map[string]any `json:"attributes"`
-	Vector     []float32      `json:"vector"`
+	Attributes map[string]any `json:"attributes,omitempty"`
+	Vector     []float32      `json:"vector,omitempty"`
 }
 
 // Group is the best hits that have one value of an attribute.
 type Group struct {
 	Value any   `json:"value"`
-	Hits  []Hit `json:"hits"`
+	Hits  []Hit `json:"hits,omitempty"`
 }
 
 // About is what an answer says beside its hits.
 type About struct {
 	Snapshot       Snapshot  `json:"snapshot"`
 	Usage          Usage     `json:"usage"`
-	Degraded       string    `json:"degraded"`        // why the answer is less than what was asked for, or ""
-	ExpectedRecall *float64  `json:"expected_recall"` // nil where nothing was measured
-	Interval       []float64 `json:"expected_interval"`
+	Degraded       string    `json:"degraded,omitempty"`        // why the answer is less than what was asked for, or ""
+	ExpectedRecall *float64  `json:"expected_recall,omitempty"` // nil where nothing was measured
+	Interval       []float64 `json:"expected_interval,omitempty"`
 }
 
 // Snapshot is the generation that an answer came from.
 type Snapshot struct {
 	Generation int64            `json:"generation"`
-	Epoch      string           `json:"epoch"`
+	Epoch      string           `json:"epoch,omitempty"`
 	Encoder    string           `json:"encoder"`
 	AsOf       time.Time        `json:"as_of"` // timestamp of the newest record in it
 	AgeSeconds float64          `json:"age_seconds"`
 	LiveRows   int64            `json:"live_rows"`
-	Model      string           `json:"model"`
+	Model      string           `json:"model,omitempty"`
 	Offsets    map[string]int64 `json:"offsets"` // partition -> offset: everything before it is searchable
 }
 
 // Usage is what the queries of a request cost together.
 type Usage struct {
-	Plan         *Plan  `json:"plan"` // nil if the search was exact
+	Plan         *Plan  `json:"plan,omitempty"` // nil if the search was exact
 	Exact        bool   `json:"exact"`
 	Lists        int    `json:"lists_probed"`
 	Codes        int    `json:"codes_scanned"`
 	Refined      int    `json:"refined"`
-	Matching     *int64 `json:"matching"` // rows that the filter selects; nil without one
+	Matching     *int64 `json:"matching,omitempty"` // rows that the filter selects; nil without one
 	Bytes        int64  `json:"bytes"`
 	Dims         int    `json:"dims"`
 	Microseconds int64  `json:"microseconds"`
@@ -121,8 +121,8 @@ type Index struct {
 	Spec   *schemas.Spec `json:"spec"` // with its ladder, encoder and attributes
 	Limits struct {
 		K              int     `json:"k"`
-		Queries        int     `json:"queries"` // of a request
-		Hits           int     `json:"hits"`    // K times queries
+		Queries        int     `json:"queries"`        // of a request
+		Hits           int     `json:"hits,omitempty"` // K times queries
 		BodyBytes      int64   `json:"body_bytes"`
 		TimeoutSeconds float64 `json:"timeout_seconds"`
 	} `json:"limits"`
@@ -131,8 +131,8 @@ type Index struct {
 // Vector is a live row.
 type Vector struct {
 	ID         string         `json:"id"`
-	Attributes map[string]any `json:"attributes"`
-	Vector     []float32      `json:"vector"` // from its int8 form; nil unless asked for
+	Attributes map[string]any `json:"attributes,omitempty"`
+	Vector     []float32      `json:"vector,omitempty"` // from its int8 form; nil unless asked for
 	Version    int64          `json:"version"`
 	Partition  int32          `json:"partition"`
 	Offset     int64          `json:"offset"`

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,6 +18,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 
+	"github.com/adastream/adastream/client"
+	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
@@ -72,12 +75,12 @@ func TestPrintAnswer(t *testing.T) {
 		{"exact", `{"hits":[],"snapshot":{"generation":1,"live_rows":3},"usage":{"exact":true,"refined":3,"microseconds":9}}`,
 			"generation 1 of 3 rows; exact over 3 rows; 9 µs\n"},
 	} {
-		var a searchAnswer
+		var a client.Answer
 		if err := json.Unmarshal([]byte(c.answer), &a); err != nil {
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		a.print(&out)
+		printAnswer(&out, &a)
 		if out.String() != c.want {
 			t.Errorf("%s:\n got %q\nwant %q", c.name, out.String(), c.want)
 		}
@@ -86,22 +89,19 @@ func TestPrintAnswer(t *testing.T) {
 
 // What the node says of a refused search reaches the operator.
 func TestRefusedSearch(t *testing.T) {
-	for _, c := range []struct {
-		status     int
-		body, want string
-	}{
-		{http.StatusBadRequest, `{"detail":"k: 0","allowed":"1 to 1000"}`, "400 Bad Request: k: 0 (allowed: 1 to 1000)"},
-		{http.StatusServiceUnavailable, `{"detail":"no generation"}`, "503 Service Unavailable: no generation"},
-		{http.StatusBadGateway, `<html>`, "502 Bad Gateway: <html>"},
-	} {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(c.status)
-			_, _ = w.Write([]byte(c.body)) // the client says if it is missing
-		}))
-		if _, err := postSearch(t.Context(), server.Client(), server.URL+"/", nil); err == nil || err.Error() != c.want {
-			t.Errorf("%v, want %s", err, c.want)
-		}
-		server.Close()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprint(w, `{"detail":"k: 0","allowed":"1 to 1000"}`)
+	}))
+	defer server.Close()
+	c := &searchCommand{Node: cli.Node{URL: server.URL}, Like: "x"}
+	if err := c.Run(t.Context()); err == nil || err.Error() != "400 k: 0, allowed: 1 to 1000" {
+		t.Errorf("%v", err)
+	}
+	c.Filter = "{"
+	if err := c.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "--filter") {
+		t.Errorf("%v", err)
 	}
 }
 

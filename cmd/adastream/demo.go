@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/adastream/adastream/client"
 	"github.com/adastream/adastream/cmd/adastream/sample"
 	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/pipeline/commit"
@@ -184,7 +184,7 @@ func (d *demo) searchAllAlong(ctx context.Context) {
 			pause(ctx, 20*time.Millisecond)
 			continue
 		}
-		_, err := d.ask(ctx, map[string]any{"vector": d.words.vector(i % d.words.n), "k": 10})
+		_, err := d.ask(ctx, client.Query{Vector: d.words.vector(i % d.words.n)})
 		if ctx.Err() != nil {
 			return
 		}
@@ -204,13 +204,13 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (d *demo) ask(ctx context.Context, request map[string]any) (*searchAnswer, error) {
-	raw, err := postSearch(ctx, d.http, d.apiURL(), request)
+// ask asks once: what fails is to be seen.
+func (d *demo) ask(ctx context.Context, q client.Query) (*client.Answer, error) {
+	c, err := client.New(d.apiURL(), client.Options{Attempts: 1, HTTP: d.http})
 	if err != nil {
 		return nil, err
 	}
-	a := new(searchAnswer)
-	return a, json.Unmarshal(raw, a)
+	return c.Search(ctx, q)
 }
 
 func (d *demo) apiURL() string { return "http://" + d.stack.api.Addr().String() }

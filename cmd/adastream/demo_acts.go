@@ -19,6 +19,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/client"
 	"github.com/adastream/adastream/cmd/adastream/sample"
 	"github.com/adastream/adastream/pipeline/produce"
 	"github.com/adastream/adastream/schemas"
@@ -207,7 +208,7 @@ func (d *demo) measure(ctx context.Context) error {
 	found, codes := 0, 0
 	for q := range queries {
 		row := q * (d.words.n / queries)
-		a, err := d.ask(ctx, map[string]any{"vector": d.words.vector(row), "k": k})
+		a, err := d.ask(ctx, client.Query{Vector: d.words.vector(row), How: client.How{K: k}})
 		if err != nil {
 			return err
 		}
@@ -252,7 +253,7 @@ func (d *demo) change(ctx context.Context) error {
 	}
 	sent := time.Now()
 	for {
-		a, err := d.ask(ctx, map[string]any{"like": "guitar", "k": 20})
+		a, err := d.ask(ctx, client.Query{Like: "guitar", How: client.How{K: 20}})
 		if err != nil {
 			return err
 		}
@@ -300,12 +301,12 @@ func (d *demo) send(ctx context.Context, id, class string, vector []float32, op 
 
 // guitar prints neighbours that a person can judge.
 func (d *demo) guitar(ctx context.Context) error {
-	a, err := d.ask(ctx, map[string]any{"like": "guitar", "k": 8})
+	a, err := d.ask(ctx, client.Query{Like: "guitar", How: client.How{K: 8}})
 	if err != nil {
 		return err
 	}
 	fmt.Println("\nlike guitar:")
-	a.print(os.Stdout)
+	printAnswer(os.Stdout, a)
 	fmt.Println()
 	instruments := 0
 	for _, h := range a.Hits {

@@ -1,18 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"slices"
-	"strings"
 	"text/tabwriter"
-	"time"
 
+	"github.com/adastream/adastream/client"
 	"github.com/adastream/adastream/cmd/internal/cli"
 )
 
@@ -30,97 +29,59 @@ type searchCommand struct {
 	Dims         int      `help:"Compare so many dimensions, a level of the ladder; 0: all." default:"0"`
 	Filter       string   `help:"Only rows whose attributes meet this, as JSON: see docs/filters.md." placeholder:"JSON"`
 	Encoder      string   `help:"Encoder that made the query: refused if the rows are of another one."`
-	JSON         bool     `help:"Print the answer as it came."`
+	JSON         bool     `help:"Print the answer as JSON, with the names of schemas/openapi.yaml."`
 }
 
-// searchAnswer is what the tool shows of an answer; schemas/openapi.yaml has all of it.
-type searchAnswer struct {
-	Hits []struct {
-		ID         string         `json:"id"`
-		Score      float64        `json:"score"`
-		Attributes map[string]any `json:"attributes"`
-	} `json:"hits"`
-	Snapshot struct {
-		Generation int64     `json:"generation"`
-		Epoch      string    `json:"epoch"`
-		AsOf       time.Time `json:"as_of"`
-		LiveRows   int64     `json:"live_rows"`
-	} `json:"snapshot"`
-	Usage struct {
-		Exact        bool  `json:"exact"`
-		Lists        int   `json:"lists_probed"`
-		Codes        int   `json:"codes_scanned"`
-		Refined      int   `json:"refined"`
-		Matching     *int  `json:"matching"`
-		Microseconds int64 `json:"microseconds"`
-	} `json:"usage"`
-	ExpectedRecall *float64  `json:"expected_recall"`
-	Interval       []float64 `json:"expected_interval"`
-	Degraded       string    `json:"degraded"`
-}
-
-// say adds to a request how to search.
-func (c *searchCommand) say(body map[string]any) error {
-	for name, v := range map[string]*float64{"target_recall": c.TargetRecall, "effort": c.Effort} {
-		if v != nil {
-			body[name] = *v
+// query is what the flags ask for.
+func (c *searchCommand) query() (q client.Query, err error) {
+	q = client.Query{Like: c.Like, How: client.How{K: c.K, Effort: c.Effort, Exact: c.Exact, Dims: c.Dims, Encoder: c.Encoder}}
+	if c.Like == "" {
+		if q.Vector, err = readVector(c.Vector); err != nil {
+			return q, cli.Usage(fmt.Errorf("--vector %s: %w", c.Vector, err))
 		}
 	}
-	for name, v := range map[string]float64{"microseconds": c.MaxMicros, "lists": c.MaxLists, "bytes": c.MaxBytes} {
-		if v != 0 {
-			body["budget"] = map[string]float64{name: v}
-		}
+	if c.TargetRecall != nil {
+		q.TargetRecall = *c.TargetRecall
 	}
-	if c.Exact {
-		body["exact"] = true
+	if c.MaxMicros != 0 || c.MaxLists != 0 || c.MaxBytes != 0 {
+		q.Budget = &client.Budget{Microseconds: c.MaxMicros, Lists: c.MaxLists, Bytes: c.MaxBytes}
 	}
 	if c.Filter != "" {
 		if !json.Valid([]byte(c.Filter)) {
-			return cli.Usage(fmt.Errorf(`--filter %s: no JSON, allowed: an object such as {"lang": "en"}`, c.Filter))
+			return q, cli.Usage(fmt.Errorf(`--filter %s: no JSON, allowed: an object such as {"lang": "en"}`, c.Filter))
 		}
-		body["filter"] = json.RawMessage(c.Filter)
+		q.Filter = json.RawMessage(c.Filter)
 	}
-	if c.Encoder != "" {
-		body["encoder"] = c.Encoder
-	}
-	if c.Dims != 0 {
-		body["dims"] = c.Dims
-	}
-	return nil
+	return q, nil
 }
 
 func (c *searchCommand) Run(ctx context.Context) error {
-	body := map[string]any{"k": c.K}
-	if c.Like != "" {
-		body["like"] = c.Like
-	} else {
-		vector, err := readVector(c.Vector)
-		if err != nil {
-			return cli.Usage(fmt.Errorf("--vector %s: %w", c.Vector, err))
-		}
-		body["vector"] = vector
-	}
-	if err := c.say(body); err != nil {
-		return err
-	}
-	client, err := c.Client()
+	q, err := c.query()
 	if err != nil {
 		return err
 	}
-	raw, err := postSearch(ctx, client, c.URL, body)
+	node, err := c.Client()
 	if err != nil {
 		return err
+	}
+	a, err := node.Search(ctx, q)
+	if err != nil {
+		return refused(err)
 	}
 	if c.JSON {
-		_, err := os.Stdout.Write(raw)
-		return err
+		return json.NewEncoder(os.Stdout).Encode(a)
 	}
-	var a searchAnswer
-	if err := json.Unmarshal(raw, &a); err != nil {
-		return fmt.Errorf("answer of %s: %w", c.URL, err)
-	}
-	a.print(os.Stdout)
+	printAnswer(os.Stdout, a)
 	return nil
+}
+
+// refused makes what a node says no to a fault of the call.
+func refused(err error) error {
+	var p *client.Problem
+	if errors.As(err, &p) && slices.Contains([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict}, p.Status) {
+		return cli.Usage(err)
+	}
+	return err
 }
 
 func readVector(name string) (v []float32, err error) {
@@ -134,52 +95,8 @@ func readVector(name string) (v []float32, err error) {
 	return v, json.NewDecoder(in).Decode(&v)
 }
 
-// postSearch returns the body of a 200 answer; anything else is an error with the problem's text, and a fault of the call
-// when the node says so.
-func postSearch(ctx context.Context, client *http.Client, url string, request any) ([]byte, error) {
-	body, err := json.Marshal(request)
-	if err != nil {
-		return nil, err
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(url, "/")+"/v1/search", bytes.NewReader(body))
-	if err != nil {
-		return nil, cli.Usage(fmt.Errorf("--url: %w", err))
-	}
-	r.Header.Set("Content-Type", "application/json")
-	response, err := client.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	raw, err := io.ReadAll(response.Body)
-	if err != nil {
-		return nil, err
-	}
-	switch response.StatusCode {
-	case http.StatusOK:
-		return raw, nil
-	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict:
-		return nil, cli.Usage(refusal(response.Status, raw))
-	default:
-		return nil, refusal(response.Status, raw)
-	}
-}
-
-// refusal is what a problem document says, or the body itself if it is none.
-func refusal(status string, body []byte) error {
-	var p struct{ Detail, Allowed string }
-	switch {
-	case json.Unmarshal(body, &p) != nil || p.Detail == "":
-		return fmt.Errorf("%s: %s", status, body)
-	case p.Allowed != "":
-		return fmt.Errorf("%s: %s (allowed: %s)", status, p.Detail, p.Allowed)
-	default:
-		return fmt.Errorf("%s: %s", status, p.Detail)
-	}
-}
-
-// print shows the hits as a table, and below it what the answer cost.
-func (a *searchAnswer) print(w io.Writer) {
+// printAnswer shows the hits as a table, and below it what the answer cost.
+func printAnswer(w io.Writer, a *client.Answer) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, h := range a.Hits {
 		fmt.Fprintf(t, "  %.3f\t%s", h.Score, h.ID)

@@ -49,7 +49,7 @@ func (c *command) run(ctx context.Context) error {
 		memory = *c.MemoryBytes
 	}
 	node, err := serve.New(serve.Options{
-		Log: index, Cache: cache, Level: level, PollEvery: c.PollEvery, MaxRunning: c.MaxRunning, Timeout: c.Timeout,
+		Log: index, Cache: cache, Level: level, PollEvery: c.PollEvery, MaxRunning: c.MaxRunning, MaxWaiting: c.MaxWaiting, Timeout: c.Timeout,
 		DegradeTo: c.DegradeTo, DegradeAfter: c.DegradeAfter, NoOriginals: !c.Originals, MeasureShare: c.MeasureShare, MemoryBytes: memory, Admin: c.Admin,
 		Logger: log, Registry: registry, Tracer: tracer,
 	})

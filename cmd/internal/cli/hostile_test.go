@@ -373,7 +373,7 @@ func TestHostileConnections(t *testing.T) {
 		"a huge exponent":             {post([]byte(`{"k":1e` + string(big) + `}`)), []byte(`{"k":1e` + string(big) + `}`), 400},
 		"deep arrays":                 {post(bytes.Repeat([]byte("["), 1<<20)), bytes.Repeat([]byte("["), 1<<20), 400},
 		"deep objects":                {post(bytes.Repeat([]byte(`{"filter":`), 1<<17)), bytes.Repeat([]byte(`{"filter":`), 1<<17), 400},
-		"a body over the limit":       {post(make([]byte, 17<<20)), make([]byte, 17<<20), 400},
+		"a body over the limit":       {post(make([]byte, 17<<20)), make([]byte, 17<<20), 413},
 		"a body that says it is huge": {"POST /v1/search HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 9223372036854775807\r\n\r\n", bytes.Repeat([]byte(" "), 17<<20), 413},
 		"headers without end":         {"GET /v1/snapshots HTTP/1.1\r\nHost: x\r\n", bytes.Repeat([]byte("X-A: "+strings.Repeat("b", 1000)+"\r\n"), 2200), 431},
 		"a long line":                 {"GET /" + strings.Repeat("x", 2<<20), []byte(" HTTP/1.1\r\n\r\n"), 431},

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+
+	"github.com/adastream/adastream/client"
 )
 
 // Node are the flags of a client of a query node.
@@ -17,7 +19,7 @@ type Node struct {
 }
 
 // Client of the node. It follows no redirects, which nodes do not send and which could carry the token elsewhere.
-func (n Node) Client() (*http.Client, error) {
+func (n Node) Client() (*client.Client, error) {
 	config, err := clientTLS("node", n.NodeCA, n.NodeCert, n.NodeKey)
 	if err != nil {
 		return nil, Usage(err)
@@ -36,23 +38,12 @@ func (n Node) Client() (*http.Client, error) {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = config
-	return &http.Client{
-		Transport:     bearer{token, transport},
+	c, err := client.New(n.URL, client.Options{Token: token, HTTP: &http.Client{
+		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, nil
-}
-
-// bearer shows a token, if there is one, with each request.
-type bearer struct {
-	token string
-	to    http.RoundTripper
-}
-
-// RoundTrip implements http.RoundTripper.
-func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
-	if b.token != "" {
-		r = r.Clone(r.Context())
-		r.Header.Set("Authorization", "Bearer "+b.token)
+	}})
+	if err != nil {
+		return nil, Usage(fmt.Errorf("--url: %w", err))
 	}
-	return b.to.RoundTrip(r)
+	return c, nil
 }
