@@ -6,8 +6,8 @@ import "time"
 type Query struct {
 	Store        `group:"Object store:"`
 	Cache        `group:"Cache:"`
-	Listen       string        `help:"Address of the query API." default:"127.0.0.1:8080"`
-	OpsListen    string        `help:"Address of /livez, /readyz, /metrics and the status page." default:"127.0.0.1:9093"`
+	Listen       string        `help:"Address of the query API, and of the page for people at /ui." default:"127.0.0.1:8080"`
+	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9093"`
 	PollEvery    time.Duration `help:"Time between two looks at the channel." default:"250ms"`
 	MaxRunning   int           `help:"Queries that run at a time; others wait." default:"64"`
 	MaxWaiting   int           `help:"Requests that may wait, for their turn or for a processor; more are refused with 429 before they are read. 0 is four times --max-running." default:"0"`
