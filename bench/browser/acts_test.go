@@ -130,12 +130,13 @@ func testRefresh(t *testing.T, s *stack) {
 	b.do(chromedp.Focus(chromedp.CSS("tbody a")))
 	const look = `JSON.stringify([...document.querySelectorAll('h1, .tile, .chart, h2, .uplot')].map(e => { const r = e.getBoundingClientRect(); return [r.x, r.y, r.width]; }))`
 	before, stamp := run(b, chromedp.Evaluate[string](look)), b.text("#stamp")
-	run(b, chromedp.Evaluate[chromedp.Void]("document.querySelector('.uplot').mark = true"))
+	run(b, chromedp.Evaluate[chromedp.Void]("document.querySelector('.uplot').mark = true; document.title = 'of before · words · adastream'"))
 	w := readWords(t)
 	s.send(w.batch(19_000, 19_500, time.Now()))
 	generation := s.serving().Generation
 	s.until("it is served", func() bool { return s.serving().Generation > generation })
 	b.until(fmt.Sprintf("document.querySelector('#stamp').textContent !== %q && document.querySelector('tbody a').href.endsWith('/%d')", stamp, s.serving().Generation))
+	b.until("document.title.startsWith('healthy · words ·')")
 	if after := run(b, chromedp.Evaluate[string](look)); after != before {
 		t.Errorf("the page has moved:\n%s\n%s", before, after)
 	}
@@ -256,7 +257,7 @@ func testMove(t *testing.T, s *stack) {
 		t.Error("the token is kept")
 	}
 	b.do(chromedp.Navigate(url + "/ui/"))
-	b.until("document.querySelector('.reason.warn')?.textContent.includes('a look at this one')")
+	b.until("document.title.startsWith('look at this · words') && document.querySelector('.reason.warn')?.textContent.includes('a look at this one')")
 	b.shoot("pinned", desktop, "light")
 	if text := b.text(".reason.warn"); !strings.Contains(text, "Pinned to generation") || !strings.Contains(text, "by ann@") {
 		t.Errorf("it says %q", text)

@@ -46,7 +46,7 @@ func (u *UI) overview(w http.ResponseWriter, r *http.Request) {
 		p.Health = max(p.Health, r.Level)
 	}
 	p.listPartitions(v, s, u.history.behind(), now)
-	u.show(w, r, http.StatusOK, "overview", "Overview", v, err, p)
+	u.show(w, r, http.StatusOK, "overview", p.Health.Word(), v, err, p) // the title tells in the bar of tabs
 }
 
 func (u *UI) tiles(v serve.View, now time.Time) []tile {

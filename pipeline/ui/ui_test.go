@@ -182,7 +182,7 @@ func (s *site) await(generation int64) {
 
 func TestPagesBeforeTheFirstGeneration(t *testing.T) {
 	s := newSite(t, false)
-	s.page("/ui/", 200, "not healthy", "nothing is promoted yet", "e &lt;1&gt;")
+	s.page("/ui/", 200, "<title>not healthy · test", "nothing is promoted yet", "e &lt;1&gt;")
 	s.page("/ui/snapshots", 200, "None yet")
 	s.page("/ui/search", 200, "Search")
 	s.page("/ui/quarantine", 200, "Nothing was refused")

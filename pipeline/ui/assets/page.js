@@ -20,6 +20,10 @@
     if (ok) stamp.textContent = new Date().toISOString().slice(11, 19);
   };
   document.addEventListener('htmx:after:request', e => told(e.detail?.ctx?.response?.raw?.ok ?? true));
+  document.addEventListener('htmx:after:swap', () => {
+    const title = document.querySelector('[data-live]')?.dataset.title;
+    if (title) document.title = title + document.title.slice(document.title.indexOf(' \u00b7 '));
+  });
   document.addEventListener('htmx:response:error', () => told(false));
   document.addEventListener('htmx:error', () => told(false));
 
