@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +31,11 @@ func TestJSONForScripts(t *testing.T) {
 	if !gone.DryRun || gone.KeptGenerations == 0 {
 		t.Errorf("snapshot gc: %+v", gone)
 	}
+	bars := stderrOf(t)
 	out, err := c.outputOf(&verifyCommand{Store: c.storage, Dir: t.TempDir(), JSON: true})
+	if got := bars(); got != "" {
+		t.Errorf("verify writes to what is no terminal: %q", got)
+	}
 	var v verified
 	read(t, out, &v)
 	if v.Generations == 0 || v.Faults == nil || (err != nil) != (len(v.Faults) > 0) {
@@ -54,6 +60,26 @@ func TestDoctorJSON(t *testing.T) {
 	read(t, out, &got)
 	if err == nil || !strings.Contains(err.Error(), "1 checks failed") || len(got.Checks) != 2 || got.Checks[0] != (finding{"first", true, "well"}) || got.Checks[1] != (finding{"second", false, "ill"}) {
 		t.Errorf("%v %+v", err, got)
+	}
+}
+
+// stderrOf takes what is written to standard error, until it is asked what that was.
+func stderrOf(t *testing.T) func() string {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr := os.Stderr
+	os.Stderr = w
+	return func() string {
+		os.Stderr = stderr
+		w.Close()
+		out, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
 	}
 }
 

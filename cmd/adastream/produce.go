@@ -64,14 +64,14 @@ func (c *produceCommand) file(ctx context.Context, name string, to produce.Sende
 	if err != nil {
 		return cli.Usage(err)
 	}
-	bar := progressbar.NewOptions64(r.Rows(), progressbar.OptionSetDescription(name), progressbar.OptionSetWriter(os.Stderr),
+	bar := progressbar.NewOptions64(r.Rows(), progressbar.OptionSetDescription(name), progressbar.OptionSetWriter(cli.Terminal()),
 		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"))
 	sent := int64(0)
 	err = produce.All(ctx, to, partitions, r, c.Rows, func(rows int64) {
 		sent += rows
 		_ = bar.Add64(rows)
 	})
-	fmt.Fprintln(os.Stderr)
+	fmt.Fprintln(cli.Terminal())
 	if err != nil {
 		return fmt.Errorf("after %d rows were acknowledged: %w", sent, err)
 	}

@@ -38,9 +38,9 @@ func (c *verifyCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
-	bar := progressbar.NewOptions64(-1, progressbar.OptionSetDescription("read"), progressbar.OptionSetWriter(os.Stderr), progressbar.OptionShowBytes(true), progressbar.OptionThrottle(time.Second))
+	bar := progressbar.NewOptions64(-1, progressbar.OptionSetDescription("read"), progressbar.OptionSetWriter(cli.Terminal()), progressbar.OptionShowBytes(true), progressbar.OptionThrottle(time.Second))
 	report, err := verify.Run(ctx, verify.Options{Log: index, Cache: cache, Level: level, Progress: func(_ int, bytes int64) { _ = bar.Set64(bytes) }})
-	fmt.Fprintln(os.Stderr)
+	fmt.Fprintln(cli.Terminal())
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
-	"golang.org/x/term"
 )
 
 // Logging are the flags of the log.
@@ -66,7 +65,7 @@ func (l *Logging) Follow(ctx context.Context, log *slog.Logger) {
 // process as ever.
 func notifyHangups() (hangups chan os.Signal, stop func()) {
 	hangups = make(chan os.Signal, 1)
-	if !term.IsTerminal(int(os.Stderr.Fd())) {
+	if !seen() {
 		signal.Notify(hangups, syscall.SIGHUP)
 	}
 	return hangups, func() { signal.Stop(hangups) }
