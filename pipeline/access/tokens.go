@@ -82,7 +82,7 @@ func (t Token) line() string {
 	return line
 }
 
-var tokenName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+var tokenName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$`) // less than a token has without its prefix
 
 // parseToken reads a line. Its errors do not quote what may be a token that was put into the wrong place.
 func parseToken(line string) (Token, error) {
@@ -91,8 +91,8 @@ func parseToken(line string) (Token, error) {
 		return Token{}, fmt.Errorf("%d words, allowed: NAME SHA256 SCOPES, then rate=, burst= and concurrent=", len(fields))
 	}
 	t := Token{Name: fields[0]}
-	if !tokenName.MatchString(t.Name) || strings.HasPrefix(t.Name, tokenPrefix) {
-		return t, errors.New("name: allowed: 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first, and no token")
+	if !tokenName.MatchString(t.Name) || strings.Contains(t.Name, tokenPrefix) {
+		return t, errors.New("name: allowed: 1 to 40 letters, digits, dots, dashes and underscores, a letter or digit first, and no token")
 	}
 	hash, err := hex.DecodeString(fields[1])
 	if err != nil || len(hash) != len(t.Hash) {
@@ -101,7 +101,7 @@ func parseToken(line string) (Token, error) {
 	copy(t.Hash[:], hash)
 	for name := range strings.SplitSeq(fields[2], ",") {
 		if !slices.Contains(scopes, Scope(name)) {
-			return t, fmt.Errorf("token %s: scope %.20q, allowed: search, admin, metrics, separated by commas", t.Name, name)
+			return t, fmt.Errorf("token %s: scope %s, allowed: search, admin, metrics, separated by commas", t.Name, quote(name))
 		}
 		if !slices.Contains(t.Scopes, Scope(name)) {
 			t.Scopes = append(t.Scopes, Scope(name))
@@ -111,7 +111,7 @@ func parseToken(line string) (Token, error) {
 	for _, field := range fields[3:] {
 		name, value, _ := strings.Cut(field, "=")
 		if given[name] {
-			return t, fmt.Errorf("token %s: limit %.20q is given twice", t.Name, name)
+			return t, fmt.Errorf("token %s: limit %s is given twice", t.Name, quote(name))
 		}
 		given[name] = true
 		if err := t.limit(name, value); err != nil {
@@ -129,20 +129,28 @@ func (t *Token) limit(name, value string) error {
 	switch name {
 	case "rate":
 		if t.Rate, err = strconv.ParseFloat(value, 64); err != nil || !(t.Rate > 0 && t.Rate <= maxLimit) {
-			return fmt.Errorf("rate=%.20q, allowed: requests a second, above 0 to %d", value, maxLimit)
+			return fmt.Errorf("rate=%s, allowed: requests a second, above 0 to %d", quote(value), maxLimit)
 		}
 	case "burst":
 		if t.Burst, err = strconv.Atoi(value); err != nil || t.Burst < 1 || t.Burst > maxLimit {
-			return fmt.Errorf("burst=%.20q, allowed: requests, 1 to %d", value, maxLimit)
+			return fmt.Errorf("burst=%s, allowed: requests, 1 to %d", quote(value), maxLimit)
 		}
 	case "concurrent":
 		if t.Concurrent, err = strconv.Atoi(value); err != nil || t.Concurrent < 1 || t.Concurrent > maxLimit {
-			return fmt.Errorf("concurrent=%.20q, allowed: requests at a time, 1 to %d", value, maxLimit)
+			return fmt.Errorf("concurrent=%s, allowed: requests at a time, 1 to %d", quote(value), maxLimit)
 		}
 	default:
-		return fmt.Errorf("limit %.20q, allowed: rate=, burst= and concurrent=", name)
+		return fmt.Errorf("limit %s, allowed: rate=, burst= and concurrent=", quote(name))
 	}
 	return nil
+}
+
+// quote is a word, unless it is long enough to be a token.
+func quote(word string) string {
+	if len(word) > 16 {
+		return fmt.Sprintf("of %d characters", len(word))
+	}
+	return fmt.Sprintf("%q", word)
 }
 
 // parseTokens reads a whole file. One without tokens is refused: it is more likely cut off than meant.
