@@ -12,19 +12,21 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/net/netutil"
 
 	"github.com/adastream/adastream/pipeline/access"
 )
 
 // Access are the flags that say who may ask a node what.
 type Access struct {
-	TokensFile  string `help:"File of tokens that requests have to bring, made with 'adastream token new'; it is read again when it changes. Without it none is asked for." type:"existingfile" placeholder:"FILE"`
-	OpsTokens   bool   `help:"Ask for tokens on the ops port too, of scope metrics; /livez and /readyz need none."`
-	Admin       bool   `help:"Promote, pin, unpin and roll back for administrators, through the API and the page: with a token of scope admin, or where none is asked for from this machine. The node must be allowed to write to channels/ of the store."`
-	TLSCert     string `help:"PEM file of the certificate of the query API, with --tls-key; both are read again when they change." name:"tls-cert" type:"existingfile" placeholder:"FILE"`
-	TLSKey      string `help:"PEM file of the private key of --tls-cert." name:"tls-key" type:"existingfile" placeholder:"FILE"`
-	TLSClientCA string `help:"PEM file of authorities; clients of the query API need a certificate of one of them. Read again when it changes." name:"tls-client-ca" type:"existingfile" placeholder:"FILE"`
-	OpsTLS      bool   `help:"Encrypt the ops port too, with the same certificate. It asks for none of its clients, as probes have none." name:"ops-tls"`
+	TokensFile     string `help:"File of tokens that requests have to bring, made with 'adastream token new'; it is read again when it changes. Without it none is asked for." type:"existingfile" placeholder:"FILE"`
+	OpsTokens      bool   `help:"Ask for tokens on the ops port too, of scope metrics; /livez and /readyz need none."`
+	Admin          bool   `help:"Promote, pin, unpin and roll back for administrators, through the API and the page: with a token of scope admin, or where none is asked for from this machine. The node must be allowed to write to channels/ of the store."`
+	TLSCert        string `help:"PEM file of the certificate of the query API, with --tls-key; both are read again when they change." name:"tls-cert" type:"existingfile" placeholder:"FILE"`
+	TLSKey         string `help:"PEM file of the private key of --tls-cert." name:"tls-key" type:"existingfile" placeholder:"FILE"`
+	TLSClientCA    string `help:"PEM file of authorities; clients of the query API need a certificate of one of them. Read again when it changes." name:"tls-client-ca" type:"existingfile" placeholder:"FILE"`
+	MaxConnections int    `help:"Connections to the query API at a time, others wait; 0 is no limit." default:"8192"`
+	OpsTLS         bool   `help:"Encrypt the ops port too, with the same certificate. It asks for none of its clients, as probes have none." name:"ops-tls"`
 }
 
 // Validate joins all faults of a; the parser of flags asks it.
@@ -38,6 +40,9 @@ func (a Access) Validate() error {
 	}
 	if a.OpsTLS && a.TLSCert == "" {
 		faults = append(faults, errors.New("--ops-tls: goes with --tls-cert"))
+	}
+	if a.MaxConnections < 0 {
+		faults = append(faults, fmt.Errorf("--max-connections %d: must not be negative", a.MaxConnections))
 	}
 	if a.OpsTokens && a.TokensFile == "" {
 		faults = append(faults, errors.New("--ops-tokens: goes with --tokens-file"))
@@ -115,6 +120,9 @@ func (g *Gate) ServeAPI(ctx context.Context, l net.Listener, handler http.Handle
 	var config *tls.Config
 	if g.certificate != nil {
 		config = g.certificate.Config()
+	}
+	if g.flags.MaxConnections > 0 {
+		l = netutil.LimitListener(l, g.flags.MaxConnections)
 	}
 	return serveOn(ctx, l, g.api(handler), serving{grace: grace, tls: config, log: g.log})
 }

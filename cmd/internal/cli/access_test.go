@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -34,6 +35,7 @@ func TestAccessRefusesWhatDoesNotFit(t *testing.T) {
 		{Access{TLSClientCA: cert}, "--tls-client-ca: goes with"},
 		{Access{OpsTLS: true}, "--ops-tls: goes with"},
 		{Access{OpsTokens: true}, "--ops-tokens: goes with"},
+		{Access{MaxConnections: -1}, "--max-connections -1"},
 		{Access{TokensFile: key}, "--tokens-file: tokens file"},
 		{Access{TLSCert: key, TLSKey: key}, "--tls-cert"},
 	} {
@@ -210,5 +212,33 @@ func TestProfilesAreLocal(t *testing.T) {
 			}
 		}
 		cancel()
+	}
+}
+
+// A connection over the limit waits for another one to end; it is not refused.
+func TestConnectionsAreBounded(t *testing.T) {
+	api, _ := node(t, Access{MaxConnections: 2}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }))
+	idle := []net.Conn{dial(t, api), dial(t, api)}
+	for _, c := range idle {
+		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		if _, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answered := make(chan error, 1)
+	third := dial(t, api)
+	go func() {
+		fmt.Fprint(third, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		_, err := http.ReadResponse(bufio.NewReader(third), nil)
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		t.Fatalf("a third one is answered (%v) beside two that are open", err)
+	case <-time.After(100 * time.Millisecond): // it would have been by now, mostly: this test cannot fail by chance
+	}
+	idle[0].Close()
+	if err := <-answered; err != nil {
+		t.Error(err)
 	}
 }
