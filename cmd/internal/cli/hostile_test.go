@@ -140,7 +140,7 @@ const bounded = 15 * time.Second // what takes about a second on an idle machine
 // Who sends little at a time is cut off, and until then others do not notice.
 func TestSlowloris(t *testing.T) {
 	api := guarded(t, servingNode(t))
-	address := listening(t, api, time.Second)
+	address := listening(t, api, 2*time.Second)
 	for range 200 {
 		if _, err := io.WriteString(dial(t, address), "POST /v1/search HTTP/1.1\r\nHost: x\r\nX-Header: "); err != nil {
 			t.Fatal(err)
@@ -250,7 +250,7 @@ func TestSmuggledRequests(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		seen = append(seen, r.URL.Path)
-	}), time.Second)
+	}), 3*time.Second)
 	const smuggled = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 	for name, c := range map[string]struct {
 		request string
