@@ -14,8 +14,8 @@ import (
 
 const module = "github.com/adastream/adastream/"
 
-// layers from the bottom up: a package imports only its own layer and those below. Schemas may be read by everyone.
-var layers = []string{"schemas", "avx", "index", "pipeline", "cmd"}
+// layers from the bottom up: a package imports only its own layer and those below. Schemas may be read by everyone, and client, which other modules import, reads nothing else.
+var layers = []string{"schemas", "client", "avx", "index", "pipeline", "cmd"}
 
 // order of the packages of index and pipeline, from the bottom up: a package imports only those before it.
 var order = map[string][]string{
