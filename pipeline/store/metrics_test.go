@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -167,5 +168,21 @@ func TestCacheMetrics(t *testing.T) {
 	second.Release()
 	if got := value(t, r, "adastream_test_mapped_bytes"); got != 0 {
 		t.Errorf("%v bytes are mapped, want none", got)
+	}
+}
+
+// TestMeteredDoubts_onlyWhatWasSaidBefore: a look that began before a key was put, or long after, says nothing of the store.
+func TestMeteredDoubts_onlyWhatWasSaidBefore(t *testing.T) {
+	for _, c := range []struct {
+		after time.Duration
+		want  float64
+	}{{-time.Second, 0}, {time.Second, 1}, {recently + time.Second, 0}} {
+		r := prometheus.NewRegistry()
+		m := Metered(NewMemory(), r, "test").(*metered)
+		m.remember("a")
+		m.doubt("a", time.Now().Add(c.after), ErrNotFound)
+		if got := value(t, r, "adastream_test_store_contradictions_total"); got != c.want {
+			t.Errorf("a look %v after the put: %v contradictions, want %v", c.after, got, c.want)
+		}
 	}
 }
