@@ -27,7 +27,7 @@ type client struct {
 	bodies [][]byte
 }
 
-func newClient(api string, set *dataset.Set) (*client, error) {
+func newClient(api string, set *dataset.Set, nprobe, refine int) (*client, error) {
 	// Idle connections go before the node, which keeps them for two minutes, closes one that is just being used.
 	c := &client{url: api + "/v1/search", http: http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4096, IdleConnTimeout: time.Minute}}}
 	for i := range set.Queries {
@@ -35,7 +35,7 @@ func newClient(api string, set *dataset.Set) (*client, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.bodies = append(c.bodies, fmt.Appendf(nil, `{"vector":%s,"k":%d,"fields":[],"plan":{"nprobe":16,"refine":100}}`, vector, dataset.K))
+		c.bodies = append(c.bodies, fmt.Appendf(nil, `{"vector":%s,"k":%d,"fields":[],"plan":{"nprobe":%d,"refine":%d}}`, vector, dataset.K, nprobe, refine))
 	}
 	return c, nil
 }

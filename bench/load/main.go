@@ -42,6 +42,8 @@ type indexed struct {
 	Dim     int    `help:"Dimensions of the synthetic index." default:"128"`
 	Dir     string `help:"Directory with base.f32, queries.f32, truth.i32 and meta.json, to be indexed instead." type:"existingdir"`
 	Threads int    `help:"Threads to build the index with." default:"2"`
+	NProbe  int    `name:"nprobe" help:"Lists that a query probes." default:"16"`
+	Refine  int    `help:"Rows that a query refines." default:"100"`
 }
 
 func main() {
@@ -99,7 +101,7 @@ func (o *indexed) with(ctx context.Context, rewriteEvery int, env []string, do f
 		return err
 	}
 	defer n.process.Kill()
-	c, err := newClient(n.api, set)
+	c, err := newClient(n.api, set, o.NProbe, o.Refine)
 	if err != nil {
 		return err
 	}

@@ -354,3 +354,35 @@ func TestGoneClientEndsItsBatch(t *testing.T) {
 		}
 	}
 }
+
+// A search whose time is over, or that nobody waits for, ends at once and not when it is done.
+func TestTimeEndsASearch(t *testing.T) {
+	const dim, many = 32, 1000
+	n, data := clusteredNode(t, 20_000, 32, dim)
+	body := fmt.Sprintf(`{"vectors_f32":"%s","exact":true,"fields":[]}`, base64Rows(data.Vectors[:many*dim]))
+	began := time.Now()
+	if w := call(n.API(), http.MethodPost, "/v1/search", body); w.Code != http.StatusOK {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	whole := time.Since(began)
+
+	n.o.Timeout = whole / 20
+	began = time.Now()
+	w := call(n.API(), http.MethodPost, "/v1/search", body)
+	if p := problemOf(t, w); p.Code != codeTimeout || p.Status != http.StatusServiceUnavailable || p.Allowed == "" || time.Since(began) > whole/2 {
+		t.Errorf("after %v of %v: %+v", time.Since(began), whole, p)
+	}
+
+	n.o.Timeout = time.Minute
+	ctx, leave := context.WithTimeout(t.Context(), whole/20)
+	defer leave()
+	began = time.Now()
+	gone := httptest.NewRecorder()
+	n.API().ServeHTTP(gone, httptest.NewRequest(http.MethodPost, "/v1/search", strings.NewReader(body)).WithContext(ctx))
+	if gone.Code == http.StatusOK || time.Since(began) > whole/2 {
+		t.Errorf("nobody waits: %d after %v of %v", gone.Code, time.Since(began), whole)
+	}
+	if len(n.running) != 0 {
+		t.Errorf("%d slots are taken", len(n.running))
+	}
+}
