@@ -64,8 +64,9 @@ func TestContract(t *testing.T) {
 	if err := os.WriteFile(file, description, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	// One worker: the parser of CPython 3.11 fails now and then when threads use it together.
 	run := exec.CommandContext(t.Context(), program, "run", file, "--url", server.URL,
-		"--checks", "all", "--exclude-checks", "positive_data_acceptance", "--exclude-path-regex", "^/v1/admin/", "--workers", "2",
+		"--checks", "all", "--exclude-checks", "positive_data_acceptance", "--exclude-path-regex", "^/v1/admin/", "--workers", "1",
 		"--max-examples", "100", "--seed", "1", "--no-color", "--continue-on-failure", "--request-timeout", "20")
 	run.Dir = dir
 	out, err := run.CombinedOutput()
