@@ -22,6 +22,13 @@ const (
 	lateSamples = 12  // a minute
 )
 
+// Names of the metrics that samples are made of.
+const (
+	searchSeconds = "adastream_query_search_seconds"
+	shedTotal     = "adastream_query_shed_total"
+	lagOffsets    = "adastream_ingestor_lag_offsets" // of an ingestor in the same process
+)
+
 // sample is what a node was like for sampleEvery. What is not known is NaN.
 type sample struct {
 	at       int64   // Unix time in s, of its end
@@ -29,6 +36,7 @@ type sample struct {
 	searches float64 // a second
 	p50, p99 float64 // of a search, ms
 	recall   float64 // of late answers
+	shed     float64 // requests that were given up
 }
 
 // history keeps the samples of the last hour. Safe for concurrent use.
@@ -39,6 +47,7 @@ type history struct {
 	mu      sync.Mutex
 	samples []sample
 	last    *buckets      // at the last sample
+	shed    float64       // likewise
 	lags    map[int]int64 // how many offsets partitions are behind the log, as an ingestor in this process has said
 	before  time.Time
 }
@@ -64,10 +73,10 @@ func (h *history) run(ctx context.Context) error {
 func (h *history) take(now time.Time) {
 	v := h.node.View()
 	families, _ := h.metrics.Gather() // what could be gathered is there beside an error
-	searched := bucketsOf(familyOf(families, "adastream_query_search_seconds"))
+	searched, shed := bucketsOf(familyOf(families, searchSeconds)), shedOf(familyOf(families, shedTotal))
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.lags = lagsOf(familyOf(families, "adastream_ingestor_lag_offsets"))
+	h.lags = lagsOf(familyOf(families, lagOffsets))
 	s := sample{at: now.Unix(), fresh: math.NaN(), searches: math.NaN(), p50: math.NaN(), p99: math.NaN(), recall: math.NaN()}
 	for _, swap := range v.Swaps {
 		if swap.Freshness > 0 {
@@ -82,15 +91,16 @@ func (h *history) take(now time.Time) {
 		late := searched.since(h.last)
 		s.searches = late.count() / now.Sub(h.before).Seconds()
 		s.p50, s.p99 = 1000*late.quantile(0.5), 1000*late.quantile(0.99)
+		s.shed = shed - h.shed
 	}
-	h.last, h.before = searched, now
+	h.last, h.shed, h.before = searched, shed, now
 	h.samples = append(h.samples, s)
 	if len(h.samples) > sampleCount {
 		h.samples = h.samples[1:]
 	}
 }
 
-// late is the mean of the last minute, weighted by searches where it is about these.
+// late is the mean of the last minute, weighted by searches where it is about these, and all that was given up in it.
 func (h *history) late() sample {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -102,6 +112,7 @@ func (h *history) late() sample {
 			continue
 		}
 		n++
+		mean.shed += s.shed
 		searches += s.searches
 		if s.searches > 0 {
 			p50 += s.p50 * s.searches
@@ -157,6 +168,18 @@ func (h *history) behind() map[int]int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.lags
+}
+
+// shedOf counts the requests that were given up under load.
+func shedOf(f *dto.MetricFamily) (n float64) {
+	for _, m := range f.GetMetric() {
+		for _, l := range m.GetLabel() {
+			if l.GetValue() == "overloaded" || l.GetValue() == "timeout" {
+				n += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return n
 }
 
 func lagsOf(f *dto.MetricFamily) map[int]int64 {

@@ -41,7 +41,8 @@ type partition struct {
 func (u *UI) overview(w http.ResponseWriter, r *http.Request) {
 	s, err := u.reader.now(r.Context())
 	v, now := u.o.Node.View(), time.Now()
-	p := &overviewPage{Reasons: reasonsOf(v, s, now), Tiles: u.tiles(v, now), Events: eventsOf(v.Swaps)}
+	late := u.history.late()
+	p := &overviewPage{Reasons: reasonsOf(v, s, late, now), Tiles: tilesOf(v, late, now), Events: eventsOf(v.Swaps)}
 	for _, r := range p.Reasons {
 		p.Health = max(p.Health, r.Level)
 	}
@@ -49,11 +50,11 @@ func (u *UI) overview(w http.ResponseWriter, r *http.Request) {
 	u.show(w, r, http.StatusOK, "overview", p.Health.Word(), v, err, p) // the title tells in the bar of tabs
 }
 
-func (u *UI) tiles(v serve.View, now time.Time) []tile {
+func tilesOf(v serve.View, late sample, now time.Time) []tile {
 	if v.Manifest == nil {
 		return []tile{{Name: "fresh", Value: "\u2013"}, {Name: "recall@10", Value: "\u2013"}, {Name: "search", Value: "\u2013"}, {Name: "rows", Value: "\u2013"}}
 	}
-	return []tile{freshTile(v, now), recallTile(v), speedTile(u.history.late()), rowsTile(v)}
+	return []tile{freshTile(v, now), recallTile(v), speedTile(late), rowsTile(v)}
 }
 
 func freshTile(v serve.View, now time.Time) tile {

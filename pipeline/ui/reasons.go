@@ -35,10 +35,12 @@ type reason struct {
 const (
 	waitWarn = 15 * time.Second // that a commit waits for a generation: builders publish four times a second
 	waitBad  = 2 * time.Minute
+
+	shedBad = 0.01 // of the searches that were answered
 )
 
 // reasonsOf says what is wrong, the worst first.
-func reasonsOf(v serve.View, s state, now time.Time) []reason {
+func reasonsOf(v serve.View, s state, late sample, now time.Time) []reason {
 	var all []reason
 	add := func(r *reason) {
 		if r != nil {
@@ -50,6 +52,7 @@ func reasonsOf(v serve.View, s state, now time.Time) []reason {
 	add(recallLow(v))
 	add(againstGate(v))
 	add(heldBack(v, s))
+	add(overloaded(late))
 	add(waitingLong(s, now))
 	add(pinned(s))
 	var sorted []reason
@@ -125,6 +128,19 @@ func heldBack(v serve.View, s state) *reason {
 	return &reason{Level: bad, Title: fmt.Sprintf("Generation %s is held back by the quality gate", count(s.Newest.Generation)), Why: s.Newest.Quality.Reason,
 		Do:      []string{"What is served gets no newer rows until a generation passes. Compare the two on the page Snapshots; if it is good all the same, promote it."},
 		Command: fmt.Sprintf(`adastream snapshot promote %d --store="$STORE" --reason="..."`, s.Newest.Generation)}
+}
+
+func overloaded(late sample) *reason {
+	if !(late.shed > 0) {
+		return nil
+	}
+	r := &reason{Level: warn, Title: fmt.Sprintf("%s given up in the last minute", plural(int(late.shed), "request")),
+		Why: "No place became free in time, or they took too long; " + number(late.searches) + " searches a second were answered.",
+		Do:  []string{"Run more query nodes, or let queries get cheaper plans under load: --degrade-to. A few that ask for much can be bounded by --timeout."}}
+	if answered := late.searches * lateSamples * sampleEvery.Seconds(); late.shed > shedBad*answered {
+		r.Level = bad
+	}
+	return r
 }
 
 func waitingLong(s state, now time.Time) *reason {

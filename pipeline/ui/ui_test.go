@@ -430,6 +430,21 @@ func TestSamples(t *testing.T) {
 			t.Errorf("after %d: %s, want %s", after, w.Body, want)
 		}
 	}
+	families, err := registry.Gather()
+	if err != nil || familyOf(families, searchSeconds) == nil || familyOf(families, shedTotal) == nil {
+		t.Errorf("a node has no %s or no %s: %v", searchSeconds, shedTotal, err)
+	}
+	others := prometheus.NewRegistry()
+	shed := prometheus.NewCounterVec(prometheus.CounterOpts{Name: shedTotal}, []string{"reason"})
+	others.MustRegister(shed)
+	h := newHistory(s.ui.o.Node, others)
+	for i, reason := range []string{"overloaded", "timeout", "not_ready", "overloaded"} { // the first one was before
+		shed.WithLabelValues(reason).Add(float64(10 * (i + 1)))
+		h.take(now.Add(time.Duration(5*i) * time.Second))
+	}
+	if late := h.late(); late.shed != 60 {
+		t.Errorf("%v requests were given up, want 60", late.shed)
+	}
 	for range sampleCount + 10 {
 		s.ui.history.take(now)
 	}
@@ -445,25 +460,29 @@ func TestReasons(t *testing.T) {
 	heldBack := &schemas.Manifest{Generation: 6, Quality: &schemas.Quality{Measured: 5, Reason: "codes are damaged"}}
 	at := func(c schemas.Channel) *commit.Served { return &commit.Served{Record: &c, Own: &c} }
 	for want, test := range map[string]struct {
-		v serve.View
-		s state
+		v    serve.View
+		s    state
+		late sample
 	}{
+		"warn: 3 requests given up in the last minute":                                          {v: serve.View{Manifest: m}, late: sample{searches: 100, shed: 3}},
+		"bad: 80 requests given up in the last minute":                                          {v: serve.View{Manifest: m}, late: sample{searches: 100, shed: 80}},
+		"bad: 1 request given up in the last minute":                                            {v: serve.View{Manifest: m}, late: sample{shed: 1}},
 		"bad: No query is answered: nothing is promoted yet":                                    {v: serve.View{Ready: errors.New("none")}},
 		"bad: Stale: generation 4 goes on being served, an object of the newest one is damaged": {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", schemas.ErrCorrupt)}},
 		"bad: Stale: generation 4 goes on being served, there is no memory for the newest one":  {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", serve.ErrMemory)}},
 		"bad: Stale: generation 4 goes on being served, the newest one cannot be loaded":        {v: serve.View{Manifest: m, Stale: errAway}},
-		"bad: No query is answered":                                           {v: serve.View{Ready: errAway, Stale: errAway}},
-		"bad: Recall of late answers is below the objective":                  {v: serve.View{Manifest: m, Live: &schemas.Estimate{Recall: 0.9, Low: 0.88, High: 0.93}}},
-		"bad: Generation 6 is held back by the quality gate":                  {v: serve.View{Manifest: m}, s: state{Newest: heldBack}},
-		"warn: Generation 6 is served against the quality gate":               {v: serve.View{Manifest: heldBack}, s: state{Newest: heldBack}},
-		"warn: Pinned to generation 4":                                        {v: serve.View{Manifest: m}, s: state{Served: at(schemas.Channel{Generation: 4, Pinned: true})}},
-		"warn: Commits have been waiting for the builder for 30" + thin + "s": {v: serve.View{Manifest: m}, s: state{Waiting: map[int]time.Time{1: now.Add(-30 * time.Second)}}},
-		"bad: Commits have been waiting for the builder for 5" + thin + "min": {v: serve.View{Manifest: m}, s: state{Waiting: map[int]time.Time{1: now.Add(-5 * time.Minute)}}},
+		"bad: No query is answered":                                                             {v: serve.View{Ready: errAway, Stale: errAway}},
+		"bad: Recall of late answers is below the objective":                                    {v: serve.View{Manifest: m, Live: &schemas.Estimate{Recall: 0.9, Low: 0.88, High: 0.93}}},
+		"bad: Generation 6 is held back by the quality gate":                                    {v: serve.View{Manifest: m}, s: state{Newest: heldBack}},
+		"warn: Generation 6 is served against the quality gate":                                 {v: serve.View{Manifest: heldBack}, s: state{Newest: heldBack}},
+		"warn: Pinned to generation 4":                                                          {v: serve.View{Manifest: m}, s: state{Served: at(schemas.Channel{Generation: 4, Pinned: true})}},
+		"warn: Commits have been waiting for the builder for 30" + thin + "s":                   {v: serve.View{Manifest: m}, s: state{Waiting: map[int]time.Time{1: now.Add(-30 * time.Second)}}},
+		"bad: Commits have been waiting for the builder for 5" + thin + "min":                   {v: serve.View{Manifest: m}, s: state{Waiting: map[int]time.Time{1: now.Add(-5 * time.Minute)}}},
 		"": {v: serve.View{Manifest: m, Live: &schemas.Estimate{Recall: 0.94, Low: 0.92, High: 0.96}}, s: state{Newest: m, Served: at(schemas.Channel{Generation: 4}), Waiting: map[int]time.Time{1: now.Add(-time.Second)}}},
 	} {
 		test.v.Spec = &spec
 		var got []string
-		for _, r := range reasonsOf(test.v, test.s, now) {
+		for _, r := range reasonsOf(test.v, test.s, test.late, now) {
 			got = append(got, fmt.Sprintf("%v: %s", r.Level, r.Title))
 			if len(r.Do) == 0 {
 				t.Errorf("%s: nothing to do is said", r.Title)
