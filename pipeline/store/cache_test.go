@@ -197,7 +197,7 @@ func TestCache_Of(t *testing.T) {
 	}
 	fetch(t, c, same, body).Release()
 	held := fetch(t, other, refTo("l", body), body)
-	wantStats(t, other, store.CacheStats{Hits: 1, Downloads: 1, BytesDownloaded: 2000, Bytes: 2000})
+	wantStats(t, other, store.CacheStats{Hits: 1, Downloads: 1, BytesDownloaded: 2000, Bytes: 2000, Mapped: 2000})
 	more, moreBody := putRef(t, store.Under(b, "other"), "m", 2000)
 	if _, err := c.Fetch(t.Context(), more); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("an object of the other bucket: %v, want ErrNotFound", err)
