@@ -30,7 +30,7 @@ func TestRetries(t *testing.T) {
 		{"too slow", func(w http.ResponseWriter) { refuse(w, 503, fmt.Sprintf(problem, "timeout", 503)) }, 9, "503 why", 1},
 		{"refused", func(w http.ResponseWriter) { refuse(w, 400, fmt.Sprintf(problem, "invalid", 400)) }, 9, "400 why", 1},
 		{"a fault of the node", func(w http.ResponseWriter) { refuse(w, 500, fmt.Sprintf(problem, "internal", 500)) }, 9, "500 why", 1},
-		{"a proxy without nodes", func(w http.ResponseWriter) { http.Error(w, "nobody here", 502) }, 1, "", 2},
+		{"a proxy without nodes", func(w http.ResponseWriter) { http.Error(w, "nobody here", http.StatusBadGateway) }, 1, "", 2},
 		{"not a problem", func(w http.ResponseWriter) { http.Error(w, "nobody here", 404) }, 1, "404 404 Not Found: nobody here", 1},
 		{"connection lost", func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, 2, "", 3},
 	} {
