@@ -18,8 +18,17 @@ func TestPressure(t *testing.T) {
 	for range many {
 		all.Go(func() { <-end })
 	}
-	time.Sleep(2 * pressureEvery)
-	if n := p.now(); n > many/2 {
+	// await looks until as many wait as is good.
+	await := func(good func(n int64) bool) (n int64) {
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(2 * pressureEvery) {
+			if n = p.now(); good(n) {
+				return n
+			}
+		}
+		return n
+	}
+	few, lots := func(n int64) bool { return n < many/4 }, func(n int64) bool { return n > many/2 }
+	if n := await(few); !few(n) {
 		t.Errorf("%d wait for a processor, want about none", n)
 	}
 	for range many {
@@ -29,14 +38,11 @@ func TestPressure(t *testing.T) {
 			}
 		})
 	}
-	seen := int64(0)
-	for deadline := time.Now().Add(10 * time.Second); seen < many/2 && time.Now().Before(deadline); time.Sleep(2 * pressureEvery) {
-		seen = p.now()
-	}
+	seen := await(lots)
 	stop.Store(true)
 	close(end)
 	all.Wait()
-	if seen < many/2 {
+	if !lots(seen) {
 		t.Errorf("%d wait for a processor, want nearly %d", seen, many)
 	}
 }
