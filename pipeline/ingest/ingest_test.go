@@ -350,8 +350,10 @@ func TestTransactions(t *testing.T) {
 	}
 	run := r.start(func(o *Options) { o.FlushRows = 1 })
 	r.await(0, 6)
+	counted := func() float64 { return testutil.ToFloat64(run.metrics.rows) }
+	r.until("rows of a commit to be counted", func() bool { return counted() > 0 }) // a moment after it is in the log
 	run.stop(t)
-	if got := testutil.ToFloat64(run.metrics.rows); got != 3 {
+	if got := counted(); got != 3 {
 		t.Errorf("%v rows, want the 3 of the transaction that was committed", got)
 	}
 }

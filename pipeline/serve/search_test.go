@@ -358,7 +358,8 @@ func TestGoneClientEndsItsBatch(t *testing.T) {
 // A search whose time is over, or that nobody waits for, ends at once and not when it is done.
 func TestTimeEndsASearch(t *testing.T) {
 	const dim, many = 32, 1000
-	n, data := clusteredNode(t, 20_000, 32, dim)
+	n, data := clusteredNode(t, 10_000, 32, dim)
+	n.o.Timeout = time.Minute
 	body := fmt.Sprintf(`{"vectors_f32":"%s","exact":true,"fields":[]}`, base64Rows(data.Vectors[:many*dim]))
 	began := time.Now()
 	if w := call(n.API(), http.MethodPost, "/v1/search", body); w.Code != http.StatusOK {
