@@ -15,14 +15,14 @@ const (
 	degradedInt8     = "int8"     // an exact search without originals compares int8 rows
 )
 
-// choose turns a wish into a plan, a cheaper one if the query has waited longer than the node's limit. Degraded says why the
-// plan is less than what was asked for, if it is.
+// choose turns a wish into a plan, a cheaper one if the query has waited longer than the node's limit, or if half of those wait that
+// may: what comes next is to refuse. Degraded says why the plan is less than what was asked for, if it is.
 func (n *Node) choose(snap *snapshot.Snapshot, w recall.Wish, waited time.Duration) (c recall.Choice, degraded string, err error) {
 	if c, err = w.Choose(snap, n.pace.now()); err != nil {
 		return c, "", err
 	}
 	degraded = c.Short
-	if n.o.DegradeTo > 0 && waited > n.o.DegradeAfter {
+	if n.o.DegradeTo > 0 && (waited > n.o.DegradeAfter || n.crowded(0.5)) {
 		if cheaper, ok := w.Degrade(c, snap, n.o.DegradeTo); ok {
 			c, degraded = cheaper, degradedOverload
 		}

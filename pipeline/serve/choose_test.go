@@ -188,3 +188,17 @@ func TestPace(t *testing.T) {
 		t.Errorf("after queries that took half as long: %v", got)
 	}
 }
+
+// Before a node refuses, it answers with less, if it may.
+func TestCrowdedNodeDegrades(t *testing.T) {
+	n, data := plannedNode(t, 3000, 32, 8, 16, 32)
+	n.o.DegradeTo, n.o.DegradeAfter = 0.3, time.Hour
+	for waiting, want := range map[int64]string{0: "", int64(n.o.MaxWaiting)/2 - 1: "", int64(n.o.MaxWaiting) / 2: degradedOverload} {
+		n.waiting.Store(waiting)
+		a := decodeAnswer(t, call(n.API(), http.MethodPost, "/v1/search", fmt.Sprintf(`{"vector":%s,"effort":1}`, vectorJSON(data.Vector(1)))))
+		if a.Degraded != want {
+			t.Errorf("while %d of %d wait: degraded %q, want %q", waiting, n.o.MaxWaiting, a.Degraded, want)
+		}
+	}
+	n.waiting.Store(0)
+}

@@ -39,7 +39,7 @@ type Options struct {
 	MaxWaiting int           // requests that wait, for a slot or a processor; others are refused at once; 0 is four times MaxRunning
 	Timeout    time.Duration // of one request, waiting included; 0 is 5 s
 
-	// Queries that waited longer than DegradeAfter for a slot get the cheapest plan that reaches the recall DegradeTo, if that
+	// Queries that waited longer than DegradeAfter for a slot, or come when half of MaxWaiting wait, get the cheapest plan that reaches the recall DegradeTo, if that
 	// is less than they ask for; answers say so. Explicit plans and exact searches are left alone.
 	DegradeTo    float64       // 0 is never
 	DegradeAfter time.Duration // 0 is 20 ms

@@ -84,7 +84,7 @@ func (o *wishOptions) wish(k int) recall.Wish {
 
 // search answers POST /v1/search: one query or many, as JSON or Arrow in and out.
 func (n *Node) search(r *http.Request) (*response, error) {
-	if most := int64(n.o.MaxWaiting); n.waiting.Load() >= most || n.pressure.now() >= max(most, leastPressure) { // cheaper than to read it first
+	if n.crowded(1) { // cheaper than to read it first
 		return nil, n.full()
 	}
 	queriesOf, o, err := n.readSearch(r)
@@ -184,6 +184,12 @@ func (n *Node) admit(ctx context.Context) (waited time.Duration, err error) {
 		}
 		return 0, overloaded("%d queries are running and none ended within %v", n.o.MaxRunning, n.o.Timeout)
 	}
+}
+
+// crowded reports whether at least a share of those wait that may, for their turn or for a processor.
+func (n *Node) crowded(share float64) bool {
+	most := float64(n.o.MaxWaiting)
+	return float64(n.waiting.Load()) >= share*most || float64(n.pressure.now()) >= share*max(most, leastPressure)
 }
 
 func (n *Node) full() *problem {

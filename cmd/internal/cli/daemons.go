@@ -12,7 +12,7 @@ type Query struct {
 	MaxRunning   int           `help:"Queries that run at a time; others wait." default:"64"`
 	MaxWaiting   int           `help:"Requests that may wait, for their turn or for a processor; more are refused with 429 before they are read. 0 is four times --max-running." default:"0"`
 	Timeout      time.Duration `help:"Longest time of a query, waiting included." default:"5s"`
-	DegradeTo    float64       `help:"Recall that queries get at least when they had to wait longer than --degrade-after; 0 keeps to what they ask for until they are refused." default:"0"`
+	DegradeTo    float64       `help:"Recall that queries get at least when they had to wait longer than --degrade-after, or come when half of --max-waiting wait; 0 keeps to what they ask for until they are refused." default:"0"`
 	DegradeAfter time.Duration `help:"Wait for a slot after which a query is degraded." default:"20ms"`
 	MemoryBytes  *int64        `help:"Memory that the generation that is served and the next one may want together, originals aside; one that does not fit is not taken. 0 is no limit. Default: nine tenths of what the container, or the machine, allows." placeholder:"BYTES"`
 	Originals    bool          `help:"Fetch original vectors too, twice the bytes: without them an exact search compares int8 rows." default:"true" negatable:""`
