@@ -83,7 +83,7 @@ func (b *bench) serve(ctx context.Context, to float64, do func(api http.Handler)
 	if err != nil {
 		return err
 	}
-	node, err := serve.New(serve.Options{Log: b.log, Cache: files, Level: b.level, PollEvery: time.Minute, MaxRunning: b.o.Threads,
+	node, err := serve.New(serve.Options{Log: b.log, Cache: files, Level: b.level, PollEvery: time.Minute, MaxRunning: b.o.Threads, MaxWaiting: 4 * b.o.Threads,
 		Timeout: timeout, DegradeTo: to, DegradeAfter: 5 * time.Millisecond})
 	if err != nil {
 		return err

@@ -72,8 +72,8 @@ func (b *bench) String() string {
 	return fmt.Sprintf("%d rows x %d, level %v", b.index.N, b.index.Dim, b.level)
 }
 
-// with runs do on a node with an environment. RewriteEvery is the publisher's.
-func (o *indexed) with(ctx context.Context, rewriteEvery int, env []string, do func(b *bench) error) error {
+// with runs do on a node with an environment and flags. RewriteEvery is the publisher's.
+func (o *indexed) with(ctx context.Context, rewriteEvery int, env, flags []string, do func(b *bench) error) error {
 	level, err := avx.Best()
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (o *indexed) with(ctx context.Context, rewriteEvery int, env []string, do f
 	if err := p.next(ctx); err != nil {
 		return err
 	}
-	n, err := startNode(ctx, dir, env)
+	n, err := startNode(ctx, dir, env, flags...)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ type node struct {
 	api, ops string
 }
 
-func startNode(ctx context.Context, dir string, env []string) (*node, error) {
+func startNode(ctx context.Context, dir string, env []string, flags ...string) (*node, error) {
 	bin := filepath.Join(dir, "bin")
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		return nil, err
@@ -132,8 +132,8 @@ func startNode(ctx context.Context, dir string, env []string) (*node, error) {
 		return nil, err
 	}
 	n := &node{api: "http://" + api, ops: "http://" + ops}
-	n.process, err = binaries.Start("query", env, "--store", filepath.Join(dir, "store"), "--cache-dir", filepath.Join(dir, "cache"),
-		"--listen", api, "--ops-listen", ops, "--poll-every=50ms")
+	n.process, err = binaries.Start("query", env, append(flags, "--store", filepath.Join(dir, "store"), "--cache-dir", filepath.Join(dir, "cache"),
+		"--listen", api, "--ops-listen", ops, "--poll-every=50ms")...)
 	if err != nil {
 		return nil, err
 	}

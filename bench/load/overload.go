@@ -14,12 +14,13 @@ import (
 // overload offers ever more and prints a table.
 type overload struct {
 	Loads       []float64     `help:"What is offered, in multiples of the measured capacity." default:"0.5,0.8,1,1.5,2,3,4"`
+	Waiting     int           `help:"Requests that may wait, see --max-waiting of the node." default:"256"`
 	Lasting     time.Duration `help:"Time of each." default:"15s"`
 	Connections int           `help:"Connections to the node." default:"1000"`
 }
 
 func (o *overload) Run(ctx context.Context, index *indexed) error {
-	return index.with(ctx, 0, []string{"GOMAXPROCS=1"}, func(b *bench) error {
+	return index.with(ctx, 0, []string{"GOMAXPROCS=1"}, []string{fmt.Sprintf("--max-waiting=%d", o.Waiting)}, func(b *bench) error {
 		runtime.GOMAXPROCS(1)
 		w, err := b.dial(ctx, o.Connections)
 		if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ func (o *swaps) Run(ctx context.Context, index *indexed) error {
 	if o.Window < o.Every || o.Duration < o.Window || o.Every <= 0 || !(o.Load > 0) {
 		return fmt.Errorf("duration %v, window %v, every %v, load %v: must be positive, and duration >= window >= every", o.Duration, o.Window, o.Every, o.Load)
 	}
-	return index.with(ctx, o.RewriteEvery, nil, func(b *bench) error {
+	return index.with(ctx, o.RewriteEvery, nil, nil, func(b *bench) error {
 		capacity, err := b.capacity(ctx)
 		if err != nil {
 			return err
@@ -76,7 +77,7 @@ func (o *swaps) measure(ctx context.Context, n *node, p *publisher, c *client, r
 	fmt.Printf("\np99 with swaps over steady: %.2f; of pairs of windows: median %.2f, %.2f to %.2f; of searches alone, as the node tells: %.2f\n",
 		float64(quantile(busy.took, 0.99))/float64(quantile(steady.took, 0.99)), ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1], own)
 	if failed := steady.errors + len(steady.refused) + busy.errors + len(busy.refused); failed > 0 {
-		return fmt.Errorf("%d queries failed, the first: %w", failed, errors.Join(steady.first, busy.first))
+		return fmt.Errorf("%d queries failed, the first: %w", failed, cmp.Or(steady.first, busy.first, errors.New("refused")))
 	}
 	return nil
 }

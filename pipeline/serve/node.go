@@ -36,7 +36,7 @@ type Options struct {
 	MaxK       int           // most results of a query, and most vectors in an answer; 0 is 1000
 	MaxBody    int64         // bytes of a request; 0 is 16 MiB
 	MaxRunning int           // slots: queries at a time, one of each request and more if there are free ones; others wait; 0 is 64
-	MaxWaiting int           // requests that wait, for a slot or a processor; others are refused at once; 0 is four times MaxRunning
+	MaxWaiting int           // requests that wait, for a slot or a processor; others are refused at once; 0 is 16 times MaxRunning: a pause of the machine of a tenth of a second is no overload
 	Timeout    time.Duration // of one request, waiting included; 0 is 5 s
 
 	// Queries that waited longer than DegradeAfter for a slot, or come when half of MaxWaiting wait, get the cheapest plan that reaches the recall DegradeTo, if that
@@ -80,7 +80,7 @@ func (o Options) Validate() error {
 		{"max k", o.MaxK < 0, o.MaxK, "1000"},
 		{"max body", o.MaxBody < 0, o.MaxBody, "16 MiB"},
 		{"max running", o.MaxRunning < 0, o.MaxRunning, "64"},
-		{"max waiting", o.MaxWaiting < 0, o.MaxWaiting, "four times max running"},
+		{"max waiting", o.MaxWaiting < 0, o.MaxWaiting, "16 times max running"},
 		{"timeout", o.Timeout < 0, o.Timeout, "5s"},
 		{"degrade after", o.DegradeAfter < 0, o.DegradeAfter, "20ms"},
 		{"memory", o.MemoryBytes < 0, o.MemoryBytes, "no limit"},
@@ -112,7 +112,7 @@ func (o Options) withDefaults() Options {
 		o.MaxRunning = 64
 	}
 	if o.MaxWaiting == 0 {
-		o.MaxWaiting = 4 * o.MaxRunning
+		o.MaxWaiting = 16 * o.MaxRunning
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 5 * time.Second

@@ -10,7 +10,7 @@ type Query struct {
 	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9093"`
 	PollEvery    time.Duration `help:"Time between two looks at the channel." default:"250ms"`
 	MaxRunning   int           `help:"Queries that run at a time; others wait." default:"64"`
-	MaxWaiting   int           `help:"Requests that may wait, for their turn or for a processor; more are refused with 429 before they are read. 0 is four times --max-running." default:"0"`
+	MaxWaiting   int           `help:"Requests that may wait, for their turn or for a processor; more are refused with 429 before they are read. 0 is 16 times --max-running." default:"0"`
 	Timeout      time.Duration `help:"Longest time of a query, waiting included." default:"5s"`
 	DegradeTo    float64       `help:"Recall that queries get at least when they had to wait longer than --degrade-after, or come when half of --max-waiting wait; 0 keeps to what they ask for until they are refused." default:"0"`
 	DegradeAfter time.Duration `help:"Wait for a slot after which a query is degraded." default:"20ms"`
