@@ -169,13 +169,20 @@ func (s *site) page(path string, status int, texts ...string) {
 
 func (s *site) await(generation int64) {
 	s.t.Helper()
+	s.awaitSwap(func(last serve.Swap) bool { return last.Generation >= generation })
+}
+
+// awaitSwap waits until the last swap that the node tells of, a moment after it has made it, is good.
+func (s *site) awaitSwap(good func(last serve.Swap) bool) {
+	s.t.Helper()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if v := s.ui.o.Node.View(); v.Manifest != nil && v.Manifest.Generation >= generation {
+		swaps := s.ui.o.Node.View().Swaps
+		if len(swaps) > 0 && good(swaps[0]) {
 			s.ui.reader.changed()
 			return
 		}
 		if time.Now().After(end) {
-			s.t.Fatalf("generation %d is not served", generation)
+			s.t.Fatalf("it is not served: %+v", swaps)
 		}
 	}
 }
@@ -332,12 +339,7 @@ func TestMoves(t *testing.T) {
 	if _, err := s.log.Move(t.Context(), commit.Move{Verb: commit.VerbRollback, Generation: first.Generation, Reason: hostile, By: "ann@ops"}); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(10 * time.Second); s.ui.o.Node.View().Manifest.Generation != first.Generation; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("not rolled back")
-		}
-	}
-	s.ui.reader.changed()
+	s.awaitSwap(func(last serve.Swap) bool { return last.Generation == first.Generation })
 	s.page("/ui/", 200, "Pinned to generation", "ann@ops", escaped, "-<script>alert")
 	s.page(fmt.Sprint("/ui/snapshots/", first.Generation), 200, `data-verb="unpin"`)
 }
@@ -389,12 +391,7 @@ func TestEpoch(t *testing.T) {
 	if _, err := root.Move(t.Context(), commit.Move{Verb: commit.VerbPromote, Epoch: "next", Reason: "r", By: "ann@ops"}); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(10 * time.Second); s.ui.o.Node.View().Epoch != "next"; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the epoch is not served")
-		}
-	}
-	s.ui.reader.changed()
+	s.awaitSwap(func(last serve.Swap) bool { return last.Epoch == "next" })
 	s.page("/ui/", 200, "epoch next", "to epoch next: r", ">30<")
 	s.page("/ui/snapshots", 200, "Epoch next is served", "-data-verb", `class="r">30<`, `-class="r">20<`)
 	s.page("/ui/search", 200, "&#34;shape&#34;", "-&#34;color&#34;")

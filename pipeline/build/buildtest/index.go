@@ -69,7 +69,8 @@ func Append(t testing.TB, log *commit.Log, c *schemas.Commit, rows *segment.Rows
 	}
 }
 
-// Build runs a builder that trains with a few hundred rows until the newest generation has folded all commits and is done.
+// Build runs a builder that trains with a few hundred rows until the newest generation has folded all commits and is done. It returns
+// the newest one when the builder has stopped, which may be one more than that.
 func Build(t testing.TB, log *commit.Log, done func(*schemas.Manifest) bool) *schemas.Manifest {
 	t.Helper()
 	b, err := build.New(build.Options{Log: log, Cache: Cache(t, log.Bucket()), Level: avx.Generic, PublishEvery: time.Millisecond, MinTrainRows: 300, RewriteRows: 100})
@@ -79,19 +80,23 @@ func Build(t testing.TB, log *commit.Log, done func(*schemas.Manifest) bool) *sc
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- b.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
-		if m := folded(t, log); m != nil && done(m) {
-			return m
-		}
+	is := func() (*schemas.Manifest, bool) {
+		m := folded(t, log)
+		return m, m != nil && done(m)
 	}
-	t.Fatal("not built within 20 s")
-	return nil
+	built := false
+	for deadline := time.Now().Add(20 * time.Second); !built && time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		_, built = is()
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	m, built := is()
+	if !built {
+		t.Fatal("not built within 20 s")
+	}
+	return m
 }
 
 // folded is the newest generation, or nil if it misses a commit.
