@@ -13,14 +13,6 @@ import (
 // ErrNotFound is an answer of 404.
 var ErrNotFound = errors.New("not found")
 
-// StatusError is an answer of any other status than 200 and 404.
-type StatusError struct {
-	Status int
-	text   string
-}
-
-func (e *StatusError) Error() string { return e.text }
-
 // Call asks a daemon and decodes its answer, which must be 200. Without a body it is a GET, else a POST.
 func Call(ctx context.Context, client *http.Client, url string, body []byte, into any) error {
 	method := http.MethodGet
@@ -45,7 +37,7 @@ func Call(ctx context.Context, client *http.Client, url string, body []byte, int
 		return fmt.Errorf("%s: %w", url, ErrNotFound)
 	}
 	if response.StatusCode != http.StatusOK {
-		return &StatusError{response.StatusCode, fmt.Sprintf("%s: %s: %.300s", url, response.Status, raw)}
+		return fmt.Errorf("%s: %s: %.300s", url, response.Status, raw)
 	}
 	return json.Unmarshal(raw, into)
 }

@@ -38,12 +38,13 @@ type options struct {
 
 // indexed is what the node serves.
 type indexed struct {
-	Rows    int    `help:"Rows of the synthetic index." default:"100000"`
-	Dim     int    `help:"Dimensions of the synthetic index." default:"128"`
-	Dir     string `help:"Directory with base.f32, queries.f32, truth.i32 and meta.json, to be indexed instead." type:"existingdir"`
-	Threads int    `help:"Threads to build the index with." default:"2"`
-	NProbe  int    `name:"nprobe" help:"Lists that a query probes." default:"16"`
-	Refine  int    `help:"Rows that a query refines." default:"100"`
+	Rows        int    `help:"Rows of the synthetic index." default:"100000"`
+	Dim         int    `help:"Dimensions of the synthetic index." default:"128"`
+	Dir         string `help:"Directory with base.f32, queries.f32, truth.i32 and meta.json, to be indexed instead." type:"existingdir"`
+	Threads     int    `help:"Threads to build the index with." default:"2"`
+	Connections int    `help:"Connections to the node." default:"1000"`
+	NProbe      int    `name:"nprobe" help:"Lists that a query probes." default:"16"`
+	Refine      int    `help:"Rows that a query refines." default:"100"`
 }
 
 func main() {
@@ -101,10 +102,11 @@ func (o *indexed) with(ctx context.Context, rewriteEvery int, env, flags []strin
 		return err
 	}
 	defer n.process.Kill()
-	c, err := newClient(n.api, set, o.NProbe, o.Refine)
+	c, err := newClient(ctx, n.api, o.Connections, set, o.NProbe, o.Refine)
 	if err != nil {
 		return err
 	}
+	defer c.close()
 	return do(&bench{n, p, c, set, level})
 }
 
@@ -131,7 +133,7 @@ func startNode(ctx context.Context, dir string, env []string, flags ...string) (
 	if err != nil {
 		return nil, err
 	}
-	n := &node{api: "http://" + api, ops: "http://" + ops}
+	n := &node{api: api, ops: "http://" + ops}
 	n.process, err = binaries.Start("query", env, append(flags, "--store", filepath.Join(dir, "store"), "--cache-dir", filepath.Join(dir, "cache"),
 		"--listen", api, "--ops-listen", ops, "--poll-every=50ms")...)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,6 +11,9 @@ import (
 	"strings"
 	"time"
 )
+
+// settling is the time after a window with swaps.
+const settling = 2 * time.Second
 
 // swaps alternates windows and prints a table. A query that failed is an error.
 type swaps struct {
@@ -77,7 +79,7 @@ func (o *swaps) measure(ctx context.Context, n *node, p *publisher, c *client, r
 	fmt.Printf("\np99 with swaps over steady: %.2f; of pairs of windows: median %.2f, %.2f to %.2f; of searches alone, as the node tells: %.2f\n",
 		float64(quantile(busy.took, 0.99))/float64(quantile(steady.took, 0.99)), ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1], own)
 	if failed := steady.errors + len(steady.refused) + busy.errors + len(busy.refused); failed > 0 {
-		return fmt.Errorf("%d queries failed, the first: %w", failed, cmp.Or(steady.first, busy.first, errors.New("refused")))
+		return fmt.Errorf("%d queries failed, the first: %w", failed, cmp.Or(steady.first, busy.first, errRefused))
 	}
 	return nil
 }
