@@ -1,44 +1,17 @@
 package schemas
 
 import (
-	"bytes"
 	"encoding/json"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	"go.yaml.in/yaml/v3"
+
+	"github.com/adastream/adastream/schemas/openapitest"
 )
 
 const openAPI = "openapi.yaml"
-
-// readOpenAPI reads the description of the query API. Unknown fields are forbidden in answers too, which they are not for
-// clients, so that the examples cannot have fields that are not described.
-func readOpenAPI(t *testing.T) map[string]any {
-	t.Helper()
-	body, err := os.ReadFile(openAPI)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var fromYAML any
-	if err := yaml.Unmarshal(body, &fromYAML); err != nil {
-		t.Fatal(err)
-	}
-	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(mustEncode(t, fromYAML)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := document.(map[string]any)
-	for _, schema := range dig(root, "components", "schemas") {
-		s := schema.(map[string]any)
-		if _, set := s["additionalProperties"]; s["type"] == "object" && !set {
-			s["additionalProperties"] = false
-		}
-	}
-	return root
-}
 
 func dig(m map[string]any, path ...string) map[string]any {
 	for _, name := range path {
@@ -50,7 +23,7 @@ func dig(m map[string]any, path ...string) map[string]any {
 // TestOpenAPIExamples: every example is what its schema says, every reference leads somewhere, and each operation and
 // each answer has an example.
 func TestOpenAPIExamples(t *testing.T) {
-	root := readOpenAPI(t)
+	root := openapitest.Read(t, openAPI)
 	c := jsonschema.NewCompiler()
 	c.AssertFormat()
 	if err := c.AddResource(openAPI, root); err != nil {
@@ -109,7 +82,7 @@ func TestOpenAPIExamples(t *testing.T) {
 
 func TestOpenAPIRefusesBadRequests(t *testing.T) {
 	c := jsonschema.NewCompiler()
-	if err := c.AddResource(openAPI, readOpenAPI(t)); err != nil {
+	if err := c.AddResource(openAPI, openapitest.Read(t, openAPI)); err != nil {
 		t.Fatal(err)
 	}
 	schema, err := c.Compile(openAPI + "#/components/schemas/SearchRequest")
@@ -148,7 +121,7 @@ func TestOpenAPIRefusesBadRequests(t *testing.T) {
 
 // TestOpenAPIProblems: the type of a problem is made of its code, and its status is the one under which it is listed.
 func TestOpenAPIProblems(t *testing.T) {
-	root := readOpenAPI(t)
+	root := openapitest.Read(t, openAPI)
 	statuses := map[string]string{} // response component -> status
 	for _, operations := range dig(root, "paths") {
 		for _, operation := range operations.(map[string]any) {

@@ -12,10 +12,10 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/adastream/adastream/index/snapshot/snapshottest"
 	"github.com/adastream/adastream/schemas"
+	"github.com/adastream/adastream/schemas/openapitest"
 )
 
 // python is where programs of Python are.
@@ -80,14 +80,7 @@ func TestContract(t *testing.T) {
 // schemathesis writes.
 func ofIndex(t *testing.T, dim int, id string) map[string]any {
 	t.Helper()
-	body, err := os.ReadFile("../../schemas/openapi.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var root map[string]any
-	if err := yaml.Unmarshal(body, &root); err != nil {
-		t.Fatal(err)
-	}
+	root := openapitest.Read(t, "../../schemas/openapi.yaml")
 	at := func(path ...string) map[string]any {
 		m := root
 		for _, name := range path {
