@@ -36,12 +36,9 @@ type movedAnswer struct {
 	Against string           `json:"against,omitempty"`
 }
 
-// crossOrigin refuses what a page of another origin makes a browser send.
-var crossOrigin = http.NewCrossOriginProtection()
-
 // moveChannel answers POST /v1/admin/channel: what `adastream snapshot promote`, pin, unpin and rollback do.
 func (n *Node) moveChannel(r *http.Request) (*response, error) {
-	if err := crossOrigin.Check(r); err != nil {
+	if err := new(http.CrossOriginProtection).Check(r); err != nil { // what a page of another origin makes a browser send
 		return nil, &problem{Title: "forbidden", Status: http.StatusForbidden, Code: codeForbidden, Detail: err.Error(), Allowed: "a request of the same origin, or of no browser"}
 	}
 	if !isType(r.Header.Get("Content-Type"), jsonType) { // forms of other sites have other types

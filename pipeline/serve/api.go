@@ -75,7 +75,7 @@ func (n *Node) route(name, method string, handle func(*http.Request) (*response,
 		if err != nil {
 			p := n.problemOf(name, err)
 			n.metrics.refused(name, p, began)
-			p.write(w)
+			p.Write(w)
 			return
 		}
 		n.metrics.answered(name, http.StatusOK, began)

@@ -94,7 +94,7 @@ func TestExactWithoutOriginals(t *testing.T) {
 	}
 	bare, data := clusteredNode(t, 3000, 32, 16, 32)
 	snap := snapshottest.BuildBare(t, data, data.Train(t, avx.Generic, 32), avx.Generic, []snapshottest.Group{{Kind: snapshottest.Chunks, End: 3000}}, nil)
-	now, err := newServed(snap, bare.o.Log, "", "")
+	now, err := newServed(snap, nil, bare.o.Log, "", "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,9 +33,15 @@ func TestMinOffsets(t *testing.T) {
 	if a := decodeAnswer(t, ask(`"min_offsets":{"0":`+there+`}`)); string(a.Snapshot.Offsets) != `{"0":`+there+`}` {
 		t.Errorf("the answer says offsets %s, want %s", a.Snapshot.Offsets, there)
 	}
-	refused := problemOf(t, ask(`"min_offsets":{"0":`+later+`},"wait_seconds":0`))
-	if refused.Status != http.StatusConflict || refused.Code != codeNotFresh || refused.Snapshot == nil || string(refused.Snapshot.Offsets) != `{"0":`+there+`}` {
-		t.Errorf("%+v", refused)
+	w := ask(`"min_offsets":{"0":` + later + `},"wait_seconds":0`)
+	var is struct {
+		Snapshot *snapshotInfo `json:"snapshot"`
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &is); err != nil {
+		t.Fatal(err)
+	}
+	if p := problemOf(t, w); p.Status != http.StatusConflict || p.Code != codeNotFresh || is.Snapshot == nil || string(is.Snapshot.Offsets) != `{"0":`+there+`}` {
+		t.Errorf("%s", w.Body)
 	}
 	done := make(chan *httptest.ResponseRecorder)
 	began := time.Now()

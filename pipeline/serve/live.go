@@ -147,18 +147,25 @@ func (l *live) stop() {
 
 // measure compares an answer with the exact one.
 func (l *live) measure(ctx context.Context, s *liveSample) {
-	wanted := s.k
-	if s.like != nil {
-		wanted++
-	}
-	truth, _, err := l.searcher.Search(yielding{ctx}, s.snap, s.query, wanted, search.Plan{Exact: true, Among: s.among}, nil)
+	truth, _, err := searchOthers(yielding{ctx}, l.searcher, s.snap, s.query, s.like, s.k, search.Plan{Exact: true, Among: s.among})
 	if err != nil {
 		return // the node stops: the query itself was answered before
 	}
-	if s.like != nil {
-		truth = without(s.snap, truth, *s.like)
+	l.add(measurementOf(s.snap.Manifest()), recall.Compare(truth, s.hits))
+}
+
+// searchOthers finds the k rows that a query finds beside the row of an id that it is like, nil for none.
+func searchOthers(ctx context.Context, s *search.Searcher, snap *snapshot.Snapshot, query []float32, like *string, k int, plan search.Plan) ([]search.Hit, search.Usage, error) {
+	wanted := k
+	if like != nil {
+		wanted++
 	}
-	l.add(measurementOf(s.snap.Manifest()), recall.Compare(truth[:min(s.k, len(truth))], s.hits))
+	hits, u, err := s.Search(ctx, snap, query, wanted, plan, nil)
+	if err != nil || like == nil {
+		return hits, u, err
+	}
+	hits = without(snap, hits, *like)
+	return hits[:min(k, len(hits))], u, nil
 }
 
 // without leaves out the row of an id.

@@ -116,8 +116,8 @@ func (n *Node) recall(r *http.Request) (*response, error) {
 	return jsonResponse(a)
 }
 
-// measured are the queries of a request, or rows drawn for it. Self are those rows, nil for queries.
-func (n *Node) measured(body *recallBody, snap *served) (*queries, []search.Hit, error) {
+// measured are the queries of a request, or rows drawn for it. Self are the ids of those rows, nil for queries.
+func (n *Node) measured(body *recallBody, snap *served) (q *queries, self []string, err error) {
 	field, err := body.packed.field()
 	switch {
 	case err != nil:
@@ -135,10 +135,9 @@ func (n *Node) measured(body *recallBody, snap *served) (*queries, []search.Hit,
 	if count < 1 || count > maxMeasured {
 		return nil, nil, invalid(fmt.Sprintf("queries: %d", count), fmt.Sprintf("1 to %d", maxMeasured))
 	}
-	self := draw(snap, count)
-	q := &queries{many: true}
-	for _, h := range self {
-		q.vectors = append(q.vectors, dequantised(snap.Snapshot, h.Part, h.Row)...)
+	q = &queries{many: true}
+	for _, h := range draw(snap, count) {
+		q.vectors, self = append(q.vectors, dequantised(snap.Snapshot, h.Part, h.Row)...), append(self, idOf(snap.Snapshot, h))
 	}
 	return q, self, nil
 }
@@ -175,7 +174,7 @@ type measuring struct {
 	n    *Node
 	on   *served
 	q    *queries
-	self []search.Hit // the row that each query is, which does not count as found; nil if they are none
+	self []string // id of the row that each query is, which does not count as found; nil if they are none
 	k    int
 	plan search.Plan
 
@@ -194,11 +193,15 @@ func (m *measuring) run(ctx context.Context) error {
 	for i := range len(m.q.vectors) / dim {
 		query := m.q.vectors[i*dim : (i+1)*dim]
 		started := time.Now()
-		hits, u, err := m.search(ctx, searcher, i, query, m.plan)
+		var self *string
+		if m.self != nil {
+			self = &m.self[i]
+		}
+		hits, u, err := searchOthers(yielding{ctx}, searcher, m.on.Snapshot, query, self, m.k, m.plan)
 		took := time.Since(started)
 		var truth []search.Hit
 		if err == nil {
-			truth, _, err = m.search(ctx, searcher, i, query, exact)
+			truth, _, err = searchOthers(yielding{ctx}, searcher, m.on.Snapshot, query, self, m.k, exact)
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
 			return nil // as many as there was time for
@@ -213,18 +216,4 @@ func (m *measuring) run(ctx context.Context) error {
 	}
 	m.complete = true
 	return nil
-}
-
-// search returns the k hits that are not the query itself.
-func (m *measuring) search(ctx context.Context, s *search.Searcher, i int, query []float32, plan search.Plan) ([]search.Hit, search.Usage, error) {
-	wanted := m.k
-	if m.self != nil {
-		wanted++
-	}
-	hits, u, err := s.Search(yielding{ctx}, m.on.Snapshot, query, wanted, plan, nil)
-	if err != nil || m.self == nil {
-		return hits, u, err
-	}
-	hits = without(m.on.Snapshot, hits, idOf(m.on.Snapshot, m.self[i]))
-	return hits[:min(m.k, len(hits))], u, nil
 }

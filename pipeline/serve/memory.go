@@ -75,7 +75,11 @@ func (f footprint) beside(other footprint) (n int64) {
 // admitGeneration refuses a generation for which there is no room beside the one that is served, before a byte of it is fetched.
 // The first one is taken anyway: slow answers are better than none.
 func (n *Node) admitGeneration(wants footprint) error {
-	more, served := wants.beside(n.footprint), n.footprint.sum()
+	var now footprint
+	if s := n.current.Load(); s != nil {
+		now = s.wants
+	}
+	more, served := wants.beside(now), now.sum()
 	if n.o.MemoryBytes == 0 || served+more <= n.o.MemoryBytes {
 		return nil
 	}

@@ -155,11 +155,10 @@ type Node struct {
 	follow error // why the newest generation could not be loaded, or nil
 
 	// Owned by the goroutine of Run.
-	followed  *commit.Served // what is served, nil at first
-	footprint footprint      // of what is served
-	produced  int64          // newest record timestamp that was ever served of this epoch, Unix time in ms
-	parts     map[string]*replica.Part
-	model     *model.Model
+	followed *commit.Served // what is served, nil at first
+	produced int64          // newest record timestamp that was ever served of this epoch, Unix time in ms
+	parts    map[string]*replica.Part
+	model    *model.Model
 }
 
 // served is what queries are answered from. Its spec says which queries fit: a request that holds it sees nothing else.
@@ -172,9 +171,9 @@ type served struct {
 	offsets json.RawMessage // its checkpoint: written once, not for each answer
 }
 
-func newServed(s *snapshot.Snapshot, index *commit.Log, epoch, trace string) (*served, error) {
+func newServed(s *snapshot.Snapshot, wants footprint, index *commit.Log, epoch, trace string) (*served, error) {
 	offsets, err := json.Marshal(s.Manifest().Checkpoint)
-	return &served{s, index, epoch, trace, footprintOf(s.Spec(), s.Manifest()), offsets}, err
+	return &served{s, index, epoch, trace, wants, offsets}, err
 }
 
 // filterBytes bounds what is remembered of filters: an eighth of a byte for each row and filter, twice.
@@ -318,7 +317,7 @@ func (n *Node) advance(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", to, err)
 	}
-	now, err := newServed(s, to.Index, to.Record.Epoch, span.Parent())
+	now, err := newServed(s, wants, to.Index, to.Record.Epoch, span.Parent())
 	if err != nil {
 		s.Close()
 		return fmt.Errorf("%s: %w", to, err)
@@ -327,7 +326,7 @@ func (n *Node) advance(ctx context.Context) (err error) {
 	if !n.follows(to.Record.Epoch) {
 		n.produced = 0
 	}
-	n.followed, n.footprint = to, wants
+	n.followed = to
 	n.metrics.memory.Set(float64(wants.sum()))
 	n.live.serves(m)
 	if old != nil {

@@ -1,21 +1,13 @@
 package serve
 
 import (
-	"encoding/json"
 	"net/http"
+
+	problems "github.com/adastream/adastream/pipeline/problem"
 )
 
-// problem is an answer that says what is wrong: RFC 9457, with a stable code and, where it makes sense, what is allowed.
-type problem struct {
-	Type    string `json:"type"`
-	Title   string `json:"title"`
-	Status  int    `json:"status"`
-	Detail  string `json:"detail"`
-	Code    string `json:"code"`
-	Allowed string `json:"allowed,omitempty"`
-
-	Snapshot *snapshotInfo `json:"snapshot,omitempty"` // what is there, if it is not fresh enough
-}
+// problem is an answer that says what is wrong.
+type problem = problems.Problem
 
 // Codes of problems.
 const (
@@ -34,24 +26,10 @@ const (
 	codeNoRoute    = "no_such_url" // there is no such path
 )
 
-func (p *problem) Error() string { return p.Detail }
-
 func invalid(detail, allowed string) *problem {
 	return &problem{Title: "a field has a value that is not allowed", Status: http.StatusBadRequest, Code: codeInvalid, Detail: detail, Allowed: allowed}
 }
 
 func malformed(detail, allowed string) *problem {
 	return &problem{Title: "malformed request", Status: http.StatusBadRequest, Code: codeMalformed, Detail: detail, Allowed: allowed}
-}
-
-// write takes a copy: some problems are shared.
-func (p problem) write(w http.ResponseWriter) {
-	p.Type = "urn:adastream:problem:" + p.Code
-	switch p.Status {
-	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		w.Header().Set("Retry-After", "1")
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(&p) // the client is gone if this fails
 }

@@ -41,7 +41,11 @@ func (t *Tracer) Start(ctx context.Context, name string) (context.Context, Span)
 	if t == nil {
 		return ctx, Span{}
 	}
-	ctx, span := t.tracer.Start(ctx, name)
+	return t.start(ctx, name)
+}
+
+func (t *Tracer) start(ctx context.Context, name string, options ...trace.SpanStartOption) (context.Context, Span) {
+	ctx, span := t.tracer.Start(ctx, name, options...)
 	return ctx, Span{span}
 }
 
@@ -50,8 +54,7 @@ func (t *Tracer) Send(ctx context.Context, name string) (context.Context, Span) 
 	if t == nil {
 		return ctx, Span{}
 	}
-	ctx, span := t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindProducer))
-	return ctx, Span{span}
+	return t.start(ctx, name, trace.WithSpanKind(trace.SpanKindProducer))
 }
 
 // Continue begins a span that goes on from the first of its causes and links to the others. Causes that are none are passed over.
@@ -67,8 +70,7 @@ func (t *Tracer) Continue(ctx context.Context, name string, causes *Causes) (con
 			options = append(options, trace.WithLinks(trace.Link{SpanContext: c}))
 		}
 	}
-	ctx, span := t.tracer.Start(ctx, name, options...)
-	return ctx, Span{span}
+	return t.start(ctx, name, options...)
 }
 
 // Serve begins a span of a request, which goes on from that of its client if it names one.
@@ -77,8 +79,7 @@ func (t *Tracer) Serve(ctx context.Context, header http.Header, name string) (co
 		return ctx, Span{}
 	}
 	ctx = propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(header))
-	ctx, span := t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer))
-	return ctx, Span{span}
+	return t.start(ctx, name, trace.WithSpanKind(trace.SpanKindServer))
 }
 
 // Int notes a number.
