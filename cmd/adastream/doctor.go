@@ -17,7 +17,11 @@ import (
 type doctorCommand struct {
 	cli.Store
 	cli.Kafka
-	JSON bool `help:"Print the checks as JSON."`
+	JSON     bool          `help:"Print the checks as JSON."`
+	Produce  bool          `help:"Send a row of doctor's own, adastream-doctor with attributes that are null, see it become part of the index, and delete it again, also after a fault if that can be."`
+	Search   bool          `help:"Search on a query node: with --produce for that row, else for whatever is there."`
+	Within   time.Duration `help:"Longest time for that row to be searchable, and then to be gone." default:"60s"`
+	cli.Node `group:"Query node, for --search:"`
 }
 
 // checkup is what has been checked so far.
@@ -30,17 +34,28 @@ type finding struct {
 	Check string `json:"check"`
 	OK    bool   `json:"ok"`
 	Text  string `json:"text"` // what is wrong, or how it is
+
+	Seconds float64 `json:"seconds,omitempty"` // that it took, where that says something
 }
 
 func (c *checkup) check(what string, err error, good string) bool {
-	f := finding{what, err == nil, good}
+	return c.found(finding{Check: what, OK: err == nil, Text: good}, err)
+}
+
+// timed is a check that took since a time.
+func (c *checkup) timed(what string, err error, good string, since time.Time) bool {
+	took := time.Since(since).Round(time.Millisecond)
+	return c.found(finding{Check: what, OK: err == nil, Text: fmt.Sprintf("after %v: %s", took, good), Seconds: took.Seconds()}, err)
+}
+
+func (c *checkup) found(f finding, err error) bool {
 	mark := "ok  "
 	if err != nil {
 		f.Text, mark = err.Error(), "BAD "
 	}
 	c.Checks = append(c.Checks, f)
 	if !c.json {
-		fmt.Printf("%s %-34s %s\n", mark, what, f.Text)
+		fmt.Printf("%s %-34s %s\n", mark, f.Check, f.Text)
 	}
 	return f.OK
 }
@@ -71,6 +86,9 @@ const clockSlack = 2 * time.Second
 func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 	done := &checkup{json: c.JSON}
 	check := done.check
+	if c.Within <= 0 {
+		return cli.Usage(fmt.Errorf("--within %v: must be positive", c.Within))
+	}
 	b, err := c.Store.Bucket(ctx)
 	if err != nil {
 		return err
@@ -112,6 +130,9 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if m != nil && m.Quality != nil && !m.Quality.Promoted {
 		good, err := heldBack(m, now)
 		check("quality gate", err, good)
+	}
+	if err := c.trip(ctx, done, index, now, l.Logger()); err != nil {
+		return err
 	}
 	return done.end()
 }
