@@ -44,6 +44,7 @@ func Main(name, description string, command any, bindings ...any) {
 	if c, ok := command.(interface{ logging() *Logging }); ok {
 		c.logging().reread = func() (map[string]any, error) { return flagsOf(name, command, os.Args[1:]) }
 	}
+	limitHeap()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	err = parsed.Run()

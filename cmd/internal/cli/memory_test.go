@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"regexp"
+	"runtime/debug"
 	"strconv"
 	"testing"
 )
@@ -19,5 +20,21 @@ func TestMemoryIsAtMostTheMachines(t *testing.T) {
 	}
 	if got := Memory(); got <= 0 || got > kib<<10 {
 		t.Errorf("memory: %d bytes, the machine has %d", got, kib<<10)
+	}
+}
+
+// The runtime keeps below the container's limit, but to a limit that somebody gave it.
+func TestHeapHasALimit(t *testing.T) {
+	before := debug.SetMemoryLimit(-1)
+	defer debug.SetMemoryLimit(before)
+	t.Setenv("GOMEMLIMIT", "1GiB")
+	limitHeap()
+	if got := debug.SetMemoryLimit(-1); got != before {
+		t.Errorf("limit %d, although GOMEMLIMIT is given", got)
+	}
+	t.Setenv("GOMEMLIMIT", "")
+	limitHeap()
+	if got, most := debug.SetMemoryLimit(-1), Memory(); got >= most || got < most/2 {
+		t.Errorf("limit %d of %d", got, most)
 	}
 }

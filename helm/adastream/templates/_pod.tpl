@@ -1,189 +1,322 @@
-{{/* What the pods of the three workloads have in common; arguments as in _names.tpl. */}}
+{{/* The pods of all workloads and of the test; scopes as in _names.tpl. */}}
 
-{{- define "adastream.podMetadata" -}}
-{{- /* No label of the chart's version: an upgrade that leaves the pods as they are must not restart them. */ -}}
-labels:
-  {{- include "adastream.selectorLabels" . | nindent 2 }}
-{{- with (index .root.Values .component).podAnnotations }}
-annotations:
-  {{- toYaml . | nindent 2 }}
+{{- define "adastream.podTemplate" -}}
+metadata:
+  {{- /* No label of the chart's version: an upgrade that leaves the pods as they are must not restart them. */}}
+  labels:
+    {{- with merge (dict) (include "adastream.podValue" (merge (dict "key" "podLabels") .) | fromYaml) .root.Values.commonLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+    {{- include "adastream.selectorLabels" . | nindent 4 }}
+  annotations:
+    {{- with include "adastream.podValue" (merge (dict "key" "podAnnotations") .) }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    # Programs read the rest of their files only when they start.
+    checksum/config: {{ include "adastream.configs" . | sha256sum }}
+    kubectl.kubernetes.io/default-container: {{ .component }}
+spec:
+  {{- include "adastream.podSpec" . | nindent 2 }}
+{{- end }}
+
+{{/* All files that the containers of a pod read. */}}
+{{- define "adastream.configs" -}}
+{{ include "adastream.config" . }}
+{{- if include "adastream.init" . }}
+{{ include "adastream.config" (dict "root" .root "component" "init") }}
 {{- end }}
 {{- end }}
 
-{{- define "adastream.podSettings" -}}
-{{- $config := index .root.Values .component -}}
+{{/* Not empty for pods that make the index before they start. */}}
+{{- define "adastream.init" -}}
+{{- if and .root.Values.index.create (eq .component "ingestor") }}true{{ end -}}
+{{- end }}
+
+{{- define "adastream.podSpec" -}}
 serviceAccountName: {{ include "adastream.serviceAccountName" . }}
 automountServiceAccountToken: false
 # Links would set variables that begin with ADASTREAM_, as flags do.
 enableServiceLinks: false
 securityContext:
-  runAsNonRoot: true
-  runAsUser: 65532
-  runAsGroup: 65532
-  fsGroup: 65532
-  fsGroupChangePolicy: OnRootMismatch
-  seccompProfile:
-    type: RuntimeDefault
+  {{- toYaml .root.Values.podSecurityContext | nindent 2 }}
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
   - name: {{ . }}
   {{- end }}
 {{- end }}
-{{- with $config.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
+{{- range $key := list "priorityClassName" "runtimeClassName" }}
+{{- with include "adastream.podValue" (merge (dict "key" $key) $) }}
+{{ $key }}: {{ . }}
 {{- end }}
-{{- with $config.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $config.affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
+{{- range $key := list "nodeSelector" "tolerations" "affinity" }}
+{{- with include "adastream.podValue" (merge (dict "key" $key) $) }}
+{{ $key }}:
+  {{- . | nindent 2 }}
 {{- end }}
-{{- with $config.topologySpreadConstraints }}
+{{- end }}
+{{- with include "adastream.spread" . }}
 topologySpreadConstraints:
-  {{- toYaml . | nindent 2 }}
+  {{- . | nindent 2 }}
 {{- end }}
+{{- with include "adastream.grace" . }}
+terminationGracePeriodSeconds: {{ . }}
+{{- end }}
+{{- if eq .component "test" }}
+restartPolicy: Never
+{{- end }}
+{{- with include "adastream.initContainers" . | trim }}
+initContainers:
+  {{- . | nindent 2 }}
+{{- end }}
+containers:
+  - {{ include "adastream.container" . | nindent 4 | trim }}
+  {{- with include "adastream.podValue" (merge (dict "key" "sidecars") .) }}
+  {{- . | nindent 2 }}
+  {{- end }}
+volumes:
+  {{- include "adastream.volumes" . | nindent 2 }}
 {{- end }}
 
-{{- define "adastream.containerSettings" -}}
-{{- $image := .root.Values.image -}}
+{{/* A constraint that names no pods is about those of its workload. */}}
+{{- define "adastream.spread" -}}
+{{- $own := dict "matchLabels" (include "adastream.selectorLabels" . | fromYaml) -}}
+{{- $all := list -}}
+{{- range include "adastream.podValue" (merge (dict "key" "topologySpreadConstraints") .) | fromYamlArray -}}
+{{- $all = append $all (merge (dict) . (dict "labelSelector" $own)) -}}
+{{- end -}}
+{{- with $all }}{{ toYaml . }}{{ end -}}
+{{- end }}
+
+{{/* Sleep, so that no new queries are sent here; drain, so that running ones end; and some seconds to stop. */}}
+{{- define "adastream.grace" -}}
+{{- $config := index .root.Values .component -}}
+{{- if eq .component "query" -}}
+{{ add $config.preStopSeconds $config.drainSeconds 5 }}
+{{- else if ne .component "test" -}}
+{{ $config.terminationGracePeriodSeconds }}
+{{- end -}}
+{{- end }}
+
+{{- define "adastream.image" -}}
+{{- $image := .Values.image -}}
+{{- $name := required "image.repository: name an image whose PATH holds adastream, ingestor, builder and query" $image.repository -}}
+{{ $image.digest | empty | ternary (printf "%s:%s" $name (default .Chart.AppVersion $image.tag)) (printf "%s@%s" $name $image.digest) }}
+{{- end }}
+
+{{- define "adastream.container" -}}
 name: {{ .component }}
-image: {{ printf "%s:%s" (required "image.repository: name an image whose PATH holds ingestor, builder and query" $image.repository) (default .root.Chart.AppVersion $image.tag) | quote }}
-imagePullPolicy: {{ $image.pullPolicy }}
-command: [{{ .component }}]
+image: {{ include "adastream.image" .root | quote }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+command: {{ index (dict "standalone" (list "adastream" "standalone") "test" (list "adastream" "doctor" "--produce" "--search")) .component | default (list .component) | toJson }}
+args:
+  - --config=/etc/adastream/config/{{ .component }}.yaml
+  {{- range (index .root.Values .component).extraArgs }}
+  - {{ . | quote }}
+  {{- end }}
 securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities:
-    drop: [ALL]
+  {{- toYaml .root.Values.securityContext | nindent 2 }}
 {{- with (index .root.Values .component).resources }}
 resources:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+env:
+  {{- include "adastream.env" . | nindent 2 }}
+{{- with include "adastream.podValue" (merge (dict "key" "extraEnvFrom") .) }}
+envFrom:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- if ne .component "test" }}
+ports:
+  {{- if has .component (list "query" "standalone") }}
+  - name: http
+    containerPort: 8080
+  {{- end }}
+  - name: ops
+    containerPort: {{ include "adastream.opsPort" . }}
+{{ include "adastream.probes" . }}
+{{- end }}
+{{- if eq .component "query" }}
+lifecycle:
+  preStop:
+    sleep:
+      seconds: {{ .root.Values.query.preStopSeconds }}
+{{- end }}
+volumeMounts:
+  {{- include "adastream.mounts" . | nindent 2 }}
 {{- end }}
 
-{{/* Users' arguments come first: of a flag that is given twice the last counts, and the ports must be those of the probes. */}}
-{{- define "adastream.commonArgs" -}}
-{{- range (index .root.Values .component).extraArgs }}
-- {{ . | quote }}
+{{- define "adastream.initContainers" -}}
+{{- if include "adastream.init" . }}
+- name: init
+  image: {{ include "adastream.image" .root | quote }}
+  imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+  command: ["adastream", "init"]
+  args:
+    - --config=/etc/adastream/config/init.yaml
+  securityContext:
+    {{- toYaml .root.Values.securityContext | nindent 4 }}
+  {{- with .root.Values.ingestor.resources }}
+  resources:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  env:
+    {{- include "adastream.env" . | nindent 4 }}
+  volumeMounts:
+    {{- include "adastream.mounts" . | nindent 4 }}
 {{- end }}
-- {{ printf "--store=%s" (required "store.url: say where the index is: s3://bucket/prefix?endpoint=https://host:port" .root.Values.store.url) | quote }}
-- --ops-listen=:{{ include "adastream.opsPort" . }}
-- --log-level={{ .root.Values.log.level }}
-- --log-format={{ .root.Values.log.format }}
+{{- with include "adastream.podValue" (merge (dict "key" "initContainers") .) }}
+{{ . }}
+{{- end }}
 {{- end }}
 
-{{/* Without a limit of memory Kubernetes gives the node's, and the Go runtime keeps below that. */}}
-{{- define "adastream.commonEnv" -}}
-- name: GOMEMLIMIT
-  valueFrom:
-    resourceFieldRef:
-      resource: limits.memory
-{{- with .root.Values.tracing.endpoint }}
-- name: OTEL_EXPORTER_OTLP_ENDPOINT
-  value: {{ . | quote }}
-- name: OTEL_TRACES_SAMPLER
-  value: parentbased_traceidratio
-- name: OTEL_TRACES_SAMPLER_ARG
-  value: {{ $.root.Values.tracing.sampledShare | quote }}
+{{/* The chart's variables and the user's. Kubernetes takes the last of a name, Helm 4 fails on a second; both surprise. */}}
+{{- define "adastream.env" -}}
+{{- $values := .root.Values -}}
+{{- $env := list -}}
+{{- with $values.tracing.endpoint -}}
+{{- $env = append $env (dict "name" "OTEL_EXPORTER_OTLP_ENDPOINT" "value" .) -}}
+{{- $env = append $env (dict "name" "OTEL_TRACES_SAMPLER" "value" "parentbased_traceidratio") -}}
+{{- $env = append $env (dict "name" "OTEL_TRACES_SAMPLER_ARG" "value" (toString $values.tracing.sampledShare)) -}}
+{{- end -}}
+{{- with $values.store.existingSecret -}}
+{{- range $key := list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" -}}
+{{- $env = append $env (dict "name" $key "valueFrom" (dict "secretKeyRef" (dict "name" $values.store.existingSecret "key" $key))) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (ne $values.kafka.sasl.mechanism "none") (has .component (list "ingestor" "standalone" "test")) -}}
+{{- $secret := $values.kafka.sasl.existingSecret -}}
+{{- with $values.kafka.sasl.user -}}
+{{- $env = append $env (dict "name" "ADASTREAM_KAFKA_USER" "value" .) -}}
+{{- else -}}
+{{- $env = append $env (dict "name" "ADASTREAM_KAFKA_USER" "valueFrom" (dict "secretKeyRef" (dict "name" $secret "key" "user"))) -}}
+{{- end -}}
+{{- $env = append $env (dict "name" "ADASTREAM_KAFKA_PASSWORD" "valueFrom" (dict "secretKeyRef" (dict "name" $secret "key" "password"))) -}}
+{{- end -}}
+{{- $extra := include "adastream.podValue" (merge (dict "key" "extraEnv") .) | fromYamlArray -}}
+{{- $env = concat $env $extra -}}
+{{- include "adastream.distinct" (dict "what" (printf "%s: extraEnv" .component) "key" "name" "items" $env) -}}
+{{- toYaml $env -}}
 {{- end }}
-{{- with .root.Values.store.existingSecret }}
-{{- range $key := list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
-- name: {{ $key }}
-  valueFrom:
-    secretKeyRef:
-      name: {{ $.root.Values.store.existingSecret }}
-      key: {{ $key }}
+
+{{/* Refuses items of which a key has the value of another's; what says which value of the chart has them. */}}
+{{- define "adastream.distinct" -}}
+{{- $seen := dict -}}
+{{- range .items -}}
+{{- $name := get . $.key -}}
+{{- if hasKey $seen $name }}{{ fail (printf "%s: %s is there already" $.what $name) }}{{ end -}}
+{{- $_ := set $seen $name true -}}
+{{- end -}}
 {{- end }}
+
+{{/* The claim or directory of a workload, or nothing. */}}
+{{- define "adastream.volume" -}}
+{{- $config := index .root.Values .component -}}
+{{- with eq .component "standalone" | ternary $config.data $config.cache }}{{ toYaml . }}{{ end -}}
+{{- end }}
+
+{{- define "adastream.volumes" -}}
+{{- $volumes := list -}}
+{{- $items := list -}}
+{{- range include "adastream.init" . | empty | ternary (list .component) (list .component "init") -}}
+{{- $items = append $items (dict "key" (printf "%s.yaml" .) "path" (printf "%s.yaml" .)) -}}
+{{- end -}}
+{{- $volumes = append $volumes (dict "name" "config" "configMap" (dict "name" (printf "%s-config" (include "adastream.fullname" .root)) "items" $items)) -}}
+{{- with include "adastream.volume" . | fromYaml -}}
+{{- if eq .type "emptyDir" -}}
+{{- $volumes = append $volumes (dict "name" "data" "emptyDir" (dict "sizeLimit" .size)) -}}
+{{- else if eq .type "ephemeral" -}}
+{{- $volumes = append $volumes (dict "name" "data" "ephemeral" (dict "volumeClaimTemplate" (include "adastream.claim" $ | fromYaml))) -}}
+{{- end -}}
+{{- end -}}
+{{- $secrets := include "adastream.secrets" . | fromYaml -}}
+{{- range $name := keys $secrets | sortAlpha -}}
+{{- $secret := index $secrets $name -}}
+{{- $files := list }}{{ range $secret.keys }}{{ $files = append $files (dict "key" . "path" .) }}{{ end -}}
+{{- $volumes = append $volumes (dict "name" $name "secret" (dict "secretName" $secret.secret "items" $files)) -}}
+{{- end -}}
+{{- $volumes = concat $volumes (include "adastream.podValue" (merge (dict "key" "extraVolumes") .) | fromYamlArray) -}}
+{{- include "adastream.distinct" (dict "what" (printf "%s: extraVolumes" .component) "key" "name" "items" $volumes) -}}
+{{- toYaml $volumes -}}
+{{- end }}
+
+{{- define "adastream.mounts" -}}
+{{- $mounts := list (dict "name" "config" "mountPath" "/etc/adastream/config" "readOnly" true) -}}
+{{- if include "adastream.volume" . -}}
+{{- $mounts = append $mounts (dict "name" "data" "mountPath" "/var/lib/adastream") -}}
+{{- end -}}
+{{- range $name := include "adastream.secrets" . | fromYaml | keys | sortAlpha -}}
+{{- $mounts = append $mounts (dict "name" $name "mountPath" (printf "/etc/adastream/%s" $name) "readOnly" true) -}}
+{{- end -}}
+{{- $mounts = concat $mounts (include "adastream.podValue" (merge (dict "key" "extraVolumeMounts") .) | fromYamlArray) -}}
+{{- include "adastream.distinct" (dict "what" (printf "%s: extraVolumeMounts" .component) "key" "mountPath" "items" $mounts) -}}
+{{- toYaml $mounts -}}
+{{- end }}
+
+{{/* A claim: metadata and spec. */}}
+{{- define "adastream.claim" -}}
+{{- $volume := include "adastream.volume" . | fromYaml -}}
+metadata:
+  labels:
+    {{- with merge (dict) $volume.labels .root.Values.commonLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+    {{- include "adastream.selectorLabels" . | nindent 4 }}
+  {{- with merge (dict) $volume.annotations .root.Values.commonAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  accessModes: [ReadWriteOnce]
+  {{- with $volume.storageClass }}
+  storageClassName: {{ . }}
+  {{- end }}
+  {{- with $volume.volumeAttributesClass }}
+  volumeAttributesClassName: {{ . }}
+  {{- end }}
+  resources:
+    requests:
+      storage: {{ $volume.size }}
+{{- end }}
+
+{{/* What a StatefulSet says of claims. A cache may be lost at any time and goes when its pod's ordinal does; data stay. */}}
+{{- define "adastream.claims" -}}
+{{- $volume := include "adastream.volume" . | fromYaml -}}
+{{- if eq $volume.type "persistent" -}}
+{{- $claim := include "adastream.claim" . | fromYaml -}}
+{{- $_ := set $claim.metadata "name" "data" -}}
+persistentVolumeClaimRetentionPolicy:
+  whenDeleted: {{ eq .component "standalone" | ternary "Retain" "Delete" }}
+  whenScaled: {{ eq .component "standalone" | ternary "Retain" "Delete" }}
+volumeClaimTemplates:
+  - {{ toYaml $claim | nindent 4 | trim }}
 {{- end }}
 {{- end }}
 
 {{/*
-Liveness is the process alone: one that waits for broker or store is alive, and /readyz says what it waits for. A query
-node stays ready while it has a generation to serve, fresh or stale.
+Liveness is the process alone: one that waits for broker or store is alive, and /readyz says what it waits for. Startup
+is no more than that: a node that waits for a first generation, or downloads one for an hour, must not be killed for it.
 */}}
 {{- define "adastream.probes" -}}
+{{- $ops := dict "port" "ops" -}}
+{{- if eq (include "adastream.opsScheme" .) "https" }}{{ $_ := set $ops "scheme" "HTTPS" }}{{ end -}}
 startupProbe:
   httpGet:
-    path: /livez
-    port: ops
+    {{- toYaml (merge (dict "path" "/livez") $ops) | nindent 4 }}
   periodSeconds: 2
   timeoutSeconds: 5
   failureThreshold: 15
 livenessProbe:
   httpGet:
-    path: /livez
-    port: ops
+    {{- toYaml (merge (dict "path" "/livez") $ops) | nindent 4 }}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6
 readinessProbe:
   httpGet:
-    path: /readyz
-    port: ops
+    {{- toYaml (merge (dict "path" "/readyz") $ops) | nindent 4 }}
   periodSeconds: 2
   timeoutSeconds: 5
   failureThreshold: 3
-{{- end }}
-
-{{/* The cache may be lost at any time: an emptyDir, or a claim that goes away with its pod's ordinal. */}}
-{{- define "adastream.cacheVolume" -}}
-{{- $cache := (index .root.Values .component).cache -}}
-{{- if not $cache.persistent }}
-- name: cache
-  emptyDir:
-    sizeLimit: {{ $cache.size }}
-{{- end }}
-{{- end }}
-
-{{- define "adastream.cacheClaim" -}}
-{{- $cache := (index .root.Values .component).cache -}}
-{{- if $cache.persistent }}
-persistentVolumeClaimRetentionPolicy:
-  whenDeleted: Delete
-  whenScaled: Delete
-volumeClaimTemplates:
-  - metadata:
-      name: cache
-      labels:
-        {{- include "adastream.selectorLabels" . | nindent 8 }}
-    spec:
-      accessModes: [ReadWriteOnce]
-      {{- with $cache.storageClass }}
-      storageClassName: {{ . }}
-      {{- end }}
-      resources:
-        requests:
-          storage: {{ $cache.size }}
-{{- end }}
-{{- end }}
-
-{{/* What a query node reads of secrets. Files of mounted secrets follow them, and nodes follow the files. */}}
-{{- define "adastream.secretMounts" -}}
-{{- range $name, $secret := dict "tokens" .tokensSecret "tls" .tls.secret "client-ca" .tls.clientCASecret }}
-{{- if $secret }}
-- name: {{ $name }}
-  mountPath: /etc/adastream/{{ $name }}
-  readOnly: true
-{{- end }}
-{{- end }}
-{{- end }}
-
-{{- define "adastream.secretVolumes" -}}
-{{- $keys := dict "tokens" (list "tokens") "tls" (list "tls.crt" "tls.key") "client-ca" (list "ca.crt") }}
-{{- range $name, $secret := dict "tokens" .tokensSecret "tls" .tls.secret "client-ca" .tls.clientCASecret }}
-{{- if $secret }}
-- name: {{ $name }}
-  secret:
-    secretName: {{ $secret }}
-    items:
-      {{- range index $keys $name }}
-      - key: {{ . }}
-        path: {{ . }}
-      {{- end }}
-{{- end }}
-{{- end }}
 {{- end }}
