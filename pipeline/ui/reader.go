@@ -75,13 +75,6 @@ func (r *reader) now(ctx context.Context) (state, error) {
 	return r.state, r.err
 }
 
-// changed makes the next look read the state.
-func (r *reader) changed() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.until = time.Time{}
-}
-
 func (r *reader) read(ctx context.Context, s state) (state, error) {
 	to, err := r.log.Follow(ctx, s.Served)
 	if err != nil {

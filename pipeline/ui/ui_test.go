@@ -178,7 +178,7 @@ func (s *site) awaitSwap(good func(last serve.Swap) bool) {
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		swaps := s.ui.o.Node.View().Swaps
 		if len(swaps) > 0 && good(swaps[0]) {
-			s.ui.reader.changed()
+			forget(s.ui.reader)
 			return
 		}
 		if time.Now().After(end) {
@@ -272,7 +272,7 @@ func TestStoreAway(t *testing.T) {
 	s.await(m.Generation)
 	s.page("/ui/", 200, "-The store does not answer")
 	s.bucket.away.Store(true)
-	s.ui.reader.changed()
+	forget(s.ui.reader)
 	for range 20 {
 		s.page("/ui/", 200, "The store does not answer", "the store is away", ">20<")
 		s.page("/ui/snapshots", 200, "The store does not answer")
@@ -371,7 +371,7 @@ func TestManyGenerations(t *testing.T) {
 	if _, err := s.log.Collect(t.Context(), commit.CollectOptions{Found: found, By: "gc@test"}); err != nil {
 		t.Fatal(err)
 	}
-	s.ui.reader.changed()
+	forget(s.ui.reader)
 	s.page("/ui/snapshots", 200, row(m.Generation+1), row(m.Generation), "-"+row(m.Generation-1), "-Older</a>")
 	s.page("/ui/snapshots/3", 404, "it was collected")
 }
@@ -489,4 +489,11 @@ func TestReasons(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
+}
+
+// forget makes the next look read the state.
+func forget(r *reader) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.until = time.Time{}
 }
