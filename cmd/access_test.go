@@ -66,7 +66,7 @@ func TestTokensAndTLSOfProcesses(t *testing.T) {
 	}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) { // until it listens
 		out := search("--token-file", path("token"))
-		if strings.Contains(out, "no generation") {
+		if strings.Contains(out, "404 like: no live row has the id") {
 			break
 		}
 		if over, err := node.Ended(); over || time.Now().After(deadline) {

@@ -150,10 +150,12 @@ func TestDoctorSendsAndFindsARow(t *testing.T) {
 		t.Run(metric, func(t *testing.T) {
 			tt := newTripTest(t, metric)
 			defer tt.start()()
-			tt.send(200)
-			tt.awaitRows(200)
 			c := tt.doctor()
 			c.Search = true
+			tt.awaitRows(0) // nodes answer before there is anything
+			tt.wants(c, true, `ok   search  +after [0-9.]+m?s: generation 1, 0 hits of 0 rows`)
+			tt.send(200)
+			tt.awaitRows(200)
 			tt.wants(c, true, `ok   node serves the index  +trip, 16 dimensions`, `ok   search  +after [0-9.]+m?s: generation [0-9]+, 10 hits of 200 rows`)
 			c.Produce = true
 			for range 2 {

@@ -20,6 +20,7 @@ func (b *Builder) load(ctx context.Context) error {
 		return fmt.Errorf("load newest manifest: %w", err)
 	}
 	if m == nil {
+		b.changed = true // an index without rows is served too: nodes are ready, and answer that there are none
 		return nil
 	}
 	b.manifest, b.buried, b.quality, b.plans = m, m.Tombstones, m.Quality, m.Plans

@@ -110,6 +110,25 @@ next:
 
 func (l *lines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
+// An index that nothing was ever sent to is served, without rows: nodes become ready, and answer.
+func TestEmptyIndexIsServed(t *testing.T) {
+	w := newWorld(t, 4)
+	_, stop := w.start(Options{})
+	w.awaitTrue("a generation without rows is served", func() bool { return w.served().Generation == 1 })
+	w.check(w.settled())
+	w.ingest(1, 50, 40, nil)
+	w.check(w.settled())
+	stop()
+	before := w.served().Sequence
+	_, stop = w.start(Options{})
+	defer stop()
+	w.ingest(0, 50, 40, nil)
+	w.check(w.settled())
+	if now := w.served(); now.Sequence != before+1 {
+		t.Errorf("the next builder promoted %d times, want once: what is there is no news", now.Sequence-before)
+	}
+}
+
 // While the channel is pinned a builder goes on publishing, promotes nothing, and says so once. When it is let go, what is
 // newest is served without anything new having to come.
 func TestPinHoldsTheBuilderOff(t *testing.T) {
