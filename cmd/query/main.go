@@ -50,7 +50,7 @@ func (c *command) run(ctx context.Context) error {
 	}
 	node, err := serve.New(serve.Options{
 		Log: index, Cache: cache, Level: level, PollEvery: c.PollEvery, MaxRunning: c.MaxRunning, MaxWaiting: c.MaxWaiting, Timeout: c.Timeout,
-		DegradeTo: c.DegradeTo, DegradeAfter: c.DegradeAfter, NoOriginals: !c.Originals, MeasureShare: c.MeasureShare, MemoryBytes: memory, Admin: c.Admin,
+		DegradeTo: c.DegradeTo, DegradeAfter: c.DegradeAfter, NoOriginals: !c.Originals, MeasureShare: c.MeasureShare, MemoryBytes: memory, MaxBehind: c.MaxBehind, Admin: c.Admin,
 		Logger: log, Registry: registry, Tracer: tracer,
 	})
 	if err != nil {

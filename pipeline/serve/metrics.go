@@ -149,7 +149,7 @@ func (m *metrics) watch(n *Node) {
 	gauge := func(name, help string, value func() float64) {
 		f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "query", Name: name, Help: help}, value)
 	}
-	gauge("ready", "1 while queries are answered, as /readyz says, else 0.", func() float64 { return flag(n.Ready() == nil) })
+	gauge("ready", "1 while queries should come here, as /readyz says, else 0.", func() float64 { return flag(n.Ready() == nil) })
 	gauge("stale", "1 while the newest generation could not be taken and an older one, or none, is served, else 0.", func() float64 { return flag(n.Stale() != nil) })
 	gauge("places_taken", "Places for running searches that are taken now.", func() float64 { return float64(len(n.running)) })
 	gauge("places", "Places for running searches.", func() float64 { return float64(cap(n.running)) })

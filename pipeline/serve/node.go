@@ -50,6 +50,8 @@ type Options struct {
 	// is not taken, and the old one goes on being served. 0 is no limit.
 	MemoryBytes int64
 
+	MaxBehind time.Duration // after which a node that serves an older generation than the channel names is not ready, see tooFarBehind; 0 is never
+
 	MeasureShare float64 // of a core, at most 1, for measuring the recall of answers; 0 measures nothing
 
 	// Admin makes the API answer the verbs of an administrator, below /v1/admin/. Whoever reaches it can use them: the handler
@@ -84,6 +86,7 @@ func (o Options) Validate() error {
 		{"timeout", o.Timeout < 0, o.Timeout, "5s"},
 		{"degrade after", o.DegradeAfter < 0, o.DegradeAfter, "20ms"},
 		{"memory", o.MemoryBytes < 0, o.MemoryBytes, "no limit"},
+		{"max behind", o.MaxBehind < 0, o.MaxBehind, "no limit"},
 	} {
 		if f.bad {
 			faults = append(faults, fmt.Errorf("query %s %v: must be positive, or 0 for %s", f.name, f.v, f.zero))
@@ -149,6 +152,7 @@ type Node struct {
 	swaps     swapTimes
 	filters   *filter.Cache
 	confirmed lastTime // that what is served is what the channel names
+	behind    behind
 	news      news
 
 	mu     sync.Mutex
@@ -247,10 +251,11 @@ func (n *Node) Close() {
 	}
 }
 
-// Ready says why a query would not be answered, or nil. Safe for concurrent use.
+// Ready says why no query should come here, or nil: none would be answered, or others may have a newer generation and MaxBehind is
+// over. Safe for concurrent use.
 func (n *Node) Ready() error {
 	if n.current.Load() != nil {
-		return nil
+		return n.tooFarBehind()
 	}
 	if err := n.Stale(); err != nil {
 		return err
@@ -259,7 +264,7 @@ func (n *Node) Ready() error {
 }
 
 // Stale says why queries may be answered from a generation that is not the newest: the store is away, or an object of
-// the newest one is corrupt. A stale node goes on serving, so it is ready all the same. Safe for concurrent use.
+// the newest one is corrupt. A stale node goes on serving, so it is ready all the same, but see MaxBehind. Safe for concurrent use.
 func (n *Node) Stale() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -296,10 +301,15 @@ func (n *Node) generation() int64 {
 // that names an epoch and the epoch's own channel has.
 func (n *Node) advance(ctx context.Context) (err error) {
 	to, err := n.o.Log.Follow(ctx, n.followed)
-	if err != nil || to == nil {
+	if err != nil {
 		return err
 	}
+	if to == nil {
+		n.behind.end() // an epoch's own channel may have failed to answer before
+		return nil
+	}
 	started := time.Now()
+	n.behind.begin(started)
 	m, err := to.Manifest(ctx)
 	if err != nil {
 		return err
@@ -327,6 +337,7 @@ func (n *Node) advance(ctx context.Context) (err error) {
 		n.produced = 0
 	}
 	n.followed = to
+	n.behind.end()
 	n.metrics.memory.Set(float64(wants.sum()))
 	n.live.serves(m)
 	if old != nil {

@@ -10,7 +10,7 @@ import (
 
 // opsText is what the operator's port says of itself.
 const opsText = `/livez    whether the process answers
-/readyz   whether queries are answered, and from the newest generation
+/readyz   whether queries should come here, or why not, and what is wrong all the same
 /metrics  for Prometheus
 
 The page for people is /ui on the port of the query API.

@@ -14,7 +14,7 @@ type View struct {
 	Spec     *schemas.Spec     // of what is served
 	Manifest *schemas.Manifest // of the generation that is served, nil before the first
 	Epoch    string            // that the generation is of, "" for the root
-	Ready    error             // why queries are not answered, or nil
+	Ready    error             // why no query should come here, or nil
 	Stale    error             // why they may be answered from another generation than the newest, or nil
 	Live     *schemas.Estimate // recall of late answers as clients asked, nil when none was measured
 	Swaps    []Swap            // the last ones, newest first

@@ -67,8 +67,12 @@ func reasonsOf(v serve.View, s state, late sample, now time.Time) []reason {
 }
 
 func unready(v serve.View) *reason {
-	if v.Ready == nil || v.Stale != nil {
-		return nil // then stale says more
+	switch {
+	case v.Ready == nil || v.Stale != nil: // then stale says more
+		return nil
+	case v.Manifest != nil:
+		return &reason{Level: warn, Title: fmt.Sprintf("Queries should go to other nodes: generation %s is older than --max-behind allows", count(v.Manifest.Generation)),
+			Why: v.Ready.Error(), Do: []string{"Wait, if the newest one is being fetched: then --max-behind is shorter than that takes."}}
 	}
 	return &reason{Level: bad, Title: "No query is answered: nothing is promoted yet", Why: v.Ready.Error(),
 		Do:      []string{"Rows have to be produced, an ingestor to commit them, a builder to publish them. This says how far they came:"},

@@ -15,6 +15,7 @@ type Query struct {
 	DegradeTo    float64       `help:"Recall that queries get at least when they had to wait longer than --degrade-after, or come when half of --max-waiting wait; 0 keeps to what they ask for until they are refused." default:"0"`
 	DegradeAfter time.Duration `help:"Wait for a slot after which a query is degraded." default:"20ms"`
 	MemoryBytes  *int64        `help:"Memory that the generation that is served and the next one may want together, originals aside; one that does not fit is not taken. 0 is no limit. Default: nine tenths of what the container, or the machine, allows." placeholder:"BYTES"`
+	MaxBehind    time.Duration `help:"A node that has served an older generation than the channel names for longer is not ready, if it is for a reason of its own; set it above the time that a whole index takes to fetch. 0 is never." default:"0s"`
 	Originals    bool          `help:"Fetch original vectors too, twice the bytes: without them an exact search compares int8 rows." default:"true" negatable:""`
 	MeasureShare float64       `help:"Share of one core for comparing answers with exact search; 0 measures nothing." default:"0.01"`
 	Drain        time.Duration `help:"Time that running queries get to end at SIGTERM." default:"10s"`
