@@ -21,6 +21,7 @@ type command struct {
 	Config      configCommand     `cmd:"" help:"Look at the configuration of daemons."`
 	Completion  completionCommand `cmd:"" help:"Print a script that has a shell complete commands and flags: source <(adastream completion bash)."`
 	Doctor      doctorCommand     `cmd:"" help:"Check the store, the topic and the clock."`
+	Version     versionCommand    `cmd:"" help:"Say which version this is, and which versions of stored formats it reads and writes."`
 	cli.Logging `group:"Log and configuration:"`
 }
 

@@ -99,6 +99,6 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
-	log.Info("standalone", "index", index.Spec(), "brokers", brokers, "store", bucket, "api", s.api.Addr(), "ops", s.ops.Addr())
+	log.Info("standalone", "version", cli.ThisBuild(), "index", index.Spec(), "brokers", brokers, "store", bucket, "api", s.api.Addr(), "ops", s.ops.Addr())
 	return s.run(ctx)
 }

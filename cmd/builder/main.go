@@ -46,7 +46,7 @@ func (c *command) run(ctx context.Context) error {
 	if err != nil {
 		return cli.Usage(err)
 	}
-	log.Info("builder", "index", index.Spec(), "store", index.Bucket(), "ops", ops.Addr())
+	log.Info("builder", "version", cli.ThisBuild(), "index", index.Spec(), "store", index.Bucket(), "ops", ops.Addr())
 	ops.Use(cli.OpsHandler(registry, builder.Ready))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ops.Wait(ctx) })

@@ -51,7 +51,7 @@ func (c *command) run(ctx context.Context) error {
 	if err != nil {
 		return cli.Usage(err)
 	}
-	log.Info("ingestor", "index", index.Spec(), "store", index.Bucket(), "brokers", c.Brokers, "group", c.Group, "ops", ops.Addr())
+	log.Info("ingestor", "version", cli.ThisBuild(), "index", index.Spec(), "store", index.Bucket(), "brokers", c.Brokers, "group", c.Group, "ops", ops.Addr())
 	ops.Use(cli.OpsHandler(registry, ingestor.Ready))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ops.Wait(ctx) })

@@ -65,7 +65,7 @@ func (c *command) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	log.Info("query", "index", index.Spec(), "store", index.Bucket(), "api", api.Addr(), "ops", ops.Addr())
+	log.Info("query", "version", cli.ThisBuild(), "index", index.Spec(), "store", index.Bucket(), "api", api.Addr(), "ops", ops.Addr())
 	ops.Use(node.Ops())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return gate.ServeAPI(ctx, api, pages.Handler(node.API()), c.Drain) })

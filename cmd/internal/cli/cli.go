@@ -61,7 +61,10 @@ func Main(name, description string, command any, bindings ...any) {
 
 // newParser is what all commands and files of flags are read with.
 func newParser(name string, flags any, more ...kong.Option) (*kong.Kong, error) {
-	return kong.New(flags, append(more, kong.Name(name), kong.DefaultEnvars("ADASTREAM"), kong.Configuration(loadYAML), kong.Vars{"cache_dir": cacheDir()})...)
+	var every struct {
+		Version versionFlag `help:"Say which version this is." env:"-"`
+	}
+	return kong.New(flags, append(more, kong.Embed(&every), kong.Name(name), kong.DefaultEnvars("ADASTREAM"), kong.Configuration(loadYAML), kong.Vars{"cache_dir": cacheDir()})...)
 }
 
 // Asked turns the error of a daemon that was told to stop, by the end of ctx, into success.

@@ -39,7 +39,7 @@ func TestCompletion(t *testing.T) {
 		want  []string
 	}{
 		{[]string{"tool", "s"}, []string{"search", "snapshot"}},
-		{[]string{"tool", "snapshot", ""}, []string{"--config", "--help", "--log-format", "--log-level", "ls", "pin"}},
+		{[]string{"tool", "snapshot", ""}, []string{"--config", "--help", "--log-format", "--log-level", "--version", "ls", "pin"}},
 		{[]string{"tool", "snapshot", "ls", "--s"}, []string{"--store", "--store-ca"}},
 		{[]string{"tool", "--log-level", "warn", "snapshot", "ls", "--la"}, []string{"--last"}},
 		{[]string{"tool", "snapshot", "ls", "--store", "search", "--j"}, []string{"--json"}},

@@ -68,7 +68,7 @@ func configurable(app *kong.Application) []*kong.Flag {
 	var flags []*kong.Flag
 	for _, group := range app.AllFlags(true) {
 		for _, flag := range group {
-			if flag.Name != "help" && flag.Name != "config" {
+			if inFiles(flag) {
 				flags = append(flags, flag)
 			}
 		}

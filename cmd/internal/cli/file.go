@@ -38,7 +38,7 @@ type fileResolver struct{ values map[string]any }
 func (f *fileResolver) Validate(app *kong.Application) error {
 	var known []string
 	_ = kong.Visit(app, func(node kong.Visitable, next kong.Next) error {
-		if flag, ok := node.(*kong.Flag); ok && flag.Name != "help" && flag.Name != "config" {
+		if flag, ok := node.(*kong.Flag); ok && inFiles(flag) {
 			known = append(known, flag.Name)
 		}
 		return next(nil)
@@ -50,6 +50,11 @@ func (f *fileResolver) Validate(app *kong.Application) error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// inFiles reports whether a file can have the flag: not those that say what to do instead of running, and where the file is.
+func inFiles(flag *kong.Flag) bool {
+	return flag.Name != "help" && flag.Name != "version" && flag.Name != "config"
 }
 
 // suggestion is the known name that a name is nearest to, unless it is far from all.

@@ -69,9 +69,9 @@ func serveOn(ctx context.Context, l net.Listener, handler http.Handler, s servin
 	return err
 }
 
-// NewRegistry is a registry with the metrics of the process and the Go runtime.
+// NewRegistry is a registry with the metrics of the build, the process and the Go runtime.
 func NewRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(ThisBuild().collector(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }

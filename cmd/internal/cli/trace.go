@@ -36,7 +36,7 @@ func Tracing(ctx context.Context, role string, log *slog.Logger) (t *trace.Trace
 	if err != nil {
 		return nil, nil, Usage(fmt.Errorf("tracing: %w", err))
 	}
-	about, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", "adastream-"+role)), resource.WithHost(), resource.WithProcessPID(),
+	about, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", "adastream-"+role), attribute.String("service.version", ThisBuild().Version)), resource.WithHost(), resource.WithProcessPID(),
 		resource.WithTelemetrySDK(), resource.WithFromEnv()) // the last one counts
 	if err != nil {
 		return nil, nil, Usage(fmt.Errorf("tracing: %w", err))
