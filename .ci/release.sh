@@ -1,0 +1,46 @@
+#!/bin/bash
+# release.sh VERSION DIR: makes the files of a release in DIR from the revision that is checked out. The same revision gives the same bytes,
+# wherever it is (.ci/reproducible.sh), with this tar and gzip.
+#
+#   adastream-VERSION-linux-ARCH.tar.gz     the four programs, static, and the texts of all licences
+#   adastream-VERSION-linux-ARCH.cdx.json   what is in them, as CycloneDX
+#   adastream-VERSION-licences.csv          what that is licensed under
+#   SHA256SUMS
+set -euo pipefail
+version=${1:-} out=$(realpath -m "${2:?usage: release.sh VERSION DIR}")
+cd "$(dirname "$0")/.."
+
+fail() { echo "release.sh: $*" >&2; exit 1; }
+
+[[ $version =~ ^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?$ ]] || fail "version '$version', allowed: a semantic version such as 0.1.0 or 0.1.0-rc.1"
+[ -z "$(git status --porcelain)" ] || fail "files differ from the revision: commit them, or take them away"
+revision=$(git rev-parse HEAD)
+time=$(git log -1 --format=%cI)
+
+# What the environment could change in the bytes. The stamp says the revision, so the toolchain need not ask git.
+unset GOAMD64 GOARM64 GOEXPERIMENT GOFIPS140
+GOTOOLCHAIN=go$(cat .go-version)
+export GOTOOLCHAIN CGO_ENABLED=0 GOFLAGS='-trimpath -mod=readonly -buildvcs=false' GOOS=linux LC_ALL=C TZ=UTC
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+umask 022
+mkdir -p "$out"
+rm -f "$out"/adastream-* "$out/SHA256SUMS"
+
+.ci/licences.sh "$work"
+cp "$work/licences.csv" "$out/adastream-$version-licences.csv"
+GOOS= GOBIN=$work/bin go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+
+for arch in amd64 arm64; do
+  name=adastream-$version-linux-$arch
+  mkdir "$work/$name"
+  GOARCH=$arch go build -o "$work/$name/" -ldflags "-s -w -buildid= -X github.com/adastream/adastream/cmd/internal/cli.stamp=$version+$revision" ./cmd/...
+  # adastream is made of all that the others are. The proxy is not asked for a version that is about to be made.
+  GOPROXY=off "$work/bin/cyclonedx-gomod" bin -json -licenses -std -noserial -notimestamp -version "v$version" \
+    -output "$out/$name.cdx.json" "$work/$name/adastream" 2> "$work/sbom.err" || fail "$(cat "$work/sbom.err")"
+  cp -r LICENSE README.md CHANGELOG.md "$work/licences" "$work/$name/"
+  tar --create --format=ustar --sort=name --mtime="$time" --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX -C "$work" "$name" |
+    gzip -n -9 > "$out/$name.tar.gz"
+done
+(cd "$out" && sha256sum adastream-* > SHA256SUMS)
