@@ -1,6 +1,11 @@
 package schemas
 
-import "strconv"
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/apache/arrow-go/v18/arrow"
+)
 
 // Format is a version of what one kind of record is stored as, or all files are.
 type Format struct {
@@ -22,4 +27,30 @@ func Formats() []Format {
 		only("spec", SpecFormat), only("commit", CommitFormat), only("manifest", ManifestFormat), only("channel", ChannelFormat),
 		only("collection", CollectionFormat), only("resolution", ResolutionFormat), only("file", file),
 	}
+}
+
+// unknown refuses a format of a record.
+func unknown(format, known int) error {
+	return fmt.Errorf("format: %d is not known here, allowed: %d%s", format, known, later(format, known))
+}
+
+func later(format, known int) string {
+	if format > known {
+		return "; a later version of Adastream wrote it"
+	}
+	return ""
+}
+
+// CheckKind refuses the metadata of a file that is of another kind, or of a format that is not known here. Readers ask before they look
+// at anything else, as nothing else need be as they know it.
+func CheckKind(meta arrow.Metadata, kind string) error {
+	if got, _ := meta.GetValue(MetaKind); got != kind {
+		return fmt.Errorf("%s %q, allowed: %q", MetaKind, got, kind)
+	}
+	if got, _ := meta.GetValue(MetaFormat); got != FileFormat {
+		format, _ := strconv.Atoi(got) // 0 is of no version
+		known, _ := strconv.Atoi(FileFormat)
+		return fmt.Errorf("%s %q is not known here, allowed: %q%s", MetaFormat, got, FileFormat, later(format, known))
+	}
+	return nil
 }

@@ -361,11 +361,11 @@ const maxTrace = 55
 // ParseCommit reads a commit record strictly.
 func ParseCommit(data []byte) (*Commit, error) {
 	var c Commit
-	if err := decodeStrict(data, &c); err != nil {
+	if err := decodeStrict(data, &c, CommitFormat); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
 	if c.Format != CommitFormat {
-		return nil, fmt.Errorf("commit: format %d is not known here, allowed: %d", c.Format, CommitFormat)
+		return nil, fmt.Errorf("commit: %w", unknown(c.Format, CommitFormat))
 	}
 	if len(c.Trace) > maxTrace {
 		return nil, fmt.Errorf("commit: trace of %d bytes, allowed: %d", len(c.Trace), maxTrace)
@@ -379,11 +379,11 @@ func ParseCommit(data []byte) (*Commit, error) {
 // ParseManifest reads a manifest strictly.
 func ParseManifest(data []byte) (*Manifest, error) {
 	var m Manifest
-	if err := decodeStrict(data, &m); err != nil {
+	if err := decodeStrict(data, &m, ManifestFormat); err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
 	if m.Format != ManifestFormat {
-		return nil, fmt.Errorf("manifest: format %d is not known here, allowed: %d", m.Format, ManifestFormat)
+		return nil, fmt.Errorf("manifest: %w", unknown(m.Format, ManifestFormat))
 	}
 	if len(m.Trace) > maxTrace {
 		return nil, fmt.Errorf("manifest: trace of %d bytes, allowed: %d", len(m.Trace), maxTrace)
@@ -397,11 +397,11 @@ func ParseManifest(data []byte) (*Manifest, error) {
 // ParseChannel reads a channel record strictly.
 func ParseChannel(data []byte) (*Channel, error) {
 	var c Channel
-	if err := decodeStrict(data, &c); err != nil {
+	if err := decodeStrict(data, &c, ChannelFormat); err != nil {
 		return nil, fmt.Errorf("channel: %w", err)
 	}
 	if c.Format != ChannelFormat {
-		return nil, fmt.Errorf("channel: format %d is not known here, allowed: %d", c.Format, ChannelFormat)
+		return nil, fmt.Errorf("channel: %w", unknown(c.Format, ChannelFormat))
 	}
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("channel: %w", err)
@@ -412,11 +412,11 @@ func ParseChannel(data []byte) (*Channel, error) {
 // ParseCollection reads a collection record strictly.
 func ParseCollection(data []byte) (*Collection, error) {
 	var c Collection
-	if err := decodeStrict(data, &c); err != nil {
+	if err := decodeStrict(data, &c, CollectionFormat); err != nil {
 		return nil, fmt.Errorf("collection: %w", err)
 	}
 	if c.Format != CollectionFormat {
-		return nil, fmt.Errorf("collection: format %d is not known here, allowed: %d", c.Format, CollectionFormat)
+		return nil, fmt.Errorf("collection: %w", unknown(c.Format, CollectionFormat))
 	}
 	if c.Number < 1 || c.Generation < 1 || c.Served < 0 || c.By == "" {
 		return nil, fmt.Errorf("collection: number %d up to generation %d and promotion %d by %q is not one", c.Number, c.Generation, c.Served, c.By)
@@ -440,11 +440,11 @@ func ParseCollection(data []byte) (*Collection, error) {
 // ParseResolution reads a resolution strictly.
 func ParseResolution(data []byte) (*Resolution, error) {
 	var r Resolution
-	if err := decodeStrict(data, &r); err != nil {
+	if err := decodeStrict(data, &r, ResolutionFormat); err != nil {
 		return nil, fmt.Errorf("resolution: %w", err)
 	}
 	if r.Format != ResolutionFormat {
-		return nil, fmt.Errorf("resolution: format %d is not known here, allowed: %d", r.Format, ResolutionFormat)
+		return nil, fmt.Errorf("resolution: %w", unknown(r.Format, ResolutionFormat))
 	}
 	if r.Partition < 0 || r.Offset < 0 || r.Row < -1 || r.Number < 1 || r.To < 0 || r.From < 0 || r.By == "" {
 		return nil, fmt.Errorf("resolution: number %d of row %d of offset %d of partition %d by %q, to partition %d from %d, is not one", r.Number, r.Row, r.Offset, r.Partition, r.By, r.To, r.From)

@@ -139,6 +139,17 @@ func TestParsersAreStrict(t *testing.T) {
 	}
 }
 
+// A later format has members that are not known here; what it is refused for is the format.
+func TestLaterFormats(t *testing.T) {
+	for kind, examples := range records() {
+		later := strings.Replace(string(mustEncode(t, examples[0])), `"format":1,`, `"format":2,"news":[{}],`, 1)
+		const want = "format: 2 is not known here, allowed: 1; a later version of Adastream wrote it"
+		if _, err := parsers[kind]([]byte(later)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want an error with %q", kind, err, want)
+		}
+	}
+}
+
 func TestParsersCheck(t *testing.T) {
 	for name, test := range map[string]struct {
 		kind   string
@@ -148,7 +159,7 @@ func TestParsersCheck(t *testing.T) {
 		"negative start":         {"commit", &Commit{Format: 1, Start: -1, End: 1, Writer: "w"}, "range [-1, 1)"},
 		"empty range":            {"commit", &Commit{Format: 1, Start: 5, End: 5, Writer: "w"}, "range [5, 5)"},
 		"no writer":              {"commit", &Commit{Format: 1, Start: 5, End: 6}, `writer ""`},
-		"commit format":          {"commit", &Commit{Format: 3, Start: 5, End: 6, Writer: "w"}, "format 3 is not known here, allowed: 1"},
+		"commit format":          {"commit", &Commit{Format: 3, Start: 5, End: 6, Writer: "w"}, "format: 3 is not known here, allowed: 1"},
 		"generation 0":           {"manifest", &Manifest{Format: 1, Builder: "b"}, "generation 0"},
 		"no builder":             {"manifest", &Manifest{Format: 1, Generation: 4}, `builder ""`},
 		"promotion of 0":         {"channel", &Channel{Format: 1, Sequence: 1}, "generation 0"},
@@ -159,7 +170,7 @@ func TestParsersCheck(t *testing.T) {
 		"collection in disorder": {"collection", &Collection{Format: 1, Number: 1, Generation: 4, Kept: []int64{3, 2, 4}, By: "b"}, "kept [3 2 4]"},
 		"collection of a place":  {"collection", &Collection{Format: 1, Number: 1, Generation: 4, Kept: []int64{4}, Before: map[string]int64{"07": 1}, By: "b"}, `partition "07"`},
 		"collection that tells":  {"collection", &Collection{Format: 1, Number: 1, Generation: 4, Kept: []int64{4}, Before: map[string]int64{"7": 1}, Telling: map[string][]int64{"7": {1}}, By: "b"}, `telling: [1] for partition "7"`},
-		"channel format":         {"channel", &Channel{Format: 2, Sequence: 1, Generation: 1}, "format 2"},
+		"channel format":         {"channel", &Channel{Format: 2, Sequence: 1, Generation: 1}, "format: 2"},
 		"two to follow":          {"channel", &Channel{Format: 1, Sequence: 1, Generation: 1, Epoch: "e"}, `generation 1 and epoch "e", allowed: one of them`},
 		"epoch outside":          {"channel", &Channel{Format: 1, Sequence: 1, Epoch: "../e"}, `epoch: "../e", allowed: 1 to 128 letters`},
 		"pinned epoch":           {"channel", &Channel{Format: 1, Sequence: 1, Epoch: "e", Pinned: true}, "allowed: in the epoch's own channel"},

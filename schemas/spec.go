@@ -164,7 +164,7 @@ func (s *Spec) Validate() error {
 	var faults []error
 	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if s.Format != SpecFormat {
-		bad("format: %d is not known here, allowed: %d", s.Format, SpecFormat)
+		faults = append(faults, unknown(s.Format, SpecFormat))
 	}
 	if len(s.Name) > MaxNameBytes || !nameRE.MatchString(s.Name) {
 		bad("name: %q, allowed: 1 to %d letters, digits, '.', '_', '-', starting with a letter or digit", s.Name, MaxNameBytes)
@@ -234,7 +234,7 @@ func (s *Spec) Validate() error {
 // ParseSpec reads a spec strictly: unknown fields, trailing bytes and invalid values are errors.
 func ParseSpec(data []byte) (*Spec, error) {
 	var s Spec
-	if err := decodeStrict(data, &s); err != nil {
+	if err := decodeStrict(data, &s, SpecFormat); err != nil {
 		return nil, fmt.Errorf("index spec: %w", err)
 	}
 	if err := s.Validate(); err != nil {
@@ -243,10 +243,15 @@ func ParseSpec(data []byte) (*Spec, error) {
 	return &s, nil
 }
 
-func decodeStrict(data []byte, into any) error {
+// decodeStrict reads a record. What is not known here is told to be of another format if the record says so itself.
+func decodeStrict(data []byte, into any, known int) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
+		var head struct{ Format int }
+		if json.Unmarshal(data, &head) == nil && head.Format != known {
+			return unknown(head.Format, known)
+		}
 		return err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {

@@ -241,6 +241,9 @@ func parseMetadata(md arrow.Metadata) (*header, error) {
 		v, _ := md.GetValue(key)
 		return v
 	}
+	if err := schemas.CheckKind(md, schemas.KindModel); err != nil {
+		return nil, err
+	}
 	h := &header{metric: schemas.Metric(value(metaMetric)), axes: value(schemas.MetaAxes)}
 	if h.metric != schemas.Cosine && h.metric != schemas.InnerProduct {
 		return nil, fmt.Errorf("%s: %q, allowed: %s, %s", metaMetric, h.metric, schemas.Cosine, schemas.InnerProduct)

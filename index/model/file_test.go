@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -175,6 +176,17 @@ func TestTrainWritesTheFormat(t *testing.T) {
 	}
 	if !bytes.Equal(m.Bytes(), file(t, keys, names(), columns, 1)) {
 		t.Error("another file")
+	}
+}
+
+// A later format is refused as such, whatever else of it is not known here.
+func TestParseLaterFormat(t *testing.T) {
+	keys := append(smallKeys(), [2]string{"adastream.news", "1"})
+	keys[1][1], keys[3][1] = "2", "4-8"
+	_, err := model.Parse(file(t, keys, names(), smallColumns(), 1))
+	const want = `adastream.format "2" is not known here, allowed: "1"; a later version of Adastream wrote it`
+	if !errors.Is(err, schemas.ErrCorrupt) || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want an error with %s", err, want)
 	}
 }
 

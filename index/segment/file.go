@@ -85,11 +85,8 @@ func aligned(data []byte) []byte {
 
 // readMetadata reads and checks the metadata of the file.
 func (f *file) readMetadata(meta arrow.Metadata, kind string) error {
-	if got, _ := meta.GetValue(schemas.MetaKind); got != kind {
-		return corrupt(f.name, "%s %q, allowed: %q", schemas.MetaKind, got, kind)
-	}
-	if got, _ := meta.GetValue(schemas.MetaFormat); got != schemas.FileFormat {
-		return corrupt(f.name, "%s %q, allowed: %q", schemas.MetaFormat, got, schemas.FileFormat)
+	if err := schemas.CheckKind(meta, kind); err != nil {
+		return corrupt(f.name, "%v", err)
 	}
 	m, hasM := meta.GetValue(schemas.MetaM)
 	f.model, _ = meta.GetValue(schemas.MetaModel)

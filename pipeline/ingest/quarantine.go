@@ -92,6 +92,9 @@ func ReadQuarantine(name string, data []byte) (rows []Quarantined, err error) {
 	if fault != nil {
 		return nil, corrupt(fault)
 	}
+	if err := schemas.CheckKind(schema.Metadata(), schemas.KindQuarantine); err != nil {
+		return nil, corrupt(err)
+	}
 	if want := schemas.QuarantineSchema(); !schema.Equal(want) || !schema.Metadata().Equal(want.Metadata()) {
 		return nil, corrupt("its schema is another one")
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 
 	"github.com/adastream/adastream/schemas"
@@ -67,6 +68,24 @@ func TestQuarantineFileCorrupt(t *testing.T) {
 	}
 	other := streamOf(t, plainSchema, nil)
 	check("stream", 0, other)
+}
+
+// A later format is refused as such, whatever else of it is not known here.
+func TestQuarantineFileOfLaterFormat(t *testing.T) {
+	metadata := arrow.NewMetadata([]string{schemas.MetaKind, schemas.MetaFormat}, []string{schemas.KindQuarantine, "2"})
+	var out bytes.Buffer
+	w, err := ipc.NewFileWriter(&out, ipc.WithSchema(arrow.NewSchema([]arrow.Field{{Name: "news", Type: arrow.BinaryTypes.String}}, &metadata)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = ReadQuarantine("q/1", out.Bytes())
+	const want = `adastream.format "2" is not known here, allowed: "1"; a later version of Adastream wrote it`
+	if !errors.Is(err, schemas.ErrCorrupt) || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want an error with %s", err, want)
+	}
 }
 
 func TestFaultDetail(t *testing.T) {
