@@ -151,7 +151,7 @@ func (d *demo) stream(ctx context.Context) error {
 // the client could first find it.
 func (d *demo) show(ctx context.Context) (fresh []time.Duration) {
 	terminal := isTerminal(os.Stdout)
-	generation, last := int64(0), time.Time{}
+	generation, last := int64(0), time.UnixMilli(0) // as of which an index is that has no rows
 	for ctx.Err() == nil {
 		s, err := d.serving(ctx)
 		if err == nil && s.Serving != nil {
