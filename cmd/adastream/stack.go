@@ -91,6 +91,7 @@ func newStack(ctx context.Context, o stackOptions) (*stack, error) {
 
 // run runs all roles until ctx ends or one of them fails.
 func (s *stack) run(ctx context.Context) error {
+	defer s.ops.Close()
 	defer s.node.Close()
 	g, ctx := errgroup.WithContext(ctx)
 	role := func(name string, run func(context.Context) error) {

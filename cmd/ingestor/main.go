@@ -30,6 +30,7 @@ func (c *command) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer ops.Close()
 	index, err := c.OpenIndex(ctx, log, ops.Waiting)
 	if err != nil {
 		return err

@@ -108,6 +108,7 @@ func node(t *testing.T, a Access, api http.Handler) (apiAddress, opsAddress stri
 	})
 	t.Cleanup(func() {
 		cancel()
+		ops.Close()
 		running.Wait()
 	})
 	return l.Addr().String(), ops.Addr().String()
@@ -200,8 +201,7 @@ func TestProfilesAreLocal(t *testing.T) {
 		if address == ":0" {
 			continue // this machine has loopback only
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		o, err := OpenOps(ctx, address)
+		o, err := OpenOps(t.Context(), address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,7 +211,7 @@ func TestProfilesAreLocal(t *testing.T) {
 				t.Errorf("%s on %s: %d, want %d", path, address, got, want)
 			}
 		}
-		cancel()
+		o.Close()
 	}
 }
 

@@ -15,15 +15,19 @@ import (
 )
 
 // Ops is a daemon's port for /livez, /readyz and /metrics. It answers from the first moment, so that a daemon that waits
-// for its store can be asked why: until Use, /readyz is 503 with the reason of the last Waiting.
+// for its store can be asked why: until Use, /readyz is 503 with the reason of the last Waiting. Once the daemon is told to stop it is
+// 503 as well, for as long as that takes.
 type Ops struct {
 	listener net.Listener
 	handler  atomic.Pointer[http.Handler]
 	waiting  atomic.Pointer[string]
-	ended    chan error // of serving
+	stopping <-chan struct{} // closed when the daemon is told to
+	cancel   func()
+	failed   chan error // why it does not answer any more
+	closed   chan struct{}
 }
 
-// OpenOps binds address and begins to answer, until ctx ends.
+// OpenOps binds address and begins to answer, until Close. The end of ctx is what tells the daemon to stop.
 func OpenOps(ctx context.Context, address string) (*Ops, error) {
 	return openOps(ctx, address, serving{grace: time.Second}, func(h http.Handler) http.Handler { return h })
 }
@@ -33,13 +37,19 @@ func openOps(ctx context.Context, address string, s serving, guard func(http.Han
 	if err != nil {
 		return nil, err
 	}
-	o := &Ops{listener: l, ended: make(chan error, 1)}
+	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	o := &Ops{listener: l, stopping: ctx.Done(), cancel: cancel, failed: make(chan error, 1), closed: make(chan struct{})}
 	o.Waiting(errors.New("starting"))
 	var pages http.Handler = o
 	if loopback(l.Addr().String()) {
 		pages = withProfiles(o)
 	}
-	go func() { o.ended <- serveOn(ctx, l, guard(pages), s) }()
+	go func() {
+		defer close(o.closed)
+		if err := serveOn(serving, l, guard(pages), s); err != nil {
+			o.failed <- err
+		}
+	}()
 	return o, nil
 }
 
@@ -69,15 +79,25 @@ func (o *Ops) Use(handler http.Handler) { o.handler.Store(&handler) }
 // Wait returns why the port has stopped answering, or nil when ctx ends first.
 func (o *Ops) Wait(ctx context.Context) error {
 	select {
-	case err := <-o.ended:
+	case err := <-o.failed:
 		return err
 	case <-ctx.Done():
 		return nil
 	}
 }
 
+// Close ends it, when nothing is left to tell.
+func (o *Ops) Close() {
+	o.cancel()
+	<-o.closed
+}
+
 // ServeHTTP answers with what Use gave, before that by itself.
 func (o *Ops) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/readyz" && o.told() {
+		http.Error(w, "stopping", http.StatusServiceUnavailable)
+		return
+	}
 	if h := o.handler.Load(); h != nil {
 		(*h).ServeHTTP(w, r)
 		return
@@ -87,6 +107,16 @@ func (o *Ops) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.Error(w, *o.waiting.Load(), http.StatusServiceUnavailable)
+}
+
+// told reports whether the daemon was told to stop.
+func (o *Ops) told() bool {
+	select {
+	case <-o.stopping:
+		return true
+	default:
+		return false
+	}
 }
 
 // OpsHandler answers /livez, /readyz and /metrics for a daemon that has no page of its own.
