@@ -172,9 +172,50 @@ func (c *initCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.create(ctx, b, client, log)
-	if errors.Is(err, store.ErrExists) {
-		return cli.Usage(fmt.Errorf("--store %s: there is an index already, and a spec never changes: choose another prefix: %w", b, err))
+	index, err := commit.Open(ctx, b)
+	if errors.Is(err, store.ErrNotFound) {
+		if _, err = c.create(ctx, b, client, log); !errors.Is(err, store.ErrExists) {
+			return err
+		}
+		index, err = commit.Open(ctx, b) // somebody was faster
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return c.same(index, log)
+}
+
+// same fails with what differs if an index that is there is not the one that the flags describe.
+func (c *initCommand) same(index *commit.Log, log *slog.Logger) error {
+	want, err := c.spec()
+	if err != nil {
+		return cli.Usage(err)
+	}
+	is := index.Spec()
+	var faults []string
+	for _, f := range []struct {
+		name     string
+		is, want any
+	}{
+		{"name", is.Name, want.Name},
+		{"metric", is.Metric, want.Metric},
+		{"ladder", is.Ladder, want.Ladder},
+		{"encoder", is.Encoder, want.Encoder},
+		{"vectors", is.Vectors, want.Vectors},
+		{"attributes", is.Attributes, want.Attributes},
+		{"topic", is.Topic.Name, want.Topic.Name}, // not its partitions: they are the topic's own
+		{"prefix", is.Prefix, want.Prefix},
+		{"lists per row", is.ListsPerRow, want.ListsPerRow},
+		{"target recall", is.Defaults.TargetRecall, want.Defaults.TargetRecall},
+	} {
+		if was, asked := fmt.Sprint(f.is), fmt.Sprint(f.want); was != asked {
+			faults = append(faults, fmt.Sprintf("its %s is %s, asked for: %s", f.name, was, asked))
+		}
+	}
+	if len(faults) > 0 {
+		return cli.Usage(fmt.Errorf("--store %s: there is an index already, and a spec never changes: %s: choose another prefix, or make an epoch of the index",
+			index.Bucket(), strings.Join(faults, "; ")))
+	}
+	log.Info("the index is there already", "index", is, "store", index.Bucket(), "topic", is.Topic.Name, "partitions", is.Topic.Partitions)
+	return nil
 }

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+)
+
+// An index that is there already is no fault, so that a job may make it each time; one of another spec is, and each difference is named.
+func TestInitAgain(t *testing.T) {
+	tt := newTripTest(t, "cosine")
+	again := func(change func(c *initCommand)) error {
+		c := &initCommand{Store: tt.storage, Kafka: tt.kafka, specFlags: tt.flags}
+		c.Attribute = maps.Clone(c.Attribute)
+		change(c)
+		return c.Run(t.Context(), &cli.Logging{})
+	}
+	for name, change := range map[string]func(c *initCommand){
+		"the same":                    func(*initCommand) {},
+		"without a broker":            func(c *initCommand) { c.Brokers = []string{"127.0.0.1:1"} },
+		"partitions, for a new topic": func(c *initCommand) { c.Partitions = 12 },
+	} {
+		if err := again(change); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for want, change := range map[string]func(c *initCommand){
+		"its name is trip, asked for: other":                        func(c *initCommand) { c.Name = "other" },
+		"its ladder is [8 16], asked for: [4 16]":                   func(c *initCommand) { c.Ladder = []int{4, 16} },
+		"its encoder is e, asked for: f":                            func(c *initCommand) { c.Encoder = "f" },
+		"its metric is cosine, asked for: ip":                       func(c *initCommand) { c.Metric = "ip" },
+		"its vectors is float32, asked for: float16":                func(c *initCommand) { c.Vectors = "float16" },
+		"its attributes is [{n int64}], asked for: [{n float64}]":   func(c *initCommand) { c.Attribute["n"] = "float64" },
+		", asked for: other-topic":                                  func(c *initCommand) { c.Topic = "other-topic" },
+		", asked for: rotate":                                       func(c *initCommand) { c.Prefix = "rotate" },
+		"its lists per row is 2, asked for: 1":                      func(c *initCommand) { c.ListsPerRow = 1 },
+		"its target recall is 0.9, asked for: 0.8: choose another ": func(c *initCommand) { c.TargetRecall = 0.8 },
+	} {
+		if err := again(change); err == nil || !strings.Contains(err.Error(), want) || strings.Count(err.Error(), "asked for") != 1 {
+			t.Errorf("%v, want %q and nothing else", err, want)
+		}
+	}
+}
