@@ -13,7 +13,7 @@ import (
 	"github.com/adastream/adastream/pipeline/store"
 )
 
-// standaloneCommand repeats the flags of Store and Kafka because here they are optional.
+// standaloneCommand repeats the flags of Store and the brokers because here they are optional.
 type standaloneCommand struct {
 	Dir          string        `help:"Directory for everything that is not elsewhere: broker, store and cache." type:"path" default:"adastream-data"`
 	Store        string        `help:"Object store, as for the daemons; default: a directory under --dir." placeholder:"URL"`
@@ -27,8 +27,10 @@ type standaloneCommand struct {
 	MemoryBytes  *int64        `help:"Memory that the generation that is served and the next one may want together, as for the query node; 0 is no limit. Default: half of what the container, or the machine, allows."`
 	AcceptGap    bool          `help:"Go on after data that retention removed before it was read, and record the gap."`
 	AcceptPoison bool          `help:"Go on when nearly all that a partition brings is refused, and quarantine it."`
-	cli.Access   `group:"Who may ask:"`
-	specFlags    `group:"New index (used when the store holds none):"`
+
+	cli.Access      `group:"Who may ask:"`
+	cli.KafkaAccess `group:"Kafka, for --brokers:"`
+	specFlags       `group:"New index (used when the store holds none):"`
 }
 
 func (c *standaloneCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -40,6 +42,9 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	l.Follow(ctx, log)
 	brokers := c.Brokers
 	if len(brokers) == 0 {
+		if k := c.KafkaAccess; k.KafkaTLS || k.KafkaUser != "" {
+			return cli.Usage(errors.New("--kafka-tls and --kafka-user: go with --brokers, the embedded broker has neither"))
+		}
 		broker, err := embedded.Start(embedded.Options{Dir: filepath.Join(c.Dir, "broker"), Port: c.KafkaPort})
 		if err != nil {
 			return cli.Usage(fmt.Errorf("--kafka-port %d: %w", c.KafkaPort, err))
@@ -61,7 +66,7 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	client, err := cli.Kafka{Brokers: brokers}.Client(topic, log)
+	client, err := cli.Kafka{Brokers: brokers, KafkaAccess: c.KafkaAccess}.Client(topic, log)
 	if err != nil {
 		return err
 	}

@@ -6,11 +6,15 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/source/sourcetest"
 )
 
 // TestStandaloneLimitsMemory: a node among the other roles is told what it may take, by the flag or else by the machine.
@@ -40,6 +44,32 @@ func TestStandaloneLimitsMemory(t *testing.T) {
 				t.Errorf("metrics do not have %q:\n%s", want, metrics)
 			}
 		})
+	}
+}
+
+// TestStandaloneReachesAKafkaThatAsksWhoItIs: by SCRAM over TLS, as the daemons do; an embedded broker asks nobody.
+func TestStandaloneReachesAKafkaThatAsksWhoItIs(t *testing.T) {
+	command := standaloneCommand{Dir: t.TempDir(), KafkaAccess: cli.KafkaAccess{KafkaTLS: true}}
+	if err := command.Run(t.Context(), &cli.Logging{}); err == nil || !strings.Contains(err.Error(), "go with --brokers") {
+		t.Errorf("with the embedded broker: %v", err)
+	}
+
+	dir := sourcetest.Secure(t)
+	ops := freeAddress(t)
+	command = standaloneCommand{Dir: t.TempDir(), Brokers: sourcetest.SecureBrokers(t, "sasltls"), Listen: "127.0.0.1:0", OpsListen: ops,
+		KafkaAccess: cli.KafkaAccess{KafkaTLS: true, KafkaCA: filepath.Join(dir, "ca.pem"), KafkaSASL: "scram-sha-512", KafkaUser: "ada", KafkaPassword: "s3cr3t-of-ada"},
+		specFlags:   specFlags{Name: "n", Topic: "standalone-" + uuid.NewString(), Ladder: []int{4}, Encoder: "e", Metric: "cosine", Vectors: "float32", Partitions: 1, Replication: 1, TargetRecall: 0.9}}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- command.Run(ctx, &cli.Logging{}) }()
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(awaitMetrics(t, "http://"+ops+"/metrics", ended), "\nadastream_ingestor_ready 1\n"); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the ingestor is not in its group within a minute")
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 

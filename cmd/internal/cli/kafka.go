@@ -15,15 +15,20 @@ import (
 
 // Kafka are the flags of the broker.
 type Kafka struct {
-	Brokers           []string `help:"Bootstrap addresses of Kafka, host:port." required:"" placeholder:"HOST:PORT"`
-	KafkaTLS          bool     `help:"Encrypt connections to Kafka." name:"kafka-tls"`
-	KafkaCA           string   `help:"PEM file of certificate authorities to trust, instead of the system's." name:"kafka-ca" type:"existingfile" placeholder:"FILE"`
-	KafkaCert         string   `help:"PEM file of the certificate to show to Kafka, with --kafka-key; read again for each connection." type:"existingfile" placeholder:"FILE"`
-	KafkaKey          string   `help:"PEM file of the private key of --kafka-cert." type:"existingfile" placeholder:"FILE"`
-	KafkaSASL         string   `help:"Authentication: none, plain, scram-sha-256 or scram-sha-512." name:"kafka-sasl" enum:"none,plain,scram-sha-256,scram-sha-512" default:"none"`
-	KafkaUser         string   `help:"User name for --kafka-sasl."`
-	KafkaPassword     Secret   `help:"Password for --kafka-sasl; prefer a file or the environment variable: other users of the machine can see flags."`
-	KafkaPasswordFile string   `help:"File with the password for --kafka-sasl; a line end at its end does not count." type:"existingfile" placeholder:"FILE"`
+	Brokers []string `help:"Bootstrap addresses of Kafka, host:port." required:"" placeholder:"HOST:PORT"`
+	KafkaAccess
+}
+
+// KafkaAccess are the flags of how to reach a broker and who one is to it.
+type KafkaAccess struct {
+	KafkaTLS          bool   `help:"Encrypt connections to Kafka." name:"kafka-tls"`
+	KafkaCA           string `help:"PEM file of certificate authorities to trust, instead of the system's." name:"kafka-ca" type:"existingfile" placeholder:"FILE"`
+	KafkaCert         string `help:"PEM file of the certificate to show to Kafka, with --kafka-key; read again for each connection." type:"existingfile" placeholder:"FILE"`
+	KafkaKey          string `help:"PEM file of the private key of --kafka-cert." type:"existingfile" placeholder:"FILE"`
+	KafkaSASL         string `help:"Authentication: none, plain, scram-sha-256 or scram-sha-512." name:"kafka-sasl" enum:"none,plain,scram-sha-256,scram-sha-512" default:"none"`
+	KafkaUser         string `help:"User name for --kafka-sasl."`
+	KafkaPassword     Secret `help:"Password for --kafka-sasl; prefer a file or the environment variable: other users of the machine can see flags."`
+	KafkaPasswordFile string `help:"File with the password for --kafka-sasl; a line end at its end does not count." type:"existingfile" placeholder:"FILE"`
 }
 
 // Client of one topic. It does not touch the network yet.
@@ -52,7 +57,7 @@ func (k Kafka) Options(topic string, log *slog.Logger) (source.Options, error) {
 	return o, nil
 }
 
-func (k Kafka) tls() (*tls.Config, error) {
+func (k KafkaAccess) tls() (*tls.Config, error) {
 	if !k.KafkaTLS {
 		for _, f := range []struct{ name, value string }{
 			{"--kafka-ca", k.KafkaCA}, {"--kafka-cert", k.KafkaCert}, {"--kafka-key", k.KafkaKey},
@@ -66,7 +71,7 @@ func (k Kafka) tls() (*tls.Config, error) {
 	return clientTLS("kafka", k.KafkaCA, k.KafkaCert, k.KafkaKey)
 }
 
-func (k Kafka) mechanism() (sasl.Mechanism, error) {
+func (k KafkaAccess) mechanism() (sasl.Mechanism, error) {
 	if k.KafkaSASL == "none" || k.KafkaSASL == "" {
 		if k.KafkaUser != "" || k.KafkaPasswordFile != "" {
 			return nil, errors.New("--kafka-user and --kafka-password-file: go with --kafka-sasl=plain, scram-sha-256 or scram-sha-512")
@@ -98,7 +103,7 @@ func (k Kafka) mechanism() (sasl.Mechanism, error) {
 	return m, nil
 }
 
-func (k Kafka) password() (string, error) {
+func (k KafkaAccess) password() (string, error) {
 	switch {
 	case k.KafkaPassword != "" && k.KafkaPasswordFile != "":
 		return "", errors.New("--kafka-password and --kafka-password-file: give one of them")

@@ -60,16 +60,16 @@ func TestKafkaRefusesWhatDoesNotFit(t *testing.T) {
 		k    Kafka
 		want string
 	}{
-		{Kafka{KafkaCA: cert}, "--kafka-ca: goes with --kafka-tls"},
-		{Kafka{KafkaCert: cert, KafkaKey: key}, "--kafka-cert: goes with --kafka-tls"},
-		{Kafka{KafkaTLS: true, KafkaCert: cert}, "one goes with the other"},
-		{Kafka{KafkaTLS: true, KafkaKey: key}, "one goes with the other"},
-		{Kafka{KafkaTLS: true, KafkaCert: cert, KafkaKey: other}, "private key does not match"},
-		{Kafka{KafkaTLS: true, KafkaCA: key}, "holds no PEM certificate"},
-		{Kafka{KafkaUser: "ada"}, "go with --kafka-sasl"},
-		{Kafka{KafkaSASL: "plain", KafkaPassword: "s3cret"}, "needs --kafka-user"},
-		{Kafka{KafkaSASL: "plain", KafkaUser: "ada", KafkaPassword: "s3cret", KafkaPasswordFile: secret}, "give one of them"},
-		{Kafka{KafkaSASL: "scram-sha-512", KafkaUser: "ada", KafkaPassword: "s3cret\x00"}, "characters that SCRAM does not allow"},
+		{Kafka{KafkaAccess: KafkaAccess{KafkaCA: cert}}, "--kafka-ca: goes with --kafka-tls"},
+		{Kafka{KafkaAccess: KafkaAccess{KafkaCert: cert, KafkaKey: key}}, "--kafka-cert: goes with --kafka-tls"},
+		{Kafka{KafkaAccess: KafkaAccess{KafkaTLS: true, KafkaCert: cert}}, "one goes with the other"},
+		{Kafka{KafkaAccess: KafkaAccess{KafkaTLS: true, KafkaKey: key}}, "one goes with the other"},
+		{Kafka{KafkaAccess: KafkaAccess{KafkaTLS: true, KafkaCert: cert, KafkaKey: other}}, "private key does not match"},
+		{Kafka{KafkaAccess: KafkaAccess{KafkaTLS: true, KafkaCA: key}}, "holds no PEM certificate"},
+		{Kafka{KafkaAccess: KafkaAccess{KafkaUser: "ada"}}, "go with --kafka-sasl"},
+		{Kafka{KafkaAccess: KafkaAccess{KafkaSASL: "plain", KafkaPassword: "s3cret"}}, "needs --kafka-user"},
+		{Kafka{KafkaAccess: KafkaAccess{KafkaSASL: "plain", KafkaUser: "ada", KafkaPassword: "s3cret", KafkaPasswordFile: secret}}, "give one of them"},
+		{Kafka{KafkaAccess: KafkaAccess{KafkaSASL: "scram-sha-512", KafkaUser: "ada", KafkaPassword: "s3cret\x00"}}, "characters that SCRAM does not allow"},
 	} {
 		tc.k.Brokers = []string{"a:1"}
 		_, err := tc.k.Options("t", nil)
@@ -84,7 +84,7 @@ func TestKafkaRefusesWhatDoesNotFit(t *testing.T) {
 
 func TestKafkaPasswordOfFile(t *testing.T) {
 	secret := writeFile(t, t.TempDir(), "password", []byte(" s3cret \r\n"))
-	o, err := Kafka{Brokers: []string{"a:1"}, KafkaSASL: "plain", KafkaUser: "ada", KafkaPasswordFile: secret}.Options("t", nil)
+	o, err := Kafka{Brokers: []string{"a:1"}, KafkaAccess: KafkaAccess{KafkaSASL: "plain", KafkaUser: "ada", KafkaPasswordFile: secret}}.Options("t", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestKafkaPasswordOfFile(t *testing.T) {
 func TestKafkaCertificateIsReadAgain(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := writePair(t, dir, "a")
-	o, err := Kafka{Brokers: []string{"a:1"}, KafkaTLS: true, KafkaCert: cert, KafkaKey: key}.Options("t", nil)
+	o, err := Kafka{Brokers: []string{"a:1"}, KafkaAccess: KafkaAccess{KafkaTLS: true, KafkaCert: cert, KafkaKey: key}}.Options("t", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

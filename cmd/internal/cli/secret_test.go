@@ -20,7 +20,7 @@ func TestSecretsAreHidden(t *testing.T) {
 		Node  *Node
 		List  []Secret
 		Map   map[string]Secret
-	}{Kafka{KafkaPassword: "s3cret"}, &Node{Token: "s3cret"}, []Secret{"s3cret"}, map[string]Secret{"a": "s3cret"}}
+	}{Kafka{KafkaAccess: KafkaAccess{KafkaPassword: "s3cret"}}, &Node{Token: "s3cret"}, []Secret{"s3cret"}, map[string]Secret{"a": "s3cret"}}
 	var out bytes.Buffer
 	for _, handler := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
 		slog.New(handler).Info("flags", "all", flags, "kafka", flags.Kafka, "one", flags.Node.Token, "list", flags.List)
