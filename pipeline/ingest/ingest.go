@@ -100,7 +100,7 @@ func (i *Ingestor) generation(ctx context.Context, a *source.Assignment) {
 	i.metrics.assigned(len(a.Partitions))
 	offsets := &offsets{}
 	var working sync.WaitGroup
-	working.Go(func() { offsets.run(ctx, a, i.o.Logger) })
+	working.Go(func() { offsets.run(ctx, a, i.metrics, i.o.Logger) })
 	for _, id := range a.Partitions {
 		p := &partition{
 			id:         id,
@@ -188,7 +188,7 @@ func (o *offsets) putBack(next map[int]int64) {
 	o.next = next
 }
 
-func (o *offsets) run(ctx context.Context, a *source.Assignment, logger *slog.Logger) {
+func (o *offsets) run(ctx context.Context, a *source.Assignment, m *metrics, logger *slog.Logger) {
 	tick := time.NewTicker(offsetsEvery)
 	defer tick.Stop()
 	for {
@@ -199,6 +199,7 @@ func (o *offsets) run(ctx context.Context, a *source.Assignment, logger *slog.Lo
 		}
 		next := o.take()
 		if err := a.Commit(next); err != nil && ctx.Err() == nil {
+			m.transient.WithLabelValues("offsets").Inc()
 			logger.Debug("offsets were not committed to the group", "error", err)
 			o.putBack(next)
 		}

@@ -86,7 +86,7 @@ func newMetrics(r prometheus.Registerer, b *board) *metrics {
 		m.quarantined.WithLabelValues(reason)
 		m.quarantinedBytes.WithLabelValues(reason)
 	}
-	for _, kind := range []string{"identity", "model", "head", "bounds", "fetch", "put", "append"} {
+	for _, kind := range []string{"identity", "model", "head", "bounds", "fetch", "put", "append", "offsets"} {
 		m.transient.WithLabelValues(kind)
 	}
 	for _, reason := range []string{stopGap, stopFlood, stopCorrupt, stopOther} {
