@@ -5,6 +5,7 @@
 #   adastream-VERSION-linux-ARCH.tar.gz     the four programs, static, and the texts of all licences
 #   adastream-VERSION-linux-ARCH.cdx.json   what is in them, as CycloneDX
 #   adastream-VERSION-licences.csv          what that is licensed under
+#   adastream-VERSION-image.tar             the container image for both platforms, as an OCI layout
 #   SHA256SUMS
 set -euo pipefail
 version=${1:-} out=$(realpath -m "${2:?usage: release.sh VERSION DIR}")
@@ -43,4 +44,6 @@ for arch in amd64 arm64; do
   tar --create --format=ustar --sort=name --mtime="$time" --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX -C "$work" "$name" |
     gzip -n -9 > "$out/$name.tar.gz"
 done
+GOOS= go -C .ci/image run . --version="$version" --revision="$revision" --created="$time" --out="$out/adastream-$version-image.tar" \
+  amd64="$work/adastream-$version-linux-amd64" arm64="$work/adastream-$version-linux-arm64"
 (cd "$out" && sha256sum adastream-* > SHA256SUMS)

@@ -1,0 +1,40 @@
+#!/bin/bash
+# image.sh IMAGE.tar: runs what is in an image of .ci/release.sh for this machine's platform, as root of nothing but its own file system: in a
+# chroot, as its user, without /proc and /dev, where only /tmp can be written. No container daemon is needed; root rights are.
+set -euo pipefail
+image=$(realpath "${1:?usage: image.sh IMAGE.tar}")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+chmod 755 "$work"
+
+tar -x -f "$image" -C "$work"
+python3 - "$work" "$(uname -m)" <<'P'
+import json, os, sys, tarfile
+work, machine = sys.argv[1:]
+arch = {"x86_64": "amd64", "aarch64": "arm64"}[machine]
+blob = lambda d: os.path.join(work, "blobs", *d["digest"].split(":"))
+read = lambda d: json.load(open(blob(d)))
+index = read(json.load(open(os.path.join(work, "index.json")))["manifests"][0])
+manifest = read(next(m for m in index["manifests"] if m["platform"]["architecture"] == arch))
+config = read(manifest["config"])["config"]
+print(json.dumps(config, indent=1))
+assert config["User"] == "65532:65532"
+with open(os.path.join(work, "env"), "w") as f:
+    f.write("\n".join(config["Env"]))
+for layer in manifest["layers"]:
+    with tarfile.open(blob(layer)) as t:
+        t.extractall(os.path.join(work, "root"), numeric_owner=True, filter="fully_trusted")
+P
+root=$work/root
+chmod 755 "$root" "$root/var/cache/adastream" # the chart mounts something there; the demo must not need it
+mapfile -t env < "$work/env"
+within() { env -i "${env[@]}" "$(command -v chroot)" --userspec=65532:65532 "$root" "$@"; }
+
+within adastream version
+for program in builder ingestor query; do
+  within "$program" --version > "$work/version"
+  head -n 1 "$work/version"
+done
+within adastream demo
+[ -z "$(find "$root" -path "$root/tmp" -prune -o -user 65532 -print)" ] || { echo "image.sh: more than /tmp was written" >&2; exit 1; }
+echo ok
