@@ -118,6 +118,17 @@ func TestImage(t *testing.T) {
 			!slices.Contains(c.Env, "PATH=/usr/local/bin") {
 			t.Errorf("%s: %+v", arch, file)
 		}
+		layers, err := image.Layers()
+		if err != nil || len(layers) != 1 {
+			t.Fatalf("%d layers, %v", len(layers), err)
+		}
+		body, err := layers[0].Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if layer, err := io.ReadAll(body); err != nil || !bytes.HasSuffix(layer, make([]byte, 1024)) {
+			t.Errorf("%s: the layer has no end, %v", arch, err)
+		}
 		files := map[string]*tar.Header{}
 		bodies := map[string][]byte{}
 		for r := tar.NewReader(mutate.Extract(image)); ; {
@@ -183,5 +194,36 @@ func TestImageWantsAllPrograms(t *testing.T) {
 	}
 	if err := write(options{out: filepath.Join(t.TempDir(), "image.tar"), folders: map[string]string{"amd64": dir}}); err == nil || !strings.Contains(err.Error(), "query") {
 		t.Errorf("%v", err)
+	}
+}
+
+// The Dockerfile makes the same image, by the toolchain of releases.
+func TestDockerfile(t *testing.T) {
+	read := func(name string) string {
+		body, err := os.ReadFile("../../" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(body))
+	}
+	file, script := read("Dockerfile"), read(".ci/release.sh")
+	for _, want := range []string{
+		"golang:" + read(".go-version") + " ", "USER 65532:65532\n", `ENTRYPOINT ["/usr/local/bin/adastream"]`, "PATH=" + binaries + " ", "SSL_CERT_FILE=" + roots + " ", "XDG_CACHE_HOME=" + cacheHome + "\n",
+		"chmod 1777 tmp var/cache/adastream", "CGO_ENABLED=0", "-trimpath",
+	} {
+		if !strings.Contains(file, want) {
+			t.Errorf("the Dockerfile has no %q", want)
+		}
+	}
+	const stamp = "-s -w -buildid= -X github.com/adastream/adastream/cmd/internal/cli.stamp="
+	for name, text := range map[string]string{"Dockerfile": file, ".ci/release.sh": script} {
+		if !strings.Contains(text, stamp) {
+			t.Errorf("%s does not link with %q", name, stamp)
+		}
+	}
+	for _, folder := range []string{"avx", "client", "cmd", "index", "internal", "pipeline", "schemas", "go.mod", "LICENSE"} {
+		if !strings.Contains(read(".dockerignore"), "\n!"+folder+"\n") {
+			t.Errorf(".dockerignore leaves out %s", folder)
+		}
 	}
 }

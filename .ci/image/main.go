@@ -165,7 +165,10 @@ func layerOf(folder string, created time.Time) ([]byte, error) {
 		}
 		return err
 	})
-	return out.Bytes(), errors.Join(err, w.close())
+	if err := errors.Join(err, w.close()); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
 }
 
 // authorities are Mozilla's, without those that it trusts within limits only, which a file cannot tell.

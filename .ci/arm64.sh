@@ -1,0 +1,15 @@
+#!/bin/bash
+# arm64.sh [go test flags]: the tests of kernels, index and formats as arm64, under qemu, and the demo. There are no kernels for arm64 yet, so
+# this looks at the portable ones where products and sums are fused, at alignment and at memory order, not at speed. Minutes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+qemu=qemu-aarch64-static
+command -v $qemu >/dev/null || { apt-get update -qq && apt-get install -y -qq qemu-user-static; }
+export GOARCH=arm64 CGO_ENABLED=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+go test -exec $qemu -count=1 -p 1 -timeout 60m "$@" ./avx/... ./index/... ./schemas/... ./pipeline/formats
+go build -o "$work/adastream" ./cmd/adastream
+$qemu "$work/adastream" version
+$qemu "$work/adastream" demo < /dev/null
