@@ -2,6 +2,7 @@
 # image.sh IMAGE.tar: runs what is in an image of .ci/release.sh for this machine's platform, as root of nothing but its own file system: in a
 # chroot, as its user, without /proc and /dev, where only /tmp can be written. No container daemon is needed; root rights are.
 set -euo pipefail
+[ "$(id -u)" = 0 ] || exec sudo "$0" "$@"
 image=$(realpath "${1:?usage: image.sh IMAGE.tar}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,7 +1,8 @@
 #!/bin/bash
-# reproducible.sh: makes a release of HEAD twice, in two clones at different paths, the second with an empty build cache, another time zone,
-# locale and umask, and compares the bytes. The second build compiles all of it anew: minutes.
+# reproducible.sh [DIR]: makes a release of HEAD twice, in two clones at different paths, the second with an empty build cache, another time zone,
+# locale and umask, and compares the bytes. The second build compiles all of it anew: minutes. What it made is left in DIR.
 set -euo pipefail
+keep=${1:+$(realpath -m "$1")}
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
@@ -22,3 +23,4 @@ diff "$work/first/SHA256SUMS" "$work/second/SHA256SUMS" || {
   exit 1
 }
 cat "$work/first/SHA256SUMS"
+[ -z "$keep" ] || { mkdir -p "$keep" && cp "$work"/first/* "$keep/"; }
