@@ -19,7 +19,7 @@ var layers = []string{"schemas", "client", "avx", "index", "pipeline", "cmd"}
 
 // order of the packages of index and pipeline, from the bottom up: a package imports only those before it.
 var order = map[string][]string{
-	"index":    {"arrowfile", "mrl", "kmeans", "coarse", "pca", "opq", "model", "segment", "snapshot", "filter", "search", "exact", "recall", "bulk", "eval"},
+	"index":    {"arrowfile", "mrl", "kmeans", "coarse", "pca", "opq", "model", "segment", "snapshot", "filter", "search", "exact", "recall", "bulk", "eval", "capacity"},
 	"pipeline": {"problem", "access", "trace", "store", "commit", "source", "replica", "rebuild", "ingest", "quarantine", "verify", "build", "serve", "ui", "produce"},
 }
 

@@ -10,6 +10,7 @@ type command struct {
 	Demo        demoCommand       `cmd:"" help:"See it work: streams 20,000 real embeddings through everything, searches all along, checks the result."`
 	Standalone  standaloneCommand `cmd:"" help:"Run ingestor, builder and query node in one process, over an embedded broker and a directory or over yours."`
 	Init        initCommand       `cmd:"" help:"Make an index: write its spec to the store, and the topic if it is missing."`
+	Plan        planCommand       `cmd:"" help:"Say what an index of some size takes, and what binds first."`
 	Produce     produceCommand    `cmd:"" help:"Send Arrow IPC files or streams to the index's topic, each row to the partition of its id."`
 	Search      searchCommand     `cmd:"" help:"Ask a query node."`
 	Snapshot    snapshotCommand   `cmd:"" help:"Look at generations, and say which one is served."`

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/index/capacity"
+)
+
+type planCommand struct {
+	Rows   int64   `help:"Live rows." required:""`
+	Dims   int     `help:"Width of a vector; the ladder is then a quarter, a half and all of it." xor:"width" required:"" placeholder:"D"`
+	Ladder []int   `help:"Trained prefix widths, ascending, as for init." xor:"width" required:"" placeholder:"64,128,256"`
+	QPS    float64 `help:"Queries a second, of all nodes together." name:"qps" default:"100"`
+	Recall float64 `help:"Recall@10 that queries ask for." default:"0.95"`
+
+	Updates        float64       `help:"Rows a second that are inserted, changed or deleted." default:"0"`
+	Vectors        string        `help:"How originals are stored: float16 or float32." enum:"float16,float32" default:"float32"`
+	IDBytes        float64       `help:"Bytes of an id, on average." default:"16"`
+	AttributeBytes float64       `help:"Bytes of a row's attributes: 8 for a number or a time, 4 and its own for a text." default:"0"`
+	ListsPerRow    int           `help:"As for init." default:"2"`
+	Prefix         string        `help:"As for init." enum:"native,rotate" default:"native"`
+	Partitions     int           `help:"Of the topic." default:"6"`
+	Retention      time.Duration `help:"Of the topic." default:"24h"`
+	Batched        bool          `help:"Clients send many queries in an Arrow request; else one in each JSON request."`
+	Originals      bool          `help:"Nodes keep originals, for exact search." negatable:"" default:"true"`
+
+	Cores        float64       `help:"Of a machine for a node or the builder." default:"8"`
+	MemoryGiB    float64       `help:"Of a machine." name:"memory-gib" default:"32"`
+	Busy         float64       `help:"Share of the cores that may be busy, for peaks and a node that is down." default:"0.6"`
+	FlushAge     time.Duration `help:"As for ingestors." default:"300ms"`
+	PublishEvery time.Duration `help:"As for the builder." default:"250ms"`
+	PollEvery    time.Duration `help:"As for query nodes." default:"250ms"`
+	KeepFor      time.Duration `help:"As for the builder." default:"24h"`
+	StoreLatency time.Duration `help:"Of a request to the store: some 30 ms of S3, 2 ms of a server beside you." default:"30ms"`
+
+	Explain bool `help:"Print the formula of each figure."`
+	JSON    bool `help:"Print the plan as JSON, formulas too."`
+}
+
+func (c *planCommand) Run() error {
+	ladder := c.Ladder
+	if c.Dims != 0 {
+		if c.Dims < 16 || c.Dims%16 != 0 {
+			return cli.Usage(fmt.Errorf("--dims %d: allowed: multiples of 16; for others give --ladder", c.Dims))
+		}
+		ladder = []int{c.Dims / 4, c.Dims / 2, c.Dims}
+	}
+	wish := capacity.Wish{Rows: c.Rows, Ladder: ladder, Float16: c.Vectors == "float16", IDBytes: c.IDBytes, AttributeBytes: c.AttributeBytes, ListsPerRow: c.ListsPerRow,
+		Rotate: c.Prefix == "rotate", Updates: c.Updates, Partitions: c.Partitions, QPS: c.QPS, Recall: c.Recall, Batched: c.Batched, Originals: c.Originals,
+		Cores: c.Cores, Memory: int64(c.MemoryGiB * (1 << 30)), Busy: c.Busy, FlushAge: c.FlushAge, PublishEvery: c.PublishEvery, PollEvery: c.PollEvery,
+		KeepFor: c.KeepFor, StoreLatency: c.StoreLatency, Retention: c.Retention}
+	if err := wish.Validate(); err != nil {
+		return cli.Usage(err)
+	}
+	plan := capacity.Of(wish)
+	if c.JSON {
+		e := json.NewEncoder(os.Stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(plan)
+	}
+	return printPlan(os.Stdout, plan, c.Explain)
+}
+
+func printPlan(to io.Writer, plan *capacity.Plan, explain bool) error {
+	out := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	of := ""
+	for _, f := range plan.Figures {
+		head := ""
+		if f.Of != of {
+			head, of = f.Of, f.Of
+		}
+		fmt.Fprintf(out, "%s\t%s\t%s", head, f.Name, amount(f.Value, f.Unit))
+		if explain {
+			fmt.Fprintf(out, "\t%s", f.Formula)
+		}
+		fmt.Fprintln(out)
+	}
+	err := out.Flush()
+	first := plan.Limits[0]
+	if plan.Fits() {
+		fmt.Fprintf(to, "\nit fits; what binds first: %s, at %.3g times this: %s\n", first.Name, first.Headroom, first.Detail)
+	}
+	for _, l := range plan.Limits {
+		if l.Headroom < 1 {
+			fmt.Fprintf(to, "\none index cannot: %s is %.2g of what it takes: %s\n", l.Name, l.Headroom, l.Detail)
+		}
+	}
+	if explain {
+		for _, l := range plan.Limits {
+			fmt.Fprintf(to, "  %-18s %8.3g times  %s\n", l.Name, l.Headroom, l.Detail)
+		}
+	}
+	_, err2 := fmt.Fprintln(to, "bytes are counted; times and cores are carried over from one machine, right to a factor of two: docs/capacity.md")
+	return errors.Join(err, err2)
+}
+
+// amount is a figure for people.
+func amount(v float64, unit capacity.Unit) string {
+	switch unit {
+	case capacity.Bytes, capacity.BytesRate:
+		suffix := strings.TrimPrefix(string(unit), "bytes")
+		for _, step := range []struct {
+			name string
+			size float64
+		}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+			if v >= step.size {
+				return fmt.Sprintf("%.1f %s%s", v/step.size, step.name, suffix)
+			}
+		}
+		return fmt.Sprintf("%.0f B%s", v, suffix)
+	case capacity.Seconds:
+		switch {
+		case v < 0.001:
+			return fmt.Sprintf("%.0f us", v*1e6)
+		case v < 1:
+			return fmt.Sprintf("%.3g ms", v*1e3)
+		}
+		return fmt.Sprintf("%.3g s", v)
+	case capacity.Rate:
+		return fmt.Sprintf("%.3g/s", v)
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%.4g", v), ".0")
+}

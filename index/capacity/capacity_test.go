@@ -1,0 +1,137 @@
+package capacity
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func wish(rows int64, ladder ...int) Wish {
+	w := Defaults()
+	w.Rows, w.Ladder, w.IDBytes, w.Float16 = rows, ladder, 6, true
+	return w
+}
+
+// What was measured, and printed in README.md and docs/performance.md, is what the formulas say: bytes within 3 %, memory within 40 %,
+// times within a factor of two and a half.
+func TestPlanIsWhatWasMeasured(t *testing.T) {
+	corpus, lean := wish(472754, 64, 128, 256), wish(472754, 64, 128, 256)
+	lean.ListsPerRow = 1
+	words, sample := wish(65000, 8, 16, 32, 64, 128, 256), wish(20001, 8, 16, 32, 64, 128, 256)
+	words.IDBytes, words.AttributeBytes, sample.IDBytes, sample.AttributeBytes = 8, 16, 8, 16
+	cheap, dear := corpus, corpus
+	cheap.Recall, dear.Recall = 0.8, 0.98
+	for _, c := range []struct {
+		what     string
+		w        Wish
+		of, name string
+		without  float64 // of the figure, in the same unit
+		measured float64
+		within   float64 // factor
+	}{
+		{"bytes of a vector, corpus", corpus, "index", "bytes a row", 512, 422, 1.03},
+		{"the same, a row in one list", lean, "index", "bytes a row", 512, 386, 1.03},
+		{"the same, 250,000 x 128", wish(250000, 32, 64, 128), "index", "bytes a row", 256, 250, 1.03},
+		{"the same, 1M x 128", wish(1000000, 32, 64, 128), "index", "bytes a row", 256, 240, 1.03},
+		{"the same, 4M x 128", wish(4000000, 32, 64, 128), "index", "bytes a row", 256, 235, 1.03},
+		{"the same, 1M x 768", wish(1000000, 192, 384, 768), "index", "bytes a row", 1536, 1052, 1.03},
+		{"lists, corpus", corpus, "index", "lists", 0, 8160, 1.03},
+		{"lists, 4M x 128", wish(4000000, 32, 64, 128), "index", "lists", 0, 16352, 1.03},
+		{"query node, corpus", corpus, "query node", "memory, steady", 0, 247 << 20, 1.4},
+		{"query node, WordNet", words, "query node", "memory, steady", 0, 62 << 20, 1.4},
+		{"builder at its peak, corpus", corpus, "builder", "memory, wanted", 0, 1201 << 20, 1.4},
+		{"builder at its peak, WordNet", words, "builder", "memory, wanted", 0, 471 << 20, 1.6},
+		{"builder at its peak, sample", sample, "builder", "memory, wanted", 0, 179 << 20, 1.6},
+		{"search, corpus", corpus, "query node", "core seconds of a search", 0, 238e-6, 1.01},
+		{"search at 0.8, corpus", cheap, "query node", "core seconds of a search", 0, 83e-6, 1.01},
+		{"search at 0.98, corpus", dear, "query node", "core seconds of a search", 0, 766e-6, 1.01},
+		{"search, WordNet", words, "query node", "core seconds of a search", 0, 67e-6, 2.5},
+		{"segment, corpus", corpus, "ingestors", "core seconds of a row", 0, 1 / 78924.0, 1.3},
+	} {
+		got := Of(c.w).Value(c.of, c.name) - c.without
+		t.Logf("%-32s measured %10.4g, plan %10.4g: %+.0f %%", c.what, c.measured, got, 100*(got/c.measured-1))
+		if off := math.Max(got/c.measured, c.measured/got); off > c.within {
+			t.Errorf("%s: plan says %.4g, measured %.4g: off by a factor of %.2f, allowed: %.2f", c.what, got, c.measured, off, c.within)
+		}
+	}
+}
+
+// More of what costs never costs less, and limits come with what binds first before the others.
+func TestPlanGrows(t *testing.T) {
+	w := wish(1_000_000, 64, 128, 256)
+	w.Updates = 1000
+	base := Of(w)
+	for name, more := range map[string]func(*Wish){
+		"rows": func(w *Wish) { w.Rows *= 3 }, "dims": func(w *Wish) { w.Ladder = []int{128, 256, 512} }, "updates": func(w *Wish) { w.Updates *= 3 },
+		"qps": func(w *Wish) { w.QPS *= 100 }, "recall": func(w *Wish) { w.Recall = 0.98 }, "exact": func(w *Wish) { w.Recall = 1 }, "float32": func(w *Wish) { w.Float16 = false },
+		"attributes": func(w *Wish) { w.AttributeBytes = 100 }, "axes": func(w *Wish) { w.Rotate = true }, "latency": func(w *Wish) { w.StoreLatency *= 3 },
+	} {
+		other := w
+		more(&other)
+		if err := other.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		p, grew := Of(other), false
+		for i, f := range p.Figures {
+			before := base.Figures[i].Value
+			// A larger index is rewritten less often, and has fewer lists for its rows; a wider one is trained on fewer rows.
+			less := name == "rows" && slices.Contains([]string{"bytes a row", "rewrites a day", "stored", "fetched a day", "written"}, f.Name) || name == "dims" && f.Name == "lists"
+			if f.Value < before && !less {
+				t.Errorf("more %s: %s, %s falls from %v to %v", name, f.Of, f.Name, before, f.Value)
+			}
+			grew = grew || f.Value > before
+		}
+		if !grew {
+			t.Errorf("more %s takes no more of anything", name)
+		}
+		for i := 1; i < len(p.Limits); i++ {
+			if p.Limits[i-1].Headroom > p.Limits[i].Headroom {
+				t.Errorf("more %s: %v comes before %v", name, p.Limits[i-1], p.Limits[i])
+			}
+		}
+	}
+}
+
+// One index cannot be everything: the plan says so, and names the limit.
+func TestPlanNamesLimit(t *testing.T) {
+	for name, c := range map[string]struct {
+		more func(*Wish)
+		want string
+	}{
+		"many rows":         {func(w *Wish) { w.Rows = 3_000_000_000; w.Memory = 1 << 50 }, "rows of an index"},
+		"little memory":     {func(w *Wish) { w.Rows = 100_000_000 }, "query node memory"},
+		"ids of many rows":  {func(w *Wish) { w.Rows = 150_000_000; w.Ladder = []int{16}; w.IDBytes = 1000 }, "builder memory"},
+		"many updates":      {func(w *Wish) { w.Updates = 1_000_000; w.Partitions = 1000 }, "builder processors"},
+		"too few ingestors": {func(w *Wish) { w.Updates = 200_000; w.Partitions = 1 }, "ingestors"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := wish(1_000_000, 64, 128, 256)
+			c.more(&w)
+			p := Of(w)
+			var short []string
+			for _, l := range p.Limits {
+				if l.Headroom < 1 {
+					short = append(short, l.Name)
+				}
+			}
+			if p.Fits() || !strings.Contains(strings.Join(short, ", "), c.want) {
+				t.Errorf("it fits: %v, short of %q, want %q among them", p.Fits(), short, c.want)
+			}
+		})
+	}
+}
+
+func TestWishIsChecked(t *testing.T) {
+	w := wish(0, 7)
+	w.Recall, w.Busy = 2, 0
+	err := w.Validate()
+	for _, want := range []string{"rows: 0", "ladder", "recall: 2, allowed: 0.5 to 1", "busy: 0"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\ndoes not say %q", err, want)
+		}
+	}
+	if err := wish(1, 64).Validate(); err != nil {
+		t.Error(err)
+	}
+}
