@@ -66,7 +66,13 @@ type session struct {
 
 // table is what is replaced in the commands of pages; nothing else is.
 func (s *session) table() *strings.Replacer {
+	here, err := os.Getwd()
+	if err != nil {
+		s.Fatal(err)
+	}
 	return strings.NewReplacer(
+		"docs/search.py", filepath.Join(here, "search.py"),
+		"docs/read_index.py", filepath.Join(here, "read_index.py"),
 		"s3://vectors/words?endpoint=http://127.0.0.1:9000", s.place,
 		"s3://vectors/words", s.place,
 		"s3://bucket/prefix", s.place,
@@ -75,6 +81,7 @@ func (s *session) table() *strings.Replacer {
 		"127.0.0.1:9094", s.kafka,
 		"=words", "=words-"+s.name, // names and topics
 		"=docs", "=docs-"+s.name,
+		"=books", "=books-"+s.name,
 		"/var/cache/adastream", filepath.Join(s.dir, "cache"),
 		"node:8080", s.node,
 		"localhost:8080", s.api,
