@@ -144,3 +144,23 @@ func TestPagesAreReached(t *testing.T) {
 		}
 	}
 }
+
+// What comparison.md says of others has a source in each cell, or is said not to have been found.
+func TestComparisonHasSources(t *testing.T) {
+	_, tables, _ := strings.Cut(texts(t)["../docs/comparison.md"], "\n## Getting data in\n")
+	cells := 0
+	for line := range strings.Lines(tables) {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| |") || strings.HasPrefix(line, "| **Adastream**") {
+			continue
+		}
+		columns := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | ")
+		for _, cell := range columns[1:] {
+			if cells++; !strings.Contains(cell, "](https://") && !strings.Contains(cell, "not found") {
+				t.Errorf("no source for %q of%s", cell, columns[0])
+			}
+		}
+	}
+	if cells < 90 {
+		t.Errorf("only %d cells were found", cells)
+	}
+}
