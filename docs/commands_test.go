@@ -96,18 +96,28 @@ func blocksOf(t *testing.T, page string) (blocks []*block, files map[string]stri
 			}
 			next.commands = commands(lines[start:end])
 			if !shows(fence, lines[start:end], next.commands) {
+				next.pending(t, start)
 				continue
 			}
 			next.line = start + 1
 			next.python = slices.ContainsFunc(next.commands, func(c string) bool { return program(c) == "python" })
 			blocks = append(blocks, next)
 			next = &block{page: page}
+		case strings.TrimSpace(line) != "":
+			next.pending(t, i)
 		}
 	}
-	if next.notRun != "" || next.first != nil {
-		t.Errorf("%s: the last comment for commands has no commands after it", page)
-	}
+	next.pending(t, len(lines))
 	return blocks, files
+}
+
+// pending complains of comments for commands that come to something else before any.
+func (b *block) pending(t *testing.T, line int) {
+	t.Helper()
+	if b.notRun != "" || b.first != nil {
+		t.Errorf("%s:%d: there is a comment for commands, and no commands after it", b.page, line+1)
+		b.notRun, b.first = "", nil
+	}
 }
 
 // shows says whether a block that begins with fence, or is indented, shows commands.
@@ -116,7 +126,7 @@ func shows(fence string, lines, commands []string) bool {
 	case len(commands) == 0:
 		return false
 	case strings.HasPrefix(fence, "```"):
-		return fence == "```sh" || fence == "```console" || fence == "```" && strings.HasPrefix(strings.TrimSpace(lines[0]), "$ ")
+		return slices.Contains([]string{"```sh", "```bash", "```shell", "```console"}, fence) || fence == "```" && strings.HasPrefix(strings.TrimSpace(lines[0]), "$ ")
 	default:
 		return slices.Contains(programs, program(commands[0]))
 	}
