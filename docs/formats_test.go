@@ -20,10 +20,12 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/build/buildtest"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/pipeline/verify"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -147,6 +149,29 @@ func TestFormatsExample(t *testing.T) {
 	}
 }
 
+// The example opens, as every index of this format must.
+func TestFormatsExampleOpens(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(dir, os.DirFS(example)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := store.Open(t.Context(), dir, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := commit.Open(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := verify.Run(t.Context(), verify.Options{Log: log, Cache: buildtest.Cache(t, b), Level: avx.Generic})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Faults) > 0 || report.Rows != 2 {
+		t.Errorf("%d rows are live, want 2; %v", report.Rows, report.Faults)
+	}
+}
+
 // dump has a line for each buffer of a file: where it is, its bytes, and the column.
 func dump(t *testing.T, body []byte) (lines []string) {
 	t.Helper()
@@ -252,6 +277,21 @@ func TestPythonReadsIndex(t *testing.T) {
 	t.Run("example", func(t *testing.T) {
 		first, second := exampleRows()
 		compare(t, read(example), map[string]row{"a": second[0], "c": first[2]})
+	})
+	t.Run("epoch", func(t *testing.T) {
+		dir := t.TempDir()
+		first, second := exampleRows()
+		root := newAuthor(t, dir, specOf(schemas.Float32, 4, 8))
+		root.commit(first)
+		buildtest.Build(t, root.log, func(*schemas.Manifest) bool { return true })
+		next := newAuthor(t, filepath.Join(dir, "epochs", "next"), specOf(schemas.Float32, 4, 8))
+		next.commit(second)
+		buildtest.Build(t, next.log, func(*schemas.Manifest) bool { return true })
+		compare(t, read(dir), root.live)
+		if _, err := root.log.Move(t.Context(), commit.Move{Verb: commit.VerbPromote, Epoch: "next", Reason: "to be read", By: "test@docs"}); err != nil {
+			t.Fatal(err)
+		}
+		compare(t, read(dir), next.live)
 	})
 	for _, vectors := range []schemas.VectorType{schemas.Float16, schemas.Float32} {
 		t.Run(string(vectors), func(t *testing.T) {
