@@ -98,7 +98,7 @@ func printPlan(to io.Writer, plan *capacity.Plan, explain bool) error {
 			fmt.Fprintf(to, "  %-18s %8.3g times  %s\n", l.Name, l.Headroom, l.Detail)
 		}
 	}
-	_, err2 := fmt.Fprintln(to, "bytes are counted; times and cores are carried over from one machine, right to a factor of two: docs/capacity.md")
+	_, err2 := fmt.Fprintln(to, "bytes are counted; times and cores are carried over from one machine and its data, right to a factor of two or three: docs/capacity.md")
 	return errors.Join(err, err2)
 }
 

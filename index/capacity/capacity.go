@@ -1,7 +1,7 @@
 // Package capacity says what an index of some size takes: bytes, memory, requests, processors, and what binds first.
 //
 // Bytes are counted, from the formats and from what the code keeps. Speed is carried over from what was measured on one machine and
-// some data sets, see measured.go: right to a factor of two or so, and docs/capacity.md says how far off it was where that is known.
+// some data sets, see measured.go: right to a factor of two or three, and docs/capacity.md says how far off it was where that is known.
 package capacity
 
 import (
