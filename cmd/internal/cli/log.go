@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"log/slog"
 	"maps"
 	"os"
@@ -9,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -31,9 +34,22 @@ func (l *Logging) Logger() *slog.Logger {
 	l.level.Set(l.LogLevel)
 	o := &slog.HandlerOptions{Level: l.level}
 	if l.LogFormat == "json" {
+		o.ReplaceAttr = readable
 		return slog.New(slog.NewJSONHandler(os.Stderr, o))
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, o))
+}
+
+// readable has JSON say what text does: durations with their unit, and things by what they call themselves.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	switch v := a.Value.Any().(type) {
+	case time.Duration:
+		a.Value = slog.StringValue(v.String())
+	case json.Marshaler, error:
+	case fmt.Stringer:
+		a.Value = slog.StringValue(v.String())
+	}
+	return a
 }
 
 // Follow has flags read again at each SIGHUP, until ctx ends: the level of the log changes, and the log says which others will only

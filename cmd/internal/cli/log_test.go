@@ -3,7 +3,9 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"syscall"
@@ -80,5 +82,17 @@ func TestHangup(t *testing.T) {
 	await("back to the default", "flush-age: 2s\nkafka-password: a\n", "log_level=INFO", `flags=[flush-age]`)
 	if strings.Contains(out.String(), "s3cret") {
 		t.Errorf("the password is in the log: %s", out)
+	}
+}
+
+// JSON has durations with their unit, and stores and addresses by name, as text has.
+func TestJSONSaysWhatTextDoes(t *testing.T) {
+	var b bytes.Buffer
+	log := slog.New(slog.NewJSONHandler(&b, &slog.HandlerOptions{ReplaceAttr: readable}))
+	log.Info("m", "took", 1500*time.Microsecond, "addr", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80}, "error", errors.New("e"), "rows", 3, "list", []string{"a"})
+	for _, want := range []string{`"level":"INFO"`, `"took":"1.5ms"`, `"addr":"127.0.0.1:80"`, `"error":"e"`, `"rows":3`, `"list":["a"]`} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%s lacks %s", b.String(), want)
+		}
 	}
 }

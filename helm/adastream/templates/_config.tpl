@@ -118,6 +118,9 @@ the files.
 {{- if not (or $auto.keda.kafka.enabled $auto.keda.prometheus.enabled) }}
 {{- fail "ingestor.autoscaling.keda: enable kafka, prometheus or both" }}
 {{- end }}
+{{- if and (not $auto.keda.kafka.enabled) (lt (int $auto.minReplicas) 1) }}
+{{- fail "ingestor.autoscaling.minReplicas: without keda.kafka it has to be 1: no ingestor is there to tell its lag" }}
+{{- end }}
 {{- if and $auto.keda.prometheus.enabled (not $auto.keda.prometheus.serverAddress) }}
 {{- fail "ingestor.autoscaling.keda.prometheus.serverAddress: say where Prometheus is, http://host:port" }}
 {{- end }}
