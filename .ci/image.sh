@@ -3,6 +3,7 @@
 # chroot, as its user, without /proc and /dev, where only /tmp can be written. No container daemon is needed; root rights are.
 set -euo pipefail
 [ "$(id -u)" = 0 ] || exec sudo "$0" "$@"
+command -v python3 >/dev/null || { apt-get update -qq && apt-get install -y -qq python3-minimal; }
 image=$(realpath "${1:?usage: image.sh IMAGE.tar}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -10,7 +11,7 @@ chmod 755 "$work"
 
 tar -x -f "$image" -C "$work"
 python3 - "$work" "$(uname -m)" <<'P'
-import json, os, sys, tarfile
+import json, os, sys
 work, machine = sys.argv[1:]
 arch = {"x86_64": "amd64", "aarch64": "arm64"}[machine]
 blob = lambda d: os.path.join(work, "blobs", *d["digest"].split(":"))
@@ -22,11 +23,14 @@ print(json.dumps(config, indent=1))
 assert config["User"] == "65532:65532"
 with open(os.path.join(work, "env"), "w") as f:
     f.write("\n".join(config["Env"]))
-for layer in manifest["layers"]:
-    with tarfile.open(blob(layer)) as t:
-        t.extractall(os.path.join(work, "root"), numeric_owner=True, filter="fully_trusted")
+with open(os.path.join(work, "layers"), "w") as f:
+    f.writelines(blob(layer) + "\n" for layer in manifest["layers"])
 P
 root=$work/root
+mkdir "$root"
+while read -r layer; do
+  tar -x -z -p --numeric-owner -f "$layer" -C "$root"
+done < "$work/layers"
 chmod 755 "$root" "$root/var/cache/adastream" # the chart mounts something there; the demo must not need it
 mapfile -t env < "$work/env"
 within() { env -i "${env[@]}" "$(command -v chroot)" --userspec=65532:65532 "$root" "$@"; }

@@ -215,6 +215,11 @@ func TestDockerfile(t *testing.T) {
 			t.Errorf("the Dockerfile has no %q", want)
 		}
 	}
+	for _, name := range []string{"ci", "nightly", "release"} {
+		if name = ".github/workflows/" + name + ".yml"; !strings.Contains(read(name), "golang:"+read(".go-version")+"-") {
+			t.Errorf("%s is by another toolchain than .go-version", name)
+		}
+	}
 	const stamp = "-s -w -buildid= -X github.com/adastream/adastream/cmd/internal/cli.stamp="
 	for name, text := range map[string]string{"Dockerfile": file, ".ci/release.sh": script} {
 		if !strings.Contains(text, stamp) {
