@@ -44,6 +44,8 @@ func TestContributingNamesWhatIsThere(t *testing.T) {
 	}
 }
 
+func TestUpgradingIsTested(t *testing.T) { testsOf(t, "upgrade.md", 7) }
+
 // anchors are those of the headings of a page.
 func anchors(page string) (all []string) {
 	for _, h := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
