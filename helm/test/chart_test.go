@@ -355,9 +355,13 @@ func TestPods(t *testing.T) {
 		}
 		if pod := test(objects); pod != nil {
 			mounted(t, "test", pod.Spec, nil)
-			accounts := slices.IndexFunc(objects, func(o object) bool { return o.GetName() == pod.Spec.ServiceAccountName && o.GetObjectKind().GroupVersionKind().Kind == "ServiceAccount" })
-			if accounts < 0 {
-				t.Errorf("the test's service account %q is not there", pod.Spec.ServiceAccountName)
+			all := workloads(t, objects)
+			owner, ok := all["ingestor"]
+			if !ok {
+				owner = all["standalone"]
+			}
+			if pod.Spec.ServiceAccountName != owner.pod.Spec.ServiceAccountName {
+				t.Errorf("the test's service account is %q, that of who does the same is %q", pod.Spec.ServiceAccountName, owner.pod.Spec.ServiceAccountName)
 			}
 		}
 	})
@@ -457,4 +461,50 @@ func TestLongNames(t *testing.T) {
 			t.Errorf("%s: %d characters, which leave no room for a hash in a label of 63", w.name, len(w.name))
 		}
 	}
+}
+
+// TestEveryValueCounts: each value of values.yaml is given in some case and makes a difference there: none is there that does nothing.
+func TestEveryValueCounts(t *testing.T) {
+	counts := map[string]bool{}
+	for name := range cases(t) {
+		whole, err := render("words", cases(t)[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range leaves("", cases(t)[name]) {
+			if counts[path] {
+				continue
+			}
+			values := cases(t)[name]
+			unset(values, strings.Split(path, "."))
+			files, err := render("words", values)
+			counts[path] = err != nil || !maps.Equal(files, whole) // an error: others need it
+		}
+	}
+	for _, path := range leaves("", readValues(t, chartDir+"/values.yaml")) {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(counts)), func(p string) bool { return counts[p] && (p == path || strings.HasPrefix(p, path+".")) }) {
+			t.Errorf("%s: no case gives it, or it does nothing", path)
+		}
+	}
+}
+
+// leaves are the paths of values that are no maps, or empty ones; keys have no dots here, but for labels, whose first part will do.
+func leaves(prefix string, values map[string]any) (paths []string) {
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		below, ok := values[key].(map[string]any)
+		if ok && len(below) > 0 && !slices.ContainsFunc(slices.Collect(maps.Keys(below)), func(k string) bool { return strings.Contains(k, ".") }) {
+			paths = append(paths, leaves(prefix+key+".", below)...)
+		} else {
+			paths = append(paths, prefix+key)
+		}
+	}
+	return paths
+}
+
+// unset makes a value null, which for Helm takes the default away too.
+func unset(values map[string]any, path []string) {
+	for _, key := range path[:len(path)-1] {
+		values = values[key].(map[string]any)
+	}
+	values[path[len(path)-1]] = nil
 }
