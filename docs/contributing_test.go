@@ -10,17 +10,10 @@ import (
 	"testing"
 )
 
-// What CONTRIBUTING.md names is there: paths, links, packages, tests, flags of tests, scripts and what they take.
+// What CONTRIBUTING.md names is there: paths, packages, tests, flags of tests, scripts and what they take.
 func TestContributingNamesWhatIsThere(t *testing.T) {
 	t.Chdir("..")
 	page := string(read(t, "CONTRIBUTING.md"))
-	for _, link := range regexp.MustCompile(`\]\(([^)#:]+)(#[a-z0-9-]+)?\)`).FindAllStringSubmatch(page, -1) {
-		if body, err := os.ReadFile(link[1]); err != nil {
-			t.Error(err)
-		} else if link[2] != "" && !slices.Contains(anchors(string(body)), link[2][1:]) {
-			t.Errorf("%s has no heading for %s", link[1], link[2])
-		}
-	}
 	code := regexp.MustCompile("`([^`\n]+)`").FindAllStringSubmatch(page, -1)
 	inFence := regexp.MustCompile(`(?m)^    (\S.*)$`).FindAllStringSubmatch(page, -1)
 	paths, commands := 0, 0
@@ -45,14 +38,6 @@ func TestContributingNamesWhatIsThere(t *testing.T) {
 }
 
 func TestUpgradingIsTested(t *testing.T) { testsOf(t, "upgrade.md", 7) }
-
-// anchors are those of the headings of a page.
-func anchors(page string) (all []string) {
-	for _, h := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
-		all = append(all, strings.ReplaceAll(regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-"))
-	}
-	return all
-}
 
 // checkCommand checks a call of a script, or of go.
 func checkCommand(t *testing.T, words []string) {
