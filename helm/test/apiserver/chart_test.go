@@ -146,6 +146,7 @@ func (c *cluster) admitsTheChart(t *testing.T) {
 			namespace := c.namespace(t, "dry-"+name)
 			all := rendered(t, args)
 			c.makePresent(t, namespace, all)
+			c.warnings.take()
 			kinds := map[string]int{}
 			for _, o := range all {
 				kinds[o.GetKind()]++
@@ -158,6 +159,9 @@ func (c *cluster) admitsTheChart(t *testing.T) {
 				if err := c.apply(t, namespace, p, true); err != nil {
 					t.Errorf("pod %s: %v", p.GetName(), err)
 				}
+			}
+			for _, warning := range c.warnings.take() {
+				t.Errorf("the server warns: %s", warning)
 			}
 			t.Log("admitted: ", kinds)
 		})

@@ -92,10 +92,10 @@ func (c *cluster) get(t *testing.T, namespace string, o *unstructured.Unstructur
 	return now
 }
 
-// namespace makes one that takes no pods but restricted ones.
+// namespace makes one that takes no pods but restricted ones, and warns of workloads that have others.
 func (c *cluster) namespace(t *testing.T, name string) string {
 	t.Helper()
-	o := object(t, `{apiVersion: v1, kind: Namespace, metadata: {labels: {pod-security.kubernetes.io/enforce: restricted}}}`)
+	o := object(t, `{apiVersion: v1, kind: Namespace, metadata: {labels: {pod-security.kubernetes.io/enforce: restricted, pod-security.kubernetes.io/warn: restricted}}}`)
 	o.SetName(name)
 	if err := c.apply(t, "", o, false); err != nil {
 		t.Fatal(err)

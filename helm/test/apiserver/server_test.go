@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ const token = "of-the-test"
 // cluster is a running API server.
 type cluster struct {
 	kubeconfig string
+	warnings   warnings
 	client     dynamic.Interface
 	mapper     *restmapper.DeferredDiscoveryRESTMapper
 }
@@ -77,6 +79,7 @@ func start(t *testing.T) *cluster {
 		return answer.StatusCode == http.StatusOK
 	})
 	c := &cluster{kubeconfig: dir + "/kubeconfig"}
+	config.WarningHandler = &c.warnings
 	write(t, c.kubeconfig, fmt.Sprintf(`apiVersion: v1
 kind: Config
 clusters: [{name: c, cluster: {server: "%s", insecure-skip-tls-verify: true}}]
@@ -94,6 +97,28 @@ current-context: c
 	c.mapper = restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(d))
 	c.installCRDs(t)
 	return c
+}
+
+// warnings are what the server says of what it takes all the same: fields that are deprecated, for example.
+type warnings struct {
+	mu    sync.Mutex
+	texts []string
+}
+
+// HandleWarningHeader implements rest.WarningHandler.
+func (w *warnings) HandleWarningHeader(_ int, _, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.texts = append(w.texts, text)
+}
+
+// take returns those since the last time.
+func (w *warnings) take() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	texts := w.texts
+	w.texts = nil
+	return texts
 }
 
 // installCRDs makes the custom resources known that the chart may have objects of.
