@@ -155,7 +155,8 @@ func TestChangingTheEncoder(t *testing.T) {
 	f.awaitEncoder(api, epochEncoder)
 	close(ended)
 	clients.Wait()
-	if out := f.run("doctor", "--store", f.storage, "--brokers", f.brokers); strings.Contains(out, "BAD") || !strings.Contains(out, "epoch that queries follow") {
-		t.Errorf("doctor:\n%s", out)
+	out = f.run("doctor", "--store", f.storage, "--brokers", f.brokers, "--produce", "--search", "--url", api)
+	if strings.Contains(out, "BAD") || !strings.Contains(out, "epoch that queries follow") || !strings.Contains(out, "found first") || !strings.Contains(out, "e2e-next, 32 dimensions") {
+		t.Errorf("doctor, whose row goes to the epoch:\n%s", out)
 	}
 }
