@@ -6,7 +6,9 @@
 #
 # On demand and each night, not in .ci/run: that one decodes the chart strictly, which tells no value that is out of range.
 #
-#   ADASTREAM_CACHE  where the binaries are kept  (~/.cache/adastream)
+#   ADASTREAM_CACHE      where the binaries are kept  (~/.cache/adastream)
+#   ADASTREAM_TEST_CRDS  folders of more resources, joined by colons: with packaging/install/cluster-operator of a checkout of Strimzi, which is in
+#                        no Go module, examples/strimzi.yaml is judged too
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -75,7 +77,7 @@ if [ "${1:-}" = lint ]; then
   shift
 else
   into "$cache/kubernetes-v$kubernetes" build_servers
-  folders=()
+  folders=(${ADASTREAM_TEST_CRDS:+"$ADASTREAM_TEST_CRDS"})
   for d in "${definitions[@]}"; do
     folders+=("$(module "${d%%:*}")/${d#*:}")
   done

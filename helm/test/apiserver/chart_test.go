@@ -134,6 +134,7 @@ func TestHelm(t *testing.T) {
 func TestServer(t *testing.T) {
 	c := start(t)
 	t.Run("admits the chart", c.admitsTheChart)
+	t.Run("admits the examples", c.admitsTheExamples)
 	t.Run("refuses what is wrong", c.refusesWhatIsWrong)
 	t.Run("upgrades", c.upgrades)
 	t.Run("releases", c.releases)
@@ -165,6 +166,32 @@ func (c *cluster) admitsTheChart(t *testing.T) {
 			}
 			t.Log("admitted: ", kinds)
 		})
+	}
+}
+
+// What the examples make beside the chart is taken too, as far as the server knows such things.
+func (c *cluster) admitsTheExamples(t *testing.T) {
+	namespace := c.namespace(t, "examples")
+	paths, err := filepath.Glob("../../adastream/examples/*.yaml")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range objects(t, string(data)) {
+			if _, err := c.resource(namespace, o); err != nil {
+				t.Logf("%s: %s %s is not looked at: %v", filepath.Base(path), o.GetKind(), o.GetName(), err)
+				continue
+			}
+			if err := c.apply(t, namespace, o, true); err != nil {
+				t.Errorf("%s: %s %s: %v", filepath.Base(path), o.GetKind(), o.GetName(), err)
+			} else {
+				t.Logf("%s: %s %s is admitted", filepath.Base(path), o.GetKind(), o.GetName())
+			}
+		}
 	}
 }
 
