@@ -35,7 +35,7 @@ const (
 	demoPartitions = 4
 	demoRows       = 1000 // rows of a batch
 	demoPause      = 250 * time.Millisecond
-	demoWait       = 90 * time.Second // for anything that the demo waits for; it takes seconds
+	demoWait       = 5 * time.Minute // for anything that the demo waits for; it takes seconds, and minutes where a processor has no kernels
 )
 
 // demo is one run of the demo.
