@@ -40,6 +40,6 @@ for program in builder ingestor query; do
   within "$program" --version > "$work/version"
   head -n 1 "$work/version"
 done
-within adastream demo
+within adastream demo --once
 [ -z "$(find "$root" -path "$root/tmp" -prune -o -user 65532 -print)" ] || { echo "image.sh: more than /tmp was written" >&2; exit 1; }
 echo ok
