@@ -87,6 +87,22 @@ func TestPrintAnswer(t *testing.T) {
 	}
 }
 
+// What the node answers is passed on with the names that it has there.
+func TestSearchJSON(t *testing.T) {
+	const answer = `{"hits":[{"id":"a","score":0.5,"attributes":{"z":1}}],"snapshot":{"generation":1,"encoder":"e","as_of":"2026-05-04T03:02:03Z","age_seconds":2,"live_rows":3,"offsets":{"0":7}},"usage":{"exact":true,"lists_probed":0,"codes_scanned":0,"refined":3,"bytes":96,"dims":16,"microseconds":9}}`
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, answer)
+	}))
+	defer server.Close()
+	c := &searchCommand{Node: cli.Node{URL: server.URL}, Like: "x", K: 1, JSON: true}
+	var a client.Answer
+	described(t, "search", stdout(t, func() error { return c.Run(t.Context()) }), &a)
+	if len(a.Hits) != 1 || a.Hits[0].ID != "a" || a.Snapshot.LiveRows != 3 {
+		t.Errorf("%+v", a)
+	}
+}
+
 // What the node says of a refused search reaches the operator.
 func TestRefusedSearch(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

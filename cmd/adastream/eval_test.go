@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -100,9 +99,7 @@ func TestEval(t *testing.T) {
 		c.Label, c.Rigid, c.Out, c.JSON = "class", []string{"small"}, t.TempDir(), true
 		out := stdout(t, func() error { return c.Run(t.Context()) })
 		var r evalReport
-		if err := json.Unmarshal([]byte(out), &r); err != nil {
-			t.Fatal(err)
-		}
+		described(t, "eval", out, &r)
 		if r.Rows != 600 || r.Queries != 40 || !r.Labels || len(r.Results) < 50 {
 			t.Errorf("%d rows, %d queries, labels %v, %d results", r.Rows, r.Queries, r.Labels, len(r.Results))
 		}

@@ -33,7 +33,7 @@ type quarantineLsCommand struct {
 	cli.Store
 	Partition int  `help:"Only this partition; -1 is all." default:"-1"`
 	All       bool `help:"Also what was replayed or dropped, with what became of it."`
-	JSON      bool `help:"One JSON object a line."`
+	JSON      bool `help:"Print one JSON object a line."`
 }
 
 func (c *quarantineLsCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -66,13 +66,23 @@ func (c *quarantineLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 
 func (c *quarantineLsCommand) print(t io.Writer, q ingest.Quarantined, r *schemas.Resolution) error {
 	if c.JSON {
-		return json.NewEncoder(os.Stdout).Encode(struct {
-			ingest.Quarantined
-			Resolution *schemas.Resolution `json:",omitempty"`
-		}{q, r})
+		return json.NewEncoder(os.Stdout).Encode(listedRefusal{q.Topic, q.Partition, q.Offset, q.Row, q.Reason, q.Detail, time.UnixMilli(q.Timestamp).UTC(), q.Payload, r})
 	}
 	_, err := fmt.Fprintf(t, "%s\tpartition %d\toffset %d\t%s\t%s\t%s%s\n", quoted(q.Topic), q.Partition, q.Offset, rowName(q.Row), quoted(q.Reason), escaped(q.Detail), became(r))
 	return err
+}
+
+// listedRefusal is what was refused as scripts read it, with the names of its file.
+type listedRefusal struct {
+	Topic      string              `json:"topic"`
+	Partition  int32               `json:"partition"`
+	Offset     int64               `json:"offset"`
+	Row        int32               `json:"row"` // -1: the message as a whole
+	Reason     string              `json:"reason"`
+	Detail     string              `json:"detail"`
+	Timestamp  time.Time           `json:"timestamp"`
+	Payload    []byte              `json:"payload"`
+	Resolution *schemas.Resolution `json:"resolution,omitempty"`
 }
 
 // became says what became of something that was refused.

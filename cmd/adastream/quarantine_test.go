@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -169,6 +170,19 @@ func TestQuarantineCommands(t *testing.T) {
 		}
 		if bounds, err := client.Bounds(t.Context(), 1); err != nil || bounds.End != step.log {
 			t.Errorf("%s: the log is %+v, %v, want %d messages", step.what, bounds, err, step.log)
+		}
+	}
+	list := stdout(t, func() error {
+		return (&quarantineLsCommand{Store: at, Partition: -1, All: true, JSON: true}).Run(t.Context(), l)
+	})
+	lines := slices.Collect(strings.Lines(list))
+	if len(lines) != 4 {
+		t.Errorf("%d lines:\n%s", len(lines), list)
+	}
+	for _, line := range lines {
+		var r listedRefusal
+		if described(t, "quarantine-ls", line, &r); r.Partition != 1 || r.Offset < 3 || r.Detail != "because" || len(r.Payload) == 0 || r.Resolution == nil || !r.Resolution.Final() {
+			t.Errorf("quarantine ls: %s", line)
 		}
 	}
 }
