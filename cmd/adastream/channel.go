@@ -15,6 +15,7 @@ import (
 
 type snapshotPromoteCommand struct {
 	cli.Store
+	moveOutput
 	Generation int64  `arg:"" optional:"" help:"Generation, of which the quality gate may think what it likes."`
 	Epoch      string `help:"Instead of a generation: serve what the index in epochs/NAME of the store serves, from now on. Its encoder becomes the one that queries need." placeholder:"NAME"`
 	Reason     string `help:"Why, for the record." default:"promoted by hand"`
@@ -24,11 +25,12 @@ func (c *snapshotPromoteCommand) Run(ctx context.Context, l *cli.Logging) error 
 	if (c.Epoch != "") == (c.Generation != 0) {
 		return cli.Usage(errors.New("generation and --epoch: one of them says what to serve"))
 	}
-	return act(ctx, c.Store, l, commit.Move{Verb: commit.VerbPromote, Generation: c.Generation, Epoch: c.Epoch, Reason: c.Reason})
+	return c.act(ctx, c.Store, l, commit.Move{Verb: commit.VerbPromote, Generation: c.Generation, Epoch: c.Epoch, Reason: c.Reason})
 }
 
 type snapshotPinCommand struct {
 	cli.Store
+	moveOutput
 	Generation int64  `arg:"" optional:"" help:"Generation."`
 	Current    bool   `help:"The generation that is served."`
 	Reason     string `help:"Why, for the record." required:""`
@@ -38,30 +40,37 @@ func (c *snapshotPinCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if c.Current == (c.Generation != 0) {
 		return cli.Usage(errors.New("generation and --current: one of them says what to pin"))
 	}
-	return act(ctx, c.Store, l, commit.Move{Verb: commit.VerbPin, Generation: c.Generation, Reason: c.Reason})
+	return c.act(ctx, c.Store, l, commit.Move{Verb: commit.VerbPin, Generation: c.Generation, Reason: c.Reason})
 }
 
 type snapshotUnpinCommand struct {
 	cli.Store
+	moveOutput
 	Reason string `help:"Why, for the record." default:"unpinned by hand"`
 }
 
 func (c *snapshotUnpinCommand) Run(ctx context.Context, l *cli.Logging) error {
-	return act(ctx, c.Store, l, commit.Move{Verb: commit.VerbUnpin, Reason: c.Reason})
+	return c.act(ctx, c.Store, l, commit.Move{Verb: commit.VerbUnpin, Reason: c.Reason})
 }
 
 type snapshotRollbackCommand struct {
 	cli.Store
+	moveOutput
 	Generation int64  `arg:"" optional:"" help:"Generation, older than the one that is served; default: the last older one that was, or what was served before the epoch that is."`
 	Reason     string `help:"Why, for the record." required:""`
 }
 
 func (c *snapshotRollbackCommand) Run(ctx context.Context, l *cli.Logging) error {
-	return act(ctx, c.Store, l, commit.Move{Verb: commit.VerbRollback, Generation: c.Generation, Reason: c.Reason})
+	return c.act(ctx, c.Store, l, commit.Move{Verb: commit.VerbRollback, Generation: c.Generation, Reason: c.Reason})
+}
+
+// moveOutput is how to say what a move changed.
+type moveOutput struct {
+	JSON bool `help:"Print the record that was made, and the one before it, as JSON with the names of MoveAnswer in schemas/openapi.yaml."`
 }
 
 // act moves the channel, and says what that changed.
-func act(ctx context.Context, from cli.Store, l *cli.Logging, m commit.Move) error {
+func (o moveOutput) act(ctx context.Context, from cli.Store, l *cli.Logging, m commit.Move) error {
 	index, err := from.OpenIndex(ctx, l.Logger(), nil)
 	if err != nil {
 		return err
@@ -72,6 +81,9 @@ func act(ctx context.Context, from cli.Store, l *cli.Logging, m commit.Move) err
 	moved, err := index.Move(ctx, m)
 	if err != nil {
 		return usage(err)
+	}
+	if o.JSON {
+		return printJSON(moveAnswer{moved.Made, moved.Before, against(moved)})
 	}
 	if moved.Before != nil && moved.Before.Epoch != moved.Made.Epoch {
 		if err := reportEpoch(ctx, index, moved); err != nil {
@@ -115,6 +127,21 @@ func resolve(ctx context.Context, index *commit.Log, c *schemas.Channel) (*schem
 	return m, fmt.Sprintf("%s: encoder %s, %d dimensions, %d rows", to, spec.Encoder, spec.Dim(), m.LiveRows), nil
 }
 
+// moveAnswer is a move as scripts read it, here as from a query node.
+type moveAnswer struct {
+	Serving *schemas.Channel `json:"serving"`
+	Before  *schemas.Channel `json:"before,omitempty"`
+	Against string           `json:"against,omitempty"`
+}
+
+// against is what the quality gate says against what is served now.
+func against(moved *commit.Moved) string {
+	if q := moved.Manifest.Quality; q != nil && !q.Promoted {
+		return q.Reason
+	}
+	return ""
+}
+
 // report says what a record changed.
 func report(moved *commit.Moved) {
 	was := "the first"
@@ -122,8 +149,8 @@ func report(moved *commit.Moved) {
 		was = fmt.Sprintf("before: %s", moved.Before)
 	}
 	fmt.Printf("serving %s; %s\n", moved.Made, was)
-	if q := moved.Manifest.Quality; q != nil && !q.Promoted {
-		fmt.Printf("against the quality gate: %s\n", q.Reason)
+	if reason := against(moved); reason != "" {
+		fmt.Printf("against the quality gate: %s\n", reason)
 	}
 }
 

@@ -49,6 +49,33 @@ func TestJSONForScripts(t *testing.T) {
 	}
 }
 
+// A move prints what a query node answers to the same one.
+func TestMovesInJSON(t *testing.T) {
+	c := newChannelTest(t)
+	c.epoch("two", true)
+	asJSON := moveOutput{JSON: true}
+	for _, step := range []struct {
+		name          string
+		command       runner
+		now, was      int64
+		epoch, before string
+		against       string
+	}{
+		{"snapshot-promote", &snapshotPromoteCommand{Store: c.storage, moveOutput: asJSON, Generation: 5, Reason: "r"}, 5, 4, "", "", "codes are damaged"},
+		{"snapshot-pin", &snapshotPinCommand{Store: c.storage, moveOutput: asJSON, Generation: 2, Reason: "r"}, 2, 5, "", "", ""},
+		{"snapshot-unpin", &snapshotUnpinCommand{Store: c.storage, moveOutput: asJSON, Reason: "r"}, 2, 2, "", "", ""},
+		{"snapshot-promote", &snapshotPromoteCommand{Store: c.storage, moveOutput: asJSON, Epoch: "two", Reason: "r"}, 0, 2, "two", "", ""},
+		{"snapshot-rollback", &snapshotRollbackCommand{Store: c.storage, moveOutput: asJSON, Reason: "r"}, 2, 0, "", "two", ""},
+	} {
+		var got moveAnswer
+		described(t, step.name, c.output(step.command), &got)
+		if got.Serving == nil || got.Before == nil || got.Serving.Generation != step.now || got.Serving.Epoch != step.epoch || got.Serving.Reason != "r" ||
+			got.Before.Generation != step.was || got.Before.Epoch != step.before || got.Against != step.against {
+			t.Errorf("%+v: %+v, %+v", step, got, got.Serving)
+		}
+	}
+}
+
 func TestJSONOfWhatNeedsNoIndex(t *testing.T) {
 	for name, run := range map[string]func() error{
 		"plan":      (&planCommand{Rows: 1e6, Dims: 256, QPS: 10, Recall: 0.9, Vectors: "float32", IDBytes: 16, ListsPerRow: 2, Partitions: 6, Retention: time.Hour, Cores: 8, MemoryGiB: 32, Busy: 0.6, FlushAge: time.Second, PublishEvery: time.Second, PollEvery: time.Second, KeepFor: time.Hour, StoreLatency: time.Millisecond, JSON: true}).Run,
