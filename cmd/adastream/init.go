@@ -156,6 +156,14 @@ type initCommand struct {
 	cli.Store
 	cli.Kafka
 	specFlags
+	JSON bool `help:"Print the spec, and whether it was made now, as JSON."`
+}
+
+// made is an index as scripts read it.
+type made struct {
+	Made  bool          `json:"made"` // false: it was there already
+	Store string        `json:"store"`
+	Spec  *schemas.Spec `json:"spec"`
 }
 
 func (c *initCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -174,7 +182,11 @@ func (c *initCommand) Run(ctx context.Context, l *cli.Logging) error {
 	}
 	index, err := commit.Open(ctx, b)
 	if errors.Is(err, store.ErrNotFound) {
-		if _, err = c.create(ctx, b, client, log); !errors.Is(err, store.ErrExists) {
+		var spec *schemas.Spec
+		if spec, err = c.create(ctx, b, client, log); err == nil {
+			return c.print(made{true, b.String(), spec})
+		}
+		if !errors.Is(err, store.ErrExists) {
 			return err
 		}
 		index, err = commit.Open(ctx, b) // somebody was faster
@@ -182,7 +194,18 @@ func (c *initCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
-	return c.same(index, log)
+	if err := c.same(index, log); err != nil {
+		return err
+	}
+	return c.print(made{false, b.String(), index.Spec()})
+}
+
+// print is for scripts: people have the log.
+func (c *initCommand) print(m made) error {
+	if !c.JSON {
+		return nil
+	}
+	return printJSON(m)
 }
 
 // same fails with what differs if an index that is there is not the one that the flags describe.

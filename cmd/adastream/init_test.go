@@ -1,11 +1,14 @@
 package main
 
 import (
+	"log/slog"
 	"maps"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/source/sourcetest"
 )
 
 // An index that is there already is no fault, so that a job may make it each time; one of another spec is, and each difference is named.
@@ -40,6 +43,25 @@ func TestInitAgain(t *testing.T) {
 	} {
 		if err := again(change); err == nil || !strings.Contains(err.Error(), want) || strings.Count(err.Error(), "asked for") != 1 {
 			t.Errorf("%v, want %q and nothing else", err, want)
+		}
+	}
+}
+
+func TestInitJSON(t *testing.T) {
+	tt := newTripTest(t, "cosine")
+	tt.flags.Topic += "-more"
+	c := &initCommand{Store: cli.Store{Store: t.TempDir()}, Kafka: tt.kafka, specFlags: tt.flags, JSON: true}
+	topic := tt.topic()
+	t.Cleanup(func() { sourcetest.DeleteTopic(t, topic) })
+	for _, first := range []bool{true, false} {
+		var got made
+		described(t, "init", tt.output(c), &got)
+		index, err := c.ReadIndex(t.Context(), slog.New(slog.DiscardHandler), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Made != first || got.Store != index.Bucket().String() || !reflect.DeepEqual(got.Spec, index.Spec()) {
+			t.Errorf("made %v, want %v: %s has %+v, want %s with %+v", got.Made, first, got.Store, got.Spec, index.Bucket(), index.Spec())
 		}
 	}
 }
