@@ -18,7 +18,21 @@ type produceCommand struct {
 	cli.Kafka
 	Topic string   `help:"Topic of the index." required:""`
 	Rows  int64    `help:"Rows that are split over the partitions at a time; a message holds those of one partition." default:"8192"`
+	JSON  bool     `help:"Print what was acknowledged of each file as JSON."`
 	Files []string `arg:"" help:"Arrow IPC files or streams; - is a stream on standard input."`
+}
+
+// produced is what was acknowledged, as scripts read it.
+type produced struct {
+	Topic string         `json:"topic"`
+	Rows  int64          `json:"rows"`
+	Files []producedFile `json:"files"` // in order, none after one that failed
+}
+
+type producedFile struct {
+	File  string `json:"file"`
+	Rows  int64  `json:"rows"`
+	Fault string `json:"fault,omitempty"`
 }
 
 func (c *produceCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -42,42 +56,61 @@ func (c *produceCommand) Run(ctx context.Context, l *cli.Logging) error {
 	}
 	defer stop()
 	to := produce.Traced(producer, tracer)
+	done := produced{Topic: c.Topic, Files: []producedFile{}}
 	for _, name := range c.Files {
-		if err := c.file(ctx, name, to, len(partitions)); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		var rows int64
+		if rows, err = c.file(ctx, name, to, len(partitions)); err != nil {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+		done.add(name, rows, err)
+		if err != nil {
+			break
+		}
+		if !c.JSON {
+			fmt.Printf("%s: %d rows acknowledged\n", name, rows)
 		}
 	}
-	return nil
+	if c.JSON {
+		err = errors.Join(err, printJSON(done))
+	}
+	return err
 }
 
-func (c *produceCommand) file(ctx context.Context, name string, to produce.Sender, partitions int) (err error) {
+func (p *produced) add(file string, rows int64, fault error) {
+	f := producedFile{File: file, Rows: rows}
+	if fault != nil {
+		f.Fault = fault.Error()
+	}
+	p.Files, p.Rows = append(p.Files, f), p.Rows+rows
+}
+
+// file sends a file, and returns how many of its rows were acknowledged.
+func (c *produceCommand) file(ctx context.Context, name string, to produce.Sender, partitions int) (sent int64, err error) {
 	var in io.Reader = os.Stdin
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return cli.Usage(err)
+			return 0, cli.Usage(err)
 		}
 		defer f.Close()
 		in = f
 	}
 	r, err := produce.Open(in)
 	if err != nil {
-		return cli.Usage(err)
+		return 0, cli.Usage(err)
 	}
 	bar := progressbar.NewOptions64(r.Rows(), progressbar.OptionSetDescription(name), progressbar.OptionSetWriter(cli.Terminal()),
 		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"))
-	sent := int64(0)
 	err = produce.All(ctx, to, partitions, r, c.Rows, func(rows int64) {
 		sent += rows
 		_ = bar.Add64(rows)
 	})
 	fmt.Fprintln(cli.Terminal())
 	if err != nil {
-		return fmt.Errorf("after %d rows were acknowledged: %w", sent, err)
+		return sent, fmt.Errorf("after %d rows were acknowledged: %w", sent, err)
 	}
-	fmt.Printf("%s: %d rows acknowledged\n", name, sent)
 	if sent == 0 {
-		return errors.New("there are no rows")
+		return 0, errors.New("there are no rows")
 	}
-	return nil
+	return sent, nil
 }
