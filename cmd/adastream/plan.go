@@ -46,18 +46,8 @@ type planCommand struct {
 }
 
 func (c *planCommand) Run() error {
-	ladder := c.Ladder
-	if c.Dims != 0 {
-		if c.Dims < 16 || c.Dims%16 != 0 {
-			return cli.Usage(fmt.Errorf("--dims %d: allowed: multiples of 16; for others give --ladder", c.Dims))
-		}
-		ladder = []int{c.Dims / 4, c.Dims / 2, c.Dims}
-	}
-	wish := capacity.Wish{Rows: c.Rows, Ladder: ladder, Float16: c.Vectors == "float16", IDBytes: c.IDBytes, AttributeBytes: c.AttributeBytes, ListsPerRow: c.ListsPerRow,
-		Rotate: c.Prefix == "rotate", Updates: c.Updates, Partitions: c.Partitions, QPS: c.QPS, Recall: c.Recall, Batched: c.Batched, Originals: c.Originals,
-		Cores: c.Cores, Memory: int64(c.MemoryGiB * (1 << 30)), Busy: c.Busy, FlushAge: c.FlushAge, PublishEvery: c.PublishEvery, PollEvery: c.PollEvery,
-		KeepFor: c.KeepFor, StoreLatency: c.StoreLatency, Retention: c.Retention}
-	if err := wish.Validate(); err != nil {
+	wish, err := c.wish()
+	if err != nil {
 		return cli.Usage(err)
 	}
 	plan := capacity.Of(wish)
@@ -67,6 +57,22 @@ func (c *planCommand) Run() error {
 		return e.Encode(plan)
 	}
 	return printPlan(os.Stdout, plan, c.Explain)
+}
+
+// wish is what the flags ask for.
+func (c *planCommand) wish() (capacity.Wish, error) {
+	ladder := c.Ladder
+	if c.Dims != 0 {
+		if c.Dims < 16 || c.Dims%16 != 0 {
+			return capacity.Wish{}, fmt.Errorf("--dims %d: allowed: multiples of 16; for others give --ladder", c.Dims)
+		}
+		ladder = []int{c.Dims / 4, c.Dims / 2, c.Dims}
+	}
+	wish := capacity.Wish{Rows: c.Rows, Ladder: ladder, Float16: c.Vectors == "float16", IDBytes: c.IDBytes, AttributeBytes: c.AttributeBytes, ListsPerRow: c.ListsPerRow,
+		Rotate: c.Prefix == "rotate", Updates: c.Updates, Partitions: c.Partitions, QPS: c.QPS, Recall: c.Recall, Batched: c.Batched, Originals: c.Originals,
+		Cores: c.Cores, Memory: int64(c.MemoryGiB * (1 << 30)), Busy: c.Busy, FlushAge: c.FlushAge, PublishEvery: c.PublishEvery, PollEvery: c.PollEvery,
+		KeepFor: c.KeepFor, StoreLatency: c.StoreLatency, Retention: c.Retention}
+	return wish, wish.Validate()
 }
 
 func printPlan(to io.Writer, plan *capacity.Plan, explain bool) error {

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/alecthomas/kong"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/index/capacity"
 )
 
@@ -29,5 +33,40 @@ func TestPlanForPeople(t *testing.T) {
 	w.Rows *= 1000
 	if large := print(w, false); strings.Contains(large, "it fits") || !strings.Contains(large, "one index cannot: query node memory is ") || !strings.Contains(large, "one index cannot: builder memory is ") {
 		t.Errorf("of a thousand times the rows it says\n%s", large)
+	}
+}
+
+// What is not said is what capacity takes for granted, and what the daemons do when they are not told either.
+func TestPlanDefaults(t *testing.T) {
+	defaults := func(flags any, args ...string) {
+		t.Helper()
+		parser, err := kong.New(flags, kong.Vars{"cache_dir": t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parser.Parse(args); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var c planCommand
+	defaults(&c, "--rows=1000", "--dims=64")
+	got, err := c.wish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := capacity.Defaults()
+	want.Rows, want.Ladder = 1000, []int{16, 32, 64}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("without flags the wish is\n%+v, that of capacity\n%+v", got, want)
+	}
+
+	var ingestor cli.Ingestor
+	defaults(&ingestor, "--store=s", "--brokers=b:1")
+	var builder cli.Builder
+	defaults(&builder, "--store=s")
+	var query cli.Query
+	defaults(&query, "--store=s")
+	if want.FlushAge != ingestor.FlushAge || want.PublishEvery != builder.PublishEvery || want.KeepFor != builder.KeepFor || want.PollEvery != query.PollEvery || want.Originals != query.Originals {
+		t.Errorf("the daemons have %v, %v, %v, %v, originals %t; the plan %+v", ingestor.FlushAge, builder.PublishEvery, builder.KeepFor, query.PollEvery, query.Originals, want)
 	}
 }
