@@ -2,8 +2,8 @@
 // It turns a vector into a list and a code, and a query into lists to probe and a lookup table. Ingestors, the builder
 // and query nodes do this alike because they hold the same bytes: a model's ID is the hash of them.
 //
-// The searched vector of a row is its vector scaled to unit length under cosine, and as given under ip, see
-// [Model.Prepare]. A model may rotate it, to axes that were learnt from rows of an encoder whose prefixes mean nothing by
+// The searched vector of a row is its vector scaled to unit length under cosine, see [mrl.Normalize], and as given under
+// ip. A model may rotate it, to axes that were learnt from rows of an encoder whose prefixes mean nothing by
 // themselves: inner products of whole vectors stay what they are, and prefixes come to tell most of them (docs/adr/0011).
 // Vectors and queries here are rotated ones, see [Model.Rotate], but for those of [Train] and [Model.Prefixes].
 //
@@ -45,7 +45,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"math"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/coarse"
@@ -136,22 +135,6 @@ func grow[T any](s []T, n int) []T {
 
 // batch is how many vectors are encoded at once, so that their residuals stay in the second-level cache.
 const batch = 128
-
-// Prepare sets dst to the searched vector of src, both of Dim() values; dst may be src. It reports false, and leaves
-// dst as it was, when there is none: a value is not finite, the squared length overflows a float32, or the vector is
-// zero under cosine.
-func (m *Model) Prepare(level avx.Level, dst, src []float32) bool {
-	if m.metric == schemas.Cosine {
-		norm := float64(mrl.Normalize(level, dst, src))
-		return norm > 0 && !math.IsInf(norm, 0)
-	}
-	sum := float64(avx.SumSquares(level, src))
-	if math.IsNaN(sum) || math.IsInf(sum, 0) {
-		return false
-	}
-	copy(dst, src)
-	return true
-}
 
 // Assign sets lists[i] to the list of each of n vectors [n][Dim()], and spills[i] to its second one, coarse.NoSpill if there
 // is none; spills may be nil. Neither depends on a vector's neighbours.

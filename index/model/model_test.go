@@ -67,13 +67,12 @@ func ExampleTrain() {
 	fmt.Println(m.NList(), "lists on", m.CoarseDims(), "dimensions, codes of", m.CodeBytes(), "bytes")
 
 	query, scratch := make([]float32, 32), model.NewScratch()
-	if m.Prepare(avx.Generic, query, sample[:32]) {
-		values := make([]int16, 32)
-		probes := m.Probe(avx.Generic, values, mrl.QuantizeQuery(values, query), 4, 0, scratch)
-		var lut opq.LUT
-		m.LUT(avx.Generic, query, 32, &lut, scratch)
-		fmt.Println(len(probes), "lists to scan with", lut.Subs, "sub-quantisers")
-	}
+	mrl.Normalize(avx.Generic, query, sample[:32])
+	values := make([]int16, 32)
+	probes := m.Probe(avx.Generic, values, mrl.QuantizeQuery(values, query), 4, 0, scratch)
+	var lut opq.LUT
+	m.LUT(avx.Generic, query, 32, &lut, scratch)
+	fmt.Println(len(probes), "lists to scan with", lut.Subs, "sub-quantisers")
 	// Output:
 	// 48 lists on 16 dimensions, codes of 4 bytes
 	// 4 lists to scan with 8 sub-quantisers
@@ -156,36 +155,6 @@ func top(scores []float32, k int) []int {
 	}
 	slices.SortFunc(rows, func(a, b int) int { return cmp.Compare(scores[b], scores[a]) })
 	return rows[:k]
-}
-
-func TestPrepare(t *testing.T) {
-	inf := float32(math.Inf(1))
-	tests := []struct {
-		metric schemas.Metric
-		src    []float32
-		want   []float32
-	}{
-		{schemas.Cosine, []float32{3, 4, 0, 0}, []float32{0.6, 0.8, 0, 0}},
-		{schemas.Cosine, []float32{0, 0, 0, 0}, nil},
-		{schemas.Cosine, []float32{1, inf, 0, 0}, nil},
-		{schemas.Cosine, []float32{1, inf - inf, 0, 0}, nil},
-		{schemas.InnerProduct, []float32{3, 4, 0, 0}, []float32{3, 4, 0, 0}},
-		{schemas.InnerProduct, []float32{0, 0, 0, 0}, []float32{0, 0, 0, 0}},
-		{schemas.InnerProduct, []float32{1, inf, 0, 0}, nil},
-		{schemas.InnerProduct, []float32{1e30, 0, 0, 0}, nil},
-	}
-	for _, tt := range tests {
-		m, _ := train(t, spec(tt.metric, 4), 50, model.Options{})
-		dst := []float32{9, 9, 9, 9}
-		ok := m.Prepare(avx.Generic, dst, tt.src)
-		want := tt.want
-		if want == nil {
-			want = []float32{9, 9, 9, 9}
-		}
-		if ok != (tt.want != nil) || !slices.EqualFunc(dst, want, func(a, b float32) bool { return math.Abs(float64(a-b)) < 1e-6 }) {
-			t.Errorf("%s %v: %v %v", tt.metric, tt.src, ok, dst)
-		}
-	}
 }
 
 func TestTrainIsDeterministic(t *testing.T) {
@@ -322,16 +291,15 @@ func TestNoAllocation(t *testing.T) {
 	const n = 700
 	m, x := train(t, s, n, model.Options{})
 	scratch := model.NewScratch()
-	lists, codes, dst := make([]int32, n), make([]byte, n*m.CodeBytes()), make([]float32, 32)
+	lists, codes := make([]int32, n), make([]byte, n*m.CodeBytes())
 	values := make([]int16, 32)
 	var lut opq.LUT
 	for _, level := range avx.Levels() {
 		for name, f := range map[string]func(){
-			"Prepare": func() { m.Prepare(level, dst, x[:32]) },
-			"Assign":  func() { m.Assign(level, x, n, lists, nil, scratch) },
-			"Encode":  func() { m.Encode(level, x, n, lists, codes, scratch) },
-			"Probe":   func() { m.Probe(level, values, 0.5, 5, 0, scratch) },
-			"LUT":     func() { m.LUT(level, x[:32], 16, &lut, scratch) },
+			"Assign": func() { m.Assign(level, x, n, lists, nil, scratch) },
+			"Encode": func() { m.Encode(level, x, n, lists, codes, scratch) },
+			"Probe":  func() { m.Probe(level, values, 0.5, 5, 0, scratch) },
+			"LUT":    func() { m.LUT(level, x[:32], 16, &lut, scratch) },
 		} {
 			if a := testing.AllocsPerRun(10, f); a != 0 {
 				t.Errorf("%s, %s: %v allocations", name, level, a)

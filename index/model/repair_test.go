@@ -8,6 +8,7 @@ import (
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -22,7 +23,7 @@ func TestTrainRepairs(t *testing.T) {
 		}
 		if metric == schemas.Cosine {
 			for i := range 3000 {
-				old.Prepare(avx.Generic, x[i*32:][:32], x[i*32:][:32])
+				mrl.Normalize(avx.Generic, x[i*32:][:32], x[i*32:][:32])
 			}
 		}
 		for _, repair := range []model.Repair{model.Codes, model.Lists, model.Everything} {
