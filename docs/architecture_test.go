@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -97,6 +98,31 @@ func TestImportsGoDown(t *testing.T) {
 					t.Errorf("%s imports %s: the order is %s", from, to, strings.Join(order[first(from)], ", "))
 				}
 			}
+		}
+	}
+}
+
+// architecture.md has the packages in their order, each on a line.
+func TestPackagesAreListed(t *testing.T) {
+	text, err := os.ReadFile("architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := 0
+	for _, layer := range layers {
+		listed := []string{layer}
+		if order[layer] != nil {
+			listed = nil
+			for _, name := range order[layer] {
+				listed = append(listed, layer+"/"+name)
+			}
+		}
+		for _, name := range listed {
+			line := bytes.Index(text[at:], []byte("\n"+name+" "))
+			if line < 0 {
+				t.Fatalf("architecture.md does not list %s, or not after those that it may import", name)
+			}
+			at += line
 		}
 	}
 }
