@@ -119,7 +119,6 @@ func (c *consumer) flush(ctx context.Context) error {
 	}
 	end := c.cut.end
 	c.offsets.mark(c.id, end)
-	c.board.moved(c.id, end)
 	c.metrics.lagging(c.id, end, c.high, timeOf(c.cut.produced))
 	c.cut.begin(c.o.Log.Spec(), end)
 	return nil

@@ -52,7 +52,7 @@ func TestHandOver_isPrompt(t *testing.T) {
 	}
 	owns := func(run *running, n int) {
 		t.Helper()
-		r.until(fmt.Sprintf("%d partitions", n), func() bool { return len(run.Status()) == n })
+		r.until(fmt.Sprintf("%d partitions", n), func() bool { return len(run.board.status()) == n })
 	}
 
 	first := member()

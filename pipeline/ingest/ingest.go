@@ -45,12 +45,9 @@ func New(o Options) (*Ingestor, error) {
 // Ready says why some or all of the work is not done, or nil. Safe for concurrent use.
 func (i *Ingestor) Ready() error { return i.board.ready() }
 
-// Status is the state of the owned partitions, ascending. Safe for concurrent use.
-func (i *Ingestor) Status() []PartitionStatus { return i.board.status() }
-
 // Run ingests until ctx ends, and returns nil then. It returns early only with an error that waiting cannot mend and
 // that concerns all partitions: another topic than the index is for, or a consumer group that cannot be. A partition
-// with an error of its own stops alone, see Status.
+// with an error of its own stops alone, see Ready.
 func (i *Ingestor) Run(ctx context.Context) error {
 	begun := time.Now()
 	if err := untilPassed(ctx, func() error { return i.identity.check(ctx, begun) }, i.waiting("identity")); err != nil {

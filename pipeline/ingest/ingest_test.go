@@ -224,13 +224,13 @@ func (r *rig) stopped(run *running, partition int) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
-		for _, s := range run.Status() {
-			if s.Partition == partition && s.State == Stopped {
-				return s.Err
+		for _, s := range run.board.status() {
+			if s.partition == partition && s.state == stopped {
+				return s.err
 			}
 		}
 	}
-	r.t.Fatalf("partition %d did not stop: %+v", partition, run.Status())
+	r.t.Fatalf("partition %d did not stop: %+v", partition, run.board.status())
 	return nil
 }
 

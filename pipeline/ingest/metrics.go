@@ -72,8 +72,8 @@ func newMetrics(r prometheus.Registerer, b *board) *metrics {
 	if r != nil {
 		r.MustRegister(m.lagSeconds)
 	}
-	f.NewGaugeFunc(gauge("partitions_stopped", "Owned partitions that need an operator."), func() float64 { return float64(b.count(Stopped)) })
-	f.NewGaugeFunc(gauge("partitions_waiting", "Owned partitions for which broker or store do not answer at the moment."), func() float64 { return float64(b.count(Retrying)) })
+	f.NewGaugeFunc(gauge("partitions_stopped", "Owned partitions that need an operator."), func() float64 { return float64(b.count(stopped)) })
+	f.NewGaugeFunc(gauge("partitions_waiting", "Owned partitions for which broker or store do not answer at the moment."), func() float64 { return float64(b.count(retrying)) })
 	f.NewGaugeFunc(gauge("newest_record_timestamp_seconds", "Largest timestamp of the records that are committed in the owned partitions, seconds since the epoch; 0 while none is known."),
 		func() float64 { return float64(m.newest.get()) / 1000 })
 	f.NewGaugeFunc(gauge("ready", "1 while this ingestor is in its group and does all of its work, as /readyz says, else 0."), func() float64 {

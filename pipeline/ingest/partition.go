@@ -67,7 +67,7 @@ func (p *partition) run(ctx context.Context) {
 			p.logger.Warn("offset out of range, looking again", "error", err)
 		default:
 			p.metrics.stopped(err)
-			p.board.set(p.id, Stopped, err)
+			p.board.set(p.id, stopped, err)
 			p.logger.Error("partition stopped, it needs an operator", "error", err)
 			return
 		}
@@ -77,13 +77,12 @@ func (p *partition) run(ctx context.Context) {
 // session works from the end of the chain on. Everything that it holds follows from there, so whatever it loses by
 // ending is fetched again. It ends with an error or with ctx.
 func (p *partition) session(ctx context.Context) error {
-	p.board.set(p.id, Starting, nil)
+	p.board.set(p.id, starting, nil)
 	head, err := p.start(ctx)
 	if err != nil {
 		return err
 	}
-	p.board.set(p.id, Following, nil)
-	p.board.moved(p.id, head.Next)
+	p.board.set(p.id, following, nil)
 	p.offsets.mark(p.id, head.Next)
 	p.logger.Info("following", "offset", head.Next)
 
@@ -201,11 +200,11 @@ func (p *partition) insist(ctx context.Context, kind string, op func() error) er
 	err := untilPassed(ctx, op, func(err error) {
 		waited = true
 		p.metrics.transient.WithLabelValues(kind).Inc()
-		p.board.set(p.id, Retrying, err)
+		p.board.set(p.id, retrying, err)
 		p.logger.Warn("no answer, trying again", "kind", kind, "error", err)
 	})
 	if waited && err == nil {
-		p.board.set(p.id, Following, nil)
+		p.board.set(p.id, following, nil)
 	}
 	return err
 }

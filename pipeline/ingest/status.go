@@ -8,22 +8,21 @@ import (
 	"sync"
 )
 
-// State is what a partition is doing.
-type State string
+// state is what a partition is doing.
+type state string
 
 const (
-	Starting  State = "starting"  // looking for where to go on
-	Following State = "following" // fetching and committing
-	Retrying  State = "retrying"  // the broker or the store does not answer; it goes on by itself
-	Stopped   State = "stopped"   // needs an operator
+	starting  state = "starting"  // looking for where to go on
+	following state = "following" // fetching and committing
+	retrying  state = "retrying"  // the broker or the store does not answer; it goes on by itself
+	stopped   state = "stopped"   // needs an operator
 )
 
-// PartitionStatus is the state of an owned partition.
-type PartitionStatus struct {
-	Partition int
-	State     State
-	Err       error // why, when Retrying or Stopped
-	Next      int64 // end of the chain as far as it is known
+// partitionStatus is the state of an owned partition.
+type partitionStatus struct {
+	partition int
+	state     state
+	err       error // why, when retrying or stopped
 }
 
 // board holds what the parts of an ingestor have to say. It is safe for concurrent use.
@@ -31,11 +30,11 @@ type board struct {
 	mu         sync.Mutex
 	joined     bool
 	general    map[string]error // part -> what is wrong with it
-	partitions map[int]PartitionStatus
+	partitions map[int]partitionStatus
 }
 
 func newBoard() *board {
-	return &board{general: map[string]error{}, partitions: map[int]PartitionStatus{}}
+	return &board{general: map[string]error{}, partitions: map[int]partitionStatus{}}
 }
 
 // assign forgets the partitions of the last generation of the group.
@@ -45,36 +44,28 @@ func (b *board) assign(partitions []int) {
 	b.joined = true
 	clear(b.partitions)
 	for _, p := range partitions {
-		b.partitions[p] = PartitionStatus{Partition: p, State: Starting}
+		b.partitions[p] = partitionStatus{partition: p, state: starting}
 	}
 }
 
-func (b *board) set(partition int, state State, err error) {
+func (b *board) set(partition int, to state, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.partitions[partition]
-	s.Partition, s.State, s.Err = partition, state, err
+	s.partition, s.state, s.err = partition, to, err
 	b.partitions[partition] = s
 }
 
 // count is how many partitions are in a state.
-func (b *board) count(state State) (n int) {
+func (b *board) count(in state) (n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, s := range b.partitions {
-		if s.State == state {
+		if s.state == in {
 			n++
 		}
 	}
 	return n
-}
-
-func (b *board) moved(partition int, next int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := b.partitions[partition]
-	s.Partition, s.Next = partition, next
-	b.partitions[partition] = s
 }
 
 // say notes what is wrong with a part that is not a partition; nil clears it.
@@ -88,17 +79,18 @@ func (b *board) say(part string, err error) {
 	}
 }
 
-func (b *board) status() []PartitionStatus {
+// status is the state of the owned partitions, ascending.
+func (b *board) status() []partitionStatus {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.SortedFunc(maps.Values(b.partitions), func(x, y PartitionStatus) int { return x.Partition - y.Partition })
+	return slices.SortedFunc(maps.Values(b.partitions), func(x, y partitionStatus) int { return x.partition - y.partition })
 }
 
 func (b *board) ready() error {
 	var faults []error
 	for _, s := range b.status() {
-		if s.Err != nil {
-			faults = append(faults, fmt.Errorf("partition %d is %s: %w", s.Partition, s.State, s.Err))
+		if s.err != nil {
+			faults = append(faults, fmt.Errorf("partition %d is %s: %w", s.partition, s.state, s.err))
 		}
 	}
 	b.mu.Lock()
