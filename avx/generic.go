@@ -88,10 +88,10 @@ func scoresRowsGeneric(p *Panels, rows []float32, n, stride int, out []float32, 
 
 func scoresI8Generic(p *PanelsI8, q []uint8, out []int32) {
 	for j := range out {
-		panel := p.centroids[j/PanelI8Width*len(q)*PanelI8Width:]
+		panel := p.centroids[j/panelI8Width*len(q)*panelI8Width:]
 		sum := p.sums[j]
 		for d := 0; d < len(q); d += 4 {
-			c := (*[4]int8)(panel[(d/4*PanelI8Width+j%PanelI8Width)*4:])
+			c := (*[4]int8)(panel[(d/4*panelI8Width+j%panelI8Width)*4:])
 			sum += int32(q[d])*int32(c[0]) + int32(q[d+1])*int32(c[1]) + int32(q[d+2])*int32(c[2]) + int32(q[d+3])*int32(c[3])
 		}
 		out[j] = sum

@@ -2,8 +2,8 @@ package avx
 
 import "math"
 
-// PanelI8Width is the number of centroids in a panel of int8: four AVX2 registers of int32 sums.
-const PanelI8Width = 32
+// panelI8Width is the number of centroids in a panel of int8: four AVX2 registers of int32 sums.
+const panelI8Width = 32
 
 // QueryOffset is what is added to the values of a query for [ScoresI8], so that they are not
 // negative; MaxQueryI8 is how large they may be before.
@@ -29,12 +29,12 @@ type PanelsI8 struct {
 // from -127 to 127.
 func PackI8(rows []int8, n, dim, stride int) *PanelsI8 {
 	rows = window(rows, n, stride, dim)
-	fours, panels := (dim+3)/4, (n+PanelI8Width-1)/PanelI8Width
-	p := &PanelsI8{n: n, dim: 4 * fours, centroids: make([]int8, panels*fours*4*PanelI8Width), sums: make([]int32, panels*PanelI8Width)}
+	fours, panels := (dim+3)/4, (n+panelI8Width-1)/panelI8Width
+	p := &PanelsI8{n: n, dim: 4 * fours, centroids: make([]int8, panels*fours*4*panelI8Width), sums: make([]int32, panels*panelI8Width)}
 	for j := range n {
-		panel := p.centroids[j/PanelI8Width*fours*4*PanelI8Width:]
+		panel := p.centroids[j/panelI8Width*fours*4*panelI8Width:]
 		for d, v := range rows[j*stride:][:dim] {
-			panel[(d/4*PanelI8Width+j%PanelI8Width)*4+d%4] = v
+			panel[(d/4*panelI8Width+j%panelI8Width)*4+d%4] = v
 			p.sums[j] -= QueryOffset * int32(v)
 		}
 	}

@@ -196,14 +196,14 @@ func scoresI8SIMD(l Level, p *PanelsI8, q []uint8, out []int32) {
 		scoresI8Generic(p, q, out)
 		return
 	}
-	size := p.dim * PanelI8Width // bytes of a panel
+	size := p.dim * panelI8Width // bytes of a panel
 	most := max(1, callElements/size)
-	whole := len(out) / PanelI8Width
+	whole := len(out) / panelI8Width
 	for i := 0; i < whole; i += most {
-		scorePanelsI8(l, p, q, i, min(most, whole-i), &out[i*PanelI8Width])
+		scorePanelsI8(l, p, q, i, min(most, whole-i), &out[i*panelI8Width])
 	}
-	if rest := out[whole*PanelI8Width:]; len(rest) > 0 {
-		var last [PanelI8Width]int32
+	if rest := out[whole*panelI8Width:]; len(rest) > 0 {
+		var last [panelI8Width]int32
 		scorePanelsI8(l, p, q, whole, 1, &last[0])
 		copy(rest, last[:])
 	}
@@ -211,7 +211,7 @@ func scoresI8SIMD(l Level, p *PanelsI8, q []uint8, out []int32) {
 
 // scorePanelsI8 writes the scores of npanels panels from the given one.
 func scorePanelsI8(l Level, p *PanelsI8, q []uint8, panel, npanels int, out *int32) {
-	centroids, sums := &p.centroids[panel*p.dim*PanelI8Width], &p.sums[panel*PanelI8Width]
+	centroids, sums := &p.centroids[panel*p.dim*panelI8Width], &p.sums[panel*panelI8Width]
 	switch l {
 	case AVX2:
 		scoresI8KernelAVX2(&q[0], p.dim, centroids, sums, npanels, out)

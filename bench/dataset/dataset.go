@@ -14,7 +14,7 @@ import (
 
 const (
 	K      = 10  // neighbours that are asked for
-	TruthK = 100 // true neighbours of a query that are known
+	truthK = 100 // true neighbours of a query that are known
 )
 
 // Set is what bench/peers/prepare.py writes: vectors of unit length, little-endian like this machine.
@@ -27,7 +27,7 @@ type Set struct {
 
 	Base    []float32 `json:"-"` // [N][Dim]
 	Vectors []float32 `json:"-"` // [Queries][Dim], of the queries
-	Truth   []int32   `json:"-"` // [Queries][TruthK] rows of Base, the nearest first
+	Truth   []int32   `json:"-"` // [Queries][truthK] rows of Base, the nearest first
 }
 
 // Read reads base.f32, queries.f32, truth.i32 and meta.json of a directory.
@@ -46,7 +46,7 @@ func Read(dir string) (*Set, error) {
 	if s.Vectors, err = readArray[float32](dir, "queries.f32", s.Queries*s.Dim); err != nil {
 		return nil, err
 	}
-	s.Truth, err = readArray[int32](dir, "truth.i32", s.Queries*TruthK)
+	s.Truth, err = readArray[int32](dir, "truth.i32", s.Queries*truthK)
 	return s, err
 }
 
@@ -75,7 +75,7 @@ func (s *Set) Query(i int) []float32 { return s.Vectors[i*s.Dim : (i+1)*s.Dim] }
 func (s *Set) Recall(found []int32, queries int) float64 {
 	n := 0
 	for q := range queries {
-		for _, t := range s.Truth[q*TruthK:][:K] {
+		for _, t := range s.Truth[q*truthK:][:K] {
 			for _, f := range found[q*K:][:K] {
 				if f == t {
 					n++

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// DefaultTiming is what Options.Timing = 0 stands for.
-	DefaultTiming = time.Millisecond
+	// defaultTiming is what Options.Timing = 0 stands for.
+	defaultTiming = time.Millisecond
 	// Many short rounds: of those in which another program held the core there are fewer than half.
 	timingRounds = 25
 )

@@ -20,7 +20,7 @@ type Options struct {
 	Level   avx.Level
 	Threads int           // to train and to find accuracy on, 0 = GOMAXPROCS; what is timed runs on one
 	Seed    uint64        // of all random choices
-	Timing  time.Duration // of each of the rounds that a system is timed in, 0 = DefaultTiming
+	Timing  time.Duration // of each of the rounds that a system is timed in, 0 = 1 ms
 }
 
 // Bench builds and measures systems on one data set. What systems have in common is trained once and kept. It is not safe
@@ -51,7 +51,7 @@ func New(d *Data, o Options) (*Bench, error) {
 		o.Threads = runtime.GOMAXPROCS(0)
 	}
 	if o.Timing == 0 {
-		o.Timing = DefaultTiming
+		o.Timing = defaultTiming
 	}
 	b := &Bench{
 		data: d, o: o, cutters: map[View]*cutter{}, rows: map[View][]float32{}, lists: map[listsKey]*lists{},

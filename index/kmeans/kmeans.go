@@ -22,13 +22,13 @@ import (
 	"github.com/adastream/adastream/index/mrl"
 )
 
-// DefaultIterations is what Options.Iterations = 0 stands for.
-const DefaultIterations = 10
+// defaultIterations is what Options.Iterations = 0 stands for.
+const defaultIterations = 10
 
 // Options are the parameters of [Train].
 type Options struct {
 	K          int    // centroids wanted, at least 1
-	Iterations int    // at most this many rounds of Lloyd, 0 = DefaultIterations; fewer when nothing moves any more
+	Iterations int    // at most this many rounds of Lloyd, 0 = 10; fewer when nothing moves any more
 	Seed       uint64 // of all random choices
 	// Spherical compares by inner product and keeps centroids at unit length: for rows of unit length. Otherwise
 	// rows go to the nearest centroid by Euclidean distance, and centroids are means.
@@ -46,7 +46,7 @@ func (o *Options) Validate(dim int) error {
 		faults = append(faults, fmt.Errorf("k: %d, allowed: at least 1", o.K))
 	}
 	if o.Iterations < 0 {
-		faults = append(faults, fmt.Errorf("iterations: %d, allowed: 0 (%d) or more", o.Iterations, DefaultIterations))
+		faults = append(faults, fmt.Errorf("iterations: %d, allowed: 0 (%d) or more", o.Iterations, defaultIterations))
 	}
 	if o.Threads < 0 {
 		faults = append(faults, fmt.Errorf("threads: %d, allowed: 0 (all) or more", o.Threads))
@@ -68,7 +68,7 @@ func Train(ctx context.Context, x []float32, n, dim, stride int, o Options) (cen
 		return nil, fmt.Errorf("k-means: %d rows of %d values, %d apart, in %d values", n, dim, stride, len(x))
 	}
 	if o.Iterations == 0 {
-		o.Iterations = DefaultIterations
+		o.Iterations = defaultIterations
 	}
 	if o.Threads == 0 {
 		o.Threads = runtime.GOMAXPROCS(0)

@@ -16,8 +16,8 @@ import (
 	"github.com/adastream/adastream/index/pca"
 )
 
-// DefaultIterations is what Options.Iterations = 0 stands for.
-const DefaultIterations = 4
+// defaultIterations is what Options.Iterations = 0 stands for.
+const defaultIterations = 4
 
 // Principal axes are nearly as good as what many rounds make of them, and rotations need fewer rows than codebooks: on
 // residuals of text more than this gains less than half a percent of the error.
@@ -31,7 +31,7 @@ const (
 // Options are the parameters of [Train].
 type Options struct {
 	M          int                   // sub-quantisers, 0 = DefaultSubs(dim)
-	Iterations int                   // rounds of rotation and codebooks, 0 = DefaultIterations, or 1 from another quantiser
+	Iterations int                   // rounds of rotation and codebooks, 0 = 4, or 1 from another quantiser
 	From       *Quantizer            // of the same ladder: its rotation and codebooks are improved instead; M does not matter
 	Seed       uint64                // of all random choices
 	Level      avx.Level             // kernels to use
@@ -46,7 +46,7 @@ func (o *Options) Validate(dim int) error {
 		faults = append(faults, fmt.Errorf("m: %d, allowed: 0 (%d) to %d", o.M, DefaultSubs(dim), min(dim, MaxSubs)))
 	}
 	if o.Iterations < 0 {
-		faults = append(faults, fmt.Errorf("iterations: %d, allowed: 0 (%d) or more", o.Iterations, DefaultIterations))
+		faults = append(faults, fmt.Errorf("iterations: %d, allowed: 0 (%d) or more", o.Iterations, defaultIterations))
 	}
 	if o.Threads < 0 {
 		faults = append(faults, fmt.Errorf("threads: %d, allowed: 0 (all) or more", o.Threads))
@@ -65,7 +65,7 @@ func Train(ctx context.Context, residuals []float32, n, dim int, ladder mrl.Ladd
 		o.M = DefaultSubs(dim)
 	}
 	if o.Iterations == 0 {
-		if o.Iterations = DefaultIterations; o.From != nil {
+		if o.Iterations = defaultIterations; o.From != nil {
 			o.Iterations = 1
 		}
 	}

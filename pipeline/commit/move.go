@@ -56,16 +56,16 @@ func (m Move) Validate() error {
 		return refuse("generation %d and epoch %q to promote, allowed: one of them", m.Generation, m.Epoch)
 	case m.Verb == VerbUnpin && m.Generation != 0:
 		return refuse("generation: %d to unpin, allowed: none", m.Generation)
-	case m.Reason == "" || len(m.Reason) > MaxReasonBytes:
-		return refuse("reason: %d bytes, allowed: 1 to %d", len(m.Reason), MaxReasonBytes)
+	case m.Reason == "" || len(m.Reason) > maxReasonBytes:
+		return refuse("reason: %d bytes, allowed: 1 to %d", len(m.Reason), maxReasonBytes)
 	case !strings.Contains(m.By, "@"): // see schemas.Channel.ByOperator
 		return refuse("by: %q, allowed: user@host", m.By)
 	}
 	return nil
 }
 
-// MaxReasonBytes bounds what a move says of itself.
-const MaxReasonBytes = 1024
+// maxReasonBytes bounds what a move says of itself.
+const maxReasonBytes = 1024
 
 // Moved is what came of a move.
 type Moved struct {

@@ -16,12 +16,12 @@ import (
 
 // Defaults of the zero [Options].
 const (
-	DefaultClientID       = "adastream"
-	DefaultDialTimeout    = 5 * time.Second
-	DefaultRequestTimeout = 10 * time.Second
-	DefaultMaxBytes       = 16 << 20
-	DefaultSessionTimeout = 10 * time.Second
-	DefaultWatchInterval  = 5 * time.Second
+	defaultClientID       = "adastream"
+	defaultDialTimeout    = 5 * time.Second
+	defaultRequestTimeout = 10 * time.Second
+	defaultMaxBytes       = 16 << 20
+	defaultSessionTimeout = 10 * time.Second
+	defaultWatchInterval  = 5 * time.Second
 )
 
 // maxTopicName is the broker's limit on the length of a topic name.
@@ -35,7 +35,7 @@ type Options struct {
 	// Topic is the one topic of the client.
 	Topic string
 	// ClientID names this program in the broker's logs and quotas.
-	// Empty: DefaultClientID.
+	// Empty: "adastream".
 	ClientID string
 
 	// TLS, if not nil, encrypts every connection. An empty ServerName is
@@ -47,24 +47,24 @@ type Options struct {
 	SASL sasl.Mechanism
 
 	// DialTimeout bounds the connection to one broker, with TLS and SASL.
-	// 0: DefaultDialTimeout.
+	// 0: 5 s.
 	DialTimeout time.Duration
 	// RequestTimeout bounds the wait for an answer, over and above the time
-	// a fetch was asked to wait for data. 0: DefaultRequestTimeout.
+	// a fetch was asked to wait for data. 0: 10 s.
 	RequestTimeout time.Duration
 
 	// MaxBytes is how much one Fetch asks for, in bytes as stored by the
 	// broker, compressed. A single record batch above it is still returned
-	// whole. Throughput suffers below the default. 0: DefaultMaxBytes.
+	// whole. Throughput suffers below the default. 0: 16 MiB.
 	MaxBytes int
 
 	// SessionTimeout is how long a silent group member keeps its partitions.
 	// Heartbeats are ten times as frequent. Brokers refuse values outside
 	// group.min/max.session.timeout.ms (6 s and 30 min unless configured).
-	// 0: DefaultSessionTimeout.
+	// 0: 10 s.
 	SessionTimeout time.Duration
 	// WatchInterval is how often a group member looks for added partitions;
-	// they are assigned two looks later. 0: DefaultWatchInterval.
+	// they are assigned two looks later. 0: 5 s.
 	WatchInterval time.Duration
 
 	// Logger receives what the group does and what goes wrong. Nil discards.
@@ -141,22 +141,22 @@ func validTopic(name string) error {
 func (o Options) withDefaults() Options {
 	o.Brokers = slices.Clone(o.Brokers)
 	if o.ClientID == "" {
-		o.ClientID = DefaultClientID
+		o.ClientID = defaultClientID
 	}
 	if o.DialTimeout == 0 {
-		o.DialTimeout = DefaultDialTimeout
+		o.DialTimeout = defaultDialTimeout
 	}
 	if o.RequestTimeout == 0 {
-		o.RequestTimeout = DefaultRequestTimeout
+		o.RequestTimeout = defaultRequestTimeout
 	}
 	if o.MaxBytes == 0 {
-		o.MaxBytes = DefaultMaxBytes
+		o.MaxBytes = defaultMaxBytes
 	}
 	if o.SessionTimeout == 0 {
-		o.SessionTimeout = DefaultSessionTimeout
+		o.SessionTimeout = defaultSessionTimeout
 	}
 	if o.WatchInterval == 0 {
-		o.WatchInterval = DefaultWatchInterval
+		o.WatchInterval = defaultWatchInterval
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

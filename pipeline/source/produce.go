@@ -11,17 +11,17 @@ import (
 
 // Defaults of the zero [ProducerOptions].
 const (
-	DefaultMaxMessageBytes = 64 << 20
-	DefaultMaxAttempts     = 10
-	DefaultLinger          = 5 * time.Millisecond
-	DefaultWriteTimeout    = 30 * time.Second
+	defaultMaxMessageBytes = 64 << 20
+	defaultMaxAttempts     = 10
+	defaultLinger          = 5 * time.Millisecond
+	defaultWriteTimeout    = 30 * time.Second
 )
 
 // ProducerOptions tune a [Producer]; the zero value works.
 type ProducerOptions struct {
 	// MaxMessageBytes is the largest message, and the most that is sent to a
 	// partition at once. The topic's max.message.bytes has to allow it; it
-	// is 1 MiB unless configured. 0: DefaultMaxMessageBytes.
+	// is 1 MiB unless configured. 0: 64 MiB.
 	MaxMessageBytes int64
 	// BatchMessages is how many messages are sent to a partition at once.
 	// 0: one, because an Arrow message is a batch already. Programs that
@@ -29,11 +29,11 @@ type ProducerOptions struct {
 	// max.message.bytes, which then bounds the sum.
 	BatchMessages int
 	// Linger is how long an incomplete batch waits for more messages.
-	// 0: DefaultLinger.
+	// 0: 5 ms.
 	Linger time.Duration
-	// MaxAttempts bounds the tries for a batch. 0: DefaultMaxAttempts.
+	// MaxAttempts bounds the tries for a batch. 0: 10.
 	MaxAttempts int
-	// WriteTimeout bounds one try. 0: DefaultWriteTimeout.
+	// WriteTimeout bounds one try. 0: 30 s.
 	WriteTimeout time.Duration
 	// Compression of the batches. 0: none.
 	Compression kafka.Compression
@@ -66,19 +66,19 @@ type Producer struct {
 // NewProducer returns a producer that shares the connections of c.
 func (c *Client) NewProducer(o ProducerOptions) *Producer {
 	if o.MaxMessageBytes <= 0 {
-		o.MaxMessageBytes = DefaultMaxMessageBytes
+		o.MaxMessageBytes = defaultMaxMessageBytes
 	}
 	if o.BatchMessages <= 0 {
 		o.BatchMessages = 1
 	}
 	if o.Linger <= 0 {
-		o.Linger = DefaultLinger
+		o.Linger = defaultLinger
 	}
 	if o.MaxAttempts <= 0 {
-		o.MaxAttempts = DefaultMaxAttempts
+		o.MaxAttempts = defaultMaxAttempts
 	}
 	if o.WriteTimeout <= 0 {
-		o.WriteTimeout = DefaultWriteTimeout
+		o.WriteTimeout = defaultWriteTimeout
 	}
 	return &Producer{c: c, w: &kafka.Writer{
 		Addr:  c.addr,

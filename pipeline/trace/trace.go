@@ -127,8 +127,8 @@ func (s Span) Parent() string {
 	return carrier[Header]
 }
 
-// Valid reports whether a text names a span that is sampled.
-func Valid(parent string) bool {
+// valid reports whether a text names a span that is sampled.
+func valid(parent string) bool {
 	c := parse(parent)
 	return c.IsValid() && c.IsSampled()
 }
@@ -152,7 +152,7 @@ func From(parents ...string) *Causes {
 
 // Add adds one, unless it names none that is sampled, or there are many already.
 func (c *Causes) Add(parent string) {
-	if parent != "" && len(c.parents) < most && Valid(parent) {
+	if parent != "" && len(c.parents) < most && valid(parent) {
 		c.parents = append(c.parents, parent)
 	}
 }

@@ -26,7 +26,7 @@ func TestOneTrace(t *testing.T) {
 	_, first := tracer.Send(t.Context(), "produce")
 	_, second := tracer.Send(t.Context(), "produce")
 	_, span := tracer.Continue(t.Context(), "commit", From("", "rubbish", first.Parent(), second.Parent()))
-	if span.Parent() == first.Parent() || !Valid(span.Parent()) {
+	if span.Parent() == first.Parent() || !valid(span.Parent()) {
 		t.Errorf("names itself %q", span.Parent())
 	}
 	span.Int("rows", 3)
@@ -64,7 +64,7 @@ func TestWhatIsNotSampledIsNotNamed(t *testing.T) {
 	if p := span.Parent(); p != "" {
 		t.Errorf("names itself %q", p)
 	}
-	if Valid("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00") || !Valid("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01") {
+	if valid("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00") || !valid("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01") {
 		t.Error("valid is what is sampled")
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// DefaultMaxMessageBytes is the largest message of the zero [Options].
-const DefaultMaxMessageBytes = 64 << 20
+// defaultMaxMessageBytes is the largest message of the zero [Options].
+const defaultMaxMessageBytes = 64 << 20
 
 // Options of a broker; the zero value is a broker in memory on any free port.
 type Options struct {
@@ -27,7 +27,7 @@ type Options struct {
 	// Port on 127.0.0.1. 0: any free one.
 	Port int
 	// MaxMessageBytes is the largest record batch accepted.
-	// 0: DefaultMaxMessageBytes.
+	// 0: 64 MiB.
 	MaxMessageBytes int
 }
 
@@ -56,7 +56,7 @@ func Start(o Options) (*Broker, error) {
 	}
 	limit := o.MaxMessageBytes
 	if limit == 0 {
-		limit = DefaultMaxMessageBytes
+		limit = defaultMaxMessageBytes
 	}
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1),
