@@ -172,8 +172,11 @@ func (c *quarantineDropCommand) Run(ctx context.Context, l *cli.Logging) error {
 func each(ctx context.Context, chosen []ingest.Quarantined, done string, do func(ingest.Quarantined) error) error {
 	failed := 0
 	for _, q := range chosen {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		err := do(q)
-		if ctx.Err() != nil {
+		if err != nil && ctx.Err() != nil {
 			return err
 		}
 		if err != nil {

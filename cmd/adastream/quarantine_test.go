@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -211,5 +213,24 @@ func TestQuarantineTextIsQuoted(t *testing.T) {
 				t.Errorf("%s: the detail is cut: %q", state, text)
 			}
 		}
+	}
+}
+
+// TestEachInterrupted: who is told to stop between two says what is done, and does not end well.
+func TestEachInterrupted(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	done := 0
+	var err error
+	out := stdout(t, func() error {
+		err = each(ctx, make([]ingest.Quarantined, 3), schemas.Dropped, func(ingest.Quarantined) error {
+			if done++; done == 2 {
+				stop()
+			}
+			return nil
+		})
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) || done != 2 || strings.Count(out, "ok ") != 2 {
+		t.Errorf("%d are done, it ends with %v and prints\n%s", done, err, out)
 	}
 }
