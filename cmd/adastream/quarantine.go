@@ -66,7 +66,7 @@ func (c *quarantineLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 
 func (c *quarantineLsCommand) print(t io.Writer, q ingest.Quarantined, r *schemas.Resolution) error {
 	if c.JSON {
-		return json.NewEncoder(os.Stdout).Encode(listedRefusal{q.Topic, q.Partition, q.Offset, q.Row, q.Reason, q.Detail, time.UnixMilli(q.Timestamp).UTC(), q.Payload, r})
+		return printRefusal(q, r)
 	}
 	_, err := fmt.Fprintf(t, "%s\tpartition %d\toffset %d\t%s\t%s\t%s%s\n", quoted(q.Topic), q.Partition, q.Offset, rowName(q.Row), quoted(q.Reason), escaped(q.Detail), became(r))
 	return err
@@ -83,6 +83,10 @@ type listedRefusal struct {
 	Timestamp  time.Time           `json:"timestamp"`
 	Payload    []byte              `json:"payload"`
 	Resolution *schemas.Resolution `json:"resolution,omitempty"`
+}
+
+func printRefusal(q ingest.Quarantined, r *schemas.Resolution) error {
+	return json.NewEncoder(os.Stdout).Encode(listedRefusal{q.Topic, q.Partition, q.Offset, q.Row, q.Reason, q.Detail, time.UnixMilli(q.Timestamp).UTC(), q.Payload, r})
 }
 
 // became says what became of something that was refused.
@@ -128,7 +132,8 @@ type quarantineShowCommand struct {
 	Partition int    `arg:"" help:"Partition."`
 	Offset    int64  `arg:"" help:"Offset of the message."`
 	Row       *int32 `arg:"" optional:"" help:"Row of the message; default: all that was refused of it."`
-	Raw       bool   `help:"Write the bytes of the payload to standard output, to be mended; there must be one."`
+	Raw       bool   `help:"Write the bytes of the payload to standard output, to be mended; there must be one." xor:"how"`
+	JSON      bool   `help:"Print one JSON object a line, as ls." xor:"how"`
 }
 
 func (c *quarantineShowCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -162,10 +167,17 @@ func (c *quarantineShowCommand) Run(ctx context.Context, l *cli.Logging) error {
 		return err
 	}
 	for i, q := range found {
+		r := resolved[quarantine.PlaceOf(q)]
+		if c.JSON {
+			if err := printRefusal(q, r); err != nil {
+				return err
+			}
+			continue
+		}
 		if i > 0 {
 			fmt.Println()
 		}
-		if err := showQuarantined(os.Stdout, q, resolved[quarantine.PlaceOf(q)]); err != nil {
+		if err := showQuarantined(os.Stdout, q, r); err != nil {
 			return err
 		}
 	}

@@ -70,6 +70,7 @@ type quarantineReplayCommand struct {
 	cli.Store
 	cli.Kafka
 	quarantineChoice
+	handling
 	From        string `help:"File with what the payload was mended to: one complete Arrow IPC stream, as --raw of show writes it. Just one message or row must be chosen." placeholder:"FILE"`
 	EvenIfNewer bool   `help:"Also what would replace a version of its id that came after it. Without this flag the rows of the newest generation are read, to look for such versions."`
 	Dir         string `help:"Directory for copies of those rows while they are read; default: that for temporary files." type:"path" placeholder:"DIR"`
@@ -112,7 +113,7 @@ func (c *quarantineReplayCommand) Run(ctx context.Context, l *cli.Logging) error
 			return err
 		}
 	}
-	return each(ctx, chosen, schemas.Replayed, func(q ingest.Quarantined) error {
+	return c.each(ctx, chosen, schemas.Replayed, func(q ingest.Quarantined) error {
 		to := int(q.Partition)
 		if c.To >= 0 {
 			to = c.To
@@ -146,6 +147,7 @@ func (c *quarantineReplayCommand) versions(ctx context.Context, index *commit.Lo
 type quarantineDropCommand struct {
 	cli.Store
 	quarantineChoice
+	handling
 	Why        string `help:"Why, for the record." required:""`
 	Unfinished bool   `help:"Also what a replay that did not finish may have produced: whether it is in the log stays unknown."`
 }
@@ -163,14 +165,50 @@ func (c *quarantineDropCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
-	return each(ctx, chosen, schemas.Dropped, func(q ingest.Quarantined) error {
+	return c.each(ctx, chosen, schemas.Dropped, func(q ingest.Quarantined) error {
 		return quarantine.Drop(ctx, index, quarantine.PlaceOf(q), by, c.Why, c.Unfinished)
 	})
 }
 
+// handled is what became of what was chosen, as scripts read it.
+type handled struct {
+	Done   int           `json:"done"`
+	Failed int           `json:"failed"`
+	Items  []handledItem `json:"items"` // in order; fewer than were chosen if it was interrupted
+}
+
+type handledItem struct {
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+	Row       int32  `json:"row"` // -1: the message as a whole
+	State     string `json:"state,omitempty"`
+	Fault     string `json:"fault,omitempty"`
+}
+
+// handling is how to say what became of what was chosen.
+type handling struct {
+	JSON bool `help:"Print what became of each as JSON."`
+}
+
 // each does something with all that is chosen, and says of each what became of it.
-func each(ctx context.Context, chosen []ingest.Quarantined, done string, do func(ingest.Quarantined) error) error {
-	failed := 0
+func (h handling) each(ctx context.Context, chosen []ingest.Quarantined, done string, do func(ingest.Quarantined) error) error {
+	all := handled{Items: []handledItem{}}
+	err := all.each(ctx, chosen, done, do, func(at commit.Place, fault error) {
+		switch {
+		case h.JSON:
+		case fault != nil:
+			fmt.Printf("BAD  %v\n", fault)
+		default:
+			fmt.Printf("ok   %v: %s\n", at, done)
+		}
+	})
+	if h.JSON {
+		err = errors.Join(err, printJSON(all))
+	}
+	return err
+}
+
+func (h *handled) each(ctx context.Context, chosen []ingest.Quarantined, done string, do func(ingest.Quarantined) error, say func(commit.Place, error)) error {
 	for _, q := range chosen {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -179,15 +217,18 @@ func each(ctx context.Context, chosen []ingest.Quarantined, done string, do func
 		if err != nil && ctx.Err() != nil {
 			return err
 		}
+		item := handledItem{Partition: q.Partition, Offset: q.Offset, Row: q.Row, State: done}
 		if err != nil {
-			failed++
-			fmt.Printf("BAD  %v\n", err)
-			continue
+			item.State, item.Fault = "", err.Error()
+			h.Failed++
+		} else {
+			h.Done++
 		}
-		fmt.Printf("ok   %v: %s\n", quarantine.PlaceOf(q), done)
+		h.Items = append(h.Items, item)
+		say(quarantine.PlaceOf(q), err)
 	}
-	if failed > 0 {
-		return fmt.Errorf("%d of %d were not %s", failed, len(chosen), done)
+	if h.Failed > 0 {
+		return fmt.Errorf("%d of %d were not %s", h.Failed, len(chosen), done)
 	}
 	return nil
 }

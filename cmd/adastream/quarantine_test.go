@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -177,7 +178,13 @@ func TestQuarantineCommands(t *testing.T) {
 	list := stdout(t, func() error {
 		return (&quarantineLsCommand{Store: at, Partition: -1, All: true, JSON: true}).Run(t.Context(), l)
 	})
+	show := stdout(t, func() error {
+		return (&quarantineShowCommand{Store: at, Partition: 1, Offset: 4, JSON: true}).Run(t.Context(), l)
+	})
 	lines := slices.Collect(strings.Lines(list))
+	if !strings.Contains(list, show) || strings.Count(show, "\n") != 2 {
+		t.Errorf("show prints\n%s\nand ls\n%s", show, list)
+	}
 	if len(lines) != 4 {
 		t.Errorf("%d lines:\n%s", len(lines), list)
 	}
@@ -216,13 +223,40 @@ func TestQuarantineTextIsQuoted(t *testing.T) {
 	}
 }
 
+// TestHandledJSON: of each that is chosen scripts read what became of it, also when not all is well.
+func TestHandledJSON(t *testing.T) {
+	chosen := []ingest.Quarantined{{Partition: 1, Offset: 3, Row: ingest.WholeMessage}, {Partition: 1, Offset: 4, Row: 2}}
+	for name, ill := range map[string]error{"quarantine-replay": errors.New("ill"), "quarantine-drop": nil} {
+		state := map[string]string{"quarantine-replay": schemas.Replayed, "quarantine-drop": schemas.Dropped}[name]
+		var err error
+		out := stdout(t, func() error {
+			err = handling{JSON: true}.each(t.Context(), chosen, state, func(q ingest.Quarantined) error {
+				if q.Row == 2 {
+					return ill
+				}
+				return nil
+			})
+			return nil
+		})
+		var got handled
+		described(t, name, out, &got)
+		want := handled{Done: 2, Items: []handledItem{{1, 3, -1, state, ""}, {1, 4, 2, state, ""}}}
+		if ill != nil {
+			want = handled{Done: 1, Failed: 1, Items: []handledItem{{1, 3, -1, state, ""}, {1, 4, 2, "", "ill"}}}
+		}
+		if !reflect.DeepEqual(got, want) || (err != nil) != (ill != nil) {
+			t.Errorf("%s: %+v, %v, want %+v", name, got, err, want)
+		}
+	}
+}
+
 // TestEachInterrupted: who is told to stop between two says what is done, and does not end well.
 func TestEachInterrupted(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := 0
 	var err error
 	out := stdout(t, func() error {
-		err = each(ctx, make([]ingest.Quarantined, 3), schemas.Dropped, func(ingest.Quarantined) error {
+		err = handling{}.each(ctx, make([]ingest.Quarantined, 3), schemas.Dropped, func(ingest.Quarantined) error {
 			if done++; done == 2 {
 				stop()
 			}
