@@ -32,6 +32,7 @@ type rebuildInto struct {
 	To   string `help:"Object store of the new index, empty: another place, or epochs/NAME of --store, from where it can be promoted." required:"" placeholder:"URL"`
 	Name string `help:"Name of the new index; default: that of the old one. Ingestors of two indexes of one name share a consumer group: give it another one if both go on." placeholder:"NAME"`
 	Dir  string `help:"Directory for copies while it runs, as large as the index; default: that for temporary files." type:"path" placeholder:"DIR"`
+	JSON bool   `help:"Print what was read and what is served now as JSON."`
 }
 
 type rebuildOffsetsCommand struct {
@@ -50,11 +51,40 @@ type site struct {
 	level    avx.Level
 	dir      string
 	l        *cli.Logging
+	json     bool
+	done     rebuilt
+}
+
+// rebuilt is what came of it, as scripts read it.
+type rebuilt struct {
+	Store   string        `json:"store"`
+	Read    *readObjects  `json:"read,omitempty"` // from segments
+	Serving *rebuiltState `json:"serving"`        // null if it did not come to that
+	Old     *rebuiltState `json:"old,omitempty"`  // newest of the old index, if that can be told
+}
+
+type readObjects struct {
+	Objects  int      `json:"objects"`
+	Versions int64    `json:"versions"`
+	LiveRows int      `json:"live_rows"`
+	Deletes  int      `json:"deletes"`
+	Commits  int      `json:"commits"` // that were made
+	Faults   []string `json:"faults"`
+}
+
+type rebuiltState struct {
+	Generation int64            `json:"generation"`
+	LiveRows   int64            `json:"live_rows"`
+	Checkpoint map[string]int64 `json:"checkpoint"`
+}
+
+func stateOf(m *schemas.Manifest) *rebuiltState {
+	return &rebuiltState{m.Generation, m.LiveRows, m.Checkpoint}
 }
 
 // open opens the old index and makes the new one. The caller removes the directory.
 func (c *rebuildInto) open(ctx context.Context, l *cli.Logging) (*site, error) {
-	s := &site{l: l}
+	s := &site{l: l, json: c.JSON}
 	var err error
 	if s.level, err = cli.Level(l.Logger()); err != nil {
 		return nil, err
@@ -82,6 +112,7 @@ func (c *rebuildInto) open(ctx context.Context, l *cli.Logging) (*site, error) {
 	if s.to, err = commit.Open(ctx, b); err != nil {
 		return nil, err
 	}
+	s.done.Store = b.String()
 	if s.dir, err = os.MkdirTemp(c.Dir, "adastream-rebuild-"); err != nil {
 		return nil, cli.Usage(fmt.Errorf("--dir: %w", err))
 	}
@@ -98,6 +129,10 @@ func (c *rebuildSegmentsCommand) Run(ctx context.Context, l *cli.Logging) error 
 		return err
 	}
 	defer os.RemoveAll(s.dir)
+	return s.end(s.fromSegments(ctx))
+}
+
+func (s *site) fromSegments(ctx context.Context) error {
 	cache, err := s.cache("from", s.from)
 	if err != nil {
 		return err
@@ -106,9 +141,12 @@ func (c *rebuildSegmentsCommand) Run(ctx context.Context, l *cli.Logging) error 
 	if err != nil {
 		return err
 	}
-	fmt.Printf("read %d objects with %d versions: %d live rows and %d deletes, in %d commits\n", report.Objects, report.Rows, report.Live, report.Deletes, report.Commits)
-	for _, fault := range report.Faults {
-		fmt.Println("BAD ", fault)
+	s.done.Read = &readObjects{report.Objects, report.Rows, report.Live, report.Deletes, report.Commits, texts(report.Faults)}
+	if !s.json {
+		fmt.Printf("read %d objects with %d versions: %d live rows and %d deletes, in %d commits\n", report.Objects, report.Rows, report.Live, report.Deletes, report.Commits)
+		for _, fault := range report.Faults {
+			fmt.Println("BAD ", fault)
+		}
 	}
 	ends := map[int]int64{}
 	for p := range s.to.Spec().Topic.Partitions {
@@ -133,7 +171,12 @@ func (c *rebuildOffsetsCommand) Run(ctx context.Context, l *cli.Logging) error {
 		return err
 	}
 	defer os.RemoveAll(s.dir)
-	client, err := c.Kafka.Client(s.to.Spec().Topic.Name, l.Logger())
+	return s.end(c.fromOffsets(ctx, s))
+}
+
+func (c *rebuildOffsetsCommand) fromOffsets(ctx context.Context, s *site) error {
+	log := s.l.Logger()
+	client, err := c.Kafka.Client(s.to.Spec().Topic.Name, log)
 	if err != nil {
 		return err
 	}
@@ -150,7 +193,7 @@ func (c *rebuildOffsetsCommand) Run(ctx context.Context, l *cli.Logging) error {
 		ends[p] = bounds.End
 	}
 	ingestor, err := ingest.New(ingest.Options{
-		Log: s.to, Source: client, Group: "adastream-rebuild-" + uuid.NewString(), Level: s.level, AcceptGap: c.AcceptGap, Logger: l.Logger().With("role", "ingestor"),
+		Log: s.to, Source: client, Group: "adastream-rebuild-" + uuid.NewString(), Level: s.level, AcceptGap: c.AcceptGap, Logger: log.With("role", "ingestor"),
 	})
 	if err != nil {
 		return err
@@ -179,8 +222,10 @@ func (s *site) build(ctx context.Context, ends map[int]int64, feed func(context.
 		if err != nil {
 			return err
 		}
-		fmt.Printf("serving generation %d of %s: %d live rows, all up to %v\n", m.Generation, s.to.Bucket(), m.LiveRows, m.Checkpoint)
-		s.compare(ctx)
+		s.done.Serving = stateOf(m)
+		if old, err := s.from.Latest(ctx, 0); err == nil && old != nil { // it may be too broken for that
+			s.done.Old = stateOf(old)
+		}
 		return nil
 	})
 	return g.Wait()
@@ -216,9 +261,16 @@ func (s *site) promoted(ctx context.Context) (*schemas.Manifest, error) {
 	return s.to.Manifest(ctx, c.Generation)
 }
 
-// compare shows what can be told of the old index at once, which may be too broken for that.
-func (s *site) compare(ctx context.Context) {
-	if old, err := s.from.Latest(ctx, 0); err == nil && old != nil {
+// end says what came of it, which ended with err.
+func (s *site) end(err error) error {
+	if s.json {
+		return errors.Join(err, printJSON(s.done))
+	}
+	if now := s.done.Serving; now != nil {
+		fmt.Printf("serving generation %d of %s: %d live rows, all up to %v\n", now.Generation, s.done.Store, now.LiveRows, now.Checkpoint)
+	}
+	if old := s.done.Old; old != nil {
 		fmt.Printf("the old one has %d live rows, all up to %v\n", old.LiveRows, old.Checkpoint)
 	}
+	return err
 }

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+)
+
+// An index is made from its topic, another one from the objects of that, and scripts read what came of it, damage too.
+func TestRebuildJSON(t *testing.T) {
+	tt := newTripTest(t, "cosine")
+	tt.send(30)
+	first, second := t.TempDir(), t.TempDir()
+	c := &rebuildOffsetsCommand{rebuildInto: rebuildInto{Store: tt.storage, To: first, Name: "first", Dir: t.TempDir(), JSON: true}, Kafka: tt.kafka}
+	var got rebuilt
+	out := tt.output(c)
+	described(t, "rebuild-from-offsets", out, &got)
+	if !strings.HasSuffix(got.Store, first) || got.Read != nil || got.Old != nil || got.Serving == nil || got.Serving.LiveRows != 30 || len(got.Serving.Checkpoint) != 3 {
+		t.Errorf("from offsets: %s", out)
+	}
+	checkpoint := got.Serving.Checkpoint
+
+	again := &rebuildSegmentsCommand{rebuildInto{Store: cli.Store{Store: first}, To: second, Name: "second", Dir: t.TempDir(), JSON: true}}
+	got = rebuilt{}
+	out = tt.output(again)
+	described(t, "rebuild-from-segments", out, &got)
+	if got.Read == nil || got.Read.Objects == 0 || got.Read.LiveRows != 30 || len(got.Read.Faults) != 0 || got.Old == nil || got.Old.LiveRows != 30 ||
+		got.Serving == nil || got.Serving.LiveRows != 30 || !maps.Equal(got.Serving.Checkpoint, checkpoint) {
+		t.Errorf("from segments: %s", out)
+	}
+
+	segments, err := filepath.Glob(filepath.Join(first, "segments", "*", "*"))
+	if err != nil || len(segments) == 0 {
+		t.Fatalf("no segments: %v", err)
+	}
+	if err := os.Truncate(segments[0], 100); err != nil {
+		t.Fatal(err)
+	}
+	again.To = t.TempDir()
+	got = rebuilt{}
+	out, err = tt.outputOf(again)
+	described(t, "rebuild-from-segments", out, &got)
+	if err == nil || !strings.Contains(err.Error(), "1 objects are damaged") || got.Read == nil || len(got.Read.Faults) != 1 || got.Serving == nil || got.Serving.LiveRows >= 30 {
+		t.Errorf("with a damaged object: %v, %s", err, out)
+	}
+}
