@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os/exec"
 	"slices"
 	"strings"
@@ -13,7 +14,7 @@ type completed struct {
 	Snapshot struct {
 		Ls struct {
 			Store
-			Last int
+			Last int `help:"How many, it's said. All."`
 			JSON bool
 		} `cmd:""`
 		Pin struct{} `cmd:""`
@@ -21,44 +22,95 @@ type completed struct {
 	Search struct {
 		Like string
 	} `cmd:""`
+	Script struct {
+		Shell string `arg:"" enum:"bash,zsh"`
+	} `cmd:""`
 	Logging
 }
 
-// bash itself is asked what it would offer.
+// Shells themselves are asked what they would offer, those that are installed.
 func TestCompletion(t *testing.T) {
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		t.Skip("no bash")
-	}
-	var script bytes.Buffer
-	if err := WriteCompletion(&script, "tool", &completed{}); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		words []string
-		want  []string
+	for _, shell := range []struct {
+		name  string
+		write func(io.Writer, string, any) error
+		args  []string
+		ask   func(script string, words []string) string // what to run
 	}{
-		{[]string{"tool", "s"}, []string{"search", "snapshot"}},
-		{[]string{"tool", "snapshot", ""}, []string{"--config", "--help", "--log-format", "--log-level", "--version", "ls", "pin"}},
-		{[]string{"tool", "snapshot", "ls", "--s"}, []string{"--store", "--store-ca"}},
-		{[]string{"tool", "--log-level", "warn", "snapshot", "ls", "--la"}, []string{"--last"}},
-		{[]string{"tool", "snapshot", "ls", "--store", "search", "--j"}, []string{"--json"}},
-		{[]string{"tool", "search", "--log-format", ""}, []string{"json", "text"}},
-		{[]string{"tool", "search", "--log-format", "=", "j"}, []string{"json"}},
-		{[]string{"tool", "snapshot", "ls", "--store", "s3://b"}, nil},
-		{[]string{"tool", "none", "--li"}, nil},
+		{"bash", WriteCompletion, []string{"--norc", "-c"}, func(script string, words []string) string {
+			return fmt.Sprintf("%s\nCOMP_WORDS=(%s)\nCOMP_CWORD=%d\n_tool_complete\nprintf '%%s\\n' \"${COMPREPLY[@]}\"", script, quoted(words), len(words)-1)
+		}},
+		// Outside a line that is edited there is nothing to add matches to.
+		{"zsh", WriteCompletion, []string{"-f", "-c"}, func(script string, words []string) string {
+			return fmt.Sprintf(`autoload -U +X compinit && compinit -u && autoload -U +X bashcompinit && bashcompinit
+%s
+compadd() { while [[ $1 != - ]]; do shift; done; shift; print -l -- ${(M)@:#${words[CURRENT]}*} }
+_default() { : }
+words=(%s) CURRENT=%d
+eval $_comps[tool]
+true`, script, quoted(words), len(words))
+		}},
 	} {
-		ask := fmt.Sprintf("%s\nCOMP_WORDS=(%s)\nCOMP_CWORD=%d\n_tool_complete\nprintf '%%s\\n' \"${COMPREPLY[@]}\"", script.String(), quoted(c.words), len(c.words)-1)
-		out, err := exec.Command(bash, "--norc", "-c", ask).CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		got := strings.Fields(string(out))
-		slices.Sort(got)
-		if !slices.Equal(got, c.want) {
-			t.Errorf("%q: %q, want %q", c.words, got, c.want)
+		t.Run(shell.name, func(t *testing.T) {
+			program, err := exec.LookPath(shell.name)
+			if err != nil {
+				t.Skip(err)
+			}
+			t.Setenv("HOME", t.TempDir()) // of configuration and caches
+			t.Setenv("XDG_CONFIG_HOME", "")
+			t.Setenv("XDG_DATA_HOME", "")
+			var script bytes.Buffer
+			if err := shell.write(&script, "tool", &completed{}); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range []struct {
+				words []string
+				want  []string
+			}{
+				{[]string{"tool", "s"}, []string{"script", "search", "snapshot"}},
+				{[]string{"tool", "snapshot", "l"}, []string{"ls"}},
+				{[]string{"tool", "snapshot", "ls", "--s"}, []string{"--store", "--store-ca"}},
+				{[]string{"tool", "--log-level", "warn", "snapshot", "ls", "--la"}, []string{"--last"}},
+				{[]string{"tool", "snapshot", "ls", "--store", "search", "--j"}, []string{"--json"}},
+				{[]string{"tool", "search", "--log-format", ""}, []string{"json", "text"}},
+				{[]string{"tool", "search", "--log-level", "w"}, []string{"warn"}},
+				{[]string{"tool", "snapshot", "ls", "--store", "none-of-that-name"}, nil},
+				{[]string{"tool", "none", "--li"}, nil},
+				{[]string{"tool", "script", "b"}, []string{"bash"}},
+			} {
+				if got := offered(t, program, shell.args, shell.ask(script.String(), c.words)); !slices.Equal(got, c.want) {
+					t.Errorf("%q: %q, want %q", c.words, got, c.want)
+				}
+			}
+			switch shell.name {
+			case "bash": // = is a word of its own
+				if got := offered(t, program, shell.args, shell.ask(script.String(), []string{"tool", "search", "--log-format", "=", "j"})); !slices.Equal(got, []string{"json"}) {
+					t.Errorf("after = it offers %q", got)
+				}
+			}
+		})
+	}
+}
+
+// offered are the words that a shell would offer, without what it says of them.
+func offered(t *testing.T, program string, args []string, script string) (words []string) {
+	t.Helper()
+	for line := range strings.Lines(run(t, program, args, script)) {
+		word, _, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		if word != "" {
+			words = append(words, word)
 		}
 	}
+	slices.Sort(words)
+	return words
+}
+
+func run(t *testing.T, program string, args []string, script string) string {
+	t.Helper()
+	out, err := exec.Command(program, slices.Concat(args, []string{script})...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
 }
 
 func quoted(words []string) string {
