@@ -8,18 +8,22 @@ import (
 )
 
 type completionCommand struct {
-	Shell string `arg:"" help:"bash, or zsh, which reads what bash does." enum:"bash,zsh"`
+	Shell string `arg:"" help:"bash, fish, or zsh, which reads what bash does." enum:"bash,fish,zsh"`
 }
 
 func (c *completionCommand) Run() error {
-	if c.Shell == "zsh" {
+	write := cli.WriteCompletion
+	switch c.Shell {
+	case "fish":
+		write = cli.WriteFishCompletion
+	case "zsh":
 		fmt.Println("autoload -U +X compinit && compinit && autoload -U +X bashcompinit && bashcompinit")
 	}
-	if err := cli.WriteCompletion(os.Stdout, "adastream", &command{}); err != nil {
+	if err := write(os.Stdout, "adastream", &command{}); err != nil {
 		return err
 	}
 	for _, program := range []string{"query", "builder", "ingestor"} {
-		if err := cli.WriteCompletion(os.Stdout, program, daemon{program}.flags()); err != nil {
+		if err := write(os.Stdout, program, daemon{program}.flags()); err != nil {
 			return err
 		}
 	}

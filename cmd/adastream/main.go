@@ -20,7 +20,7 @@ type command struct {
 	Eval        evalCommand       `cmd:"" help:"Measure the systems of the Matryoshka and AdANNS papers, and this index, on labelled vectors."`
 	Token       tokenCommand      `cmd:"" help:"Make tokens for query nodes."`
 	Config      configCommand     `cmd:"" help:"Look at the configuration of daemons."`
-	Completion  completionCommand `cmd:"" help:"Print a script that has a shell complete commands and flags: source <(adastream completion bash)."`
+	Completion  completionCommand `cmd:"" help:"Print a script that has a shell complete commands and flags: source <(adastream completion bash), or adastream completion fish | source."`
 	Doctor      doctorCommand     `cmd:"" help:"Check the store, the topic and the clock."`
 	Version     versionCommand    `cmd:"" help:"Say which version this is, and which versions of stored formats it reads and writes."`
 	cli.Logging `group:"Log and configuration:"`

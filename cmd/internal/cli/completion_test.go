@@ -49,6 +49,9 @@ words=(%s) CURRENT=%d
 eval $_comps[tool]
 true`, script, quoted(words), len(words))
 		}},
+		{"fish", WriteFishCompletion, []string{"--no-config", "-c"}, func(script string, words []string) string {
+			return fmt.Sprintf("%s\ncomplete -C '%s'", script, strings.Join(words, " "))
+		}},
 	} {
 		t.Run(shell.name, func(t *testing.T) {
 			program, err := exec.LookPath(shell.name)
@@ -85,6 +88,14 @@ true`, script, quoted(words), len(words))
 			case "bash": // = is a word of its own
 				if got := offered(t, program, shell.args, shell.ask(script.String(), []string{"tool", "search", "--log-format", "=", "j"})); !slices.Equal(got, []string{"json"}) {
 					t.Errorf("after = it offers %q", got)
+				}
+			case "fish":
+				got := offered(t, program, shell.args, shell.ask(script.String(), []string{"tool", "snapshot", "--log-format=j"}))
+				if !slices.Equal(got, []string{"--log-format=json"}) {
+					t.Errorf("after = it offers %q", got)
+				}
+				if out := run(t, program, shell.args, shell.ask(script.String(), []string{"tool", "snapshot", "ls", "--las"})); out != "--last\tHow many, it's said\n" {
+					t.Errorf("it says %q", out)
 				}
 			}
 		})
