@@ -107,6 +107,28 @@ func (s *Spec) VectorList() arrow.DataType {
 	return arrow.FixedSizeListOfNonNullable(int32(s.Dim()), arrow.PrimitiveTypes.Float32)
 }
 
+// AttributeTypeOf is the type that values of an Arrow type are stored as, if they can be: all integers widen to int64, all floats to
+// float64, texts of all kinds and dictionaries of them to utf8, and timestamps have any unit.
+func AttributeTypeOf(t arrow.DataType) (stored AttributeType, ok bool) {
+	if d, is := t.(*arrow.DictionaryType); is {
+		stored, ok = AttributeTypeOf(d.ValueType)
+		return stored, ok && stored == AttributeString
+	}
+	switch id := t.ID(); {
+	case id == arrow.STRING, id == arrow.LARGE_STRING:
+		return AttributeString, true
+	case id == arrow.BOOL:
+		return AttributeBool, true
+	case arrow.IsInteger(id):
+		return AttributeInt, true
+	case arrow.IsFloating(id):
+		return AttributeFloat, true
+	case id == arrow.TIMESTAMP:
+		return AttributeTimestamp, true
+	}
+	return "", false
+}
+
 // ArrowType is the stored Arrow type of an attribute.
 func (t AttributeType) ArrowType() arrow.DataType {
 	switch t {

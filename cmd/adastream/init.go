@@ -97,33 +97,12 @@ func fillFrom(s *schemas.Spec, schema *arrow.Schema) error {
 			}
 		case schemas.ColumnID, schemas.ColumnOp, schemas.ColumnVersion:
 		default:
-			if t, ok := attributeType(field.Type); ok {
+			if t, ok := schemas.AttributeTypeOf(field.Type); ok {
 				s.Attributes = append(s.Attributes, schemas.Attribute{Name: field.Name, Type: t})
 			}
 		}
 	}
 	return nil
-}
-
-// attributeType is the stored type that a message's column widens to.
-func attributeType(t arrow.DataType) (schemas.AttributeType, bool) {
-	switch t.ID() {
-	case arrow.STRING, arrow.LARGE_STRING:
-		return schemas.AttributeString, true
-	case arrow.DICTIONARY: // of strings only: see segment.Column
-		value, ok := attributeType(t.(*arrow.DictionaryType).ValueType)
-		return value, ok && value == schemas.AttributeString
-	case arrow.BOOL:
-		return schemas.AttributeBool, true
-	case arrow.INT8, arrow.INT16, arrow.INT32, arrow.INT64, arrow.UINT8, arrow.UINT16, arrow.UINT32, arrow.UINT64:
-		return schemas.AttributeInt, true
-	case arrow.FLOAT16, arrow.FLOAT32, arrow.FLOAT64:
-		return schemas.AttributeFloat, true
-	case arrow.TIMESTAMP:
-		return schemas.AttributeTimestamp, true
-	default:
-		return "", false
-	}
 }
 
 // create makes the topic, if it is missing, and the index.

@@ -81,30 +81,6 @@ func bitmap(n int, at func(i int) bool) []byte {
 	return bits
 }
 
-// array returns the values of a column, value order[i] in place i; a nil order leaves them in place.
-func (c *Column) array(order []int32) (arrow.Array, error) {
-	n := c.Len()
-	at := func(i int) int { return i }
-	if order != nil {
-		at = func(i int) int { return int(order[i]) }
-	}
-	var valid *memory.Buffer
-	if c.nulls > 0 {
-		valid = memory.NewBufferBytes(bitmap(n, func(i int) bool { return c.valid[at(i)] }))
-	}
-	t := c.typ.ArrowType()
-	switch c.typ {
-	case schemas.AttributeBool:
-		return fixedWithNulls(t, n, bitmap(n, func(i int) bool { return c.bools[at(i)] }), valid, c.nulls), nil
-	case schemas.AttributeInt, schemas.AttributeTimestamp:
-		return fixedWithNulls(t, n, bytesOf(gather(c.ints, order)), valid, c.nulls), nil
-	case schemas.AttributeFloat:
-		return fixedWithNulls(t, n, bytesOf(gather(c.floats, order)), valid, c.nulls), nil
-	default:
-		return texts(t, n, func(i int) []byte { return c.stringAt(at(i)) }, valid, c.nulls)
-	}
-}
-
 // gather returns values[order[i]] for each i; a nil order means the values themselves.
 func gather[T any](values []T, order []int32) []T {
 	if order == nil {

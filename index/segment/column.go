@@ -8,6 +8,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/adastream/adastream/schemas"
 )
@@ -66,21 +67,8 @@ func (c *Column) Accepts(t arrow.DataType) bool {
 	if t.ID() == arrow.NULL {
 		return true
 	}
-	switch c.typ {
-	case schemas.AttributeBool:
-		return t.ID() == arrow.BOOL
-	case schemas.AttributeInt:
-		return arrow.IsInteger(t.ID())
-	case schemas.AttributeFloat:
-		return arrow.IsFloating(t.ID())
-	case schemas.AttributeTimestamp:
-		return t.ID() == arrow.TIMESTAMP
-	default:
-		if d, ok := t.(*arrow.DictionaryType); ok {
-			t = d.ValueType
-		}
-		return t.ID() == arrow.STRING || t.ID() == arrow.LARGE_STRING
-	}
+	stored, ok := schemas.AttributeTypeOf(t)
+	return ok && stored == c.typ
 }
 
 // allowed names the Arrow types that a column accepts.
@@ -225,6 +213,30 @@ func (c *Column) Value(i int) any {
 		return finite(c.floats[i])
 	default:
 		return string(c.stringAt(i))
+	}
+}
+
+// array returns the values of a column, value order[i] in place i; a nil order leaves them in place.
+func (c *Column) array(order []int32) (arrow.Array, error) {
+	n := c.Len()
+	at := func(i int) int { return i }
+	if order != nil {
+		at = func(i int) int { return int(order[i]) }
+	}
+	var valid *memory.Buffer
+	if c.nulls > 0 {
+		valid = memory.NewBufferBytes(bitmap(n, func(i int) bool { return c.valid[at(i)] }))
+	}
+	t := c.typ.ArrowType()
+	switch c.typ {
+	case schemas.AttributeBool:
+		return fixedWithNulls(t, n, bitmap(n, func(i int) bool { return c.bools[at(i)] }), valid, c.nulls), nil
+	case schemas.AttributeInt, schemas.AttributeTimestamp:
+		return fixedWithNulls(t, n, bytesOf(gather(c.ints, order)), valid, c.nulls), nil
+	case schemas.AttributeFloat:
+		return fixedWithNulls(t, n, bytesOf(gather(c.floats, order)), valid, c.nulls), nil
+	default:
+		return texts(t, n, func(i int) []byte { return c.stringAt(at(i)) }, valid, c.nulls)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/apache/arrow-go/v18/arrow"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/coarse"
@@ -215,13 +216,10 @@ func (m *merger) number() ([]size, error) {
 	const identity = 4 + 8 + 8 + 4 + 8 + 4 + 4 + 4 // offset of the id, order, lists
 	perRow := int64(identity + m.spec.Dim() + 4 + 4*len(m.spec.Ladder) + m.spec.VectorBytes())
 	for _, a := range m.spec.Attributes {
-		switch a.Type {
-		case schemas.AttributeBool:
-			perRow++
-		case schemas.AttributeString:
-			perRow += 4
-		default:
-			perRow += 8
+		if fixed, ok := a.Type.ArrowType().(arrow.FixedWidthDataType); ok {
+			perRow += int64(fixed.Bytes())
+		} else {
+			perRow += 4 // where a text ends
 		}
 	}
 	sizes := make([]size, m.mdl.NList())
