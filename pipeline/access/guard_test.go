@@ -18,26 +18,9 @@ import (
 )
 
 // logTo is a log to look at.
-func logTo() (*slog.Logger, *lockedBuffer) {
-	out := &lockedBuffer{}
+func logTo() (*slog.Logger, *bytes.Buffer) {
+	out := &bytes.Buffer{}
 	return slog.New(slog.NewJSONHandler(out, nil)), out
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // mux stands for a node: it tells which of its handlers was reached.
