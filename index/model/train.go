@@ -109,8 +109,9 @@ func SampleRows(total int64, dim int, repair Repair) int {
 }
 
 // Train makes a model from a sample of n searched vectors [n][spec.Dim()] of an index of total live rows. The sample is
-// in no particular order, and not rotated: that is Train's own affair. Where a part of it suffices, evenly spaced rows are taken. A sample too small for the lists
-// asked for makes fewer lists. The same sample, options and kernel level make the same bytes.
+// in no particular order, and not rotated: that is Train's own affair. Where a part of it suffices, evenly spaced rows are
+// taken. A sample too small for the lists asked for makes fewer lists. The same sample, options and kernel level make the
+// same bytes.
 func Train(ctx context.Context, spec *schemas.Spec, sample []float32, n int, total int64, o Options) (*Model, error) {
 	ladder := mrl.Ladder(spec.Ladder)
 	if err := o.Validate(ladder); err != nil {

@@ -152,10 +152,11 @@ func (s *sweep) probe(ctx context.Context, nprobe int) (best float64, err error)
 }
 
 // between takes each plan that is worth choosing after the doublings with margins that leave a half and three quarters of its
-// lists, or with three quarters of them where there are too few for a margin. Lists are most of the cost, and a plan of the doublings alone has up to twice as many as it needs.
-// Other pairs of scan_dims and refine are not tried: on half a million embeddings those that were worth it at the
-// doublings led to the same choices as all pairs, for a quarter more work than the doublings where all pairs are as much
-// again. Steps between the refines too would have made what is chosen 3 % cheaper, for another third.
+// lists, or with three quarters of them where there are too few for a margin. Lists are most of the cost, and a plan of the
+// doublings alone has up to twice as many as it needs. Other pairs of scan_dims and refine are not tried: on half a million
+// embeddings those that were worth it at the doublings led to the same choices as all pairs, for a quarter more work than
+// the doublings where all pairs are as much again. Steps between the refines too would have made what is chosen 3 % cheaper,
+// for another third.
 //
 // The dearest go first, because they have the most to save and betweenWork may not last for all. No run is needed that
 // does not count: the doubling has touched these lists.

@@ -10,11 +10,11 @@
 //
 // # Vectors
 //
-// The stored vector of a row is the given one in the type of the spec: narrowed to float16, or as it is. The searched
-// vector is the stored one, scaled to unit length under cosine. List, code, int8 row and norms are functions of the
-// searched vector, rotated if the model rotates, hence of model and what is stored: a merge that derives them anew gets what the first writer would have got at
-// the same SIMD level; between levels sums differ by their rounding. Int8 rows and norms say by which axes they are rotated:
-// those of different axes, or of none, cannot be compared with one query, see [Turn].
+// The stored vector of a row is the given one in the type of the spec: narrowed to float16, or as it is. The searched vector
+// is the stored one, scaled to unit length under cosine. List, code, int8 row and norms are functions of the searched
+// vector, rotated if the model rotates, hence of model and what is stored: a merge that derives them anew gets what the
+// first writer would have got at the same SIMD level; between levels sums differ by their rounding. Int8 rows and norms say
+// by which axes they are rotated: those of different axes, or of none, cannot be compared with one query, see [Turn].
 // [Check] says which vectors can be stored.
 //
 // # Files
@@ -34,7 +34,7 @@
 //
 // Opening checks all that reading relies on, so that a part that opened cannot make its users read out of bounds: kind,
 // format, columns and their types, lengths, nulls, string offsets, the order of lists, and blocks. It takes one light
-// pass over the lists, codes' row numbers and string offsets, and allocates 4 bytes for each row of a segment, no more. Bytes that fail give an error that wraps
-// [schemas.ErrCorrupt] and names object and field; they cause neither a panic nor an allocation out of proportion.
-// Values are not checked, that is what the checksums of the manifest are for.
+// pass over the lists, codes' row numbers and string offsets, and allocates 4 bytes for each row of a segment, no more.
+// Bytes that fail give an error that wraps [schemas.ErrCorrupt] and names object and field; they cause neither a panic nor
+// an allocation out of proportion. Values are not checked, that is what the checksums of the manifest are for.
 package segment

@@ -29,9 +29,9 @@ type Snapshot struct {
 }
 
 // Open makes a snapshot of the generation m. Parts are those of m, in its order: chunks, then segments. Mdl is the
-// model that m refers to, nil if it refers to none, and int8 rows are by its axes (see [segment.Turn]). Dead holds row numbers by the ID of a part; bitmaps of other parts
-// are ignored, since a generation may share the file of its parent. Whatever does not agree with m is an error that
-// wraps [schemas.ErrCorrupt] and says what.
+// model that m refers to, nil if it refers to none, and int8 rows are by its axes (see [segment.Turn]). Dead holds row
+// numbers by the ID of a part; bitmaps of other parts are ignored, since a generation may share the file of its parent.
+// Whatever does not agree with m is an error that wraps [schemas.ErrCorrupt] and says what.
 //
 // OnClose, which may be nil, runs once, when the snapshot is closed and no reader is left. If Open fails it never runs.
 func Open(spec *schemas.Spec, m *schemas.Manifest, mdl *model.Model, parts []*segment.Part,

@@ -174,10 +174,10 @@ func (l *Log) Promotion(ctx context.Context, sequence int64) (*schemas.Channel, 
 }
 
 // Promote makes queries follow a generation from now on, a newer one, or an older one to roll back; or an epoch, which must
-// have a promoted generation. Of c it takes Generation or Epoch, Pinned, Reason and By. Seen is the newest promotion that the caller knows and has decided on, as Channel
-// or an earlier Promote returned it, nil for none: if there is another one since, whoever made it, the error wraps
-// ErrFenced. Look at the channel, and decide again. If the one that follows says the same already, it is returned, so that
-// the call can be repeated.
+// have a promoted generation. Of c it takes Generation or Epoch, Pinned, Reason and By. Seen is the newest promotion that
+// the caller knows and has decided on, as Channel or an earlier Promote returned it, nil for none: if there is another one
+// since, whoever made it, the error wraps ErrFenced. Look at the channel, and decide again. If the one that follows says the
+// same already, it is returned, so that the call can be repeated.
 func (l *Log) Promote(ctx context.Context, seen *schemas.Channel, c schemas.Channel) (*schemas.Channel, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("promote: %w", err)

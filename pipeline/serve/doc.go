@@ -1,11 +1,11 @@
 // Package serve answers queries from the generation that a channel points at.
 //
-// A Node follows the channel, and if that names an epoch, the epoch's own one. For a new generation it fetches the objects that it lacks, verifies and maps them, opens a
-// snapshot and swaps one atomic pointer. A query takes a reference of the snapshot that it finds and keeps it to its
-// end, so it sees one generation, and none fails because of a swap: the old snapshot is unmapped when its last query has
-// ended. The spec is the snapshot's: width, attributes and encoder of the queries that are answered change with the rows, at
-// once. If anything about the new generation is missing or corrupt, the old one goes on serving and the node says so
-// in its log, in /readyz and in adastream_query_load_failures_total.
+// A Node follows the channel, and if that names an epoch, the epoch's own one. For a new generation it fetches the objects
+// that it lacks, verifies and maps them, opens a snapshot and swaps one atomic pointer. A query takes a reference of the
+// snapshot that it finds and keeps it to its end, so it sees one generation, and none fails because of a swap: the old
+// snapshot is unmapped when its last query has ended. The spec is the snapshot's: width, attributes and encoder of the
+// queries that are answered change with the rows, at once. If anything about the new generation is missing or corrupt, the
+// old one goes on serving and the node says so in its log, in /readyz and in adastream_query_load_failures_total.
 //
 // A search request has one query or many, in JSON or Arrow, and its answer has either form:
 //

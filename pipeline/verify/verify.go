@@ -1,6 +1,7 @@
 // Package verify reads everything that an index names and says what is wrong with it: objects that are missing or not what
-// their records say, chains with holes, quarantine of other messages than its commit's, resolutions of what was never refused, generations whose parts do not fit together, ids that are live twice, codes that
-// the model does not make of their rows.
+// their records say, chains with holes, quarantine of other messages than its commit's, resolutions of what was never
+// refused, generations whose parts do not fit together, ids that are live twice, codes that the model does not make of their
+// rows.
 //
 // It only reads, beside whatever else goes on. What a collector gives up meanwhile is passed over. The newest and the served
 // generation are looked at row by row; of the others the objects and how they fit.

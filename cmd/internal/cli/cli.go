@@ -29,7 +29,8 @@ func Usage(err error) error {
 }
 
 // Main parses the command line into command, a pointer to a struct of flags, and runs it until it ends or a SIGINT or
-// SIGTERM comes; then the context of Run ends, and a second signal ends the process at once. The methods may take the bindings as arguments. It does not return.
+// SIGTERM comes; then the context of Run ends, and a second signal ends the process at once. The methods may take the
+// bindings as arguments. It does not return.
 func Main(name, description string, command any, bindings ...any) {
 	parser, err := newParser(name, command, kong.Description(description), kong.Bind(bindings...), kong.ConfigureHelp(kong.HelpOptions{Compact: true, Summary: true}))
 	if err != nil {
