@@ -125,8 +125,8 @@ func (c *evalCommand) measure(ctx context.Context, bench *eval.Bench, data *eval
 	if len(systems)+len(products) == 0 {
 		return nil, cli.Usage(fmt.Errorf("--systems %s: no such family, allowed: %s", strings.Join(c.Systems, ","), strings.Join(families(data), ", ")))
 	}
-	bar := progressbar.NewOptions(len(systems)+len(products), progressbar.OptionSetWriter(cli.Terminal()), progressbar.OptionShowCount())
-	defer fmt.Fprintln(cli.Terminal())
+	bar, end := progress("measured", int64(len(systems)+len(products)), progressbar.OptionShowCount())
+	defer end()
 	for _, s := range systems {
 		bar.Describe(s.Family)
 		r, err := bench.Run(ctx, s)

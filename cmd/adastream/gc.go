@@ -47,7 +47,10 @@ func (c *snapshotGCCommand) Run(ctx context.Context, l *cli.Logging) error {
 			return err
 		}
 	}
+	var end func()
+	o.Progress, end = told("removed")
 	report, err := index.Collect(ctx, o)
+	end()
 	if err != nil {
 		return err
 	}

@@ -99,13 +99,12 @@ func (c *produceCommand) file(ctx context.Context, name string, to produce.Sende
 	if err != nil {
 		return 0, cli.Usage(err)
 	}
-	bar := progressbar.NewOptions64(r.Rows(), progressbar.OptionSetDescription(name), progressbar.OptionSetWriter(cli.Terminal()),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"))
+	bar, end := progress(name, r.Rows(), progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"))
 	err = produce.All(ctx, to, partitions, r, c.Rows, func(rows int64) {
 		sent += rows
 		_ = bar.Add64(rows)
 	})
-	fmt.Fprintln(cli.Terminal())
+	end()
 	if err != nil {
 		return sent, fmt.Errorf("after %d rows were acknowledged: %w", sent, err)
 	}

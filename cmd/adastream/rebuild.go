@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/schollz/progressbar/v3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/adastream/adastream/avx"
@@ -137,7 +138,9 @@ func (s *site) fromSegments(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	report, err := rebuild.Run(ctx, rebuild.Options{From: s.from, To: s.to, Cache: cache, Level: s.level})
+	tell, end := told("read", progressbar.OptionShowBytes(true))
+	report, err := rebuild.Run(ctx, rebuild.Options{From: s.from, To: s.to, Cache: cache, Level: s.level, Progress: tell})
+	end()
 	if err != nil {
 		return err
 	}
@@ -233,15 +236,26 @@ func (s *site) build(ctx context.Context, ends map[int]int64, feed func(context.
 
 // await waits for a promoted generation that holds all up to the given offsets.
 func (s *site) await(ctx context.Context, ends map[int]int64) (*schemas.Manifest, error) {
+	all := int64(0)
+	for _, n := range ends {
+		all += n
+	}
+	tell, end := told("served offsets")
+	defer end()
 	for {
 		m, err := s.promoted(ctx)
 		if err != nil && !errors.Is(err, store.ErrTransient) {
 			return nil, err
 		}
 		done := m != nil
+		served := int64(0)
 		for p, end := range ends {
+			if m != nil {
+				served += min(m.Checkpoint[strconv.Itoa(p)], end)
+			}
 			done = done && m.Checkpoint[strconv.Itoa(p)] >= end
 		}
+		tell(served, all)
 		if done {
 			return m, nil
 		}

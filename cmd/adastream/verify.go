@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/schollz/progressbar/v3"
 
@@ -38,9 +37,9 @@ func (c *verifyCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
-	bar := progressbar.NewOptions64(-1, progressbar.OptionSetDescription("read"), progressbar.OptionSetWriter(cli.Terminal()), progressbar.OptionShowBytes(true), progressbar.OptionThrottle(time.Second))
+	bar, end := progress("read", -1, progressbar.OptionShowBytes(true))
 	report, err := verify.Run(ctx, verify.Options{Log: index, Cache: cache, Level: level, Progress: func(_ int, bytes int64) { _ = bar.Set64(bytes) }})
-	fmt.Fprintln(cli.Terminal())
+	end()
 	if err != nil {
 		return err
 	}

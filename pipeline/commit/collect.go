@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,6 +51,9 @@ type CollectOptions struct {
 
 	// DryRun only counts what would be removed.
 	DryRun bool
+
+	// Progress is told how many objects, records among them, have been removed, one call at a time; nil is not told.
+	Progress func(removed, of int64)
 }
 
 // Collected is what a collection has removed, or would remove, and what it has left.
@@ -92,17 +96,35 @@ func (l *Log) Collect(ctx context.Context, o CollectOptions) (*Collected, error)
 	if o.DryRun {
 		return report, nil
 	}
-	for _, keys := range keys {
+	if err := l.deleteAll(ctx, keys, o.Progress); err != nil {
+		return nil, fmt.Errorf("collect: %w", err)
+	}
+	return report, nil
+}
+
+// deleteAll deletes group after group: none of one before all of those ahead of it are gone.
+func (l *Log) deleteAll(ctx context.Context, groups [][]string, progress func(removed, of int64)) error {
+	var mu sync.Mutex
+	removed, of := int64(0), int64(len(slices.Concat(groups...)))
+	for _, keys := range groups {
 		g, ctx := errgroup.WithContext(ctx)
 		g.SetLimit(deleters)
 		for _, key := range keys {
-			g.Go(func() error { return l.bucket.Delete(ctx, key) })
+			g.Go(func() error {
+				err := l.bucket.Delete(ctx, key)
+				mu.Lock()
+				defer mu.Unlock()
+				if removed++; err == nil && progress != nil {
+					progress(removed, of)
+				}
+				return err
+			})
 		}
 		if err := g.Wait(); err != nil {
-			return nil, fmt.Errorf("collect: %w", err)
+			return err
 		}
 	}
-	return report, nil
+	return nil
 }
 
 // unneededKeys is what is to be removed, in that order.

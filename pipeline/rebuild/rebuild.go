@@ -32,12 +32,14 @@ import (
 // commitRows is how many rows and deletes a commit gets, as far as offsets allow.
 const commitRows = 65536
 
-// Options of Run. All are required.
+// Options of Run. All are required but Progress.
 type Options struct {
 	From  *commit.Log  // of which only the spec and data objects are read
 	To    *commit.Log  // of an index with the same spec, and without commits
 	Cache *store.Cache // of From
 	Level avx.Level
+
+	Progress func(bytes, of int64) // of objects that were read so far; nil is not told
 }
 
 // Report is what was found and made.
@@ -64,6 +66,8 @@ type work struct {
 	newest map[string]version
 	ends   []int64 // by partition: after the last offset that was seen
 	mapped []*store.Mapped
+
+	bytes, of int64 // of objects, read and in all
 }
 
 // Run rebuilds.
@@ -101,6 +105,7 @@ func (w *work) read(ctx context.Context) error {
 		return err
 	}
 	spec, rows := w.From.Spec(), found.Rows()
+	w.of = bytesOf(rows)
 	for _, info := range rows.Segments {
 		if err := w.fault(w.part(ctx, func(bytes [][]byte) (*segment.Part, error) { return segment.OpenSegment(spec, info.Key, bytes[0]) }, info)); err != nil {
 			return err
@@ -124,6 +129,19 @@ func (w *work) read(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func bytesOf(rows *commit.Rows) (n int64) {
+	for _, info := range rows.Segments {
+		n += info.Size
+	}
+	for _, c := range rows.Chunks {
+		n += c.Rows.Size + c.Vectors.Size
+	}
+	for _, info := range rows.Tombstones {
+		n += info.Size
+	}
+	return n
 }
 
 // fault notes that an object is damaged, and passes on what else went wrong.
@@ -196,6 +214,10 @@ func (w *work) see(id string, v version) error {
 // fetch brings an object here. Names of a commit's own objects do not tell their sum.
 func (w *work) fetch(ctx context.Context, info store.Info) (*store.Mapped, error) {
 	w.report.Objects++
+	w.bytes += info.Size
+	if w.Progress != nil {
+		defer w.Progress(w.bytes, w.of)
+	}
 	ref := store.Ref{Key: info.Key, Size: info.Size}
 	if sum, ok := commit.SumOf(info.Key); ok {
 		ref.SHA256 = sum
