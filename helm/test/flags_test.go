@@ -101,7 +101,7 @@ func TestFlags(t *testing.T) {
 }
 
 // set by the chart, so that probes, volumes and secrets fit; not for config.
-var set = regexp.MustCompile(`^(store|store-ca|brokers|kafka-(tls|ca|cert|key|sasl|user|password|password-file)|listen|ops-listen|cache-dir|dir|drain|tokens-file|tls-.*|log-.*|from|name|topic)$`)
+var set = regexp.MustCompile(`^(store|store-ca|brokers|kafka-(tls|ca|cert|key|sasl|user|password|password-file)|listen|ops-listen|cache-dir|dir|drain|tokens-file|tls-.*|log-.*|from(-.*)?|name|topic)$`)
 
 // spec are the flags of standalone that are those of `adastream init`.
 var spec = regexp.MustCompile(`^(encoder|ladder|lists-per-row|metric|partitions|prefix|replication|target-recall|vectors|attribute)$`)
