@@ -23,6 +23,7 @@ import (
 
 	"github.com/adastream/adastream/bench/fleet"
 	"github.com/adastream/adastream/cmd/adastream/sample"
+	"github.com/adastream/adastream/pipeline/files"
 	"github.com/adastream/adastream/pipeline/produce"
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/source/embedded"
@@ -227,7 +228,7 @@ func (d *daemons) stream(ctx context.Context, o options, data *table) (*streamed
 		return nil, err
 	}
 	defer f.Close()
-	r, err := produce.Open(f)
+	r, err := files.Arrow(f)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/adastream/adastream/avx"
-	"github.com/adastream/adastream/pipeline/produce"
+	"github.com/adastream/adastream/pipeline/files"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -36,7 +36,7 @@ func readTable(name string) (*table, error) {
 		return nil, err
 	}
 	defer f.Close()
-	r, err := produce.Open(f)
+	r, err := files.Arrow(f)
 	if err != nil {
 		return nil, err
 	}

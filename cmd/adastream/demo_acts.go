@@ -21,6 +21,7 @@ import (
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/client"
 	"github.com/adastream/adastream/cmd/adastream/sample"
+	"github.com/adastream/adastream/pipeline/files"
 	"github.com/adastream/adastream/pipeline/produce"
 	"github.com/adastream/adastream/schemas"
 )
@@ -34,7 +35,7 @@ type words struct {
 }
 
 func readWords() (*words, error) {
-	r, err := produce.Open(bytes.NewReader(sample.Words))
+	r, err := files.Arrow(bytes.NewReader(sample.Words))
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +115,7 @@ func (d *demo) until(ctx context.Context, what string, good func(serving) bool) 
 
 // stream sends the sample while the client searches, and shows how the index follows.
 func (d *demo) stream(ctx context.Context) error {
-	r, err := produce.Open(bytes.NewReader(sample.Words))
+	r, err := files.Arrow(bytes.NewReader(sample.Words))
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"github.com/adastream/adastream/index/eval"
-	"github.com/adastream/adastream/pipeline/produce"
+	"github.com/adastream/adastream/pipeline/files"
 )
 
 // labelled reads tables whose labels are numbered alike.
@@ -27,7 +27,7 @@ func (l *labelled) read(name string) (t eval.Table, err error) {
 		return t, err
 	}
 	defer f.Close()
-	r, err := produce.Open(f)
+	r, err := files.Arrow(f)
 	if err != nil {
 		return t, fmt.Errorf("%s: %w", name, err)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 
@@ -13,7 +12,7 @@ import (
 
 	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/pipeline/commit"
-	"github.com/adastream/adastream/pipeline/produce"
+	"github.com/adastream/adastream/pipeline/files"
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
@@ -22,7 +21,8 @@ import (
 // specFlags describe an index.
 type specFlags struct {
 	Name         string            `help:"Name of the index." default:"vectors"`
-	From         string            `help:"Arrow file to take encoder, width, vector type and attributes from." type:"existingfile" placeholder:"FILE"`
+	From         string            `help:"File of vectors, as for produce, to take encoder, width, vector type and attributes from." type:"existingfile" placeholder:"FILE"`
+	FromFile     fileFlags         `embed:"" prefix:"from-"`
 	Ladder       []int             `help:"Trained prefix widths, ascending; the last is the full width." placeholder:"64,128,256"`
 	Metric       string            `help:"cosine or ip." enum:"cosine,ip" default:"cosine"`
 	Encoder      string            `help:"Name and version of the model that makes the vectors; messages of another are refused."`
@@ -64,33 +64,34 @@ func (f *specFlags) spec() (*schemas.Spec, error) {
 	return &s, s.Validate()
 }
 
-// fill takes from an Arrow file what the flags leave open.
-func (f *specFlags) fill(s *schemas.Spec) error {
-	file, err := os.Open(f.From)
+// fill takes from a file what the flags leave open.
+func (f *specFlags) fill(s *schemas.Spec) (err error) {
+	r, err := files.Open(f.From, f.FromFile.options(slog.New(slog.DiscardHandler), f.From))
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	r, err := produce.Open(file)
+	defer func() { err = errors.Join(err, r.Close()) }()
+	width, err := r.Width()
 	if err != nil {
 		return err
 	}
-	return fillFrom(s, r.Schema())
+	return fillFrom(s, r.Schema(), width)
 }
 
-func fillFrom(s *schemas.Spec, schema *arrow.Schema) error {
+// fillFrom takes what a spec leaves open from the schema of messages whose vectors have a width.
+func fillFrom(s *schemas.Spec, schema *arrow.Schema, width int) error {
 	if encoder, ok := schema.Metadata().GetValue(schemas.MetaEncoder); ok && s.Encoder == "" {
 		s.Encoder = encoder
 	}
 	for _, field := range schema.Fields() {
 		switch field.Name {
 		case schemas.ColumnVector:
-			list, ok := field.Type.(*arrow.FixedSizeListType)
-			if !ok {
-				return fmt.Errorf("column %q: type %s, allowed here: fixed_size_list<float16|float32>", field.Name, field.Type)
+			list, ok := field.Type.(arrow.ListLikeType)
+			if !ok || width == 0 {
+				return fmt.Errorf("column %q: type %s without any vector", field.Name, field.Type)
 			}
 			if len(s.Ladder) == 0 {
-				s.Ladder = []int{int(list.Len())}
+				s.Ladder = []int{width}
 			}
 			if s.Vectors == "" && list.Elem().ID() == arrow.FLOAT16 {
 				s.Vectors = schemas.Float16

@@ -18,7 +18,7 @@ import (
 	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/index/snapshot/snapshottest"
-	"github.com/adastream/adastream/pipeline/produce"
+	"github.com/adastream/adastream/pipeline/files"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -38,7 +38,7 @@ func realVectors(t *testing.T) (vectors []float32, dim int) {
 		defer f.Close()
 		file, column, every = f, of, 1
 	}
-	r, err := produce.Open(file)
+	r, err := files.Arrow(file)
 	if err != nil {
 		t.Fatal(err)
 	}

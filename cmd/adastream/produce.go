@@ -4,22 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+	"log/slog"
 
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/files"
 	"github.com/adastream/adastream/pipeline/produce"
 	"github.com/adastream/adastream/pipeline/source"
 )
 
 type produceCommand struct {
 	cli.Kafka
-	Topic string   `help:"Topic of the index." required:""`
-	Rows  int64    `help:"Rows that are split over the partitions at a time; a message holds those of one partition." default:"8192"`
-	JSON  bool     `help:"Print what was acknowledged of each file as JSON."`
-	Files []string `arg:"" help:"Arrow IPC files or streams; - is a stream on standard input."`
+	Topic   string `help:"Topic of the index." required:""`
+	Rows    int64  `help:"Rows that are split over the partitions at a time; a message holds those of one partition." default:"8192"`
+	JSON    bool   `help:"Print what was acknowledged of each file as JSON."`
+	Encoder string `help:"Name and version of the model that made the vectors, if the file does not say."`
+	fileFlags
+	Files []string `arg:"" help:"Arrow IPC files or streams, or Parquet files; - is a stream on standard input."`
 }
 
 // produced is what was acknowledged, as scripts read it.
@@ -59,7 +61,7 @@ func (c *produceCommand) Run(ctx context.Context, l *cli.Logging) error {
 	done := produced{Topic: c.Topic, Files: []producedFile{}}
 	for _, name := range c.Files {
 		var rows int64
-		if rows, err = c.file(ctx, name, to, len(partitions)); err != nil {
+		if rows, err = c.file(ctx, name, to, len(partitions), l.Logger()); err != nil {
 			err = fmt.Errorf("%s: %w", name, err)
 		}
 		done.add(name, rows, err)
@@ -85,19 +87,16 @@ func (p *produced) add(file string, rows int64, fault error) {
 }
 
 // file sends a file, and returns how many of its rows were acknowledged.
-func (c *produceCommand) file(ctx context.Context, name string, to produce.Sender, partitions int) (sent int64, err error) {
-	var in io.Reader = os.Stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return 0, cli.Usage(err)
-		}
-		defer f.Close()
-		in = f
-	}
-	r, err := produce.Open(in)
+func (c *produceCommand) file(ctx context.Context, name string, to produce.Sender, partitions int, log *slog.Logger) (sent int64, err error) {
+	o := c.options(log, name)
+	o.Encoder = c.Encoder
+	r, err := files.Open(name, o)
 	if err != nil {
 		return 0, cli.Usage(err)
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	if r.Encoder() == "" {
+		return 0, cli.Usage(errors.New("the file does not name the encoder of its vectors: say it with --encoder"))
 	}
 	bar, end := progress(name, r.Rows(), progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"))
 	err = produce.All(ctx, to, partitions, r, c.Rows, func(rows int64) {

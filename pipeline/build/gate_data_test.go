@@ -18,7 +18,7 @@ import (
 	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/index/snapshot"
-	"github.com/adastream/adastream/pipeline/produce"
+	"github.com/adastream/adastream/pipeline/files"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -42,7 +42,7 @@ func gateData(t *testing.T) (spec *schemas.Spec, ids []string, vectors []float32
 		t.Fatal(err)
 	}
 	defer file.Close()
-	r, err := produce.Open(file)
+	r, err := files.Arrow(file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/google/uuid"
 
+	"github.com/adastream/adastream/pipeline/files"
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/schemas"
 )
@@ -143,76 +144,6 @@ func take(ctx context.Context, batch arrow.RecordBatch, indices arrow.Array) (ar
 	return array.NewRecordBatch(batch.Schema(), columns, int64(indices.Len())), nil
 }
 
-// Reader yields the record batches of an Arrow IPC file or stream, whichever it is.
-type Reader struct {
-	schema *arrow.Schema
-	next   func() (arrow.RecordBatch, error)
-	rows   int64 // -1 when it is a stream
-}
-
-// Open reads an Arrow IPC file from f if f can seek and is one, else a stream. It counts the rows of a file, and so reads
-// all of it.
-func Open(f io.Reader) (r *Reader, err error) {
-	defer damaged(&err)
-	if at, ok := f.(ipc.ReadAtSeeker); ok {
-		if r, err := ipc.NewFileReader(at); err == nil {
-			return fileReader(r)
-		}
-		if _, err := at.Seek(0, io.SeekStart); err != nil {
-			return streamReader(f)
-		}
-	}
-	return streamReader(f)
-}
-
-func streamReader(f io.Reader) (*Reader, error) {
-	r, err := ipc.NewReader(f)
-	if err != nil {
-		return nil, fmt.Errorf("neither an Arrow IPC file nor a stream: %w", err)
-	}
-	return &Reader{schema: r.Schema(), rows: -1, next: func() (arrow.RecordBatch, error) {
-		if !r.Next() {
-			if err := r.Err(); err != nil {
-				return nil, err
-			}
-			return nil, io.EOF
-		}
-		return r.RecordBatch(), nil
-	}}, nil
-}
-
-func fileReader(r *ipc.FileReader) (*Reader, error) {
-	rows := int64(0)
-	for i := range r.NumRecords() {
-		b, err := r.RecordBatch(i)
-		if err != nil {
-			return nil, fmt.Errorf("batch %d: %w", i, err)
-		}
-		rows += b.NumRows()
-		b.Release()
-	}
-	i := 0
-	return &Reader{schema: r.Schema(), rows: rows, next: func() (arrow.RecordBatch, error) {
-		if i == r.NumRecords() {
-			return nil, io.EOF
-		}
-		i++
-		return r.RecordBatch(i - 1)
-	}}, nil
-}
-
-// Schema is that of all batches.
-func (r *Reader) Schema() *arrow.Schema { return r.schema }
-
-// Rows is how many rows there are in all, or -1 when that is not known.
-func (r *Reader) Rows() int64 { return r.rows }
-
-// Next returns a batch, or io.EOF after the last one. The batch of a stream is valid until the next call.
-func (r *Reader) Next() (batch arrow.RecordBatch, err error) {
-	defer damaged(&err)
-	return r.next()
-}
-
 // damaged, deferred, turns a panic of the Arrow library into an error: it trusts what it reads.
 func damaged(err *error) {
 	if fault := recover(); fault != nil {
@@ -222,7 +153,7 @@ func damaged(err *error) {
 
 // All sends everything that r has, in batches of at most rows rows, and calls done with the rows of each batch that was
 // acknowledged.
-func All(ctx context.Context, to Sender, partitions int, r *Reader, rows int64, done func(rows int64)) error {
+func All(ctx context.Context, to Sender, partitions int, r *files.Reader, rows int64, done func(rows int64)) error {
 	if rows < 1 {
 		return fmt.Errorf("rows of a batch: %d, allowed: at least 1", rows)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/adastream/adastream/pipeline/files"
 	"github.com/adastream/adastream/pipeline/source"
 )
 
@@ -107,55 +107,6 @@ func TestWrongID(t *testing.T) {
 	b := rows(t, arrow.PrimitiveTypes.Float64, func(b array.Builder, i int) { b.(*array.Float64Builder).Append(float64(i)) }, 2)
 	if _, err := Messages(t.Context(), 2, b); err == nil || !strings.Contains(err.Error(), "float64") || !strings.Contains(err.Error(), "uint64") {
 		t.Errorf("%v does not name the type and those allowed", err)
-	}
-}
-
-// Open reads files and streams alike.
-func TestOpen(t *testing.T) {
-	b := rows(t, arrow.PrimitiveTypes.Int64, func(b array.Builder, i int) { b.(*array.Int64Builder).Append(int64(i)) }, 7)
-	stream, err := Encode(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file bytes.Buffer
-	w, err := ipc.NewFileWriter(&file, ipc.WithSchema(b.Schema()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(w.Write(b), w.Write(b), w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		name        string
-		in          io.Reader
-		known, rows int64
-	}{
-		{"file", bytes.NewReader(file.Bytes()), 14, 14},
-		{"stream that can seek", bytes.NewReader(stream), -1, 7},
-		{"stream", io.MultiReader(bytes.NewReader(stream)), -1, 7},
-	} {
-		r, err := Open(c.in)
-		if err != nil {
-			t.Errorf("%s: %v", c.name, err)
-			continue
-		}
-		total := int64(0)
-		for {
-			batch, err := r.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				t.Fatalf("%s: %v", c.name, err)
-			}
-			total += batch.NumRows()
-		}
-		if r.Rows() != c.known || total != c.rows {
-			t.Errorf("%s: says %d rows and has %d, want %d and %d", c.name, r.Rows(), total, c.known, c.rows)
-		}
-	}
-	if _, err := Open(strings.NewReader("neither")); err == nil {
-		t.Error("something else was opened")
 	}
 }
 
@@ -266,7 +217,7 @@ func TestAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := Open(bytes.NewReader(stream))
+	r, err := files.Arrow(bytes.NewReader(stream))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,7 +251,7 @@ func TestDamagedFile(t *testing.T) {
 		damaged := slices.Clone(parts)
 		damaged[2+i] = bytes.Clone(damaged[2+i])
 		copy(damaged[2+i][4:], "\xff\xff\xff\x7f") // after the length: where in the message its root table is
-		r, err := Open(bytes.NewReader(bytes.Join(damaged, mark)))
+		r, err := files.Arrow(bytes.NewReader(bytes.Join(damaged, mark)))
 		if err == nil {
 			err = All(t.Context(), &counter{t: t}, 2, r, 100, func(int64) {})
 		}

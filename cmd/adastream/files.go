@@ -1,0 +1,21 @@
+package main
+
+import (
+	"log/slog"
+
+	"github.com/adastream/adastream/pipeline/files"
+)
+
+// fileFlags say how a file of vectors is to be read.
+type fileFlags struct {
+	Format string `help:"arrow or parquet; default: by the file's extension, else arrow." placeholder:"FORMAT"`
+	ID     string `help:"Column of the ids." name:"id" default:"id" placeholder:"COLUMN"`
+	Vector string `help:"Column of the vectors." default:"vector" placeholder:"COLUMN"`
+}
+
+func (f *fileFlags) options(log *slog.Logger, file string) files.Options {
+	return files.Options{
+		Format: files.Format(f.Format), ID: f.ID, Vector: f.Vector,
+		Ignored: func(column, why string) { log.Info("a column is ignored", "file", file, "column", column, "why", why) },
+	}
+}

@@ -1,0 +1,196 @@
+package files
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/compute"
+
+	"github.com/adastream/adastream/schemas"
+)
+
+// slot is a column of the batches that come out, and how it is made of one that a file has; convert is nil if it is that.
+type slot struct {
+	from    int
+	convert func(arrow.Array) (arrow.Array, error)
+}
+
+// mapped calls the columns of r as messages do and makes their types those of messages.
+func mapped(r *Reader, o *Options) (*Reader, error) {
+	from := r.schema
+	m := mapping{o: o}
+	for i, field := range from.Fields() {
+		if err := m.add(i, field); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.complete(from); err != nil {
+		return nil, err
+	}
+	encoder := r.Encoder()
+	if o.Encoder != "" {
+		if encoder != "" && encoder != o.Encoder {
+			return nil, fmt.Errorf("the file's vectors are of the encoder %q, asked for: %q", encoder, o.Encoder)
+		}
+		encoder = o.Encoder
+	}
+	var metadata *arrow.Metadata
+	if encoder != "" {
+		md := arrow.NewMetadata([]string{schemas.MetaEncoder}, []string{encoder})
+		metadata = &md
+	}
+	schema := arrow.NewSchema(m.fields, metadata)
+	row := int64(0)
+	return &Reader{schema: schema, rows: r.rows, next: func() (arrow.RecordBatch, error) {
+		batch, err := r.next()
+		if err != nil {
+			return nil, err
+		}
+		columns := make([]arrow.Array, len(m.slots))
+		for i, s := range m.slots {
+			column := batch.Column(s.from)
+			if e, ok := column.(array.ExtensionArray); ok {
+				column = e.Storage()
+			}
+			if s.convert != nil {
+				if column, err = s.convert(column); err != nil {
+					return nil, fmt.Errorf("column %q, rows %d to %d: %w", batch.ColumnName(s.from), row, row+batch.NumRows()-1, err)
+				}
+			}
+			columns[i] = column
+		}
+		row += batch.NumRows()
+		return array.NewRecordBatch(schema, columns, batch.NumRows()), nil
+	}}, nil
+}
+
+type mapping struct {
+	o      *Options
+	fields []arrow.Field
+	slots  []slot
+}
+
+// name is what messages call a column, or why they have none of it.
+func (m *mapping) name(column string) (name, why string) {
+	id, vector := m.columns()
+	switch column {
+	case id:
+		return schemas.ColumnID, ""
+	case vector:
+		return schemas.ColumnVector, ""
+	case schemas.ColumnID:
+		return "", fmt.Sprintf("the ids are in column %q", id)
+	case schemas.ColumnVector:
+		return "", fmt.Sprintf("the vectors are in column %q", vector)
+	}
+	return column, ""
+}
+
+// columns are the names of the columns that have ids and vectors.
+func (m *mapping) columns() (id, vector string) {
+	id, vector = m.o.ID, m.o.Vector
+	if id == "" {
+		id = schemas.ColumnID
+	}
+	if vector == "" {
+		vector = schemas.ColumnVector
+	}
+	return id, vector
+}
+
+func (m *mapping) add(i int, field arrow.Field) error {
+	name, why := m.name(field.Name)
+	if name == "" {
+		m.o.Ignored(field.Name, why)
+		return nil
+	}
+	t := field.Type
+	if e, ok := t.(arrow.ExtensionType); ok {
+		t = e.StorageType()
+	}
+	s := slot{from: i}
+	switch name {
+	case schemas.ColumnID:
+		if t, s.convert = idOf(t); t == nil {
+			return fmt.Errorf("column %q: type %s, allowed: utf8, large_utf8, a dictionary of them, integers, fixed_size_binary[16]", field.Name, field.Type)
+		}
+	case schemas.ColumnVector:
+		if t, s.convert = vectorOf(t); t == nil {
+			return fmt.Errorf("column %q: type %s, allowed: list, large_list or fixed_size_list of floats or of integers of up to 16 bits, binary or fixed_size_binary of float32",
+				field.Name, field.Type)
+		}
+	default:
+		if _, ok := schemas.AttributeTypeOf(t); !ok {
+			m.o.Ignored(field.Name, fmt.Sprintf("its type is %s, which no attribute has", field.Type))
+			return nil
+		}
+		if name == schemas.ColumnVersion && arrow.IsInteger(t.ID()) && t.ID() != arrow.INT64 {
+			t, s.convert = arrow.PrimitiveTypes.Int64, castTo(arrow.PrimitiveTypes.Int64)
+		}
+	}
+	if slices.ContainsFunc(m.fields, func(f arrow.Field) bool { return f.Name == name }) {
+		return fmt.Errorf("column %q is there twice", field.Name)
+	}
+	m.fields = append(m.fields, arrow.Field{Name: name, Type: t, Nullable: field.Nullable})
+	m.slots = append(m.slots, s)
+	return nil
+}
+
+// complete fails if a column is missing that messages need. Deletes have no vectors.
+func (m *mapping) complete(from *arrow.Schema) error {
+	has := func(name string) bool {
+		return slices.ContainsFunc(m.fields, func(f arrow.Field) bool { return f.Name == name })
+	}
+	id, vector := m.columns()
+	missing := ""
+	switch {
+	case !has(schemas.ColumnID):
+		missing = id
+	case has(schemas.ColumnVector):
+	case vector != schemas.ColumnVector, !has(schemas.ColumnOp):
+		missing = vector
+	}
+	if missing == "" {
+		return nil
+	}
+	var names []string
+	for _, f := range from.Fields() {
+		names = append(names, f.Name)
+	}
+	return fmt.Errorf("column %q is missing, there are: %s", missing, strings.Join(names, ", "))
+}
+
+// idOf is the type of a message's ids that are made of a type, and how; nil if none are.
+func idOf(t arrow.DataType) (arrow.DataType, func(arrow.Array) (arrow.Array, error)) {
+	switch t.ID() {
+	case arrow.STRING, arrow.LARGE_STRING, arrow.INT64, arrow.UINT64:
+		return t, nil
+	case arrow.INT8, arrow.INT16, arrow.INT32:
+		return arrow.PrimitiveTypes.Int64, castTo(arrow.PrimitiveTypes.Int64)
+	case arrow.UINT8, arrow.UINT16, arrow.UINT32:
+		return arrow.PrimitiveTypes.Uint64, castTo(arrow.PrimitiveTypes.Uint64)
+	case arrow.DICTIONARY:
+		value := t.(*arrow.DictionaryType).ValueType
+		if id := value.ID(); id == arrow.STRING || id == arrow.LARGE_STRING {
+			return value, func(a arrow.Array) (arrow.Array, error) {
+				d := a.(*array.Dictionary)
+				return compute.TakeArray(context.Background(), d.Dictionary(), d.Indices())
+			}
+		}
+	case arrow.FIXED_SIZE_BINARY:
+		if t.(*arrow.FixedSizeBinaryType).ByteWidth == 16 {
+			return t, nil
+		}
+	}
+	return nil, nil
+}
+
+func castTo(t arrow.DataType) func(arrow.Array) (arrow.Array, error) {
+	return func(a arrow.Array) (arrow.Array, error) {
+		return compute.CastArray(context.Background(), a, compute.SafeCastOptions(t))
+	}
+}

@@ -1,0 +1,192 @@
+// Package files reads what vectors come in, a record batch of messages at a time: the columns are called as an index's
+// messages call them and have types that messages have, see package schemas.
+//
+// Memory is that of a few batches, whatever a file's size, and what a file claims of its size is checked before it is
+// believed.
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"github.com/adastream/adastream/schemas"
+)
+
+// Format is what a file is written in.
+type Format string
+
+// Formats of files.
+const (
+	ArrowIPC Format = "arrow" // file or stream
+	Parquet  Format = "parquet"
+)
+
+// Formats are all of them.
+func Formats() []Format { return []Format{ArrowIPC, Parquet} }
+
+// extensions of the formats. A file with another one is read as Arrow.
+var extensions = map[string]Format{
+	".parquet": Parquet, ".pq": Parquet,
+}
+
+// Options say what the columns of a file are. The zero value is good for files that call them as messages do.
+type Options struct {
+	Format  Format                   // empty: by the file's extension
+	ID      string                   // column of ids, empty: id
+	Vector  string                   // column of vectors, empty: vector
+	Encoder string                   // of the vectors, empty: as the file says
+	Ignored func(column, why string) // is told, unless nil, of each column that no message can have
+}
+
+// Validate returns all faults of the options.
+func (o *Options) Validate() error {
+	if o.Format != "" && !slices.Contains(Formats(), o.Format) {
+		return fmt.Errorf("format %q, allowed: %v", o.Format, Formats())
+	}
+	return nil
+}
+
+func (o *Options) withDefaults(name string) Options {
+	d := *o
+	if d.Format == "" {
+		d.Format = ArrowIPC
+		if f, ok := extensions[strings.ToLower(filepath.Ext(name))]; ok {
+			d.Format = f
+		}
+	}
+	if d.Ignored == nil {
+		d.Ignored = func(string, string) {}
+	}
+	return d
+}
+
+// Reader yields the record batches of a file.
+type Reader struct {
+	schema *arrow.Schema
+	next   func() (arrow.RecordBatch, error)
+	rows   int64             // -1 when that is not known
+	first  arrow.RecordBatch // was read to know the width
+	close  func() error
+}
+
+// Open opens a file; the name - is standard input.
+func Open(name string, o Options) (*Reader, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o = o.withDefaults(name)
+	f := os.Stdin
+	if name != "-" {
+		var err error
+		if f, err = os.Open(name); err != nil {
+			return nil, err
+		}
+	}
+	r, err := open(f, o)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	r.close = f.Close
+	return r, nil
+}
+
+func open(f *os.File, o Options) (*Reader, error) {
+	var r *Reader
+	var err error
+	switch o.Format {
+	case Parquet:
+		info, statErr := f.Stat()
+		if statErr != nil {
+			return nil, statErr
+		}
+		if !info.Mode().IsRegular() {
+			return nil, errors.New("a parquet file is read from its end: it cannot be a stream")
+		}
+		r, err = openParquet(f, info.Size(), maxBuffer, &o)
+	default:
+		r, err = Arrow(f)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return mapped(r, &o)
+}
+
+// Schema is that of the first batch at least.
+func (r *Reader) Schema() *arrow.Schema { return r.schema }
+
+// Rows is how many rows there are in all, or -1 when that is not known.
+func (r *Reader) Rows() int64 { return r.rows }
+
+// Encoder is the name of the vectors' encoder, or empty.
+func (r *Reader) Encoder() string {
+	encoder, _ := r.schema.Metadata().GetValue(schemas.MetaEncoder)
+	return encoder
+}
+
+// Width is the number of a vector's values, or 0 if there is no vector. If the schema does not say it, the first vector
+// does.
+func (r *Reader) Width() (int, error) {
+	found := r.schema.FieldIndices(schemas.ColumnVector)
+	if len(found) != 1 {
+		return 0, nil
+	}
+	if fixed, ok := r.schema.Field(found[0]).Type.(*arrow.FixedSizeListType); ok {
+		return int(fixed.Len()), nil
+	}
+	if r.first == nil {
+		batch, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return 0, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		r.first = batch
+	}
+	column := r.first.Column(found[0])
+	lists, ok := column.(array.ListLike)
+	if !ok {
+		return 0, nil
+	}
+	for i := range column.Len() {
+		if column.IsValid(i) {
+			start, end := lists.ValueOffsets(i)
+			return int(end - start), nil
+		}
+	}
+	return 0, nil
+}
+
+// Next returns a batch, or io.EOF after the last one. A batch is valid until the next call.
+func (r *Reader) Next() (batch arrow.RecordBatch, err error) {
+	if batch = r.first; batch != nil {
+		r.first = nil
+		return batch, nil
+	}
+	defer damaged(&err)
+	return r.next()
+}
+
+// Close closes the file.
+func (r *Reader) Close() error {
+	if r.close == nil {
+		return nil
+	}
+	return r.close()
+}
+
+// damaged, deferred, turns a panic of the Arrow library into an error: it trusts what it reads.
+func damaged(err *error) {
+	if fault := recover(); fault != nil {
+		*err = fmt.Errorf("damaged Arrow data: %v", fault)
+	}
+}

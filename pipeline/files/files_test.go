@@ -1,0 +1,167 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"github.com/adastream/adastream/schemas"
+)
+
+// text is a row, each column by name, its values written as numbers and texts whatever their types.
+func text(b arrow.RecordBatch, row int) string {
+	var fields []string
+	for i, c := range b.Columns() {
+		name := b.ColumnName(i)
+		switch {
+		case c.IsNull(row):
+			fields = append(fields, name+"=null")
+		case name == schemas.ColumnVector:
+			lists := c.(array.ListLike)
+			start, end := lists.ValueOffsets(row)
+			var values []string
+			for at := start; at < end; at++ {
+				values = append(values, lists.ListValues().ValueStr(int(at)))
+			}
+			fields = append(fields, name+"="+strings.Join(values, " "))
+		default:
+			fields = append(fields, name+"="+c.ValueStr(row))
+		}
+	}
+	slices.Sort(fields)
+	return strings.Join(fields, ", ")
+}
+
+// drain reads all rows of r.
+func drain(t testing.TB, r *Reader) (rows []string) {
+	t.Helper()
+	for {
+		b, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range int(b.NumRows()) {
+			rows = append(rows, text(b, i))
+		}
+	}
+	return rows
+}
+
+// rowsOf reads all rows of a file of testdata, and asks for the width before.
+func rowsOf(t testing.TB, name string, o Options) (*Reader, []string) {
+	t.Helper()
+	r, err := Open(filepath.Join("testdata", name), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if width, err := r.Width(); err != nil || width != 8 {
+		t.Errorf("%s: width %d, %v, want 8", name, width, err)
+	}
+	return r, drain(t, r)
+}
+
+// What others wrote of the same rows is the same rows, whatever the format, the types and the compression.
+func TestFormatsAgree(t *testing.T) {
+	_, want := rowsOf(t, "rows.arrow", Options{})
+	if len(want) != 40 || !strings.Contains(want[1], "id=item-1, new=false, op=null, price=0.25, seen=2023-11-14T22:13:20.001Z, vector=-0.015625 0.203125") ||
+		want[11] != "class=null, id=item-11, new=null, op=delete, price=null, seen=null, vector=null, version=1011, year=null" {
+		t.Fatalf("rows.arrow has %d rows: %s", len(want), strings.Join(want, "\n"))
+	}
+	for _, name := range []string{"list.parquet", "fixed.parquet", "half.parquet", "binary.parquet", "bytes.parquet", "large.parquet"} {
+		t.Run(name, func(t *testing.T) {
+			o := Options{Ignored: func(column, why string) { t.Errorf("column %s is ignored: %s", column, why) }}
+			if name == "binary.parquet" { // has no metadata
+				o.Encoder = "e/1"
+			}
+			r, got := rowsOf(t, name, o)
+			if len(got) != len(want) || r.Rows() != int64(len(want)) {
+				t.Fatalf("%d rows, and says %d, want %d", len(got), r.Rows(), len(want))
+			}
+			for i := range want {
+				if got[i] != want[i] {
+					t.Errorf("row %d:\n got %s\nwant %s", i, got[i], want[i])
+				}
+			}
+			if r.Encoder() != "e/1" {
+				t.Errorf("encoder %q", r.Encoder())
+			}
+		})
+	}
+}
+
+// Columns of other names are taken for what they are, and those that no message can have are left out and told of.
+func TestColumnsByName(t *testing.T) {
+	var ignored []string
+	r, rows := rowsOf(t, "others.parquet", Options{ID: "key", Vector: "embedding", Encoder: "mine", Ignored: func(column, why string) {
+		if why == "" {
+			t.Errorf("column %s: no reason", column)
+		}
+		ignored = append(ignored, column)
+	}})
+	slices.Sort(ignored)
+	if want := []string{"day", "exact", "nested", "single", "tags", "vector"}; !slices.Equal(ignored, want) {
+		t.Errorf("ignored %v, want %v", ignored, want)
+	}
+	if want := "class=green, id=1, vector=-0.015625 0.203125 0.421875 0.640625 0.859375 -0.921875 -0.703125 -0.484375"; rows[1] != want {
+		t.Errorf("row 1:\n got %s\nwant %s", rows[1], want)
+	}
+	if r.Encoder() != "mine" {
+		t.Errorf("encoder %q", r.Encoder())
+	}
+}
+
+// A file that is not what it is said to be is refused with the column, what is there and what is allowed.
+func TestRefused(t *testing.T) {
+	for want, c := range map[string]struct {
+		name string
+		o    Options
+	}{
+		`column "id" is missing, there are: key, embedding, vector, day`:                       {"others.parquet", Options{Vector: "embedding"}},
+		`column "vectors" is missing, there are: key, embedding`:                               {"others.parquet", Options{ID: "key", Vector: "vectors"}},
+		`column "vector": type int32, allowed: list, `:                                         {"others.parquet", Options{ID: "key"}},
+		`column "embedding": type list<element: float64, nullable>, allowed: utf8, large_utf8`: {"others.parquet", Options{ID: "embedding"}},
+		`the file's vectors are of the encoder "e/1", asked for: "e/2"`:                        {"list.parquet", Options{Encoder: "e/2"}},
+		`format "csv", allowed: [arrow parquet`:                                                {"list.parquet", Options{Format: "csv"}},
+		`neither an Arrow IPC file nor a stream`:                                               {"list.parquet", Options{Format: ArrowIPC}},
+		`it does not end with PAR1: cut off, encrypted`:                                        {"rows.arrow", Options{Format: Parquet}},
+	} {
+		r, err := Open(filepath.Join("testdata", c.name), c.o)
+		if err == nil {
+			r.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s %+v: %v, want %q", c.name, c.o, err, want)
+		}
+	}
+}
+
+// A file that ends early says so, wherever it ends.
+func TestTruncated(t *testing.T) {
+	for _, name := range []string{"list.parquet", "bytes.parquet"} {
+		whole, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range []int{0, 4, 8, len(whole) / 2, len(whole) - 1} {
+			path := filepath.Join(t.TempDir(), name)
+			if err := os.WriteFile(path, whole[:n], 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("parquet file of %d bytes", n)) {
+				t.Errorf("%s cut to %d bytes: %v", name, n, err)
+			}
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package files
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/adastream/adastream/internal/mutate"
+)
+
+func FuzzParquet(f *testing.F) { mutate.Fuzz(f, readingParquet) }
+
+func TestMutations(t *testing.T) {
+	mutate.Run(t, map[string]mutate.Target{
+		"FuzzParquet": readingParquet,
+	})
+}
+
+// seedFiles are the files of testdata that match a pattern.
+func seedFiles(t testing.TB, pattern string) (seeds [][]byte) {
+	names, err := filepath.Glob(filepath.Join("testdata", pattern))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no files %s: %v", pattern, err)
+	}
+	for _, name := range slices.Sorted(slices.Values(names)) {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seeds = append(seeds, b)
+	}
+	return seeds
+}
+
+// budget is what reading a file may allocate beyond its rows, in all.
+const budget = 64 << 20
+
+// exhaust reads all that r has: rows that can be read to the last value, or an error.
+func exhaust(t testing.TB, r *Reader, before uint64) {
+	for range 100 { // batches: a file of a few thousand bytes that has more claims them
+		b, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			if err.Error() == "" {
+				t.Fatal("an error that says nothing")
+			}
+			return
+		}
+		for i := range int(min(b.NumRows(), 50)) {
+			_ = text(b, i)
+		}
+		if got := mutate.Allocated() - before; got > budget {
+			t.Fatalf("%d bytes allocated, allowed: %d", got, budget)
+		}
+	}
+}
+
+// readingParquet: no file panics or takes memory that it only claims to need.
+func readingParquet(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
+	return seedFiles(t, "*.parquet"), func(t testing.TB, input []byte) {
+		before := mutate.Allocated()
+		o := Options{Ignored: func(string, string) {}}
+		r, err := openParquet(bytes.NewReader(input), int64(len(input)), 1<<20, &o)
+		if got := mutate.Allocated() - before; got > budget {
+			t.Fatalf("%d bytes allocated to open, allowed: %d", got, budget)
+		}
+		if err != nil {
+			return
+		}
+		if m, err := mapped(r, &o); err == nil {
+			exhaust(t, m, before)
+		}
+	}
+}

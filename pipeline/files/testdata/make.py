@@ -1,0 +1,64 @@
+"""Makes the files of this directory: the same rows in each format, by pyarrow and numpy, which are not ours.
+
+    python make.py
+"""
+
+import datetime
+import decimal
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+os.chdir(os.path.dirname(os.path.abspath(__file__)))
+ENCODER = {"adastream.encoder": "e/1"}
+N, DIM = 40, 8
+DELETED = 11  # has no vector, and no attributes
+
+vectors = [None if i == DELETED else [((i * 31 + j * 7) % 64 - 31.5) / 32 for j in range(DIM)] for i in range(N)]
+some = lambda values, every: [None if i == DELETED or i % every == 3 else v for i, v in enumerate(values)]
+columns = {
+    "id": pa.array([f"item-{i}" for i in range(N)]),
+    "vector": pa.array(vectors, pa.list_(pa.float32(), DIM)),
+    "op": pa.array(["delete" if i == DELETED else None if i % 2 else "upsert" for i in range(N)]),
+    "version": pa.array([1000 + i for i in range(N)], pa.int64()),
+    "class": pa.array(some([["red", "green", "blü"][i % 3] for i in range(N)], 5)),
+    "year": pa.array(some([1990 + i for i in range(N)], 7), pa.int32()),
+    "price": pa.array(some([i / 4 for i in range(N)], 9), pa.float64()),
+    "new": pa.array(some([i % 2 == 0 for i in range(N)], 8)),
+    "seen": pa.array(some([1_700_000_000_000 + i for i in range(N)], 6), pa.timestamp("ms", "UTC")),
+}
+
+
+def table(**change):
+    return pa.table({**columns, **change}).replace_schema_metadata(ENCODER)
+
+
+def parquet(name, rows, **options):
+    pq.write_table(rows, name, **options)
+
+
+packed = [None if v is None else pa.array(v, pa.float32()).buffers()[1].to_pybytes() for v in vectors]
+rows = table()
+with pa.ipc.new_file("rows.arrow", rows.schema) as out:
+    out.write_table(rows, max_chunksize=16)
+parquet("list.parquet", table(vector=pa.array(vectors, pa.list_(pa.float32()))), row_group_size=7)
+parquet("fixed.parquet", rows, compression="zstd", row_group_size=25)
+parquet("half.parquet", table(vector=pa.array(vectors, pa.list_(pa.float16(), DIM))), compression="lz4")
+parquet("binary.parquet", table(vector=pa.array(packed, pa.binary())), compression="gzip", store_schema=False)
+parquet("bytes.parquet", table(vector=pa.array(packed, pa.binary(4 * DIM))), compression="none", data_page_version="2.0")
+parquet("large.parquet", table(vector=pa.array(vectors, pa.large_list(pa.float64())), id=columns["id"].cast(pa.large_string()),
+                               **{"class": columns["class"].dictionary_encode()}), compression="brotli", version="1.0")
+# Numbers for ids, other names, no encoder, and what no message can have.
+others = pa.table({
+    "key": pa.array(range(N), pa.int32()),
+    "embedding": pa.array([v or [0.0] * DIM for v in vectors], pa.list_(pa.float64())),
+    "vector": columns["year"],
+    "day": pa.array([datetime.date(2024, 1, 1)] * N),
+    "exact": pa.array([decimal.Decimal("1.50")] * N),
+    "nested": pa.array([{"a": 1, "b": [1.5]}] * N),
+    "single": pa.array([{"a": 1}] * N),
+    "tags": pa.array([["x"]] * N),
+    "class": columns["class"],
+})
+parquet("others.parquet", others)
