@@ -110,6 +110,10 @@ func TestProgressIsForTerminals(t *testing.T) {
 			if got := strings.Contains(text, c.shows) && strings.Contains(text, "\r"); got != (where == "a terminal") || strings.Contains(out, "\r") {
 				t.Errorf("%s shows %q on %s, and prints %q", c.name, text, where, out)
 			}
+			before := map[string]string{"a file": "", "a terminal": "\r\x1b[K"}[where] // a record takes the line of the bar
+			if strings.Count(text, before+"time=") != strings.Count(text, "level=") || strings.Contains(text, "\x1b") && where == "a file" {
+				t.Errorf("%s logs %q on %s", c.name, text, where)
+			}
 		}
 	}
 }

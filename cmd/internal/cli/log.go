@@ -35,9 +35,9 @@ func (l *Logging) Logger() *slog.Logger {
 	o := &slog.HandlerOptions{Level: l.level}
 	if l.LogFormat == "json" {
 		o.ReplaceAttr = readable
-		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+		return slog.New(slog.NewJSONHandler(logTo(), o))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, o))
+	return slog.New(slog.NewTextHandler(logTo(), o))
 }
 
 // readable has JSON say what text does: durations with their unit, and things by what they call themselves.
