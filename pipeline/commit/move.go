@@ -34,32 +34,45 @@ type Move struct {
 }
 
 // MoveError says why the channel cannot be moved as asked: a mistake of who asked, or what was asked is not there.
-type MoveError struct{ Err error }
+type MoveError struct {
+	Err     error
+	Allowed string // what could have been asked, "" if that is not a matter of values
+}
 
-func (e *MoveError) Error() string { return e.Err.Error() }
+func (e *MoveError) Error() string {
+	if e.Allowed == "" {
+		return e.Err.Error()
+	}
+	return e.Err.Error() + ", allowed: " + e.Allowed
+}
 
 // Unwrap makes errors.Is see the reason.
 func (e *MoveError) Unwrap() error { return e.Err }
 
-func refuse(format string, args ...any) error { return &MoveError{fmt.Errorf(format, args...)} }
+func refuse(format string, args ...any) error { return &MoveError{Err: fmt.Errorf(format, args...)} }
+
+// mistake refuses a value.
+func mistake(allowed, format string, args ...any) error {
+	return &MoveError{fmt.Errorf(format, args...), allowed}
+}
 
 // Validate reports what is wrong with the move whatever is served.
 func (m Move) Validate() error {
 	switch {
 	case !slices.Contains(verbs, m.Verb):
-		return refuse("verb: %q, allowed: %s", m.Verb, strings.Trim(fmt.Sprint(verbs), "[]"))
+		return mistake(strings.Trim(fmt.Sprint(verbs), "[]"), "verb: %q", m.Verb)
 	case m.Generation < 0:
-		return refuse("generation: %d, allowed: more than 0", m.Generation)
+		return mistake("more than 0", "generation: %d", m.Generation)
 	case m.Epoch != "" && m.Verb != VerbPromote:
-		return refuse("epoch: %q to %s, allowed: to promote", m.Epoch, m.Verb)
+		return mistake("to promote", "epoch: %q to %s", m.Epoch, m.Verb)
 	case m.Verb == VerbPromote && (m.Generation != 0) == (m.Epoch != ""):
-		return refuse("generation %d and epoch %q to promote, allowed: one of them", m.Generation, m.Epoch)
+		return mistake("one of them", "generation %d and epoch %q to promote", m.Generation, m.Epoch)
 	case m.Verb == VerbUnpin && m.Generation != 0:
-		return refuse("generation: %d to unpin, allowed: none", m.Generation)
+		return mistake("none", "generation: %d to unpin", m.Generation)
 	case m.Reason == "" || len(m.Reason) > maxReasonBytes:
-		return refuse("reason: %d bytes, allowed: 1 to %d", len(m.Reason), maxReasonBytes)
+		return mistake(fmt.Sprintf("1 to %d", maxReasonBytes), "reason: %d bytes", len(m.Reason))
 	case !strings.Contains(m.By, "@"): // see schemas.Channel.ByOperator
-		return refuse("by: %q, allowed: user@host", m.By)
+		return mistake("user@host", "by: %q", m.By)
 	}
 	return nil
 }
@@ -104,7 +117,7 @@ func (l *Log) move(ctx context.Context, by string, decide func(look) (schemas.Ch
 			return nil, err
 		}
 		if err := c.Validate(); err != nil {
-			return nil, &MoveError{err}
+			return nil, &MoveError{Err: err}
 		}
 		_, m, err := l.Goal(ctx, &c)
 		if err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"strings"
 
 	"github.com/adastream/adastream/pipeline/access"
 	"github.com/adastream/adastream/pipeline/commit"
@@ -69,8 +68,7 @@ func moveProblem(err error) error {
 	var bad *commit.MoveError
 	switch {
 	case errors.As(err, &bad):
-		detail, allowed, _ := strings.Cut(bad.Error(), ", allowed: ")
-		return invalid(detail, allowed)
+		return invalid(bad.Err.Error(), bad.Allowed)
 	case errors.Is(err, schemas.ErrFenced):
 		return &problem{Title: "somebody was first", Status: http.StatusConflict, Code: codeConflict, Detail: err.Error()}
 	case errors.Is(err, schemas.ErrTransient):

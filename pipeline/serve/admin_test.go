@@ -95,3 +95,12 @@ func TestAdminRefuses(t *testing.T) {
 		t.Errorf("without Admin: %d %s", w.Code, w.Body)
 	}
 }
+
+// What a client sends cannot pose as what is allowed.
+func TestAdminRefusalQuotesTheVerb(t *testing.T) {
+	n := newPublisher(t).node(Options{Admin: true})
+	p := problemOf(t, move(n.API(), `{"verb":"drop, allowed: all","reason":"r"}`, nil))
+	if p.Detail != `verb: "drop, allowed: all"` || p.Allowed != "promote pin unpin rollback" {
+		t.Errorf("detail %s, allowed %s", p.Detail, p.Allowed)
+	}
+}
