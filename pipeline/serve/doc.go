@@ -13,6 +13,15 @@
 //	                                                       │
 //	                  slots ── run ── SearchBatch in each of the workers, on one snapshot
 //
+// By file, in the order in which things happen to them:
+//
+//	generations  node follows and swaps; memory, behind, near, recent: is there room, how late is it, what is a swap, which were there
+//	requests     api routes them; request_json, request_arrow and stream read them, problem says no
+//	searches     search is the course of one; fresh waits, choose makes the plan, run and pressure share out cores, group groups
+//	answers      answer, answer_arrow; vectors for rows that are asked for by id
+//	quality      live measures a few answers, measure what POST /v1/recall asks for
+//	what is told state to clients, view to package ui, ops, metrics and trace to machines; admin moves the channel
+//
 // Each request holds one of Options.MaxRunning slots while it is searched and encoded; one of many queries works on slots
 // that are free as well. Bodies are untrusted: their size is bounded, and reading them allocates in proportion to it.
 //
