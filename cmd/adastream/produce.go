@@ -21,7 +21,7 @@ type produceCommand struct {
 	JSON    bool   `help:"Print what was acknowledged of each file as JSON."`
 	Encoder string `help:"Name and version of the model that made the vectors, if the file does not say."`
 	fileFlags
-	Files []string `arg:"" help:"Arrow IPC files or streams, or Parquet files; - is a stream on standard input."`
+	Files []string `arg:"" help:"Files, of Arrow, Parquet or JSON lines; - is standard input."`
 }
 
 // produced is what was acknowledged, as scripts read it.

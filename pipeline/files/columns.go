@@ -28,7 +28,11 @@ func mapped(r *Reader, o *Options) (*Reader, error) {
 			return nil, err
 		}
 	}
-	if err := m.complete(from); err != nil {
+	var names []string
+	for _, f := range from.Fields() {
+		names = append(names, f.Name)
+	}
+	if err := m.complete(m.has, names); err != nil {
 		return nil, err
 	}
 	encoder := r.Encoder()
@@ -38,12 +42,7 @@ func mapped(r *Reader, o *Options) (*Reader, error) {
 		}
 		encoder = o.Encoder
 	}
-	var metadata *arrow.Metadata
-	if encoder != "" {
-		md := arrow.NewMetadata([]string{schemas.MetaEncoder}, []string{encoder})
-		metadata = &md
-	}
-	schema := arrow.NewSchema(m.fields, metadata)
+	schema := arrow.NewSchema(m.fields, encoderMetadata(encoder))
 	row := int64(0)
 	return &Reader{schema: schema, rows: r.rows, next: func() (arrow.RecordBatch, error) {
 		batch, err := r.next()
@@ -66,6 +65,15 @@ func mapped(r *Reader, o *Options) (*Reader, error) {
 		row += batch.NumRows()
 		return array.NewRecordBatch(schema, columns, batch.NumRows()), nil
 	}}, nil
+}
+
+// encoderMetadata is what a message says of its encoder.
+func encoderMetadata(encoder string) *arrow.Metadata {
+	if encoder == "" {
+		return nil
+	}
+	md := arrow.NewMetadata([]string{schemas.MetaEncoder}, []string{encoder})
+	return &md
 }
 
 type mapping struct {
@@ -132,7 +140,7 @@ func (m *mapping) add(i int, field arrow.Field) error {
 			t, s.convert = arrow.PrimitiveTypes.Int64, castTo(arrow.PrimitiveTypes.Int64)
 		}
 	}
-	if slices.ContainsFunc(m.fields, func(f arrow.Field) bool { return f.Name == name }) {
+	if m.has(name) {
 		return fmt.Errorf("column %q is there twice", field.Name)
 	}
 	m.fields = append(m.fields, arrow.Field{Name: name, Type: t, Nullable: field.Nullable})
@@ -140,11 +148,12 @@ func (m *mapping) add(i int, field arrow.Field) error {
 	return nil
 }
 
-// complete fails if a column is missing that messages need. Deletes have no vectors.
-func (m *mapping) complete(from *arrow.Schema) error {
-	has := func(name string) bool {
-		return slices.ContainsFunc(m.fields, func(f arrow.Field) bool { return f.Name == name })
-	}
+func (m *mapping) has(name string) bool {
+	return slices.ContainsFunc(m.fields, func(f arrow.Field) bool { return f.Name == name })
+}
+
+// complete fails if a column is missing that messages need; names are those that there are. Deletes have no vectors.
+func (m *mapping) complete(has func(column string) bool, names []string) error {
 	id, vector := m.columns()
 	missing := ""
 	switch {
@@ -156,10 +165,6 @@ func (m *mapping) complete(from *arrow.Schema) error {
 	}
 	if missing == "" {
 		return nil
-	}
-	var names []string
-	for _, f := range from.Fields() {
-		names = append(names, f.Name)
 	}
 	return fmt.Errorf("column %q is missing, there are: %s", missing, strings.Join(names, ", "))
 }

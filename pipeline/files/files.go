@@ -27,14 +27,16 @@ type Format string
 const (
 	ArrowIPC Format = "arrow" // file or stream
 	Parquet  Format = "parquet"
+	JSON     Format = "jsonl" // lines, each an object
 )
 
 // Formats are all of them.
-func Formats() []Format { return []Format{ArrowIPC, Parquet} }
+func Formats() []Format { return []Format{ArrowIPC, Parquet, JSON} }
 
 // extensions of the formats. A file with another one is read as Arrow.
 var extensions = map[string]Format{
 	".parquet": Parquet, ".pq": Parquet,
+	".jsonl": JSON, ".ndjson": JSON,
 }
 
 // Options say what the columns of a file are. The zero value is good for files that call them as messages do.
@@ -111,6 +113,8 @@ func open(f *os.File, o Options) (*Reader, error) {
 			return nil, errors.New("a parquet file is read from its end: it cannot be a stream")
 		}
 		r, err = openParquet(f, info.Size(), maxBuffer, &o)
+	case JSON:
+		return openJSON(f, &o)
 	default:
 		r, err = Arrow(f)
 	}

@@ -165,3 +165,93 @@ func TestTruncated(t *testing.T) {
 		}
 	}
 }
+
+// Lines of JSON are rows: without timestamps, which JSON has not, they are those of the other formats.
+func TestJSON(t *testing.T) {
+	_, want := rowsOf(t, "rows.arrow", Options{})
+	for i := range want {
+		fields := slices.DeleteFunc(strings.Split(want[i], ", "), func(f string) bool { return strings.HasPrefix(f, "seen=") })
+		want[i] = strings.Join(fields, ", ")
+	}
+	r, got := rowsOf(t, "rows.jsonl", Options{Encoder: "e/1"})
+	if !slices.Equal(got, want) {
+		t.Errorf("rows:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if r.Encoder() != "e/1" {
+		t.Errorf("encoder %q", r.Encoder())
+	}
+}
+
+// Values keep their types and their place, whatever other lines have; what no message can have is told of once.
+func TestJSONValues(t *testing.T) {
+	var ignored []string
+	o := Options{ID: "key", Encoder: "e", Ignored: func(column, _ string) { ignored = append(ignored, column) }}
+	r, err := openJSON(strings.NewReader(`
+		{"key": 18446744073709551615, "vector": [1, -2.5e-1], "n": 1, "tags": ["x"]}
+
+		{"key": "ü", "vector": [], "n": 2.5, "id": 7, "tags": {}}
+		{"vector": null, "b": true, "op": "delete", "version": -9}`), &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"b=null, id=18446744073709551615, n=1, op=null, vector=1 -0.25, version=null",
+		"b=null, id=ü, n=2.5, op=null, vector=, version=null",
+		"b=true, id=null, n=null, op=delete, vector=null, version=-9",
+	}
+	if got := drain(t, r); !slices.Equal(got, want) {
+		t.Errorf("rows:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	slices.Sort(ignored)
+	if !slices.Equal(ignored, []string{"id", "tags"}) {
+		t.Errorf("ignored %v", ignored)
+	}
+}
+
+// What is wrong with a line is said with its number, the field, the value and what is allowed.
+func TestJSONFaults(t *testing.T) {
+	for want, lines := range map[string]string{
+		`line 2: unexpected end of JSON input at byte 20`:                                 "{\"id\":1,\"vector\":[1]}\n{\"id\":1,\"vector\":[1,",
+		`line 1: not an object, allowed: an object`:                                       "[1]",
+		`line 2: not an object`:                                                           "{\"id\":1,\"vector\":[1]}\nnull",
+		`line 1: field "id": 1.5, allowed: a text, an integer of 64 bits`:                 `{"id":1.5}`,
+		`line 1: field "id": -0, allowed: a text, an integer`:                             `{"id":-0}`,
+		`line 1: field "id": true, allowed`:                                               `{"id":true}`,
+		`line 1: field "vector": "x", allowed: a list of numbers`:                         `{"vector":"x"}`,
+		`line 1: field "vector": value 1 is null, allowed: a number that a float32 holds`: `{"vector":[1,null]}`,
+		`line 1: field "vector": value 0 is 1e39, allowed: a number that a float32 holds`: `{"vector":[1e39]}`,
+		`line 1: field "vector": value 0 is [1], allowed: a number`:                       `{"vector":[[1]]}`,
+		`line 1: field "version": 1.5, allowed: an integer of 64 bits`:                    `{"version":1.5}`,
+		`line 1: field "op": 1, allowed: "upsert", "delete"`:                              `{"op":1}`,
+		`line 3: field "year": a text, allowed: a number, as in line 1`:                   "{\"year\":1}\n\n{\"year\":\"x\"}",
+		`line 1: field "price": 1e999, allowed: a number that a float64 holds`:            `{"price":1e999}`,
+		`column "id" is missing, there are: key, vector`:                                  `{"key":1,"vector":[1]}`,
+		`column "vector" is missing, there are: embedding, id`:                            `{"id":1,"embedding":[1]}`,
+		`line 1: longer than 16777216 bytes`:                                              `{"id":"` + strings.Repeat("x", maxLine) + `"}`,
+		`there are no lines`:                                                              "\n\n",
+	} {
+		o := Options{Ignored: func(string, string) {}}
+		if _, err := openJSON(strings.NewReader(lines), &o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60q: %v, want %q", lines, err, want)
+		}
+	}
+}
+
+// Lines beyond a batch have the columns and types of their own batch, and none is lost at its edge.
+func TestJSONBatches(t *testing.T) {
+	var lines strings.Builder
+	const n = 2*batchRows + 3
+	for i := range n {
+		fmt.Fprintf(&lines, "{\"id\":%d,\"vector\":[%d],\"n\":%d%s}\n", i, i, i, strings.Repeat(".5", i/batchRows/2))
+	}
+	o := Options{}
+	o = o.withDefaults("")
+	r, err := openJSON(strings.NewReader(lines.String()), &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := drain(t, r)
+	if len(rows) != n || rows[batchRows] != fmt.Sprintf("id=%d, n=%d, vector=%d", batchRows, batchRows, batchRows) || !strings.Contains(rows[n-1], fmt.Sprintf("n=%d.5,", n-1)) {
+		t.Errorf("%d rows, the last: %s", len(rows), rows[len(rows)-1])
+	}
+}

@@ -13,10 +13,12 @@ import (
 )
 
 func FuzzParquet(f *testing.F) { mutate.Fuzz(f, readingParquet) }
+func FuzzJSON(f *testing.F)    { mutate.Fuzz(f, readingJSON) }
 
 func TestMutations(t *testing.T) {
 	mutate.Run(t, map[string]mutate.Target{
 		"FuzzParquet": readingParquet,
+		"FuzzJSON":    readingJSON,
 	})
 }
 
@@ -75,6 +77,17 @@ func readingParquet(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
 		}
 		if m, err := mapped(r, &o); err == nil {
 			exhaust(t, m, before)
+		}
+	}
+}
+
+// readingJSON: lines are rows or a fault, and cost what they are long.
+func readingJSON(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
+	return seedFiles(t, "*.jsonl"), func(t testing.TB, input []byte) {
+		before := mutate.Allocated()
+		o := Options{Ignored: func(string, string) {}}
+		if r, err := openJSON(bytes.NewReader(input), &o); err == nil {
+			exhaust(t, r, before)
 		}
 	}
 }

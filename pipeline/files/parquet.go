@@ -82,11 +82,10 @@ func openParquet(f parquet.ReaderAtSeeker, size int64, most int, o *Options) (r 
 	if err != nil {
 		return nil, fmt.Errorf("parquet file of %d bytes: %w", size, err)
 	}
-	schema := arrow.NewSchema(records.Schema().Fields(), nil)
-	if encoder != nil {
-		md := arrow.NewMetadata([]string{schemas.MetaEncoder}, []string{*encoder})
-		schema = arrow.NewSchema(schema.Fields(), &md)
+	if encoder == nil {
+		encoder = new(string)
 	}
+	schema := arrow.NewSchema(records.Schema().Fields(), encoderMetadata(*encoder))
 	rows, read := pf.NumRows(), int64(0)
 	return &Reader{schema: schema, rows: rows, next: func() (_ arrow.RecordBatch, err error) {
 		defer func() {

@@ -5,6 +5,7 @@
 
 import datetime
 import decimal
+import json
 import os
 
 import pyarrow as pa
@@ -62,3 +63,7 @@ others = pa.table({
     "class": columns["class"],
 })
 parquet("others.parquet", others)
+
+with open("rows.jsonl", "w") as out:
+    for row in rows.drop_columns(["seen"]).to_pylist():  # JSON has no timestamps
+        out.write(json.dumps({name: value for name, value in row.items() if value is not None or name == "price"}) + "\n")

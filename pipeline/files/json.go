@@ -1,0 +1,174 @@
+package files
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/adastream/adastream/schemas"
+)
+
+const (
+	maxLine   = 16 << 20 // bytes
+	maxFields = 1024     // of a batch
+)
+
+// jsonReader reads lines, each a row. A batch has the columns and types that its own lines have: a number that looks like an
+// integer here and has a fraction there is no fault of either.
+type jsonReader struct {
+	lines   *bufio.Scanner
+	line    int // of the file, from 1
+	o       *Options
+	names   mapping
+	ignored map[string]bool
+}
+
+// openJSON reads the first batch, to know the columns.
+func openJSON(f io.Reader, o *Options) (*Reader, error) {
+	j := &jsonReader{lines: bufio.NewScanner(f), o: o, names: mapping{o: o}, ignored: map[string]bool{}}
+	j.lines.Buffer(nil, maxLine)
+	b, fields, err := j.read()
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("there are no lines")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := j.names.complete(b.has, fields); err != nil {
+		return nil, err
+	}
+	first := b.batch(o.Encoder)
+	return &Reader{schema: first.Schema(), rows: -1, first: first, next: func() (arrow.RecordBatch, error) {
+		b, _, err := j.read()
+		if err != nil {
+			return nil, err
+		}
+		return b.batch(o.Encoder), nil
+	}}, nil
+}
+
+// read reads the lines of a batch, and tells which fields they have; io.EOF if there are none.
+func (j *jsonReader) read() (b *jsonBatch, fields []string, err error) {
+	b = &jsonBatch{attributes: map[string]*jsonColumn{}}
+	seen := map[string]bool{}
+	for size := 0; b.rows < batchRows && size < batchBytes && j.lines.Scan(); {
+		j.line++
+		line := bytes.TrimSpace(j.lines.Bytes())
+		if len(line) == 0 {
+			continue
+		}
+		size += len(line)
+		var row map[string]json.RawMessage
+		if err := json.Unmarshal(line, &row); err != nil || row == nil {
+			return nil, nil, fmt.Errorf("line %d: %w, allowed: an object", j.line, syntax(err))
+		}
+		for field, value := range row {
+			if !seen[field] {
+				seen[field] = true
+				if fields = append(fields, field); len(fields) > maxFields {
+					return nil, nil, fmt.Errorf("line %d: more than %d fields in a batch", j.line, maxFields)
+				}
+			}
+			if err := j.value(b, field, value); err != nil {
+				return nil, nil, fmt.Errorf("line %d: field %q: %w", j.line, field, err)
+			}
+		}
+		b.next()
+	}
+	switch err := j.lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return nil, nil, fmt.Errorf("line %d: longer than %d bytes", j.line+1, maxLine)
+	case err != nil:
+		return nil, nil, fmt.Errorf("after line %d: %w", j.line, err)
+	case b.rows == 0:
+		return nil, nil, io.EOF
+	}
+	slices.Sort(fields)
+	return b, fields, nil
+}
+
+// syntax is what is said of a line that is no object.
+func syntax(err error) error {
+	var at *json.SyntaxError
+	if errors.As(err, &at) {
+		return fmt.Errorf("%w at byte %d", err, at.Offset)
+	}
+	return errors.New("not an object")
+}
+
+// value takes the value of a field into the row that is being read.
+func (j *jsonReader) value(b *jsonBatch, field string, raw json.RawMessage) error {
+	name, why := j.names.name(field)
+	if name == "" {
+		j.ignore(field, why)
+		return nil
+	}
+	if string(raw) == "null" {
+		return nil
+	}
+	switch name {
+	case schemas.ColumnID:
+		return b.setID(raw)
+	case schemas.ColumnVector:
+		return b.setVector(raw)
+	case schemas.ColumnVersion:
+		v, err := strconv.ParseInt(string(raw), 10, 64)
+		if err != nil {
+			return fmt.Errorf("%.40s, allowed: an integer of 64 bits", raw)
+		}
+		return b.attribute(name).set(b.rows, j.line, integerKind, v)
+	case schemas.ColumnOp:
+		if raw[0] != '"' {
+			return fmt.Errorf("%.40s, allowed: %q, %q", raw, schemas.OpUpsert, schemas.OpDelete)
+		}
+	}
+	kind, v, err := scalar(raw)
+	if err != nil {
+		return err
+	}
+	if kind == noKind {
+		j.ignore(field, "no attribute is a list or an object")
+		return nil
+	}
+	return b.attribute(name).set(b.rows, j.line, kind, v)
+}
+
+func (j *jsonReader) ignore(field, why string) {
+	if !j.ignored[field] && len(j.ignored) < maxFields {
+		j.ignored[field] = true
+		j.o.Ignored(field, why)
+	}
+}
+
+// scalar is a value that an attribute may have; noKind of a list or an object.
+func scalar(raw json.RawMessage) (kind, any, error) {
+	switch raw[0] {
+	case '[', '{':
+		return noKind, nil, nil
+	case '"':
+		text, err := unquote(raw)
+		return textKind, text, err
+	case 't', 'f':
+		return boolKind, raw[0] == 't', nil
+	}
+	if v, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
+		return integerKind, v, nil
+	}
+	v, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil {
+		return noKind, nil, fmt.Errorf("%.40s, allowed: a number that a float64 holds", raw)
+	}
+	return floatKind, v, nil
+}
+
+func unquote(raw json.RawMessage) (text string, err error) {
+	err = json.Unmarshal(raw, &text)
+	return text, err
+}
