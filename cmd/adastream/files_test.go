@@ -17,7 +17,7 @@ import (
 	"github.com/adastream/adastream/pipeline/source/sourcetest"
 )
 
-// indexed makes an index from a file as standalone does, produces the file to it, and returns what is searched then: each row with
+// indexed makes an index from a file as standalone does, produces the file to it, or what else c says, and returns what is searched then: each row with
 // its vector and attributes.
 func indexed(t *testing.T, file string, c produceCommand, rows int) []string {
 	t.Helper()
@@ -34,7 +34,10 @@ func indexed(t *testing.T, file string, c produceCommand, rows int) []string {
 	defer topicClient.Close()
 	defer sourcetest.DeleteTopic(t, topicClient)
 	defer tt.start()()
-	c.Kafka, c.Topic, c.Rows, c.Files = cli.Kafka{Brokers: brokers}, topic, 16, []string{file}
+	c.Kafka, c.Topic, c.Rows = cli.Kafka{Brokers: brokers}, topic, 16
+	if c.Files == nil {
+		c.Files = []string{file}
+	}
 	if err := c.Run(t.Context(), &cli.Logging{}); err != nil {
 		t.Fatal(err)
 	}
@@ -97,6 +100,34 @@ func TestProduceNeedsEncoder(t *testing.T) {
 	tt := newTripTest(t, "cosine")
 	c := produceCommand{Kafka: tt.kafka, Topic: tt.flags.Topic, Rows: 100, Files: []string{"../../pipeline/files/testdata/binary.parquet"}}
 	if err := c.Run(t.Context(), &cli.Logging{}); err == nil || !strings.Contains(err.Error(), "--encoder") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Vectors of a matrix are those of the other formats, under their lines or numbers, which go on from file to file.
+func TestProduceMatrices(t *testing.T) {
+	const dir = "../../pipeline/files/testdata/"
+	vectors := func(rows []string) (all []string) { // with their scores, by id; item-11 has one only here
+		for _, row := range rows {
+			if row, _, _ = strings.Cut(row, " map["); !strings.HasPrefix(row, "item-11 ") {
+				all = append(all, row)
+			}
+		}
+		return all
+	}
+	want := vectors(indexed(t, dir+"rows.arrow", produceCommand{}, 39))
+	for _, name := range []string{"f4.npy", "f2.npy", "rows.fvecs", "rows.fbin"} {
+		c := produceCommand{Encoder: "e", IDs: dir + "ids.txt"}
+		if got := vectors(indexed(t, dir+name, c, 40)); !slices.Equal(got, want) {
+			t.Errorf("%s:\n%s\nwant:\n%s", name, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+	if got := indexed(t, dir+"rows.u8bin", produceCommand{Encoder: "e", FirstID: 1000, Files: []string{dir + "rows.bvecs", dir + "rows.u8bin"}}, 80); len(got) != 80 ||
+		!strings.HasPrefix(got[0], "1000 ") || !strings.HasPrefix(got[79], "1079 ") {
+		t.Errorf("numbered: %d rows, from %s to %s", len(got), got[0], got[len(got)-1])
+	}
+	c := produceCommand{Rows: 1, IDs: dir + "ids.txt", Files: []string{"a.npy", "b.npy"}}
+	if err := c.Run(t.Context(), &cli.Logging{}); err == nil || !strings.Contains(err.Error(), "--ids "+dir+"ids.txt: goes with one file, there are 2") {
 		t.Errorf("%v", err)
 	}
 }

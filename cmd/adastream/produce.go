@@ -21,7 +21,9 @@ type produceCommand struct {
 	JSON    bool   `help:"Print what was acknowledged of each file as JSON."`
 	Encoder string `help:"Name and version of the model that made the vectors, if the file does not say."`
 	fileFlags
-	Files []string `arg:"" help:"Files, of Arrow, Parquet or JSON lines; - is standard input."`
+	IDs     string   `help:"File with an id a line, for a matrix of vectors such as .npy, which has none." name:"ids" type:"existingfile" placeholder:"FILE"`
+	FirstID int64    `help:"Id of the first vector of matrices without --ids, whose vectors are numbered, from file to file." name:"first-id" default:"0"`
+	Files   []string `arg:"" help:"Files, of Arrow, Parquet, JSON lines, or a matrix of vectors; - is standard input."`
 }
 
 // produced is what was acknowledged, as scripts read it.
@@ -40,6 +42,9 @@ type producedFile struct {
 func (c *produceCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if c.Rows < 1 {
 		return cli.Usage(fmt.Errorf("--rows %d: must be at least 1", c.Rows))
+	}
+	if c.IDs != "" && len(c.Files) != 1 {
+		return cli.Usage(fmt.Errorf("--ids %s: goes with one file, there are %d", c.IDs, len(c.Files)))
 	}
 	client, err := c.Kafka.Client(c.Topic, l.Logger())
 	if err != nil {
@@ -89,7 +94,7 @@ func (p *produced) add(file string, rows int64, fault error) {
 // file sends a file, and returns how many of its rows were acknowledged.
 func (c *produceCommand) file(ctx context.Context, name string, to produce.Sender, partitions int, log *slog.Logger) (sent int64, err error) {
 	o := c.options(log, name)
-	o.Encoder = c.Encoder
+	o.Encoder, o.IDs, o.FirstID = c.Encoder, c.IDs, c.FirstID
 	r, err := files.Open(name, o)
 	if err != nil {
 		return 0, cli.Usage(err)
@@ -106,6 +111,9 @@ func (c *produceCommand) file(ctx context.Context, name string, to produce.Sende
 	end()
 	if err != nil {
 		return sent, fmt.Errorf("after %d rows were acknowledged: %w", sent, err)
+	}
+	if r.Numbered() {
+		c.FirstID += sent
 	}
 	if sent == 0 {
 		return 0, errors.New("there are no rows")

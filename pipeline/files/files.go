@@ -28,15 +28,26 @@ const (
 	ArrowIPC Format = "arrow" // file or stream
 	Parquet  Format = "parquet"
 	JSON     Format = "jsonl" // lines, each an object
+
+	// Matrices of vectors, without ids, and without a name for their encoder.
+	Npy   Format = "npy"   // of numpy
+	Fvecs Format = "fvecs" // of float32, the width before each row
+	Bvecs Format = "bvecs" // of uint8
+	Fbin  Format = "fbin"  // of float32, the number of rows and the width before all
+	U8bin Format = "u8bin" // of uint8
+	I8bin Format = "i8bin" // of int8
 )
 
 // Formats are all of them.
-func Formats() []Format { return []Format{ArrowIPC, Parquet, JSON} }
+func Formats() []Format {
+	return []Format{ArrowIPC, Parquet, JSON, Npy, Fvecs, Bvecs, Fbin, U8bin, I8bin}
+}
 
 // extensions of the formats. A file with another one is read as Arrow.
 var extensions = map[string]Format{
 	".parquet": Parquet, ".pq": Parquet,
 	".jsonl": JSON, ".ndjson": JSON,
+	".npy": Npy, ".fvecs": Fvecs, ".bvecs": Bvecs, ".fbin": Fbin, ".u8bin": U8bin, ".i8bin": I8bin,
 }
 
 // Options say what the columns of a file are. The zero value is good for files that call them as messages do.
@@ -45,6 +56,8 @@ type Options struct {
 	ID      string                   // column of ids, empty: id
 	Vector  string                   // column of vectors, empty: vector
 	Encoder string                   // of the vectors, empty: as the file says
+	IDs     string                   // of a matrix: a file with an id a line, empty: rows are numbered
+	FirstID int64                    // of a matrix whose rows are numbered
 	Ignored func(column, why string) // is told, unless nil, of each column that no message can have
 }
 
@@ -75,6 +88,7 @@ type Reader struct {
 	schema *arrow.Schema
 	next   func() (arrow.RecordBatch, error)
 	rows   int64             // -1 when that is not known
+	number bool              // ids are numbers of rows
 	first  arrow.RecordBatch // was read to know the width
 	close  func() error
 }
@@ -96,27 +110,40 @@ func Open(name string, o Options) (*Reader, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	r.close = f.Close
+	if also := r.close; also != nil {
+		r.close = func() error { return errors.Join(also(), f.Close()) }
+	} else {
+		r.close = f.Close
+	}
 	return r, nil
 }
 
 func open(f *os.File, o Options) (*Reader, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	size := int64(-1)
+	if info.Mode().IsRegular() {
+		size = info.Size()
+	}
+	matrix := !slices.Contains([]Format{ArrowIPC, Parquet, JSON}, o.Format)
+	if o.IDs != "" && !matrix {
+		return nil, fmt.Errorf("ids %s: a file of the format %s has its own", o.IDs, o.Format)
+	}
 	var r *Reader
-	var err error
 	switch o.Format {
+	case ArrowIPC:
+		r, err = Arrow(f)
 	case Parquet:
-		info, statErr := f.Stat()
-		if statErr != nil {
-			return nil, statErr
-		}
-		if !info.Mode().IsRegular() {
+		if size < 0 {
 			return nil, errors.New("a parquet file is read from its end: it cannot be a stream")
 		}
-		r, err = openParquet(f, info.Size(), maxBuffer, &o)
+		r, err = openParquet(f, size, maxBuffer, &o)
 	case JSON:
 		return openJSON(f, &o)
 	default:
-		r, err = Arrow(f)
+		return openMatrix(f, size, &o)
 	}
 	if err != nil {
 		return nil, err
@@ -129,6 +156,9 @@ func (r *Reader) Schema() *arrow.Schema { return r.schema }
 
 // Rows is how many rows there are in all, or -1 when that is not known.
 func (r *Reader) Rows() int64 { return r.rows }
+
+// Numbered says whether the ids are numbers of rows, for want of others.
+func (r *Reader) Numbered() bool { return r.number }
 
 // Encoder is the name of the vectors' encoder, or empty.
 func (r *Reader) Encoder() string {

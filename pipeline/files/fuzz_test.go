@@ -14,11 +14,17 @@ import (
 
 func FuzzParquet(f *testing.F) { mutate.Fuzz(f, readingParquet) }
 func FuzzJSON(f *testing.F)    { mutate.Fuzz(f, readingJSON) }
+func FuzzNpy(f *testing.F)     { mutate.Fuzz(f, readingMatrix(Npy, "*.npy")) }
+func FuzzVecs(f *testing.F)    { mutate.Fuzz(f, readingMatrix(Fvecs, "*.?vecs")) }
+func FuzzBin(f *testing.F)     { mutate.Fuzz(f, readingMatrix(Fbin, "*.*bin")) }
 
 func TestMutations(t *testing.T) {
 	mutate.Run(t, map[string]mutate.Target{
 		"FuzzParquet": readingParquet,
 		"FuzzJSON":    readingJSON,
+		"FuzzNpy":     readingMatrix(Npy, "*.npy"),
+		"FuzzVecs":    readingMatrix(Fvecs, "*.?vecs"),
+		"FuzzBin":     readingMatrix(Fbin, "*.*bin"),
 	})
 }
 
@@ -88,6 +94,21 @@ func readingJSON(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
 		o := Options{Ignored: func(string, string) {}}
 		if r, err := openJSON(bytes.NewReader(input), &o); err == nil {
 			exhaust(t, r, before)
+		}
+	}
+}
+
+// readingMatrix: a header is no more than a claim, of a file whose size is known and of a stream.
+func readingMatrix(format Format, pattern string) mutate.Target {
+	return func(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
+		return seedFiles(t, pattern), func(t testing.TB, input []byte) {
+			before := mutate.Allocated()
+			for _, size := range []int64{int64(len(input)), -1} {
+				o := Options{Format: format}
+				if r, err := openMatrix(bytes.NewReader(input), size, &o); err == nil {
+					exhaust(t, r, before)
+				}
+			}
 		}
 	}
 }

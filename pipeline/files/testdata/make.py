@@ -8,6 +8,7 @@ import decimal
 import json
 import os
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -67,3 +68,21 @@ parquet("others.parquet", others)
 with open("rows.jsonl", "w") as out:
     for row in rows.drop_columns(["seen"]).to_pylist():  # JSON has no timestamps
         out.write(json.dumps({name: value for name, value in row.items() if value is not None or name == "price"}) + "\n")
+
+# Vectors alone, and their ids beside them.
+matrix = np.array([v or [0.5] * DIM for v in vectors], "<f4")
+small = (matrix * 64).astype("i1")
+for name, type in {"f2": "<f2", "f4": "<f4", "f8": "<f8"}.items():
+    np.save(f"{name}.npy", matrix.astype(type))
+np.save("i1.npy", small)
+np.save("fortran.npy", np.asfortranarray(matrix))
+np.save("flat.npy", matrix.ravel())
+np.save("big.npy", matrix.astype(">f4"))
+open("ids.txt", "w").writelines(f"item-{i}\n" for i in range(N))
+width = np.full((N, 1), DIM, "<u4")
+np.hstack([width.view("u1"), matrix.view("u1")]).tofile("rows.fvecs")
+np.hstack([width.view("u1"), small.view("u1")]).tofile("rows.bvecs")
+for name, values in {"fbin": matrix, "u8bin": small.view("u1"), "i8bin": small}.items():
+    with open(f"rows.{name}", "wb") as out:
+        np.array([N, DIM], "<u4").tofile(out)
+        values.tofile(out)
