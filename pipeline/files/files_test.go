@@ -1,6 +1,8 @@
 package files
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"github.com/adastream/adastream/internal/mutate"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -253,5 +256,26 @@ func TestJSONBatches(t *testing.T) {
 	rows := drain(t, r)
 	if len(rows) != n || rows[batchRows] != fmt.Sprintf("id=%d, n=%d, vector=%d", batchRows, batchRows, batchRows) || !strings.Contains(rows[n-1], fmt.Sprintf("n=%d.5,", n-1)) {
 		t.Errorf("%d rows, the last: %s", len(rows), rows[len(rows)-1])
+	}
+}
+
+// A footer of a few hundred bytes that claims a list of 90 million columns costs nothing.
+func TestFooterClaims(t *testing.T) {
+	whole, err := os.ReadFile("testdata/list.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := len(whole) - 8 - int(binary.LittleEndian.Uint32(whole[len(whole)-8:]))
+	footer := whole[at : len(whole)-8]
+	if !bytes.HasPrefix(footer, []byte{0x15, 0x04, 0x19, 0xcc}) { // field 1: version 2; field 2: a list of 12 structs
+		t.Fatalf("footer begins with % x", footer[:4])
+	}
+	claims := binary.AppendUvarint([]byte{0x15, 0x04, 0x19, 0xfc}, 90_000_000)
+	input := slices.Concat(whole[:at], claims, footer[4:])
+	input = append(binary.LittleEndian.AppendUint32(input, uint32(len(claims)+len(footer)-4)), "PAR1"...)
+	before := mutate.Allocated()
+	_, err = openParquet(bytes.NewReader(input), int64(len(input)), maxBuffer, &Options{})
+	if got := mutate.Allocated() - before; err == nil || !strings.Contains(err.Error(), "its metadata claim more than they have, at offset ") || got > 1<<20 {
+		t.Errorf("%v, %d bytes allocated", err, got)
 	}
 }
