@@ -38,7 +38,7 @@ func TestRuns(t *testing.T) {
 	merge(values, map[string]any{
 		"index": map[string]any{"name": name, "create": true, "spec": map[string]any{
 			"ladder": []any{8, 16}, "encoder": "e/1", "partitions": 2, "attribute": map[string]any{"class": "utf8"}}},
-		"store": map[string]any{"url": fmt.Sprintf("s3://adastream-test/%s?endpoint=http://%s", name, s3.Host), "existingSecret": "keys"},
+		"store": map[string]any{"url": fmt.Sprintf("s3://adastream-chart/%s?endpoint=http://%s", name, s3.Host), "existingSecret": "keys"},
 		"kafka": map[string]any{"brokers": []any{brokers}},
 		"query": map[string]any{"tokensSecret": "tokens", "drainSeconds": 2},
 		"test":  map[string]any{"tokenSecret": "token"},
