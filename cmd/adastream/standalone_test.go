@@ -99,10 +99,12 @@ func awaitMetrics(t *testing.T, url string, ended chan error) string {
 		}
 		body, err := io.ReadAll(response.Body)
 		response.Body.Close()
-		if err != nil || response.StatusCode != http.StatusOK {
+		switch {
+		case err != nil || response.StatusCode != http.StatusOK && response.StatusCode != http.StatusServiceUnavailable:
 			t.Fatalf("%s: %d, %v", url, response.StatusCode, err)
-		}
-		return string(body)
+		case response.StatusCode == http.StatusOK:
+			return string(body)
+		} // else it is starting
 	}
 	t.Fatal("no answer within 20 s")
 	return ""
