@@ -14,7 +14,7 @@ type Format struct {
 	Reads  []int  `json:"reads"` // ascending
 }
 
-// Formats are those that this version of Adastream knows, records first. testdata/formats has an index of each that is read.
+// Formats are those that this version of Adastream knows, records first. pipeline/formats has an index of each that is read.
 func Formats() []Format {
 	file, err := strconv.Atoi(FileFormat)
 	if err != nil {

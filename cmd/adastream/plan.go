@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -52,9 +51,7 @@ func (c *planCommand) Run() error {
 	}
 	plan := capacity.Of(wish)
 	if c.JSON {
-		e := json.NewEncoder(os.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(plan)
+		return printJSON(plan)
 	}
 	return printPlan(os.Stdout, plan, c.Explain)
 }

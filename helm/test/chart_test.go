@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -339,6 +340,11 @@ func TestPods(t *testing.T) {
 		for component, w := range workloads(t, objects) {
 			c := w.container()
 			mounted(t, component, w.pod.Spec, w.claims)
+			for _, i := range w.pod.Spec.InitContainers {
+				if i.Name == "init" && !reflect.DeepEqual([]any{i.Env, i.EnvFrom, i.VolumeMounts}, []any{c.Env, c.EnvFrom, c.VolumeMounts}) {
+					t.Errorf("%s: init does not reach what it reaches: %v %v", component, i.EnvFrom, c.EnvFrom)
+				}
+			}
 			for probe, path := range map[*corev1.Probe]string{c.StartupProbe: "/livez", c.LivenessProbe: "/livez", c.ReadinessProbe: "/readyz"} {
 				if probe.HTTPGet.Path != path || !hasPort(c, probe.HTTPGet.Port.StrVal) {
 					t.Errorf("%s: probe %v, want %s", component, probe.HTTPGet, path)
@@ -466,18 +472,19 @@ func TestLongNames(t *testing.T) {
 // TestEveryValueCounts: each value of values.yaml is given in some case and makes a difference there: none is there that does nothing.
 func TestEveryValueCounts(t *testing.T) {
 	counts := map[string]bool{}
-	for name := range cases(t) {
-		whole, err := render("words", cases(t)[name])
+	for _, values := range cases(t) {
+		whole, err := render("words", values)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, path := range leaves("", cases(t)[name]) {
+		for _, path := range leaves("", values) {
 			if counts[path] {
 				continue
 			}
-			values := cases(t)[name]
-			unset(values, strings.Split(path, "."))
+			keys := strings.Split(path, ".")
+			was := put(values, keys, nil) // which takes the default away too
 			files, err := render("words", values)
+			put(values, keys, was)
 			counts[path] = err != nil || !maps.Equal(files, whole) // an error: others need it
 		}
 	}
@@ -501,10 +508,12 @@ func leaves(prefix string, values map[string]any) (paths []string) {
 	return paths
 }
 
-// unset makes a value null, which for Helm takes the default away too.
-func unset(values map[string]any, path []string) {
+// put puts a value at a path, and returns what was there.
+func put(values map[string]any, path []string, value any) (was any) {
 	for _, key := range path[:len(path)-1] {
 		values = values[key].(map[string]any)
 	}
-	values[path[len(path)-1]] = nil
+	last := path[len(path)-1]
+	was, values[last] = values[last], value
+	return was
 }

@@ -10,21 +10,41 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 )
 
-// programs builds what the image holds, and gives the directory.
+// image is the directory of what the image holds, which programs fills.
+var image string
+
+func TestMain(m *testing.M) {
+	var err error
+	if image, err = os.MkdirTemp("", "adastream"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(image)
+	os.Exit(code)
+}
+
+var build = sync.OnceValue(func() error {
+	out, err := exec.Command("go", "build", "-C", "../..", "-o", image, "./cmd/...").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
+})
+
+// programs is the directory of what the image holds, built once for all tests.
 func programs(t *testing.T) string {
 	t.Helper()
-	bin := t.TempDir()
-	build := exec.Command("go", "build", "-C", "../..", "-o", bin, "./cmd/...")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := build(); err != nil {
+		t.Fatal(err)
 	}
-	return bin
+	return image
 }
 
 // configs are the files that the programs read, by component.
@@ -54,7 +74,7 @@ var secretFile = regexp.MustCompile(`/etc/adastream/(store-ca|kafka-ca|kafka-cer
 func TestFlags(t *testing.T) {
 	bin := programs(t)
 	// Stands for the files that are mounted.
-	pem := filepath.Join(bin, "ca.crt")
+	pem := filepath.Join(t.TempDir(), "ca.crt")
 	if err := os.WriteFile(pem, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

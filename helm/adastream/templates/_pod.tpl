@@ -105,14 +105,15 @@ volumes:
 {{ $image.digest | empty | ternary (printf "%s:%s" $name (default .Chart.AppVersion $image.tag)) (printf "%s@%s" $name $image.digest) }}
 {{- end }}
 
-{{- define "adastream.container" -}}
-name: {{ .component }}
+{{/* What all containers have that run a program of the image: the scope has name, its file of flags is called so, and command too. */}}
+{{- define "adastream.program" -}}
+name: {{ .name }}
 image: {{ include "adastream.image" .root | quote }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-command: {{ index (dict "standalone" (list "adastream" "standalone") "test" (list "adastream" "doctor" "--produce" "--search")) .component | default (list .component) | toJson }}
+command: {{ toJson .command }}
 args:
-  - --config=/etc/adastream/config/{{ .component }}.yaml
-  {{- range (index .root.Values .component).extraArgs }}
+  - --config=/etc/adastream/config/{{ .name }}.yaml
+  {{- range .extraArgs }}
   - {{ . | quote }}
   {{- end }}
 securityContext:
@@ -127,6 +128,13 @@ env:
 envFrom:
   {{- . | nindent 2 }}
 {{- end }}
+volumeMounts:
+  {{- include "adastream.mounts" . | nindent 2 }}
+{{- end }}
+
+{{- define "adastream.container" -}}
+{{- $command := index (dict "standalone" (list "adastream" "standalone") "test" (list "adastream" "doctor" "--produce" "--search")) .component | default (list .component) -}}
+{{ include "adastream.program" (merge (dict "name" .component "command" $command "extraArgs" (index .root.Values .component).extraArgs) .) }}
 {{- if ne .component "test" }}
 ports:
   {{- if has .component (list "query" "standalone") }}
@@ -143,28 +151,11 @@ lifecycle:
     sleep:
       seconds: {{ .root.Values.query.preStopSeconds }}
 {{- end }}
-volumeMounts:
-  {{- include "adastream.mounts" . | nindent 2 }}
 {{- end }}
 
 {{- define "adastream.initContainers" -}}
 {{- if include "adastream.init" . }}
-- name: init
-  image: {{ include "adastream.image" .root | quote }}
-  imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-  command: ["adastream", "init"]
-  args:
-    - --config=/etc/adastream/config/init.yaml
-  securityContext:
-    {{- toYaml .root.Values.securityContext | nindent 4 }}
-  {{- with .root.Values.ingestor.resources }}
-  resources:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  env:
-    {{- include "adastream.env" . | nindent 4 }}
-  volumeMounts:
-    {{- include "adastream.mounts" . | nindent 4 }}
+- {{ include "adastream.program" (merge (dict "name" "init" "command" (list "adastream" "init")) .) | nindent 2 | trim }}
 {{- end }}
 {{- with include "adastream.podValue" (merge (dict "key" "initContainers") .) }}
 {{ . }}
