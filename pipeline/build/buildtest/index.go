@@ -69,34 +69,37 @@ func Append(t testing.TB, log *commit.Log, c *schemas.Commit, rows *segment.Rows
 	}
 }
 
-// Build runs a builder that trains with a few hundred rows until the newest generation has folded all commits and is done. It returns
-// the newest one when the builder has stopped, which may be one more than that.
+// Build runs builders that train with a few hundred rows until the newest generation has folded all commits and is done. It returns
+// the newest one when the last of them has stopped: a builder that is stopped after it was done may have published one more
+// generation, and not come to have it served, which the next one does.
 func Build(t testing.TB, log *commit.Log, done func(*schemas.Manifest) bool) *schemas.Manifest {
 	t.Helper()
-	b, err := build.New(build.Options{Log: log, Cache: Cache(t, log.Bucket()), Level: avx.Generic, PublishEvery: time.Millisecond, MinTrainRows: 300, RewriteRows: 100})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- b.Run(ctx) }()
 	is := func() (*schemas.Manifest, bool) {
 		m := folded(t, log)
 		return m, m != nil && done(m)
 	}
-	built := false
-	for deadline := time.Now().Add(20 * time.Second); !built && time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
-		_, built = is()
+	deadline := time.Now().Add(20 * time.Second)
+	for time.Now().Before(deadline) {
+		b, err := build.New(build.Options{Log: log, Cache: Cache(t, log.Bucket()), Level: avx.Generic, PublishEvery: time.Millisecond, MinTrainRows: 300, RewriteRows: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- b.Run(ctx) }()
+		for built := false; !built && time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+			_, built = is()
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if m, built := is(); built {
+			return m
+		}
 	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	m, built := is()
-	if !built {
-		t.Fatal("not built within 20 s")
-	}
-	return m
+	t.Fatal("not built within 20 s")
+	return nil
 }
 
 // folded is the newest generation, or nil if it misses a commit.
