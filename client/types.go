@@ -99,6 +99,20 @@ type Snapshot struct {
 	LiveRows   int64            `json:"live_rows"`
 	Model      string           `json:"model,omitempty"`
 	Offsets    map[string]int64 `json:"offsets"` // partition -> offset: everything before it is searchable
+
+	// Shards are those that an answer was merged from; none of an index of one. Generation is then the lowest of theirs, AgeSeconds
+	// that of the oldest, AsOf of the newest, and the rest is of all together.
+	Shards []ShardSnapshot `json:"shards,omitempty"`
+}
+
+// ShardSnapshot is the generation of a shard.
+type ShardSnapshot struct {
+	Shard      int       `json:"shard"`
+	Generation int64     `json:"generation"`
+	AsOf       time.Time `json:"as_of"`
+	AgeSeconds float64   `json:"age_seconds"`
+	LiveRows   int64     `json:"live_rows"`
+	Model      string    `json:"model,omitempty"`
 }
 
 // Usage is what the queries of a request cost together.

@@ -86,7 +86,7 @@ func roles(t *testing.T) map[string]*prometheus.Registry {
 	}
 	defer client.Close()
 	found := map[string]*prometheus.Registry{"ingestor": prometheus.NewRegistry(), "builder": prometheus.NewRegistry(), "query": prometheus.NewRegistry()}
-	if _, err := ingest.New(ingest.Options{Log: log, Source: client, Group: "docs", Registry: found["ingestor"]}); err != nil {
+	if _, err := ingest.New(ingest.Options{Shards: []*commit.Log{log}, Source: client, Group: "docs", Registry: found["ingestor"]}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := build.New(build.Options{Log: log, Cache: cache, Registry: found["builder"]}); err != nil {

@@ -55,6 +55,7 @@ const (
 	MaxLevels     = 16
 	MaxAttributes = 64
 	MaxPartitions = 100_000
+	MaxShards     = 1024
 	MaxNameBytes  = 128
 	MaxIDBytes    = 1024
 )
@@ -69,7 +70,7 @@ type Spec struct {
 	Vectors    VectorType  `json:"vectors"` // how originals are stored
 	Attributes []Attribute `json:"attributes,omitempty"`
 	Topic      Topic       `json:"topic"`
-	Shards     int         `json:"shards"`
+	Shards     int         `json:"shards"` // partition p belongs to shard p mod Shards
 
 	// Prefix is absent for PrefixNative.
 	Prefix PrefixMode `json:"prefix,omitempty"`
@@ -119,6 +120,17 @@ type Defaults struct {
 
 // Dim is the full width D of a vector.
 func (s *Spec) Dim() int { return s.Ladder[len(s.Ladder)-1] }
+
+// ShardOf is the shard that a partition belongs to.
+func (s *Spec) ShardOf(partition int) int { return partition % s.Shards }
+
+// PartitionsOf are the partitions of a shard, ascending.
+func (s *Spec) PartitionsOf(shard int) (partitions []int) {
+	for p := shard; p < s.Topic.Partitions; p += s.Shards {
+		partitions = append(partitions, p)
+	}
+	return partitions
+}
 
 // VectorBytes is how many bytes an original takes.
 func (s *Spec) VectorBytes() int {
@@ -213,8 +225,8 @@ func (s *Spec) Validate() error {
 	if s.Topic.Partitions < 1 || s.Topic.Partitions > MaxPartitions {
 		bad("topic.partitions: %d, allowed: 1 to %d", s.Topic.Partitions, MaxPartitions)
 	}
-	if s.Shards != 1 {
-		bad("shards: %d, allowed: 1 (more than one shard is not built yet)", s.Shards)
+	if most := min(MaxShards, max(1, s.Topic.Partitions)); s.Shards < 1 || s.Shards > most {
+		bad("shards: %d, allowed: 1 to %d; each has a partition of the topic at least", s.Shards, most)
 	}
 	if s.Prefix != "" && s.Prefix != PrefixNative && s.Prefix != PrefixRotate {
 		bad("prefix: %q, allowed: %s, %s (or absent, which is %s)", s.Prefix, PrefixNative, PrefixRotate, PrefixNative)

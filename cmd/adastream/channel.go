@@ -14,7 +14,7 @@ import (
 )
 
 type snapshotPromoteCommand struct {
-	cli.Store
+	cli.Index
 	moveOutput
 	Generation int64  `arg:"" optional:"" help:"Generation, of which the quality gate may think what it likes."`
 	Epoch      string `help:"Instead of a generation: serve what the index in epochs/NAME of the store serves, from now on. Its encoder becomes the one that queries need." placeholder:"NAME"`
@@ -25,11 +25,11 @@ func (c *snapshotPromoteCommand) Run(ctx context.Context, l *cli.Logging) error 
 	if (c.Epoch != "") == (c.Generation != 0) {
 		return cli.Usage(errors.New("generation and --epoch: one of them says what to serve"))
 	}
-	return c.act(ctx, c.Store, l, commit.Move{Verb: commit.VerbPromote, Generation: c.Generation, Epoch: c.Epoch, Reason: c.Reason})
+	return c.act(ctx, c.Index, l, commit.Move{Verb: commit.VerbPromote, Generation: c.Generation, Epoch: c.Epoch, Reason: c.Reason})
 }
 
 type snapshotPinCommand struct {
-	cli.Store
+	cli.Index
 	moveOutput
 	Generation int64  `arg:"" optional:"" help:"Generation."`
 	Current    bool   `help:"The generation that is served."`
@@ -40,28 +40,28 @@ func (c *snapshotPinCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if c.Current == (c.Generation != 0) {
 		return cli.Usage(errors.New("generation and --current: one of them says what to pin"))
 	}
-	return c.act(ctx, c.Store, l, commit.Move{Verb: commit.VerbPin, Generation: c.Generation, Reason: c.Reason})
+	return c.act(ctx, c.Index, l, commit.Move{Verb: commit.VerbPin, Generation: c.Generation, Reason: c.Reason})
 }
 
 type snapshotUnpinCommand struct {
-	cli.Store
+	cli.Index
 	moveOutput
 	Reason string `help:"Why, for the record." default:"unpinned by hand"`
 }
 
 func (c *snapshotUnpinCommand) Run(ctx context.Context, l *cli.Logging) error {
-	return c.act(ctx, c.Store, l, commit.Move{Verb: commit.VerbUnpin, Reason: c.Reason})
+	return c.act(ctx, c.Index, l, commit.Move{Verb: commit.VerbUnpin, Reason: c.Reason})
 }
 
 type snapshotRollbackCommand struct {
-	cli.Store
+	cli.Index
 	moveOutput
 	Generation int64  `arg:"" optional:"" help:"Generation, older than the one that is served; default: the last older one that was, or what was served before the epoch that is."`
 	Reason     string `help:"Why, for the record." required:""`
 }
 
 func (c *snapshotRollbackCommand) Run(ctx context.Context, l *cli.Logging) error {
-	return c.act(ctx, c.Store, l, commit.Move{Verb: commit.VerbRollback, Generation: c.Generation, Reason: c.Reason})
+	return c.act(ctx, c.Index, l, commit.Move{Verb: commit.VerbRollback, Generation: c.Generation, Reason: c.Reason})
 }
 
 // moveOutput is how to say what a move changed.
@@ -70,7 +70,7 @@ type moveOutput struct {
 }
 
 // act moves the channel, and says what that changed.
-func (o moveOutput) act(ctx context.Context, from cli.Store, l *cli.Logging, m commit.Move) error {
+func (o moveOutput) act(ctx context.Context, from cli.Index, l *cli.Logging, m commit.Move) error {
 	index, err := from.OpenIndex(ctx, l.Logger(), nil)
 	if err != nil {
 		return err

@@ -79,19 +79,19 @@ func TestChannelCommands(t *testing.T) {
 		pinned     bool
 		fault      string // of a call that changes nothing
 	}{
-		{"pin what is served", &snapshotPinCommand{Store: c.storage, Current: true, Reason: "r"}, 4, true, ""},
-		{"roll back", &snapshotRollbackCommand{Store: c.storage, Reason: "r"}, 2, true, ""},
-		{"roll back further", &snapshotRollbackCommand{Store: c.storage, Reason: "r"}, 1, true, ""},
-		{"roll back from the first", &snapshotRollbackCommand{Store: c.storage, Reason: "r"}, 0, false, "no generation older than 1"},
-		{"unpin", &snapshotUnpinCommand{Store: c.storage, Reason: "r"}, 1, false, ""},
-		{"unpin again", &snapshotUnpinCommand{Store: c.storage, Reason: "r"}, 0, false, "not pinned"},
-		{"promote", &snapshotPromoteCommand{Store: c.storage, Generation: 5, Reason: "r"}, 5, false, ""},
-		{"roll back to one that was never served", &snapshotRollbackCommand{Store: c.storage, Generation: 3, Reason: "r"}, 3, true, ""},
-		{"roll back forwards", &snapshotRollbackCommand{Store: c.storage, Generation: 4, Reason: "r"}, 0, false, "not older than 3"},
-		{"promote unpins", &snapshotPromoteCommand{Store: c.storage, Generation: 3, Reason: "r"}, 3, false, ""},
-		{"promote what is not there", &snapshotPromoteCommand{Store: c.storage, Generation: 6, Reason: "r"}, 0, false, "generation 6: there is none"},
-		{"pin nothing", &snapshotPinCommand{Store: c.storage, Reason: "r"}, 0, false, "--current"},
-		{"pin two", &snapshotPinCommand{Store: c.storage, Current: true, Generation: 3, Reason: "r"}, 0, false, "--current"},
+		{"pin what is served", &snapshotPinCommand{Index: cli.Index{Store: c.storage}, Current: true, Reason: "r"}, 4, true, ""},
+		{"roll back", &snapshotRollbackCommand{Index: cli.Index{Store: c.storage}, Reason: "r"}, 2, true, ""},
+		{"roll back further", &snapshotRollbackCommand{Index: cli.Index{Store: c.storage}, Reason: "r"}, 1, true, ""},
+		{"roll back from the first", &snapshotRollbackCommand{Index: cli.Index{Store: c.storage}, Reason: "r"}, 0, false, "no generation older than 1"},
+		{"unpin", &snapshotUnpinCommand{Index: cli.Index{Store: c.storage}, Reason: "r"}, 1, false, ""},
+		{"unpin again", &snapshotUnpinCommand{Index: cli.Index{Store: c.storage}, Reason: "r"}, 0, false, "not pinned"},
+		{"promote", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Generation: 5, Reason: "r"}, 5, false, ""},
+		{"roll back to one that was never served", &snapshotRollbackCommand{Index: cli.Index{Store: c.storage}, Generation: 3, Reason: "r"}, 3, true, ""},
+		{"roll back forwards", &snapshotRollbackCommand{Index: cli.Index{Store: c.storage}, Generation: 4, Reason: "r"}, 0, false, "not older than 3"},
+		{"promote unpins", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Generation: 3, Reason: "r"}, 3, false, ""},
+		{"promote what is not there", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Generation: 6, Reason: "r"}, 0, false, "generation 6: there is none"},
+		{"pin nothing", &snapshotPinCommand{Index: cli.Index{Store: c.storage}, Reason: "r"}, 0, false, "--current"},
+		{"pin two", &snapshotPinCommand{Index: cli.Index{Store: c.storage}, Current: true, Generation: 3, Reason: "r"}, 0, false, "--current"},
 	} {
 		before := c.newest()
 		err := step.command.Run(t.Context(), &cli.Logging{})
@@ -120,23 +120,23 @@ func TestGCCommand(t *testing.T) {
 		}
 		return n
 	}
-	for _, command := range []runner{&snapshotGCCommand{Store: c.storage}, &snapshotGCCommand{Store: c.storage, KeepFor: -1, Yes: true}} {
+	for _, command := range []runner{&snapshotGCCommand{Index: cli.Index{Store: c.storage}}, &snapshotGCCommand{Index: cli.Index{Store: c.storage}, KeepFor: -1, Yes: true}} {
 		if _, err := c.outputOf(command); err == nil || !strings.Contains(err.Error(), "--") {
 			t.Errorf("%+v: %v", command, err)
 		}
 	}
-	out := c.output(&snapshotGCCommand{Store: c.storage, DryRun: true})
+	out := c.output(&snapshotGCCommand{Index: cli.Index{Store: c.storage}, DryRun: true})
 	if n := count(); n != 5 || !strings.Contains(out, "would remove 0 objects of 0 bytes, and the records of 4 generations, 3 promotions and 0 commits\nkept 1 generations") {
 		t.Errorf("%d generations are left after a dry run, which prints:\n%s", n, out)
 	}
-	out = c.output(&snapshotGCCommand{Store: c.storage, Yes: true})
+	out = c.output(&snapshotGCCommand{Index: cli.Index{Store: c.storage}, Yes: true})
 	if n := count(); n != 2 || !strings.Contains(out, "removed 0 objects of 0 bytes, and the records of 4 generations, 3 promotions") {
 		t.Errorf("%d generations are left, and it prints:\n%s", n, out) // the one that is served, and the fence
 	}
-	if _, err := c.outputOf(&snapshotRollbackCommand{Store: c.storage, Reason: "r"}); err == nil || !strings.Contains(err.Error(), "no generation older than 5 was ever served and is kept") {
+	if _, err := c.outputOf(&snapshotRollbackCommand{Index: cli.Index{Store: c.storage}, Reason: "r"}); err == nil || !strings.Contains(err.Error(), "no generation older than 5 was ever served and is kept") {
 		t.Errorf("rollback to what is gone: %v", err)
 	}
-	if out := c.output(&snapshotLsCommand{Store: c.storage, Last: 9}); !strings.Contains(out, "serving generation 5, by builder") {
+	if out := c.output(&snapshotLsCommand{Index: cli.Index{Store: c.storage}, Last: 9}); !strings.Contains(out, "serving generation 5, by builder") {
 		t.Errorf("snapshot ls:\n%s", out)
 	}
 }
@@ -180,25 +180,25 @@ func TestEpochCommands(t *testing.T) {
 		prints  []string
 		fault   string // of a call that changes nothing
 	}{
-		{"none", &snapshotPromoteCommand{Store: c.storage, Epoch: "four", Reason: "r"}, schemas.Channel{}, nil, "epoch four: open index in "},
-		{"nothing promoted", &snapshotPromoteCommand{Store: c.storage, Epoch: "unborn", Reason: "r"}, schemas.Channel{}, nil, "epoch unborn: no generation has been promoted"},
-		{"no name", &snapshotPromoteCommand{Store: c.storage, Epoch: "../two", Reason: "r"}, schemas.Channel{}, nil, "allowed: 1 to 128 letters"},
-		{"both", &snapshotPromoteCommand{Store: c.storage, Epoch: "two", Generation: 1, Reason: "r"}, schemas.Channel{}, nil, "generation and --epoch"},
-		{"neither", &snapshotPromoteCommand{Store: c.storage, Reason: "r"}, schemas.Channel{}, nil, "generation and --epoch"},
-		{"promote", &snapshotPromoteCommand{Store: c.storage, Epoch: "two", Reason: "r"}, schemas.Channel{Epoch: "two"},
+		{"none", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Epoch: "four", Reason: "r"}, schemas.Channel{}, nil, "epoch four: open index in "},
+		{"nothing promoted", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Epoch: "unborn", Reason: "r"}, schemas.Channel{}, nil, "epoch unborn: no generation has been promoted"},
+		{"no name", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Epoch: "../two", Reason: "r"}, schemas.Channel{}, nil, "allowed: 1 to 128 letters"},
+		{"both", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Epoch: "two", Generation: 1, Reason: "r"}, schemas.Channel{}, nil, "generation and --epoch"},
+		{"neither", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Reason: "r"}, schemas.Channel{}, nil, "generation and --epoch"},
+		{"promote", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Epoch: "two", Reason: "r"}, schemas.Channel{Epoch: "two"},
 			[]string{"from " + root + "\n  to " + two + "\n", "serving epoch two, by ", "before: generation 4, by builder"}, ""},
-		{"ls", &snapshotLsCommand{Store: c.storage, Last: 9}, schemas.Channel{}, []string{"serving epoch two, by ", "which is " + two + "\n"}, "-"},
-		{"pin what is served", &snapshotPinCommand{Store: c.storage, Current: true, Reason: "r"}, schemas.Channel{}, nil, "epoch two is served: pin a generation of it in its own store"},
-		{"unpin", &snapshotUnpinCommand{Store: c.storage, Reason: "r"}, schemas.Channel{}, nil, "not pinned"},
-		{"roll back", &snapshotRollbackCommand{Store: c.storage, Reason: "r"}, schemas.Channel{Generation: 4},
+		{"ls", &snapshotLsCommand{Index: cli.Index{Store: c.storage}, Last: 9}, schemas.Channel{}, []string{"serving epoch two, by ", "which is " + two + "\n"}, "-"},
+		{"pin what is served", &snapshotPinCommand{Index: cli.Index{Store: c.storage}, Current: true, Reason: "r"}, schemas.Channel{}, nil, "epoch two is served: pin a generation of it in its own store"},
+		{"unpin", &snapshotUnpinCommand{Index: cli.Index{Store: c.storage}, Reason: "r"}, schemas.Channel{}, nil, "not pinned"},
+		{"roll back", &snapshotRollbackCommand{Index: cli.Index{Store: c.storage}, Reason: "r"}, schemas.Channel{Generation: 4},
 			[]string{"from " + two + "\n  to " + root + "\n", "serving generation 4, by "}, ""},
-		{"roll back further", &snapshotRollbackCommand{Store: c.storage, Reason: "r"}, schemas.Channel{Generation: 2, Pinned: true}, nil, ""},
-		{"promote over a pin", &snapshotPromoteCommand{Store: c.storage, Epoch: "two", Reason: "r"}, schemas.Channel{Epoch: "two"}, nil, ""},
-		{"promote it again", &snapshotPromoteCommand{Store: c.storage, Epoch: "two", Reason: "again"}, schemas.Channel{Epoch: "two"}, nil, ""},
-		{"promote another", &snapshotPromoteCommand{Store: c.storage, Epoch: "three", Reason: "r"}, schemas.Channel{Epoch: "three"}, nil, ""},
-		{"roll back to an epoch", &snapshotRollbackCommand{Store: c.storage, Reason: "r"}, schemas.Channel{Epoch: "two"}, nil, ""},
-		{"roll back to a generation", &snapshotRollbackCommand{Store: c.storage, Generation: 2, Reason: "r"}, schemas.Channel{Generation: 2, Pinned: true}, nil, ""},
-		{"promote a last time", &snapshotPromoteCommand{Store: c.storage, Epoch: "two", Reason: "r"}, schemas.Channel{Epoch: "two"}, nil, ""},
+		{"roll back further", &snapshotRollbackCommand{Index: cli.Index{Store: c.storage}, Reason: "r"}, schemas.Channel{Generation: 2, Pinned: true}, nil, ""},
+		{"promote over a pin", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Epoch: "two", Reason: "r"}, schemas.Channel{Epoch: "two"}, nil, ""},
+		{"promote it again", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Epoch: "two", Reason: "again"}, schemas.Channel{Epoch: "two"}, nil, ""},
+		{"promote another", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Epoch: "three", Reason: "r"}, schemas.Channel{Epoch: "three"}, nil, ""},
+		{"roll back to an epoch", &snapshotRollbackCommand{Index: cli.Index{Store: c.storage}, Reason: "r"}, schemas.Channel{Epoch: "two"}, nil, ""},
+		{"roll back to a generation", &snapshotRollbackCommand{Index: cli.Index{Store: c.storage}, Generation: 2, Reason: "r"}, schemas.Channel{Generation: 2, Pinned: true}, nil, ""},
+		{"promote a last time", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Epoch: "two", Reason: "r"}, schemas.Channel{Epoch: "two"}, nil, ""},
 	} {
 		before := c.newest()
 		out, err := c.outputOf(step.command)
@@ -221,7 +221,7 @@ func TestEpochCommands(t *testing.T) {
 	if err := c.index.Bucket().Delete(t.Context(), "epochs/two/index.json"); err != nil {
 		t.Fatal(err)
 	}
-	out := c.output(&snapshotRollbackCommand{Store: c.storage, Reason: "r"})
+	out := c.output(&snapshotRollbackCommand{Index: cli.Index{Store: c.storage}, Reason: "r"})
 	if now := c.newest(); now.Generation != 2 || !now.Pinned || !strings.Contains(out, "from epoch two: open index in ") {
 		t.Errorf("an epoch that cannot be read is left for %+v, which prints:\n%s", now, out)
 	}
@@ -230,17 +230,17 @@ func TestEpochCommands(t *testing.T) {
 // What is held back is listed with the reason, and who serves it is told.
 func TestHeldBackIsTold(t *testing.T) {
 	c := newChannelTest(t)
-	if out := c.output(&snapshotLsCommand{Store: c.storage, Last: 2}); !strings.Contains(out, "held back: codes are damaged\n") || !strings.Contains(out, "serving generation 4, by builder") {
+	if out := c.output(&snapshotLsCommand{Index: cli.Index{Store: c.storage}, Last: 2}); !strings.Contains(out, "held back: codes are damaged\n") || !strings.Contains(out, "serving generation 4, by builder") {
 		t.Errorf("snapshot ls:\n%s", out)
 	}
 	held := &schemas.Manifest{Generation: 5, Quality: &schemas.Quality{Reason: "codes are damaged"}}
 	if _, err := heldBack(held, c.newest()); err == nil || err.Error() != "codes are damaged" {
 		t.Errorf("doctor: %v", err)
 	}
-	if out := c.output(&snapshotPromoteCommand{Store: c.storage, Generation: 5, Reason: "r"}); !strings.Contains(out, "against the quality gate: codes are damaged\n") {
+	if out := c.output(&snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Generation: 5, Reason: "r"}); !strings.Contains(out, "against the quality gate: codes are damaged\n") {
 		t.Errorf("snapshot promote:\n%s", out)
 	}
-	if out := c.output(&snapshotLsCommand{Store: c.storage, Last: 2}); !strings.Contains(out, "stable, held back: codes are damaged\n") || !strings.Contains(out, "serving generation 5, by ") {
+	if out := c.output(&snapshotLsCommand{Index: cli.Index{Store: c.storage}, Last: 2}); !strings.Contains(out, "stable, held back: codes are damaged\n") || !strings.Contains(out, "serving generation 5, by ") {
 		t.Errorf("snapshot ls afterwards:\n%s", out)
 	}
 	if good, err := heldBack(held, c.newest()); err != nil || !strings.HasSuffix(good, ": codes are damaged") {

@@ -90,7 +90,7 @@ func (c *demoCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if _, err := flags.create(ctx, bucket, client, log); err != nil {
 		return err
 	}
-	index, err := commit.Open(ctx, bucket)
+	shards, err := commit.OpenShards(ctx, bucket)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (c *demoCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
-	d.stack, err = newStack(ctx, stackOptions{log: index, client: client, cache: cli.Cache{CacheDir: filepath.Join(dir, "cache")},
+	d.stack, err = newStack(ctx, stackOptions{shards: shards, client: client, cache: cli.Cache{CacheDir: filepath.Join(dir, "cache")},
 		listen: c.Listen, ops: c.OpsListen, gate: gate, logger: log, registry: registry})
 	if err != nil {
 		return err
@@ -180,7 +180,7 @@ func (d *demo) firstFailure() string {
 // searchAllAlong is a client that never stops asking. A query before the first generation is not counted.
 func (d *demo) searchAllAlong(ctx context.Context) {
 	for i := 0; ctx.Err() == nil; i++ {
-		if d.stack.node.Ready() != nil && d.queries.Load() == 0 {
+		if d.stack.nodes.Ready() != nil && d.queries.Load() == 0 {
 			pause(ctx, 20*time.Millisecond)
 			continue
 		}

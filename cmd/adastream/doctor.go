@@ -100,19 +100,41 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 		}
 		check("clock agrees with the store's", err, fmt.Sprintf("within %v", skew.Abs().Round(time.Millisecond)))
 	}
-	index, err := commit.Open(ctx, b)
+	shards, err := commit.OpenShards(ctx, b)
 	if !check("index", err, "spec is valid") {
 		return done.end()
 	}
-	spec := index.Spec()
+	spec := shards[0].Spec()
 	client, err := c.Kafka.Client(spec.Topic.Name, l.Logger())
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	if check("topic is the index's", c.topic(ctx, client, spec), fmt.Sprintf("%s, %d partitions", spec.Topic.Name, spec.Topic.Partitions)) {
-		lag, err := chainLag(ctx, client, index)
+		lag, err := chainLag(ctx, client, shards)
 		check("log holds what is not committed", err, fmt.Sprintf("%d offsets wait for ingestors", lag))
+	}
+	ofTrip := spec.ShardOf(tripPartition(spec))
+	var served *schemas.Channel // by the shard that the row of a trip belongs to
+	for _, index := range shards {
+		now := done.generation(ctx, index)
+		if index.Shard() == ofTrip {
+			served = now
+		}
+	}
+	if err := c.trip(ctx, done, shards[ofTrip], served, l.Logger()); err != nil {
+		return err
+	}
+	return done.end()
+}
+
+// generation checks what a shard has published and promoted, and returns the newest record of its channel, nil for none.
+func (c *checkup) generation(ctx context.Context, index *commit.Log) *schemas.Channel {
+	check := c.check
+	if index.Spec().Shards > 1 {
+		check = func(what string, err error, good string) bool {
+			return c.check(fmt.Sprintf("%s of shard %d", what, index.Shard()), err, good)
+		}
 	}
 	now, err := index.Channel(ctx, 0)
 	if err != nil {
@@ -131,10 +153,7 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 		good, err := heldBack(m, now)
 		check("quality gate", err, good)
 	}
-	if err := c.trip(ctx, done, index, now, l.Logger()); err != nil {
-		return err
-	}
-	return done.end()
+	return now
 }
 
 // heldBack fails with the reason why a generation is held back, unless an operator has promoted it all the same. Now is the
@@ -195,9 +214,10 @@ func (c *doctorCommand) topic(ctx context.Context, client *source.Client, spec *
 }
 
 // chainLag sums the offsets that are in the log and not committed, and fails if some of them are gone.
-func chainLag(ctx context.Context, client *source.Client, index *commit.Log) (lag int64, err error) {
-	for p := range index.Spec().Topic.Partitions {
-		head, err := index.Head(ctx, p, 0)
+func chainLag(ctx context.Context, client *source.Client, shards []*commit.Log) (lag int64, err error) {
+	spec := shards[0].Spec()
+	for p := range spec.Topic.Partitions {
+		head, err := shards[spec.ShardOf(p)].Head(ctx, p, 0)
 		if err != nil {
 			return 0, err
 		}

@@ -147,7 +147,7 @@ type end struct {
 // send sends the row, or its delete, and returns the end of the log after it.
 func (t *trip) send(ctx context.Context, op string) (end, string, error) {
 	spec := t.index.Spec()
-	at := end{partition: source.PartitionOf(tripID, spec.Topic.Partitions)}
+	at := end{partition: tripPartition(spec)}
 	producer := t.topic.NewProducer(source.ProducerOptions{})
 	defer producer.Close()
 	row := tripRow(spec, op, t.vector)
@@ -162,6 +162,9 @@ func (t *trip) send(ctx context.Context, op string) (end, string, error) {
 	at.offset = bounds.End
 	return at, fmt.Sprintf("%s, before offset %d of partition %d", tripID, at.offset, at.partition), nil
 }
+
+// tripPartition is where the row belongs.
+func tripPartition(spec *schemas.Spec) int { return source.PartitionOf(tripID, spec.Topic.Partitions) }
 
 // tripVector is of unit length, and as far from the rows of an index as a random one is.
 func tripVector(dim int) []float32 {

@@ -188,7 +188,7 @@ func TestDoctorSaysWhereTheRowIsStuck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ingestor, err := ingest.New(ingest.Options{Log: log, Source: tt.topic(), Group: tt.flags.Topic})
+	ingestor, err := ingest.New(ingest.Options{Shards: []*commit.Log{log}, Source: tt.topic(), Group: tt.flags.Topic})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func TestDoctorSendsNothingInVain(t *testing.T) {
 	c = tt.doctor()
 	c.Produce, c.Search, c.Node.Token = true, true, cli.Secret(token)
 	tt.wants(c, true, `ok   row is searchable`)
-	tt.output(&snapshotPinCommand{Store: tt.storage, Current: true, Reason: "r"})
+	tt.output(&snapshotPinCommand{Index: cli.Index{Store: tt.storage}, Current: true, Reason: "r"})
 	tt.wants(c, false, `BAD  channel  +generation [0-9]+ is pinned.*unpin`)
 	c.Produce = false
 	tt.wants(c, true, `ok   search`)

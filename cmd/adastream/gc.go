@@ -12,7 +12,7 @@ import (
 )
 
 type snapshotGCCommand struct {
-	cli.Store
+	cli.Index
 	KeepFor time.Duration `help:"How long generations are kept for going back: all of the last ten minutes, then one for each ten minutes. The newest and the served one always are." default:"24h"`
 	DryRun  bool          `help:"Only say what would be removed." xor:"how"`
 	Yes     bool          `help:"Remove it. A builder that runs is interrupted: it loads the newest generation again." xor:"how"`

@@ -30,6 +30,7 @@ type specFlags struct {
 	Attribute    map[string]string `help:"Attributes kept with each row: name=type; types: utf8, bool, int64, float64, timestamp." placeholder:"NAME=TYPE"`
 	Topic        string            `help:"Kafka topic; default: the name of the index."`
 	Partitions   int               `help:"Partitions of the topic if it has to be made." default:"6"`
+	Shards       int               `help:"Shards of the index, fixed for good: each has a builder and query nodes of its own; partition p belongs to shard p mod this." default:"1"`
 	Replication  int               `help:"Replication of the topic if it has to be made." default:"1"`
 	Prefix       string            `help:"What makes prefixes meaningful: native, the encoder, or rotate, a rotation that the builder learns, for any other encoder." enum:"native,rotate" default:"native"`
 	ListsPerRow  int               `help:"Inverted lists that a row is in: 2, or 1 for a tenth less memory and half the speed at equal recall." default:"2"`
@@ -48,6 +49,7 @@ func (f *specFlags) spec() (*schemas.Spec, error) {
 	s := schemas.Spec{
 		Name: f.Name, Metric: schemas.Metric(f.Metric), Ladder: f.Ladder, Encoder: f.Encoder, Vectors: schemas.VectorType(f.Vectors),
 		Topic:    schemas.Topic{Name: f.topic(), Partitions: f.Partitions},
+		Shards:   f.Shards,
 		Defaults: schemas.Defaults{TargetRecall: f.TargetRecall}, Prefix: schemas.PrefixMode(f.Prefix), ListsPerRow: f.ListsPerRow,
 	}
 	if f.From != "" {
@@ -160,7 +162,7 @@ func (c *initCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
-	index, err := commit.Open(ctx, b)
+	shards, err := commit.OpenShards(ctx, b)
 	if errors.Is(err, store.ErrNotFound) {
 		var spec *schemas.Spec
 		if spec, err = c.create(ctx, b, client, log); err == nil {
@@ -169,15 +171,16 @@ func (c *initCommand) Run(ctx context.Context, l *cli.Logging) error {
 		if !errors.Is(err, store.ErrExists) {
 			return err
 		}
-		index, err = commit.Open(ctx, b) // somebody was faster
+		shards, err = commit.OpenShards(ctx, b) // somebody was faster
 	}
 	if err != nil {
 		return err
 	}
-	if err := c.same(index, log); err != nil {
+	is := shards[0].Spec()
+	if err := c.same(is, b, log); err != nil {
 		return err
 	}
-	return c.print(made{false, b.String(), index.Spec()})
+	return c.print(made{false, b.String(), is})
 }
 
 // print is for scripts: people have the log.
@@ -189,12 +192,11 @@ func (c *initCommand) print(m made) error {
 }
 
 // same fails with what differs if an index that is there is not the one that the flags describe.
-func (c *initCommand) same(index *commit.Log, log *slog.Logger) error {
+func (c *initCommand) same(is *schemas.Spec, b store.Bucket, log *slog.Logger) error {
 	want, err := c.spec()
 	if err != nil {
 		return cli.Usage(err)
 	}
-	is := index.Spec()
 	var faults []string
 	for _, f := range []struct {
 		name     string
@@ -207,6 +209,7 @@ func (c *initCommand) same(index *commit.Log, log *slog.Logger) error {
 		{"vectors", is.Vectors, want.Vectors},
 		{"attributes", is.Attributes, want.Attributes},
 		{"topic", is.Topic.Name, want.Topic.Name}, // not its partitions: they are the topic's own
+		{"shards", is.Shards, want.Shards},
 		{"prefix", is.Prefix, want.Prefix},
 		{"lists per row", is.ListsPerRow, want.ListsPerRow},
 		{"target recall", is.Defaults.TargetRecall, want.Defaults.TargetRecall},
@@ -217,8 +220,8 @@ func (c *initCommand) same(index *commit.Log, log *slog.Logger) error {
 	}
 	if len(faults) > 0 {
 		return cli.Usage(fmt.Errorf("--store %s: there is an index already, and a spec never changes: %s: choose another prefix, or make an epoch of the index",
-			index.Bucket(), strings.Join(faults, "; ")))
+			b, strings.Join(faults, "; ")))
 	}
-	log.Info("the index is there already", "index", is, "store", index.Bucket(), "topic", is.Topic.Name, "partitions", is.Topic.Partitions)
+	log.Info("the index is there already", "index", is, "store", b, "topic", is.Topic.Name, "partitions", is.Topic.Partitions)
 	return nil
 }

@@ -26,7 +26,7 @@ type snapshotCommand struct {
 }
 
 type snapshotLsCommand struct {
-	cli.Store
+	cli.Index
 	Last int  `help:"How many of the newest." default:"20"`
 	JSON bool `help:"Print the record of what is served, and the manifests of generations without their objects, as JSON."`
 }
@@ -125,7 +125,7 @@ func listJSON(ctx context.Context, index *commit.Log, channel *schemas.Channel, 
 }
 
 type snapshotShowCommand struct {
-	cli.Store
+	cli.Index
 	Generation int64 `arg:"" help:"Generation; 0 is the newest."`
 }
 

@@ -27,18 +27,18 @@ func TestJSONForScripts(t *testing.T) {
 		Serving     *schemas.Channel
 		Generations []listed
 	}
-	described(t, "snapshot-ls", c.output(&snapshotLsCommand{Store: c.storage, Last: 2, JSON: true}), &list)
+	described(t, "snapshot-ls", c.output(&snapshotLsCommand{Index: cli.Index{Store: c.storage}, Last: 2, JSON: true}), &list)
 	if n := len(list.Generations); n != 2 || list.Serving == nil || list.Serving.Generation != 4 || list.Generations[1].Generation != 5 || list.Generations[1].Quality == nil ||
 		list.Generations[1].Quality.Reason != "codes are damaged" || list.Generations[0].Checkpoint == nil {
 		t.Errorf("snapshot ls: %+v", list)
 	}
 	var gone collected
-	described(t, "snapshot-gc", c.output(&snapshotGCCommand{Store: c.storage, KeepFor: time.Hour, DryRun: true, JSON: true}), &gone)
+	described(t, "snapshot-gc", c.output(&snapshotGCCommand{Index: cli.Index{Store: c.storage}, KeepFor: time.Hour, DryRun: true, JSON: true}), &gone)
 	if !gone.DryRun || gone.KeptGenerations == 0 {
 		t.Errorf("snapshot gc: %+v", gone)
 	}
 	bars := stderrOf(t)
-	out, err := c.outputOf(&verifyCommand{Store: c.storage, Dir: t.TempDir(), JSON: true})
+	out, err := c.outputOf(&verifyCommand{Index: cli.Index{Store: c.storage}, Dir: t.TempDir(), JSON: true})
 	if got := bars(); got != "" {
 		t.Errorf("verify writes to what is no terminal: %q", got)
 	}
@@ -61,11 +61,11 @@ func TestMovesInJSON(t *testing.T) {
 		epoch, before string
 		against       string
 	}{
-		{"snapshot-promote", &snapshotPromoteCommand{Store: c.storage, moveOutput: asJSON, Generation: 5, Reason: "r"}, 5, 4, "", "", "codes are damaged"},
-		{"snapshot-pin", &snapshotPinCommand{Store: c.storage, moveOutput: asJSON, Generation: 2, Reason: "r"}, 2, 5, "", "", ""},
-		{"snapshot-unpin", &snapshotUnpinCommand{Store: c.storage, moveOutput: asJSON, Reason: "r"}, 2, 2, "", "", ""},
-		{"snapshot-promote", &snapshotPromoteCommand{Store: c.storage, moveOutput: asJSON, Epoch: "two", Reason: "r"}, 0, 2, "two", "", ""},
-		{"snapshot-rollback", &snapshotRollbackCommand{Store: c.storage, moveOutput: asJSON, Reason: "r"}, 2, 0, "", "two", ""},
+		{"snapshot-promote", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, moveOutput: asJSON, Generation: 5, Reason: "r"}, 5, 4, "", "", "codes are damaged"},
+		{"snapshot-pin", &snapshotPinCommand{Index: cli.Index{Store: c.storage}, moveOutput: asJSON, Generation: 2, Reason: "r"}, 2, 5, "", "", ""},
+		{"snapshot-unpin", &snapshotUnpinCommand{Index: cli.Index{Store: c.storage}, moveOutput: asJSON, Reason: "r"}, 2, 2, "", "", ""},
+		{"snapshot-promote", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, moveOutput: asJSON, Epoch: "two", Reason: "r"}, 0, 2, "two", "", ""},
+		{"snapshot-rollback", &snapshotRollbackCommand{Index: cli.Index{Store: c.storage}, moveOutput: asJSON, Reason: "r"}, 2, 0, "", "two", ""},
 	} {
 		var got moveAnswer
 		described(t, step.name, c.output(step.command), &got)

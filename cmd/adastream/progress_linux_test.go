@@ -74,7 +74,7 @@ func TestProgressIsForTerminals(t *testing.T) {
 	built := ""
 	offsets := func() error {
 		built = t.TempDir()
-		return (&rebuildOffsetsCommand{rebuildInto: rebuildInto{Store: trip.storage, To: built, Dir: t.TempDir()}, Kafka: trip.kafka}).Run(t.Context(), &cli.Logging{})
+		return (&rebuildOffsetsCommand{rebuildInto: rebuildInto{Index: cli.Index{Store: trip.storage}, To: built, Dir: t.TempDir()}, Kafka: trip.kafka}).Run(t.Context(), &cli.Logging{})
 	}
 	for _, c := range []struct {
 		name  string
@@ -89,14 +89,14 @@ func TestProgressIsForTerminals(t *testing.T) {
 		}, "MRL 100%"},
 		{"snapshot gc", func() error {
 			old.promote(5, "builder") // the one before may go
-			return (&snapshotGCCommand{Store: old.storage, Yes: true}).Run(t.Context(), &cli.Logging{})
+			return (&snapshotGCCommand{Index: cli.Index{Store: old.storage}, Yes: true}).Run(t.Context(), &cli.Logging{})
 		}, "removed 100%"},
 		{"rebuild from-offsets", offsets, "served offsets 100%"},
 		{"verify", func() error {
-			return (&verifyCommand{Store: cli.Store{Store: built}, Dir: t.TempDir()}).Run(t.Context(), &cli.Logging{})
+			return (&verifyCommand{Index: cli.Index{Store: cli.Store{Store: built}}, Dir: t.TempDir()}).Run(t.Context(), &cli.Logging{})
 		}, "read "},
 		{"rebuild from-segments", func() error {
-			return (&rebuildSegmentsCommand{rebuildInto{Store: cli.Store{Store: built}, To: t.TempDir(), Dir: t.TempDir()}}).Run(t.Context(), &cli.Logging{})
+			return (&rebuildSegmentsCommand{rebuildInto{Index: cli.Index{Store: cli.Store{Store: built}}, To: t.TempDir(), Dir: t.TempDir()}}).Run(t.Context(), &cli.Logging{})
 		}, "read 100%"},
 	} {
 		for where, watch := range map[string]func(*testing.T) func() string{"a file": stderrOf, "a terminal": terminal} {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -30,7 +31,7 @@ type quarantineCommand struct {
 }
 
 type quarantineLsCommand struct {
-	cli.Store
+	cli.Index
 	Partition int  `help:"Only this partition; -1 is all." default:"-1"`
 	All       bool `help:"Also what was replayed or dropped, with what became of it."`
 	JSON      bool `help:"Print one JSON object a line."`
@@ -106,18 +107,16 @@ func became(r *schemas.Resolution) string {
 
 // chosenPartitions are all of the index for -1.
 func chosenPartitions(index *commit.Log, chosen int) ([]int, error) {
-	n := index.Spec().Topic.Partitions
-	if chosen >= n || chosen < -1 {
-		return nil, cli.Usage(fmt.Errorf("--partition %d: there are 0 to %d", chosen, n-1))
+	all := index.Partitions()
+	switch {
+	case chosen == -1:
+		return all, nil
+	case index.Spec().Shards == 1 && !slices.Contains(all, chosen):
+		return nil, cli.Usage(fmt.Errorf("--partition %d: there are 0 to %d", chosen, len(all)-1))
+	case !slices.Contains(all, chosen):
+		return nil, cli.Usage(fmt.Errorf("--partition %d: it is not of shard %d, allowed: %v", chosen, index.Shard(), all))
 	}
-	if chosen >= 0 {
-		return []int{chosen}, nil
-	}
-	all := make([]int, n)
-	for p := range all {
-		all[p] = p
-	}
-	return all, nil
+	return []int{chosen}, nil
 }
 
 func rowName(row int32) string {
@@ -128,7 +127,7 @@ func rowName(row int32) string {
 }
 
 type quarantineShowCommand struct {
-	cli.Store
+	cli.Index
 	Partition int    `arg:"" help:"Partition."`
 	Offset    int64  `arg:"" help:"Offset of the message."`
 	Row       *int32 `arg:"" optional:"" help:"Row of the message; default: all that was refused of it."`

@@ -67,7 +67,7 @@ func (c *quarantineChoice) takes(q ingest.Quarantined) bool {
 }
 
 type quarantineReplayCommand struct {
-	cli.Store
+	cli.Index
 	cli.Kafka
 	quarantineChoice
 	handling
@@ -145,7 +145,7 @@ func (c *quarantineReplayCommand) versions(ctx context.Context, index *commit.Lo
 }
 
 type quarantineDropCommand struct {
-	cli.Store
+	cli.Index
 	quarantineChoice
 	handling
 	Why        string `help:"Why, for the record." required:""`

@@ -123,7 +123,7 @@ func TestQuarantineCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	replay := func(choice quarantineChoice, from string, evenIfNewer bool) error {
-		c := quarantineReplayCommand{Store: at, Kafka: cli.Kafka{Brokers: client.Options().Brokers}, quarantineChoice: choice, From: from, To: -1, EvenIfNewer: evenIfNewer, Dir: t.TempDir()}
+		c := quarantineReplayCommand{Index: cli.Index{Store: at}, Kafka: cli.Kafka{Brokers: client.Options().Brokers}, quarantineChoice: choice, From: from, To: -1, EvenIfNewer: evenIfNewer, Dir: t.TempDir()}
 		return c.Run(t.Context(), l)
 	}
 	later := func() error { // a version of "a" after all that was refused
@@ -138,7 +138,7 @@ func TestQuarantineCommands(t *testing.T) {
 		return index.Append(t.Context(), &schemas.Commit{Format: 1, Partition: 1, Start: 6, End: 7, Tombstones: &o, Deletes: 1, Writer: "w"})
 	}
 	drop := func(choice quarantineChoice) error {
-		c := quarantineDropCommand{Store: at, quarantineChoice: choice, Why: "rubbish"}
+		c := quarantineDropCommand{Index: cli.Index{Store: at}, quarantineChoice: choice, Why: "rubbish"}
 		return c.Run(t.Context(), l)
 	}
 	all, row := quarantineChoice{Partition: -1, Offset: -1, Everything: true}, int32(2)
@@ -176,10 +176,10 @@ func TestQuarantineCommands(t *testing.T) {
 		}
 	}
 	list := stdout(t, func() error {
-		return (&quarantineLsCommand{Store: at, Partition: -1, All: true, JSON: true}).Run(t.Context(), l)
+		return (&quarantineLsCommand{Index: cli.Index{Store: at}, Partition: -1, All: true, JSON: true}).Run(t.Context(), l)
 	})
 	show := stdout(t, func() error {
-		return (&quarantineShowCommand{Store: at, Partition: 1, Offset: 4, JSON: true}).Run(t.Context(), l)
+		return (&quarantineShowCommand{Index: cli.Index{Store: at}, Partition: 1, Offset: 4, JSON: true}).Run(t.Context(), l)
 	})
 	lines := slices.Collect(strings.Lines(list))
 	if !strings.Contains(list, show) || strings.Count(show, "\n") != 2 {

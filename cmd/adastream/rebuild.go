@@ -29,7 +29,7 @@ type rebuildCommand struct {
 
 // rebuildInto are the flags of both.
 type rebuildInto struct {
-	cli.Store
+	cli.Index
 	To   string `help:"Object store of the new index, empty: another place, or epochs/NAME of --store, from where it can be promoted." required:"" placeholder:"URL"`
 	Name string `help:"Name of the new index; default: that of the old one. Ingestors of two indexes of one name share a consumer group: give it another one if both go on." placeholder:"NAME"`
 	Dir  string `help:"Directory for copies while it runs, as large as the index; default: that for temporary files." type:"path" placeholder:"DIR"`
@@ -49,6 +49,7 @@ type rebuildSegmentsCommand struct {
 // site is where an index is rebuilt.
 type site struct {
 	from, to *commit.Log
+	shards   []*commit.Log // of the new index
 	level    avx.Level
 	dir      string
 	l        *cli.Logging
@@ -110,9 +111,11 @@ func (c *rebuildInto) open(ctx context.Context, l *cli.Logging) (*site, error) {
 		}
 		return nil, fmt.Errorf("--to: %w", err)
 	}
-	if s.to, err = commit.Open(ctx, b); err != nil {
+	shards, err := commit.OpenShards(ctx, b)
+	if err != nil {
 		return nil, err
 	}
+	s.shards, s.to = shards, shards[s.from.Shard()]
 	s.done.Store = b.String()
 	if s.dir, err = os.MkdirTemp(c.Dir, "adastream-rebuild-"); err != nil {
 		return nil, cli.Usage(fmt.Errorf("--dir: %w", err))
@@ -152,7 +155,7 @@ func (s *site) fromSegments(ctx context.Context) error {
 		}
 	}
 	ends := map[int]int64{}
-	for p := range s.to.Spec().Topic.Partitions {
+	for _, p := range s.to.Partitions() {
 		head, err := s.to.Head(ctx, p, 0)
 		if err != nil {
 			return err
@@ -185,7 +188,7 @@ func (c *rebuildOffsetsCommand) fromOffsets(ctx context.Context, s *site) error 
 	}
 	defer client.Close()
 	ends := map[int]int64{}
-	for p := range s.to.Spec().Topic.Partitions {
+	for _, p := range s.to.Partitions() {
 		bounds, err := client.Bounds(ctx, p)
 		if err != nil {
 			return err
@@ -196,7 +199,7 @@ func (c *rebuildOffsetsCommand) fromOffsets(ctx context.Context, s *site) error 
 		ends[p] = bounds.End
 	}
 	ingestor, err := ingest.New(ingest.Options{
-		Log: s.to, Source: client, Group: "adastream-rebuild-" + uuid.NewString(), Level: s.level, AcceptGap: c.AcceptGap, Logger: log.With("role", "ingestor"),
+		Shards: s.shards, Source: client, Group: "adastream-rebuild-" + uuid.NewString(), Level: s.level, AcceptGap: c.AcceptGap, Logger: log.With("role", "ingestor"),
 	})
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ func TestRebuildJSON(t *testing.T) {
 	tt := newTripTest(t, "cosine")
 	tt.send(30)
 	first, second := t.TempDir(), t.TempDir()
-	c := &rebuildOffsetsCommand{rebuildInto: rebuildInto{Store: tt.storage, To: first, Name: "first", Dir: t.TempDir(), JSON: true}, Kafka: tt.kafka}
+	c := &rebuildOffsetsCommand{rebuildInto: rebuildInto{Index: cli.Index{Store: tt.storage}, To: first, Name: "first", Dir: t.TempDir(), JSON: true}, Kafka: tt.kafka}
 	var got rebuilt
 	out := tt.output(c)
 	described(t, "rebuild-from-offsets", out, &got)
@@ -24,7 +24,7 @@ func TestRebuildJSON(t *testing.T) {
 	}
 	checkpoint := got.Serving.Checkpoint
 
-	again := &rebuildSegmentsCommand{rebuildInto{Store: cli.Store{Store: first}, To: second, Name: "second", Dir: t.TempDir(), JSON: true}}
+	again := &rebuildSegmentsCommand{rebuildInto{Index: cli.Index{Store: cli.Store{Store: first}}, To: second, Name: "second", Dir: t.TempDir(), JSON: true}}
 	got = rebuilt{}
 	out = tt.output(again)
 	described(t, "rebuild-from-segments", out, &got)

@@ -11,28 +11,27 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/cmd/internal/nodes"
 	"github.com/adastream/adastream/pipeline/build"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/ingest"
 	"github.com/adastream/adastream/pipeline/serve"
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/trace"
-	"github.com/adastream/adastream/pipeline/ui"
 )
 
 // stack is all roles in one process.
 type stack struct {
 	ingestor *ingest.Ingestor
-	builder  *build.Builder
-	node     *serve.Node
-	pages    *ui.UI
+	builders []func(context.Context) error // their Run
+	nodes    *nodes.Nodes
 	gate     *cli.Gate
 	api      net.Listener
 	ops      *cli.Ops
 }
 
 type stackOptions struct {
-	log                     *commit.Log
+	shards                  []*commit.Log
 	client                  *source.Client
 	cache                   cli.Cache
 	listen, ops             string
@@ -54,29 +53,30 @@ func newStack(ctx context.Context, o stackOptions) (*stack, error) {
 	}
 	s := &stack{gate: o.gate}
 	s.ingestor, err = ingest.New(ingest.Options{
-		Log: o.log, Source: o.client, Group: "adastream-" + o.log.Spec().Name, Level: level, AcceptGap: o.acceptGap, AcceptPoison: o.acceptPoison,
+		Shards: o.shards, Source: o.client, Group: "adastream-" + o.shards[0].Spec().Name, Level: level, AcceptGap: o.acceptGap, AcceptPoison: o.acceptPoison,
 		Logger: o.logger.With("role", "ingestor"), Registry: o.registry, Tracer: o.tracer,
 	})
 	if err != nil {
 		return nil, cli.Usage(err)
 	}
-	cache, err := o.cache.Open("builder", o.log.Bucket())
+	scopes, err := o.cache.Scopes("builder", o.shards, o.logger.With("role", "builder"), o.registry)
 	if err != nil {
 		return nil, err
 	}
-	s.builder, err = build.New(build.Options{Log: o.log, Cache: cache, Level: level, KeepFor: o.keepFor, CollectEvery: o.collect,
-		Logger: o.logger.With("role", "builder"), Registry: o.registry, Tracer: o.tracer})
-	if err != nil {
-		return nil, cli.Usage(err)
+	for _, scope := range scopes {
+		b, err := build.New(build.Options{Log: scope.Index, Cache: scope.Cache, Level: level, KeepFor: o.keepFor, CollectEvery: o.collect,
+			Logger: scope.Logger, Registry: scope.Registry, Tracer: o.tracer})
+		if err != nil {
+			return nil, cli.Usage(err)
+		}
+		s.builders = append(s.builders, b.Run)
 	}
-	if cache, err = o.cache.Open("query", o.log.Bucket()); err != nil {
+	if scopes, err = o.cache.Scopes("query", o.shards, o.logger.With("role", "query"), o.registry); err != nil {
 		return nil, err
 	}
-	s.node, err = serve.New(serve.Options{Log: o.log, Cache: cache, Level: level, MeasureShare: 0.01, MemoryBytes: o.memory, Admin: o.admin, Logger: o.logger.With("role", "query"), Registry: o.registry, Tracer: o.tracer})
+	s.nodes, err = nodes.New(nodes.Options{Scopes: scopes, Logger: o.logger, Registry: o.registry,
+		Node: serve.Options{Level: level, MeasureShare: 0.01, MemoryBytes: o.memory / int64(len(scopes)), Admin: o.admin, Tracer: o.tracer}})
 	if err != nil {
-		return nil, cli.Usage(err)
-	}
-	if s.pages, err = ui.New(ui.Options{Node: s.node, Log: o.log, Metrics: o.registry, Logger: o.logger}); err != nil {
 		return nil, err
 	}
 	if s.api, err = cli.Listen(ctx, o.listen); err != nil {
@@ -85,14 +85,14 @@ func newStack(ctx context.Context, o stackOptions) (*stack, error) {
 	if s.ops, err = s.gate.OpenOps(ctx, o.ops); err != nil {
 		return nil, err
 	}
-	s.ops.Use(s.node.Ops())
+	s.ops.Use(s.nodes.Ops())
 	return s, nil
 }
 
 // run runs all roles until ctx ends or one of them fails.
 func (s *stack) run(ctx context.Context) error {
 	defer s.ops.Close()
-	defer s.node.Close()
+	defer s.nodes.Close()
 	g, ctx := errgroup.WithContext(ctx)
 	role := func(name string, run func(context.Context) error) {
 		g.Go(func() error {
@@ -103,11 +103,10 @@ func (s *stack) run(ctx context.Context) error {
 		})
 	}
 	role("ingestor", s.ingestor.Run)
-	role("builder", s.builder.Run)
-	role("query", s.node.Run)
-	role("pages", s.pages.Run)
+	role("builder", func(ctx context.Context) error { return cli.RunAll(ctx, s.builders) })
+	role("query", s.nodes.Run)
 	role("api", func(ctx context.Context) error {
-		return s.gate.ServeAPI(ctx, s.api, s.pages.Handler(s.node.API()), 5*time.Second)
+		return s.gate.ServeAPI(ctx, s.api, s.nodes.API(), 5*time.Second)
 	})
 	role("ops", s.ops.Wait)
 	role("files", func(ctx context.Context) error { s.gate.Run(ctx); return nil })

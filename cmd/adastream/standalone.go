@@ -59,10 +59,10 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
-	index, err := commit.Open(ctx, bucket)
+	shards, err := commit.OpenShards(ctx, bucket)
 	topic := c.topic()
 	if err == nil {
-		topic = index.Spec().Topic.Name
+		topic = shards[0].Spec().Topic.Name
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
@@ -71,14 +71,14 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 		return err
 	}
 	defer client.Close()
-	if index == nil {
+	if shards == nil {
 		if _, err := c.spec(); err != nil {
 			return cli.Usage(fmt.Errorf("%s holds no index, and the flags do not describe one: %w", bucket, err))
 		}
 		if _, err := c.create(ctx, bucket, client, log); err != nil {
 			return fmt.Errorf("make an index in %s: %w", bucket, err)
 		}
-		if index, err = commit.Open(ctx, bucket); err != nil {
+		if shards, err = commit.OpenShards(ctx, bucket); err != nil {
 			return err
 		}
 	}
@@ -97,13 +97,13 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 		return err
 	}
 	s, err := newStack(ctx, stackOptions{
-		log: index, client: client, cache: cli.Cache{CacheDir: filepath.Join(c.Dir, "cache")},
+		shards: shards, client: client, cache: cli.Cache{CacheDir: filepath.Join(c.Dir, "cache")},
 		listen: c.Listen, ops: c.OpsListen, acceptGap: c.AcceptGap, acceptPoison: c.AcceptPoison, keepFor: c.KeepFor, collect: c.CollectEvery,
 		memory: memory, admin: c.Admin, gate: gate, logger: log, registry: registry, tracer: tracer,
 	})
 	if err != nil {
 		return err
 	}
-	log.Info("standalone", "version", cli.ThisBuild(), "index", index.Spec(), "brokers", brokers, "store", bucket, "api", s.api.Addr(), "ops", s.ops.Addr())
+	log.Info("standalone", "version", cli.ThisBuild(), "index", shards[0].Spec(), "brokers", brokers, "store", bucket, "api", s.api.Addr(), "ops", s.ops.Addr())
 	return s.run(ctx)
 }

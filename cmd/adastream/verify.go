@@ -14,7 +14,7 @@ import (
 )
 
 type verifyCommand struct {
-	cli.Store
+	cli.Index
 	Dir  string `help:"Directory for copies while it runs, as large as the objects of all kept generations; default: that for temporary files." type:"path" placeholder:"DIR"`
 	JSON bool   `help:"Print what was found as JSON."`
 }

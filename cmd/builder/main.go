@@ -31,27 +31,36 @@ func (c *command) run(ctx context.Context) error {
 		return err
 	}
 	defer ops.Close()
-	index, err := c.OpenIndex(ctx, log, ops.Waiting)
+	all, err := c.OpenShards(ctx, log, ops.Waiting)
 	if err != nil {
 		return err
 	}
-	cache, err := c.Cache.Open("builder", index.Bucket())
+	shards, err := c.Shards.Of(all)
 	if err != nil {
 		return err
 	}
 	registry := cli.NewRegistry()
-	builder, err := build.New(build.Options{
-		Log: index, Cache: cache, Level: level, PublishEvery: c.PublishEvery, MinTrainRows: c.MinTrainRows, Threads: c.Threads,
-		KeepFor: c.KeepFor, CollectEvery: c.CollectEvery, Logger: log, Registry: registry, Tracer: tracer,
-	})
+	scopes, err := c.Cache.Scopes("builder", shards, log, registry)
 	if err != nil {
-		return cli.Usage(err)
+		return err
 	}
-	log.Info("builder", "version", cli.ThisBuild(), "index", index.Spec(), "store", index.Bucket(), "ops", ops.Addr())
-	ops.Use(cli.OpsHandler(registry, builder.Ready))
+	var ready []func() error
+	var runs []func(context.Context) error
+	for _, s := range scopes {
+		builder, err := build.New(build.Options{
+			Log: s.Index, Cache: s.Cache, Level: level, PublishEvery: c.PublishEvery, MinTrainRows: c.MinTrainRows, Threads: c.Threads,
+			KeepFor: c.KeepFor, CollectEvery: c.CollectEvery, Logger: s.Logger, Registry: s.Registry, Tracer: tracer,
+		})
+		if err != nil {
+			return cli.Usage(err)
+		}
+		s.Logger.Info("builder", "version", cli.ThisBuild(), "index", s.Index.Spec(), "store", s.Index.Bucket(), "ops", ops.Addr())
+		ready, runs = append(ready, builder.Ready), append(runs, builder.Run)
+	}
+	ops.Use(cli.OpsHandler(registry, cli.AllReady(ready)))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ops.Wait(ctx) })
-	g.Go(func() error { return builder.Run(ctx) })
+	g.Go(func() error { return cli.RunAll(ctx, runs) })
 	return g.Wait()
 }
 

@@ -31,28 +31,29 @@ func (c *command) run(ctx context.Context) error {
 		return err
 	}
 	defer ops.Close()
-	index, err := c.OpenIndex(ctx, log, ops.Waiting)
+	shards, err := c.OpenShards(ctx, log, ops.Waiting)
 	if err != nil {
 		return err
 	}
-	client, err := c.Kafka.Client(index.Spec().Topic.Name, log)
+	spec := shards[0].Spec()
+	client, err := c.Kafka.Client(spec.Topic.Name, log)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	if c.Group == "" {
-		c.Group = "adastream-" + index.Spec().Name
+		c.Group = "adastream-" + spec.Name
 	}
 	registry := cli.NewRegistry()
 	ingestor, err := ingest.New(ingest.Options{
-		Log: index, Source: client, Group: c.Group, Level: level,
+		Shards: shards, Source: client, Group: c.Group, Level: level,
 		FlushAge: c.FlushAge, FlushRows: c.FlushRows, FlushBytes: c.FlushBytes, AcceptGap: c.AcceptGap, AcceptPoison: c.AcceptPoison,
 		Logger: log, Registry: registry, Tracer: tracer,
 	})
 	if err != nil {
 		return cli.Usage(err)
 	}
-	log.Info("ingestor", "version", cli.ThisBuild(), "index", index.Spec(), "store", index.Bucket(), "brokers", c.Brokers, "group", c.Group, "ops", ops.Addr())
+	log.Info("ingestor", "version", cli.ThisBuild(), "index", spec, "store", shards[0].Bucket(), "brokers", c.Brokers, "group", c.Group, "ops", ops.Addr())
 	ops.Use(cli.OpsHandler(registry, ingestor.Ready))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ops.Wait(ctx) })

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/cmd/internal/nodes"
 	"github.com/adastream/adastream/pipeline/serve"
-	"github.com/adastream/adastream/pipeline/ui"
 )
 
 type command struct{ cli.Query }
@@ -37,11 +37,15 @@ func (c *command) run(ctx context.Context) error {
 		return err
 	}
 	defer ops.Close()
-	index, err := c.ReadIndex(ctx, log, ops.Waiting)
+	all, err := c.ReadShards(ctx, log, ops.Waiting)
 	if err != nil {
 		return err
 	}
-	cache, err := c.Cache.Open("query", index.Bucket())
+	shards, err := c.Shards.Of(all)
+	if err != nil {
+		return err
+	}
+	scopes, err := c.Cache.Scopes("query", shards, log, registry)
 	if err != nil {
 		return err
 	}
@@ -49,31 +53,35 @@ func (c *command) run(ctx context.Context) error {
 	if c.MemoryBytes != nil {
 		memory = *c.MemoryBytes
 	}
-	node, err := serve.New(serve.Options{
-		Log: index, Cache: cache, Level: level, PollEvery: c.PollEvery, MaxRunning: c.MaxRunning, MaxWaiting: c.MaxWaiting, Timeout: c.Timeout,
-		DegradeTo: c.DegradeTo, DegradeAfter: c.DegradeAfter, NoOriginals: !c.Originals, MeasureShare: c.MeasureShare, MemoryBytes: memory, MaxBehind: c.MaxBehind, Admin: c.Admin,
-		Logger: log, Registry: registry, Tracer: tracer,
-	})
-	if err != nil {
-		return cli.Usage(err)
-	}
-	defer node.Close()
-	pages, err := ui.New(ui.Options{Node: node, Log: index, Metrics: registry, Logger: log})
+	peers, err := c.PeersTLS()
 	if err != nil {
 		return err
 	}
+	served, err := nodes.New(nodes.Options{
+		Scopes: scopes, Registry: registry, Logger: log, Peers: c.Peers, PeersTLS: peers,
+		Node: serve.Options{
+			Level: level, PollEvery: c.PollEvery, MaxRunning: c.MaxRunning, MaxWaiting: c.MaxWaiting, Timeout: c.Timeout,
+			DegradeTo: c.DegradeTo, DegradeAfter: c.DegradeAfter, NoOriginals: !c.Originals, MeasureShare: c.MeasureShare,
+			MemoryBytes: memory / int64(len(scopes)), MaxBehind: c.MaxBehind, Admin: c.Admin, Tracer: tracer,
+		},
+	})
+	if err != nil {
+		return err
+	}
+	defer served.Close()
 	api, err := cli.Listen(ctx, c.Listen)
 	if err != nil {
 		return err
 	}
-	log.Info("query", "version", cli.ThisBuild(), "index", index.Spec(), "store", index.Bucket(), "api", api.Addr(), "ops", ops.Addr())
-	ops.Use(node.Ops())
+	for _, s := range scopes {
+		s.Logger.Info("query", "version", cli.ThisBuild(), "index", s.Index.Spec(), "store", s.Index.Bucket(), "api", api.Addr(), "ops", ops.Addr())
+	}
+	ops.Use(served.Ops())
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return gate.ServeAPI(ctx, api, pages.Handler(node.API()), c.Drain) })
+	g.Go(func() error { return gate.ServeAPI(ctx, api, served.API(), c.Drain) })
 	g.Go(func() error { gate.Run(ctx); return nil })
-	g.Go(func() error { return pages.Run(ctx) })
 	g.Go(func() error { return ops.Wait(ctx) })
-	g.Go(func() error { return node.Run(ctx) })
+	g.Go(func() error { return served.Run(ctx) })
 	return g.Wait()
 }
 

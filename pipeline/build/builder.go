@@ -157,7 +157,7 @@ func New(o Options) (*Builder, error) {
 	}
 	o = o.withDefaults()
 	o.Logger = trace.Logger(o.Logger)
-	o.Log = o.Log.Over(store.Metered(o.Log.Bucket(), o.Registry, "builder"))
+	o.Log = o.Log.Over(store.NewMeter(o.Registry, "builder").Of(o.Log.Bucket()))
 	o.Cache = o.Cache.Of(o.Log.Bucket())
 	b := &Builder{o: o, id: uuid.NewString(), done: make(chan *job), jobs: map[jobKind]*job{}, fences: make(chan *fence)}
 	b.metrics = newMetrics(o.Registry, &b.health)

@@ -20,15 +20,15 @@ const (
 
 // fold takes in commits that follow the checkpoint, and says whether some partition may have more.
 func (b *Builder) fold(ctx context.Context) (behind bool, err error) {
-	partitions := b.o.Log.Spec().Topic.Partitions
-	each := max(foldEach, foldLimit/partitions)
-	found := make([][]*schemas.Commit, partitions)
+	partitions := b.o.Log.Partitions()
+	each := max(foldEach, foldLimit/len(partitions))
+	found := make([][]*schemas.Commit, len(partitions))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(foldFetches)
-	for p := range partitions {
+	for i, p := range partitions {
 		next := b.heads[p].next
 		g.Go(func() (err error) {
-			found[p], err = b.o.Log.Since(gctx, p, next, each)
+			found[i], err = b.o.Log.Since(gctx, p, next, each)
 			return err
 		})
 	}

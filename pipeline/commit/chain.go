@@ -99,7 +99,7 @@ func (l *Log) head(ctx context.Context, partition int, hint int64) (Head, error)
 // ErrTransient the record may be there or not, and the same call with the same record tells. A record that breaks the rules
 // of the chain, or whose start is not a position of it, is refused.
 func (l *Log) Append(ctx context.Context, c *schemas.Commit) error {
-	if err := checkCommit(l.spec, c); err != nil {
+	if err := l.checkCommit(c); err != nil {
 		return fmt.Errorf("append to partition %d: %w", c.Partition, err)
 	}
 	prev, err := l.endingAt(ctx, c.Partition, c.Start)
@@ -189,8 +189,8 @@ func notYet(err error) error {
 }
 
 func (l *Log) checkPlace(partition int, offset int64) error {
-	if n := l.spec.Topic.Partitions; partition < 0 || partition >= n {
-		return fmt.Errorf("partition: %d, allowed: 0 to %d", partition, n-1)
+	if !l.has(partition) {
+		return fmt.Errorf("partition: %d, allowed: %s", partition, l.allowed())
 	}
 	if offset < 0 {
 		return fmt.Errorf("partition %d: offset %d, allowed: 0 and more", partition, offset)
@@ -280,7 +280,7 @@ func (l *Log) commit(ctx context.Context, partition int, start int64) (*schemas.
 	if c.Partition != partition || c.Start != start {
 		return nil, corrupt(key, fmt.Errorf("it says partition %d, start %d", c.Partition, c.Start))
 	}
-	if err := checkCommit(l.spec, c); err != nil {
+	if err := l.checkCommit(c); err != nil {
 		return nil, corrupt(key, err)
 	}
 	return c, nil

@@ -13,14 +13,14 @@ import (
 var sumRE = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // checkCommit joins the faults of a commit by itself. What it refuses is neither written nor believed when read.
-func checkCommit(spec *schemas.Spec, c *schemas.Commit) error {
+func (l *Log) checkCommit(c *schemas.Commit) error {
 	var faults []error
 	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if c.Format != schemas.CommitFormat {
 		bad("format: %d, allowed: %d", c.Format, schemas.CommitFormat)
 	}
-	if n := spec.Topic.Partitions; c.Partition < 0 || c.Partition >= n {
-		bad("partition: %d, allowed: 0 to %d", c.Partition, n-1)
+	if !l.has(c.Partition) {
+		bad("partition: %d, allowed: %s", c.Partition, l.allowed())
 	}
 	if c.Start < 0 || c.End <= c.Start {
 		bad("range: [%d, %d), allowed: 0 <= start < end", c.Start, c.End)
@@ -87,7 +87,7 @@ func checkSuccessor(prev, next *schemas.Commit) error {
 }
 
 // checkManifest joins the faults of a manifest by itself, as far as the protocol rests on it.
-func checkManifest(spec *schemas.Spec, m *schemas.Manifest) error {
+func (l *Log) checkManifest(m *schemas.Manifest) error {
 	var faults []error
 	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if m.Format != schemas.ManifestFormat {
@@ -107,12 +107,12 @@ func checkManifest(spec *schemas.Spec, m *schemas.Manifest) error {
 	}
 	for p, next := range m.Checkpoint {
 		n, err := strconv.Atoi(p)
-		if err != nil || strconv.Itoa(n) != p || n < 0 || n >= spec.Topic.Partitions || next < 0 {
-			bad("checkpoint: %d for partition %q, allowed: offsets for partitions 0 to %d", next, p, spec.Topic.Partitions-1)
+		if err != nil || strconv.Itoa(n) != p || !l.has(n) || next < 0 {
+			bad("checkpoint: %d for partition %q, allowed: offsets for partitions %s", next, p, l.allowed())
 		}
 	}
 	fit := func(name string, f *schemas.Fit) {
-		if levels := len(spec.Ladder); f != nil && (len(f.Coarse) != levels || len(f.Codes) != levels) {
+		if levels := len(l.spec.Ladder); f != nil && (len(f.Coarse) != levels || len(f.Codes) != levels) {
 			bad("%s: of %d and %d levels, allowed: the %d of the ladder", name, len(f.Coarse), len(f.Codes), levels)
 		}
 	}

@@ -227,7 +227,7 @@ func (l *Log) planTelling(ctx context.Context, p *plan) error {
 	if p.tells, err = l.telling(ctx); err != nil {
 		return err
 	}
-	for partition := range l.spec.Topic.Partitions {
+	for _, partition := range l.Partitions() {
 		name, from := strconv.Itoa(partition), int64(0)
 		if p.last != nil {
 			from = p.last.Before[name]
@@ -333,7 +333,7 @@ func (l *Log) garbage(ctx context.Context, found *Found, p *plan, report *Collec
 		}
 	}
 	heads := map[int]int64{}
-	for partition := range l.spec.Topic.Partitions {
+	for _, partition := range l.Partitions() {
 		from := p.newest.Checkpoint[strconv.Itoa(partition)]
 		records, err := l.Since(ctx, partition, from, 0)
 		if err != nil {
@@ -396,7 +396,7 @@ func (l *Log) oldPromotions(ctx context.Context, p *plan) ([]string, error) {
 // and so do those that tell of lost or refused messages.
 func (l *Log) oldCommits(ctx context.Context, p *plan) ([]string, error) {
 	var keys []string
-	for partition := range l.spec.Topic.Partitions {
+	for _, partition := range l.Partitions() {
 		end := p.newest.Checkpoint[strconv.Itoa(partition)]
 		last, err := l.endingAt(ctx, partition, end)
 		if err != nil {

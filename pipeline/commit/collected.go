@@ -59,8 +59,8 @@ func (l *Log) collectionRecord(ctx context.Context, n int64) (*schemas.Collectio
 		return nil, corrupt(key, fmt.Errorf("it says number %d", c.Number))
 	}
 	for p, position := range c.Before {
-		if n, _ := strconv.Atoi(p); n >= l.spec.Topic.Partitions {
-			return nil, corrupt(key, fmt.Errorf("before: %d for partition %s, allowed: partitions 0 to %d", position, p, l.spec.Topic.Partitions-1))
+		if n, _ := strconv.Atoi(p); !l.has(n) {
+			return nil, corrupt(key, fmt.Errorf("before: %d for partition %s, allowed: partitions %s", position, p, l.allowed()))
 		}
 	}
 	return c, nil
@@ -109,7 +109,7 @@ func (l *Log) telling(ctx context.Context) (map[int]telling, error) {
 		l.heard = max(l.heard, c.Number)
 	}
 	tells := map[int]telling{}
-	for partition := range l.spec.Topic.Partitions {
+	for _, partition := range l.Partitions() {
 		tells[partition] = maps.Clone(l.tells[partition])
 	}
 	return tells, nil

@@ -13,11 +13,16 @@
 //	segments/merged/<sha256>-<uuid>.arrow       segments joined by the builder
 //	tombstones/merged/<sha256>-<uuid>.arrow     deletes joined by the builder
 //	dead/<sha256>-<uuid>.arrow                  dead rows of a generation
-//	manifests/<shard>/<generation>              generations
-//	channels/stable/<shard>/<sequence>          which generation is served, or which epoch
+//	manifests/0000/<generation>                 generations
+//	channels/stable/0000/<sequence>             which generation is served, or which epoch
 //	collections/<number>                        what garbage collection decided
 //	resolved/<partition>/<offset>/<row>/<n>     what becomes of a refused message or row: a line of its own
 //	epochs/<name>/...                           another index, with all of these names: see [Log.Epoch]
+//	shards/<shard>/...                          one shard, with all of these names but index.json and epochs/
+//
+// An index of one shard has everything where it says, and no shards/. Of one with several only index.json is there: each shard is
+// an index by itself in a folder of its own, with the partitions p for which p mod shards is its number, and nothing that one
+// of them does can touch another one. So all that follows is about one shard.
 //
 // Numbers are decimal, padded with zeros: partitions to 6 digits, shards to 4, rows to 10, all others to 20; the row of a
 // message that was refused whole is the word message. So the order of keys is the order of numbers, and List(startAfter)

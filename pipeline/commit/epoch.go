@@ -9,8 +9,11 @@ import (
 )
 
 // Epoch opens an epoch of the index: one of another spec that was made and is built in a folder of this one. If there is
-// none, the error wraps store.ErrNotFound.
+// none, the error wraps store.ErrNotFound. An index of several shards has no epochs: that is a *MoveError.
 func (l *Log) Epoch(ctx context.Context, name string) (*Log, error) {
+	if n := l.spec.Shards; n > 1 { // its shards could not be moved at once
+		return nil, refuse("epoch %s: the index has %d shards, allowed: epochs of an index of one shard; move what asks to another index instead", name, n)
+	}
 	e, err := Open(ctx, store.Under(l.bucket, epochsPrefix+name))
 	if err != nil {
 		return nil, fmt.Errorf("epoch %s: %w", name, err)

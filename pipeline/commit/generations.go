@@ -22,7 +22,7 @@ func (l *Log) Manifest(ctx context.Context, generation int64) (*schemas.Manifest
 	if m.Generation != generation {
 		return nil, corrupt(key, fmt.Errorf("it says generation %d", m.Generation))
 	}
-	if err := checkManifest(l.spec, m); err != nil {
+	if err := l.checkManifest(m); err != nil {
 		return nil, corrupt(key, err)
 	}
 	return m, nil
@@ -89,7 +89,7 @@ func (l *Log) Latest(ctx context.Context, after int64) (*schemas.Manifest, error
 // ErrFenced: load the newest generation and begin again from there. After ErrTransient it may be there or not, and the
 // same call with the same manifest tells.
 func (l *Log) Publish(ctx context.Context, m *schemas.Manifest) error {
-	if err := checkManifest(l.spec, m); err != nil {
+	if err := l.checkManifest(m); err != nil {
 		return fmt.Errorf("publish generation %d: %w", m.Generation, err)
 	}
 	if m.Parent > 0 {

@@ -13,11 +13,12 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// Log is an index in a bucket. It may be used concurrently, and any number of processes may have the same one open.
-// Records that it returns are shared and must not be changed.
+// Log is an index in a bucket, or one shard of it. It may be used concurrently, and any number of processes may have the same one
+// open. Records that it returns are shared and must not be changed.
 type Log struct {
-	bucket store.Bucket
+	bucket store.Bucket // of the index; the shard's folder of it if there are several
 	spec   *schemas.Spec
+	shard  int
 
 	mu         sync.Mutex
 	tails      map[int]*schemas.Commit // partition -> the furthest record of its chain that was seen
@@ -47,18 +48,38 @@ func Create(ctx context.Context, b store.Bucket, spec *schemas.Spec) error {
 	return nil
 }
 
-// Open opens the index that Create made. If there is none, the error wraps store.ErrNotFound.
+// Open opens the index that Create made, which has one shard. If there is none, the error wraps store.ErrNotFound.
 func Open(ctx context.Context, b store.Bucket) (*Log, error) {
+	shards, err := OpenShards(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(shards); n > 1 {
+		return nil, fmt.Errorf("index in %s: it has %d shards: choose one, allowed: 0 to %d", b, n, n-1)
+	}
+	return shards[0], nil
+}
+
+// OpenShards opens the shards of the index that Create made, in their order. If there is none, the error wraps
+// store.ErrNotFound.
+func OpenShards(ctx context.Context, b store.Bucket) ([]*Log, error) {
 	spec, err := get(ctx, b, specKey, schemas.ParseSpec)
 	if err != nil {
 		return nil, fmt.Errorf("open index in %s: %w", b, err)
 	}
-	return over(b, spec), nil
+	if spec.Shards == 1 {
+		return []*Log{over(b, spec, 0)}, nil
+	}
+	shards := make([]*Log, spec.Shards)
+	for i := range shards {
+		shards[i] = over(store.Under(b, shardFolder(i)), spec, i)
+	}
+	return shards, nil
 }
 
-func over(b store.Bucket, spec *schemas.Spec) *Log {
-	l := &Log{bucket: b, spec: spec, tails: map[int]*schemas.Commit{}, tells: map[int]telling{}}
-	for partition := range spec.Topic.Partitions {
+func over(b store.Bucket, spec *schemas.Spec, shard int) *Log {
+	l := &Log{bucket: b, spec: spec, shard: shard, tails: map[int]*schemas.Commit{}, tells: map[int]telling{}}
+	for _, partition := range l.Partitions() {
 		l.tells[partition] = telling{}
 	}
 	return l
@@ -66,12 +87,32 @@ func over(b store.Bucket, spec *schemas.Spec) *Log {
 
 // Over is the same index, opened anew, by way of another bucket that has the same objects: one that counts what is asked of it,
 // for example.
-func (l *Log) Over(b store.Bucket) *Log { return over(b, l.spec) }
+func (l *Log) Over(b store.Bucket) *Log { return over(b, l.spec, l.shard) }
 
 // Spec is the index's spec.
 func (l *Log) Spec() *schemas.Spec { return l.spec }
 
-// Bucket is where the index is.
+// Shard is which one of the index it is.
+func (l *Log) Shard() int { return l.shard }
+
+// Partitions are those of the shard, ascending: it has the chains of these only.
+func (l *Log) Partitions() []int { return l.spec.PartitionsOf(l.shard) }
+
+// has reports whether a partition is of the shard.
+func (l *Log) has(partition int) bool {
+	return partition >= 0 && partition < l.spec.Topic.Partitions && l.spec.ShardOf(partition) == l.shard
+}
+
+// allowed says which partitions are.
+func (l *Log) allowed() string {
+	last := l.spec.Topic.Partitions - 1
+	if l.spec.Shards == 1 {
+		return fmt.Sprintf("0 to %d", last)
+	}
+	return fmt.Sprintf("%d to %d in steps of %d, those of shard %d", l.shard, last, l.spec.Shards, l.shard)
+}
+
+// Bucket is where the index is, or the shard if there are several.
 func (l *Log) Bucket() store.Bucket { return l.bucket }
 
 // encode is the one way in which records become bytes: compact JSON in the order of the Go fields, and a newline.

@@ -23,6 +23,9 @@ const (
 	numberDigits = 20 // of offsets, generations and sequences in keys: enough for any int64
 )
 
+// shardFolder is where everything of a shard is, if the index has several.
+func shardFolder(shard int) string { return fmt.Sprintf("shards/%04d", shard) }
+
 func commitsPrefix(partition int) string { return fmt.Sprintf("commits/%06d/", partition) }
 
 // dataPrefix begins the names of the data objects of one commit; kind is segments, tombstones or quarantine.

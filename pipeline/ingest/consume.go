@@ -20,7 +20,7 @@ type consumer struct {
 
 // consume decodes batches, and commits a cut when it is large enough or old enough. It ends with ctx or with an error.
 func (p *partition) consume(ctx context.Context, head commit.Head, found <-chan fetched) error {
-	spec := p.o.Log.Spec()
+	spec := p.log.Spec()
 	decoder, err := NewDecoder(spec, p.o.Level, p.o.Limits, p.ignored)
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func (c *consumer) take(ctx context.Context, f fetched) error {
 // add decodes a record into the cut. If it is one too many of those that are refused, what is in hand is committed, and the
 // partition has to stop.
 func (c *consumer) add(ctx context.Context, r source.Record) error {
-	topic, rows, bad := c.o.Log.Spec().Topic.Name, c.cut.len(), len(c.cut.bad)
+	topic, rows, bad := c.log.Spec().Topic.Name, c.cut.len(), len(c.cut.bad)
 	if err := c.cut.add(c.decoder, topic, c.id, r); err != nil {
 		return err
 	}
@@ -120,6 +120,6 @@ func (c *consumer) flush(ctx context.Context) error {
 	end := c.cut.end
 	c.offsets.mark(c.id, end)
 	c.metrics.lagging(c.id, end, c.high, timeOf(c.cut.produced))
-	c.cut.begin(c.o.Log.Spec(), end)
+	c.cut.begin(c.log.Spec(), end)
 	return nil
 }

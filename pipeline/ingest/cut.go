@@ -125,7 +125,7 @@ func (p *partition) commit(ctx context.Context, c *cut, high int64) (err error) 
 
 // putObjects stores the objects of a cut and names them in its record.
 func (p *partition) putObjects(ctx context.Context, c *cut, record *schemas.Commit) error {
-	log := p.o.Log
+	log := p.log
 	g, ctx := errgroup.WithContext(ctx)
 	if c.rows.Len() > 0 {
 		mdl := p.follower.current.Load()
@@ -184,10 +184,10 @@ func (p *partition) append(ctx context.Context, record *schemas.Commit) error {
 	}
 	record.Writer = p.o.Writer + "-" + id.String()
 	record.Created = time.Now().UTC()
-	return p.insist(ctx, "append", func() error { return p.o.Log.Append(ctx, record) })
+	return p.insist(ctx, "append", func() error { return p.log.Append(ctx, record) })
 }
 
 // span names the range of a record in errors.
 func (p *partition) span(record *schemas.Commit) string {
-	return fmt.Sprintf("%s/%d [%d, %d)", p.o.Log.Spec().Topic.Name, p.id, record.Start, record.End)
+	return fmt.Sprintf("%s/%d [%d, %d)", p.log.Spec().Topic.Name, p.id, record.Start, record.End)
 }

@@ -59,7 +59,7 @@ func example(ctx context.Context) (err error) {
 		return err
 	}
 
-	ingestor, err := ingest.New(ingest.Options{Log: log, Source: client, Group: "example", Level: avx.Generic})
+	ingestor, err := ingest.New(ingest.Options{Shards: []*commit.Log{log}, Source: client, Group: "example", Level: avx.Generic})
 	if err != nil {
 		return err
 	}

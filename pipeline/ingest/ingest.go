@@ -20,11 +20,11 @@ import (
 // Ingestor works on the partitions that its consumer group gives it. Any number of ingestors may run; what they would
 // do twice the chains of commits sort out.
 type Ingestor struct {
-	o        Options
-	metrics  *metrics
-	board    *board
-	follower *follower
-	identity *identity
+	o         Options
+	metrics   *metrics
+	board     *board
+	followers []*follower // of each shard
+	identity  *identity
 }
 
 // New returns an Ingestor. It does nothing until Run.
@@ -34,11 +34,17 @@ func New(o Options) (*Ingestor, error) {
 	}
 	o = o.withDefaults()
 	o.Logger = trace.Logger(o.Logger)
-	o.Log = o.Log.Over(store.Metered(o.Log.Bucket(), o.Registry, "ingestor"))
 	i := &Ingestor{o: o, board: newBoard()}
 	i.metrics = newMetrics(o.Registry, i.board)
-	i.follower = &follower{log: o.Log, every: o.FollowEvery, logger: o.Logger, metrics: i.metrics, board: i.board}
-	i.identity = &identity{source: o.Source, want: o.Log.Spec().Topic}
+	meter := store.NewMeter(o.Registry, "ingestor")
+	for n, log := range o.Shards {
+		f := &follower{log: log.Over(meter.Of(log.Bucket())), every: o.FollowEvery, kind: modelKind, logger: o.Logger, metrics: i.metrics, board: i.board}
+		if len(o.Shards) > 1 {
+			f.kind, f.logger = fmt.Sprintf("%s of shard %d", modelKind, n), o.Logger.With("shard", n)
+		}
+		i.followers = append(i.followers, f)
+	}
+	i.identity = &identity{source: o.Source, want: o.spec().Topic}
 	return i, nil
 }
 
@@ -54,15 +60,19 @@ func (i *Ingestor) Run(ctx context.Context) error {
 		return i.ended(ctx, err)
 	}
 	// Segments of the first cuts should be assigned already, if there is a model.
-	if err := untilPassed(ctx, func() error { return i.follower.follow(ctx) }, i.waiting("model")); err != nil && ctx.Err() == nil {
-		i.o.Logger.Error("model cannot be loaded, segments are written without one", "error", err)
-		i.board.say("model", err)
+	for _, f := range i.followers {
+		if err := untilPassed(ctx, func() error { return f.follow(ctx) }, i.waiting(modelKind)); err != nil && ctx.Err() == nil {
+			f.logger.Error("model cannot be loaded, segments are written without one", "error", err)
+			i.board.say(f.kind, err)
+		}
 	}
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		i.follower.run(gctx)
-		return nil
-	})
+	for _, f := range i.followers {
+		g.Go(func() error {
+			f.run(gctx)
+			return nil
+		})
+	}
 	g.Go(func() error {
 		err := i.o.Source.Join(gctx, i.o.Group, i.generation)
 		if err == nil {
@@ -78,7 +88,7 @@ func (i *Ingestor) ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	return fmt.Errorf("ingest %s: %w", i.o.Log.Spec().Name, err)
+	return fmt.Errorf("ingest %s: %w", i.o.spec().Name, err)
 }
 
 // waiting tells of faults before there are partitions.
@@ -99,16 +109,18 @@ func (i *Ingestor) generation(ctx context.Context, a *source.Assignment) {
 	var working sync.WaitGroup
 	working.Go(func() { offsets.run(ctx, a, i.metrics, i.o.Logger) })
 	for _, id := range a.Partitions {
+		f := i.followers[i.o.spec().ShardOf(id)]
 		p := &partition{
 			id:         id,
 			flushBytes: i.o.flushBytes(len(a.Partitions)),
 			o:          &i.o,
-			follower:   i.follower,
+			log:        f.log,
+			follower:   f,
 			identity:   i.identity,
 			offsets:    offsets,
 			metrics:    i.metrics,
 			board:      i.board,
-			logger:     i.o.Logger.With("topic", i.o.Log.Spec().Topic.Name, "partition", id),
+			logger:     i.o.Logger.With("topic", i.o.spec().Topic.Name, "partition", id),
 		}
 		working.Go(func() { p.run(ctx) })
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/source/sourcetest"
 	"github.com/adastream/adastream/pipeline/store"
@@ -366,7 +367,7 @@ func TestModel_isFollowed(t *testing.T) {
 	r.await(0, 1)
 
 	mdl := r.publishModel(nil)
-	for run.follower.current.Load() == nil {
+	for run.followers[0].current.Load() == nil {
 		r.produce(1, source.Message{Value: plainMessage(t)})
 	}
 	end := r.end(0) + 1
@@ -461,7 +462,7 @@ func TestAtEnd_isSaid(t *testing.T) {
 
 func TestReady_beforeTheGroup(t *testing.T) {
 	r := newRig(t, 1, store.NewMemory())
-	i, err := New(Options{Log: r.log, Source: r.client, Group: "g"})
+	i, err := New(Options{Shards: []*commit.Log{r.log}, Source: r.client, Group: "g"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -483,11 +484,11 @@ func TestOptions(t *testing.T) {
 		options Options
 		faults  []string
 	}{
-		{"zero", Options{}, []string{"ingestor log: missing", "ingestor source: missing", "ingestor group: empty"}},
-		{"other topic", Options{Log: r.log, Source: other, Group: "g"}, []string{"the one of the index"}},
-		{"negative", Options{Log: r.log, Source: r.client, Group: "g", FlushAge: -1, FlushRows: -2, FlushBytes: -3, MaxBuffered: -4, FollowEvery: -5, Limits: Limits{MaxRows: -6}},
+		{"zero", Options{}, []string{"ingestor shards: 0, allowed: all of an index", "ingestor source: missing", "ingestor group: empty"}},
+		{"other topic", Options{Shards: []*commit.Log{r.log}, Source: other, Group: "g"}, []string{"the one of the index"}},
+		{"negative", Options{Shards: []*commit.Log{r.log}, Source: r.client, Group: "g", FlushAge: -1, FlushRows: -2, FlushBytes: -3, MaxBuffered: -4, FollowEvery: -5, Limits: Limits{MaxRows: -6}},
 			[]string{"flush age: -1", "flush rows: -2", "flush bytes: -3", "max buffered: -4", "follow interval: -5", "limit of rows: -6"}},
-		{"good", Options{Log: r.log, Source: r.client, Group: "g"}, nil},
+		{"good", Options{Shards: []*commit.Log{r.log}, Source: r.client, Group: "g"}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := test.options.Validate()

@@ -15,11 +15,12 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// follower keeps the model of the newest generation at hand. A segment is written with the one that is current when it
+// follower keeps the model of the newest generation of a shard at hand. A segment is written with the one that is current when it
 // is cut; until there is one, segments are not assigned to lists.
 type follower struct {
 	log     *commit.Log
 	every   time.Duration
+	kind    string // what the board says it is
 	logger  *slog.Logger
 	metrics *metrics
 	board   *board
@@ -27,6 +28,9 @@ type follower struct {
 	current  atomic.Pointer[model.Model]
 	manifest atomic.Pointer[schemas.Manifest] // the newest that was seen
 }
+
+// modelKind is what following a model is called.
+const modelKind = "model"
 
 // run follows until ctx ends. Faults are told and tried again: an old model costs recall for a while, nothing else.
 func (f *follower) run(ctx context.Context) {
@@ -36,9 +40,9 @@ func (f *follower) run(ctx context.Context) {
 		if err := f.follow(ctx); ctx.Err() == nil {
 			if err != nil {
 				f.logger.Warn("following the model failed", "error", err)
-				f.metrics.transient.WithLabelValues("model").Inc()
+				f.metrics.transient.WithLabelValues(modelKind).Inc()
 			}
-			f.board.say("model", err)
+			f.board.say(f.kind, err)
 		}
 		select {
 		case <-ctx.Done():

@@ -12,11 +12,12 @@ import (
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/trace"
+	"github.com/adastream/adastream/schemas"
 )
 
-// Options of an Ingestor. Log, Source and Group are required; the zero value of everything else works.
+// Options of an Ingestor. Shards, Source and Group are required; the zero value of everything else works.
 type Options struct {
-	Log    *commit.Log
+	Shards []*commit.Log  // of the index, all of them in their order
 	Source *source.Client // of the index's topic
 	Group  string         // consumer group whose members share the partitions
 	Level  avx.Level
@@ -51,14 +52,14 @@ type Options struct {
 func (o Options) Validate() error {
 	var faults []error
 	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	if o.Log == nil {
-		bad("ingestor log: missing")
+	if len(o.Shards) == 0 || len(o.Shards) != o.Shards[0].Spec().Shards {
+		bad("ingestor shards: %d, allowed: all of an index", len(o.Shards))
 	}
 	if o.Source == nil {
 		bad("ingestor source: missing")
 	}
-	if o.Log != nil && o.Source != nil {
-		if got, want := o.Source.Options().Topic, o.Log.Spec().Topic.Name; got != want {
+	if len(o.Shards) > 0 && o.Source != nil {
+		if got, want := o.Source.Options().Topic, o.spec().Topic.Name; got != want {
 			bad("ingestor source: topic %q, allowed: %q, the one of the index", got, want)
 		}
 	}
@@ -82,6 +83,8 @@ func (o Options) Validate() error {
 	}
 	return errors.Join(append(faults, o.Limits.Validate())...)
 }
+
+func (o *Options) spec() *schemas.Spec { return o.Shards[0].Spec() }
 
 func (o Options) withDefaults() Options {
 	if o.FlushAge == 0 {

@@ -44,6 +44,7 @@ type partition struct {
 	id         int
 	flushBytes int64
 	o          *Options
+	log        *commit.Log // that it is of
 	follower   *follower
 	identity   *identity
 	offsets    *offsets
@@ -105,14 +106,14 @@ type fetched struct {
 // start finds the end of the chain and makes sure that the log goes on there.
 func (p *partition) start(ctx context.Context) (head commit.Head, err error) {
 	begun := time.Now()
-	if topic := p.o.Log.Spec().Topic; p.id >= topic.Partitions {
+	if topic := p.log.Spec().Topic; p.id >= topic.Partitions {
 		return head, fmt.Errorf("%s/%d: the topic has more partitions than the %d that the index was made for", topic.Name, p.id, topic.Partitions)
 	}
 	if err := p.insist(ctx, "identity", func() error { return p.identity.check(ctx, begun) }); err != nil {
 		return head, err
 	}
 	if err := p.insist(ctx, "head", func() (err error) {
-		head, err = p.o.Log.Head(ctx, p.id, p.follower.checkpoint(p.id))
+		head, err = p.log.Head(ctx, p.id, p.follower.checkpoint(p.id))
 		return err
 	}); err != nil {
 		return head, err
@@ -133,7 +134,7 @@ func (p *partition) start(ctx context.Context) (head commit.Head, err error) {
 		// A chain begins at 0, and a log that has lost its beginning before the index was made has lost nothing of ours.
 		return p.gap(ctx, head, bounds)
 	}
-	return head, &GapError{Topic: p.o.Log.Spec().Topic.Name, Partition: p.id, Next: head.Next, Start: bounds.Start, End: bounds.End}
+	return head, &GapError{Topic: p.log.Spec().Topic.Name, Partition: p.id, Next: head.Next, Start: bounds.Start, End: bounds.End}
 }
 
 // gap records that the offsets from the head to the start of the log are lost.

@@ -137,7 +137,7 @@ type running struct {
 // start runs an ingestor in a group of its own, as if it had been given partitions that others hold.
 func (r *rig) start(change ...func(*Options)) *running {
 	r.t.Helper()
-	o := Options{Log: r.open(r.edge), Source: r.client, Group: "group-" + uuid.NewString(), FlushAge: 20 * time.Millisecond}
+	o := Options{Shards: []*commit.Log{r.open(r.edge)}, Source: r.client, Group: "group-" + uuid.NewString(), FlushAge: 20 * time.Millisecond}
 	for _, c := range change {
 		c(&o)
 	}

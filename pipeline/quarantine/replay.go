@@ -59,6 +59,9 @@ func (r *Replayer) Replay(ctx context.Context, q ingest.Quarantined, to int) err
 	if n := r.Index.Spec().Topic.Partitions; to < 0 || to >= n {
 		return fmt.Errorf("replay %v: to partition %d, allowed: 0 to %d", at, to, n-1)
 	}
+	if spec := r.Index.Spec(); spec.ShardOf(to) != r.Index.Shard() { // whose versions are not looked at
+		return fmt.Errorf("replay %v: to partition %d of shard %d, allowed: partitions of shard %d, where it was refused", at, to, spec.ShardOf(to), r.Index.Shard())
+	}
 	line, err := r.Index.Resolutions(ctx, at)
 	if err != nil {
 		return fmt.Errorf("replay %v: %w", at, err)

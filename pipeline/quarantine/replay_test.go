@@ -268,7 +268,7 @@ func TestReplay_endToEnd(t *testing.T) {
 	if err := producer.Send(t.Context(), source.Message{Partition: 1, Value: payloadOf(t, zeroRow)}, source.Message{Partition: 1, Value: []byte("rubbish")}); err != nil {
 		t.Fatal(err)
 	}
-	ingestor, err := ingest.New(ingest.Options{Log: r.index, Source: r.client, Group: r.client.Options().Topic, FlushAge: time.Millisecond})
+	ingestor, err := ingest.New(ingest.Options{Shards: []*commit.Log{r.index}, Source: r.client, Group: r.client.Options().Topic, FlushAge: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

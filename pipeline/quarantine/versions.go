@@ -79,7 +79,7 @@ func (v Versions) read(ctx context.Context, index *commit.Log, cache *store.Cach
 			}
 		}
 	}
-	for p := range spec.Topic.Partitions {
+	for _, p := range index.Partitions() {
 		commits, err := index.Since(ctx, p, checkpoint[strconv.Itoa(p)], 0)
 		if err != nil {
 			return err

@@ -64,7 +64,7 @@ type work struct {
 	Options
 	report Report
 	newest map[string]version
-	ends   []int64 // by partition: after the last offset that was seen
+	ends   []int64 // by partition: after the last offset that was seen; 0 for those of other shards
 	mapped []*store.Mapped
 
 	bytes, of int64 // of objects, read and in all
@@ -78,7 +78,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			m.Release()
 		}
 	}()
-	for p := range w.ends {
+	for _, p := range o.To.Partitions() {
 		head, err := o.To.Head(ctx, p, 0)
 		if err != nil {
 			return nil, err

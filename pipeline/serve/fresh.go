@@ -78,6 +78,8 @@ func (n *Node) late(f *freshness) (*problem, error) {
 		wanted, partitions := f.MinOffsets[partition], snap.Spec().Topic.Partitions
 		if p, err := strconv.Atoi(partition); err != nil || p < 0 || p >= partitions || strconv.Itoa(p) != partition {
 			return nil, invalid(fmt.Sprintf("min_offsets: %.*q is no partition", 20, partition), fmt.Sprintf("\"0\" to \"%d\"", partitions-1))
+		} else if shard := snap.Spec().ShardOf(p); shard != snap.index.Shard() {
+			return nil, invalid(fmt.Sprintf("min_offsets: %s is a partition of shard %d", partition, shard), fmt.Sprintf("those of shard %d, for which this request is", snap.index.Shard()))
 		}
 		if wanted < 0 {
 			return nil, invalid(fmt.Sprintf("min_offsets.%s: %d", partition, wanted), "0 or more")

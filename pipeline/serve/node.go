@@ -190,7 +190,7 @@ func New(o Options) (*Node, error) {
 	}
 	o = o.withDefaults()
 	o.Logger = trace.Logger(o.Logger)
-	o.Log = o.Log.Over(store.Metered(o.Log.Bucket(), o.Registry, "query"))
+	o.Log = o.Log.Over(store.NewMeter(o.Registry, "query").Of(o.Log.Bucket()))
 	n := &Node{
 		o: o, metrics: newMetrics(o.Registry),
 		running: make(chan struct{}, o.MaxRunning), reading: make(chan struct{}, storeReads), measuring: make(chan struct{}, 1),

@@ -74,13 +74,18 @@ func outcomeOf(err error) string {
 // recently is for how long a key that was put must be found.
 const recently = 10 * time.Second
 
-// metered is a bucket that counts.
-type metered struct {
-	Bucket
+// Meter counts what is asked of buckets.
+type Meter struct {
 	requests       *prometheus.CounterVec
 	seconds        *prometheus.HistogramVec
 	read, written  prometheus.Counter
 	contradictions prometheus.Counter
+}
+
+// metered is a bucket that counts.
+type metered struct {
+	Bucket
+	*Meter
 
 	mu  sync.Mutex
 	put [256]struct { // keys that were put or exist by what the bucket said, the newest ones, in a ring
@@ -90,14 +95,13 @@ type metered struct {
 	next int // place in the ring
 }
 
-// Metered is b, with what is asked of it and what it answers shown in r as metrics of a role.
-func Metered(b Bucket, r prometheus.Registerer, role string) Bucket {
+// NewMeter returns a Meter that shows in r, as metrics of a role, what is asked of all its buckets and what they answer.
+func NewMeter(r prometheus.Registerer, role string) *Meter {
 	f := promauto.With(r)
 	counter := func(name, help string) prometheus.CounterOpts {
 		return prometheus.CounterOpts{Namespace: "adastream", Subsystem: role, Name: name, Help: help}
 	}
-	m := &metered{
-		Bucket: b,
+	m := &Meter{
 		requests: f.NewCounterVec(counter("store_requests_total", "Requests to the object store with all their tries, by what they were and came to: put (if absent), get, open and then read of an object, stat, list, delete. "+
 			"A put that exists lost a race, as is normal; unknown, corrupt and denied should be rare."), []string{"op", "result"}),
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: role, Name: "store_seconds",
@@ -119,7 +123,10 @@ func Metered(b Bucket, r prometheus.Registerer, role string) Bucket {
 	return m
 }
 
-func (m *metered) done(op string, began time.Time, err error) {
+// Of is b, counted.
+func (m *Meter) Of(b Bucket) Bucket { return &metered{Bucket: b, Meter: m} }
+
+func (m *Meter) done(op string, began time.Time, err error) {
 	m.requests.WithLabelValues(op, outcomeOf(err)).Inc()
 	m.seconds.WithLabelValues(op).Observe(time.Since(began).Seconds())
 }

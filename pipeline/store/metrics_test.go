@@ -50,7 +50,7 @@ func (f flipped) Open(ctx context.Context, key string) (io.ReadCloser, int64, er
 
 func TestMeteredCounts(t *testing.T) {
 	ctx, r := t.Context(), prometheus.NewRegistry()
-	b := Metered(NewMemory(), r, "test")
+	b := NewMeter(r, "test").Of(NewMemory())
 	m := b.(*metered)
 	count := func(op, result string, want float64) {
 		t.Helper()
@@ -108,7 +108,7 @@ func TestMeteredDoubts(t *testing.T) {
 	}{{"forgotten", false, 1}, {"deleted", true, 0}} {
 		t.Run(c.name, func(t *testing.T) {
 			r := prometheus.NewRegistry()
-			b := Metered(forgetful{NewMemory()}, r, "test")
+			b := NewMeter(r, "test").Of(forgetful{NewMemory()})
 			if err := b.PutIfAbsent(ctx, "a", []byte("x")); err != nil {
 				t.Fatal(err)
 			}
@@ -178,7 +178,7 @@ func TestMeteredDoubts_onlyWhatWasSaidBefore(t *testing.T) {
 		want  float64
 	}{{-time.Second, 0}, {time.Second, 1}, {recently + time.Second, 0}} {
 		r := prometheus.NewRegistry()
-		m := Metered(NewMemory(), r, "test").(*metered)
+		m := NewMeter(r, "test").Of(NewMemory()).(*metered)
 		m.remember("a")
 		m.doubt("a", time.Now().Add(c.after), ErrNotFound)
 		if got := value(t, r, "adastream_test_store_contradictions_total"); got != c.want {

@@ -46,7 +46,7 @@ func (u *UI) overview(w http.ResponseWriter, r *http.Request) {
 	for _, r := range p.Reasons {
 		p.Health = max(p.Health, r.Level)
 	}
-	p.listPartitions(v, s, u.history.behind(), now)
+	p.listPartitions(v.Spec.PartitionsOf(u.o.Log.Shard()), v, s, u.history.behind(), now)
 	u.show(w, r, http.StatusOK, "overview", p.Health.Word(), v, err, p) // the title tells in the bar of tabs
 }
 
@@ -192,13 +192,12 @@ var retrained = map[string]string{
 	"first": "the first model", "full": "another model", "lists": "other lists", "codes": "other codes",
 }
 
-func (p *overviewPage) listPartitions(v serve.View, s state, lags map[int]int64, now time.Time) {
+func (p *overviewPage) listPartitions(partitions []int, v serve.View, s state, lags map[int]int64, now time.Time) {
 	if v.Manifest == nil {
 		return
 	}
-	n := v.Spec.Topic.Partitions
-	p.Lag, p.More = len(lags) > 0, max(0, n-pagePartitions)
-	for i := range n - p.More {
+	p.Lag, p.More = len(lags) > 0, max(0, len(partitions)-pagePartitions)
+	for _, i := range partitions[:len(partitions)-p.More] {
 		line := partition{Number: i, Next: commit.CheckpointOf(v.Manifest, i)}
 		if since, ok := s.Waiting[i]; ok {
 			line.Waiting = max(1, now.Sub(since))

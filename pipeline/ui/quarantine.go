@@ -119,7 +119,8 @@ func (r *refusals) of(partition int) *refusal {
 type quarantinePage struct {
 	Partition  int // -1: the first ones
 	Partitions int
-	Looked     int // at how many
+	Looked     int   // at how many
+	Numbers    []int // of the partitions to choose from
 	Found      *refused
 }
 
@@ -128,12 +129,12 @@ const firstPartitions = -1
 func (u *UI) quarantine(w http.ResponseWriter, r *http.Request) {
 	s, fault := u.reader.now(r.Context())
 	v, index := u.o.Node.View(), s.index(u.o.Log)
-	p := &quarantinePage{Partition: firstPartitions, Partitions: index.Spec().Topic.Partitions}
+	p := &quarantinePage{Partition: firstPartitions, Partitions: len(index.Partitions()), Numbers: index.Partitions()}
 	p.Looked = min(p.Partitions, pagePartitions)
 	if text := r.URL.Query().Get("partition"); text != "" && text != "all" {
 		n, err := strconv.Atoi(text)
-		if err != nil || n < 0 || n >= p.Partitions {
-			u.missing(w, r, fmt.Sprintf("partition: %q, allowed: 0 to %d", plain(text, 40), p.Partitions-1))
+		if err != nil || !slices.Contains(p.Numbers, n) {
+			u.missing(w, r, fmt.Sprintf("partition: %q, allowed: %s", plain(text, 40), allowed(p.Numbers)))
 			return
 		}
 		p.Partition, p.Looked = n, 1
@@ -159,11 +160,11 @@ func (u *UI) refusedOf(ctx context.Context, index *commit.Log, m *schemas.Manife
 	case <-ctx.Done():
 		return f.found, fmt.Errorf("read the quarantine: others are being read: %w", ctx.Err())
 	}
-	first, end := p.Partition, p.Partition+1
+	partitions := []int{p.Partition}
 	if p.Partition == firstPartitions {
-		first, end = 0, p.Looked
+		partitions = p.Numbers[:p.Looked]
 	}
-	found, err := readRefused(ctx, index, m, first, end)
+	found, err := readRefused(ctx, index, m, partitions)
 	if f.err = err; err == nil {
 		f.found = found
 	}
@@ -171,8 +172,8 @@ func (u *UI) refusedOf(ctx context.Context, index *commit.Log, m *schemas.Manife
 	return f.found, f.err
 }
 
-func readRefused(ctx context.Context, index *commit.Log, m *schemas.Manifest, first, end int) (*refused, error) {
-	commits, err := newestRefusing(ctx, index, m, first, end)
+func readRefused(ctx context.Context, index *commit.Log, m *schemas.Manifest, partitions []int) (*refused, error) {
+	commits, err := newestRefusing(ctx, index, m, partitions)
 	if err != nil {
 		return nil, err
 	}
@@ -197,13 +198,13 @@ func readRefused(ctx context.Context, index *commit.Log, m *schemas.Manifest, fi
 }
 
 // newestRefusing finds the newest commits that refused something, of some partitions.
-func newestRefusing(ctx context.Context, index *commit.Log, m *schemas.Manifest, first, end int) ([]*schemas.Commit, error) {
-	found := make([][]*schemas.Commit, end-first)
+func newestRefusing(ctx context.Context, index *commit.Log, m *schemas.Manifest, partitions []int) ([]*schemas.Commit, error) {
+	found := make([][]*schemas.Commit, len(partitions))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(storeReaders)
 	for i := range found {
 		g.Go(func() (err error) {
-			p, reached := first+i, int64(0)
+			p, reached := partitions[i], int64(0)
 			if m != nil {
 				reached = commit.CheckpointOf(m, p)
 			}
@@ -257,11 +258,11 @@ func (r *refused) sample(ctx context.Context, index *commit.Log, commits []*sche
 	return g.Wait()
 }
 
-// Numbers are the partitions to choose from.
-func (p *quarantinePage) Numbers() []int {
-	all := make([]int, p.Partitions)
-	for i := range all {
-		all[i] = i
+// allowed says which of some partitions, of which there is one at least.
+func allowed(partitions []int) string {
+	last := partitions[len(partitions)-1]
+	if step := partitions[len(partitions)-1] - partitions[max(0, len(partitions)-2)]; step > 1 {
+		return fmt.Sprintf("%d to %d in steps of %d", partitions[0], last, step)
 	}
-	return all
+	return fmt.Sprintf("%d to %d", partitions[0], last)
 }

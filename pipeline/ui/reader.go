@@ -117,7 +117,8 @@ func waiting(ctx context.Context, index *commit.Log, m *schemas.Manifest) (map[i
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(storeReaders)
-	for p := range min(index.Spec().Topic.Partitions, pagePartitions) {
+	partitions := index.Partitions()
+	for _, p := range partitions[:min(len(partitions), pagePartitions)] {
 		g.Go(func() error {
 			next := int64(0)
 			if m != nil {

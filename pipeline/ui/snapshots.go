@@ -286,9 +286,9 @@ func (u *UI) diff(w http.ResponseWriter, r *http.Request) {
 		p.From, p.To = p.To, p.From
 	}
 	p.FromSize, p.ToSize, p.Change = commit.SizeOf(p.From), commit.SizeOf(p.To), commit.Changed(p.From, p.To)
-	n := v.Spec.Topic.Partitions
-	p.More = max(0, n-pagePartitions)
-	for i := range n - p.More {
+	partitions := v.Spec.PartitionsOf(u.o.Log.Shard())
+	p.More = max(0, len(partitions)-pagePartitions)
+	for _, i := range partitions[:len(partitions)-p.More] {
 		p.Checkpoints = append(p.Checkpoints, checkpointDiff{i, commit.CheckpointOf(p.From, i), commit.CheckpointOf(p.To, i)})
 	}
 	u.show(w, r, http.StatusOK, "diff", fmt.Sprintf("Generations %d and %d", p.From.Generation, p.To.Generation), v, fault, p)

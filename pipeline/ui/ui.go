@@ -29,6 +29,17 @@ type Options struct {
 	Log     *commit.Log         // that the node follows
 	Metrics prometheus.Gatherer // of the node, and of whatever else runs in the process
 	Logger  *slog.Logger        // nil discards
+
+	// Shards are the shards of this process that have pages, if the index has several: those of each are below /shards/N then.
+	Shards []int
+}
+
+// base is what the paths of the pages begin with.
+func (o Options) base() string {
+	if len(o.Shards) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("/shards/%d", o.Log.Shard())
 }
 
 // UI is the pages of one node.
@@ -74,7 +85,9 @@ func (u *UI) Run(ctx context.Context) error { return u.history.run(ctx) }
 func (u *UI) Handler(api http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", api)
-	mux.HandleFunc("GET /ui", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/ui/", http.StatusSeeOther) })
+	mux.HandleFunc("GET /ui", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, u.o.base()+"/ui/", http.StatusSeeOther)
+	})
 	mux.HandleFunc("GET /ui/{$}", u.overview)
 	mux.HandleFunc("GET /ui/snapshots", u.snapshots)
 	mux.HandleFunc("GET /ui/snapshots/{generation}", u.generation)
@@ -96,12 +109,15 @@ func (u *UI) Handler(api http.Handler) http.Handler {
 
 // frame is what every page has beside its own.
 type frame struct {
-	Title string
-	Path  string // of the page, without what is asked
-	View  serve.View
-	Now   time.Time
-	Fault string // why what the store says is old or missing
-	Page  any
+	Title  string
+	Base   string // that paths begin with
+	Path   string // of the page, without that and what is asked
+	Shard  int
+	Shards []int // that have pages too, none of an index of one
+	View   serve.View
+	Now    time.Time
+	Fault  string // why what the store says is old or missing
+	Page   any
 }
 
 // At reports whether the page is path or below it, for the navigation.
@@ -111,7 +127,7 @@ func (f *frame) At(path string) bool {
 
 // show answers with a page.
 func (u *UI) show(w http.ResponseWriter, r *http.Request, status int, name, title string, v serve.View, fault error, page any) {
-	f := &frame{Title: title, Path: r.URL.Path, View: v, Now: time.Now(), Page: page}
+	f := &frame{Title: title, Base: u.o.base(), Path: r.URL.Path, Shard: u.o.Log.Shard(), Shards: u.o.Shards, View: v, Now: time.Now(), Page: page}
 	if fault != nil {
 		f.Fault = fault.Error()
 	}

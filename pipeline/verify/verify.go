@@ -63,7 +63,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := v.generations(ctx); err != nil {
 		return nil, err
 	}
-	for p := range o.Log.Spec().Topic.Partitions {
+	for _, p := range o.Log.Partitions() {
 		if err := v.chain(ctx, p); err != nil {
 			return nil, err
 		}

@@ -1,13 +1,19 @@
 package cli
 
-import "time"
+import (
+	"crypto/tls"
+	"time"
+)
 
 // Query are the flags of a query node.
 type Query struct {
 	Store        `group:"Object store:"`
+	Shards       `group:"Object store:"`
 	Cache        `group:"Cache:"`
 	Listen       string        `help:"Address of the query API, and of the page for people at /ui." default:"127.0.0.1:8080"`
 	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9093"`
+	Peers        []string      `help:"Where shards that are not served here, or here too, are served: N=URL, separated by commas; several of one shard are its replicas. Searches ask one node of each shard, and carry the token of who asked." placeholder:"N=URL"`
+	PeersCA      string        `help:"PEM file of certificate authorities to trust for https peers, instead of the system's." name:"peers-ca" type:"existingfile" placeholder:"FILE"`
 	PollEvery    time.Duration `help:"Time between two looks at the channel." default:"250ms"`
 	MaxRunning   int           `help:"Queries that run at a time; others wait." default:"64"`
 	MaxWaiting   int           `help:"Requests that may wait, for their turn or for a processor; more are refused with 429 before they are read. 0 is 16 times --max-running." default:"0"`
@@ -23,9 +29,19 @@ type Query struct {
 	Logging      `group:"Log and configuration:"`
 }
 
+// PeersTLS is how peers of https are reached.
+func (q Query) PeersTLS() (*tls.Config, error) {
+	config, err := clientTLS("peers", q.PeersCA, "", "")
+	if err != nil {
+		return nil, Usage(err)
+	}
+	return config, nil
+}
+
 // Builder are the flags of a builder.
 type Builder struct {
 	Store        `group:"Object store:"`
+	Shards       `group:"Object store:"`
 	Cache        `group:"Cache:"`
 	PublishEvery time.Duration `help:"Shortest time between two generations." default:"250ms"`
 	MinTrainRows int           `help:"Live rows before a first model is trained; until then search is exact." default:"8192"`

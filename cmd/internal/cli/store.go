@@ -46,33 +46,33 @@ func (s Store) Bucket(ctx context.Context) (store.Bucket, error) {
 	return b, nil
 }
 
-// OpenIndex opens the index that is in the store, to write to it.
-func (s Store) OpenIndex(ctx context.Context, log *slog.Logger, waiting func(error)) (*commit.Log, error) {
+// OpenShards opens the shards of the index that is in the store, in their order, to write to them.
+func (s Store) OpenShards(ctx context.Context, log *slog.Logger, waiting func(error)) ([]*commit.Log, error) {
 	b, err := s.Open(ctx, log, waiting)
 	if err != nil {
 		return nil, err
 	}
-	return s.index(ctx, b, log, waiting)
+	return s.shards(ctx, b, log, waiting)
 }
 
-// ReadIndex opens the index that is in the store, with no more than the right to read.
-func (s Store) ReadIndex(ctx context.Context, log *slog.Logger, waiting func(error)) (*commit.Log, error) {
+// ReadShards opens the shards of the index that is in the store, in their order, with no more than the right to read.
+func (s Store) ReadShards(ctx context.Context, log *slog.Logger, waiting func(error)) ([]*commit.Log, error) {
 	b, err := s.Bucket(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return s.index(ctx, b, log, waiting)
+	return s.shards(ctx, b, log, waiting)
 }
 
-func (s Store) index(ctx context.Context, b store.Bucket, log *slog.Logger, waiting func(error)) (l *commit.Log, err error) {
+func (s Store) shards(ctx context.Context, b store.Bucket, log *slog.Logger, waiting func(error)) (shards []*commit.Log, err error) {
 	err = wait(ctx, log, waiting, "index cannot be read, will try again", func() (err error) {
-		l, err = commit.Open(ctx, b)
+		shards, err = commit.OpenShards(ctx, b)
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, Usage(fmt.Errorf("--store %s: there is no index yet: make one with `adastream init`: %w", b, err))
 	}
-	return l, err
+	return shards, err
 }
 
 // wait repeats do until it succeeds or fails for a reason that time does not mend.

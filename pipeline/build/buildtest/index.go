@@ -112,7 +112,7 @@ func folded(t testing.TB, log *commit.Log) *schemas.Manifest {
 	if m == nil {
 		return nil
 	}
-	for p := range log.Spec().Topic.Partitions {
+	for _, p := range log.Partitions() {
 		head, err := log.Head(t.Context(), p, 0)
 		if err != nil {
 			t.Fatal(err)

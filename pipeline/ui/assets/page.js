@@ -63,7 +63,7 @@
         const token = form.elements.token.value.trim();
         const body = { verb: button.dataset.verb, reason: form.elements.reason.value };
         if (button.dataset.generation) body.generation = Number(button.dataset.generation);
-        const answer = await fetch('/v1/admin/channel', {
+        const answer = await fetch('/v1/admin' + document.body.dataset.base + '/channel', {
           method: 'POST', cache: 'no-store',
           headers: { 'Content-Type': 'application/json', ...(token && { Authorization: 'Bearer ' + token }) },
           body: JSON.stringify(body),

@@ -5,6 +5,8 @@
   const index = JSON.parse(ask.dataset.index);
   const form = document.getElementById('query');
   const field = form.elements;
+  const base = document.body.dataset.base;
+  const api = '/v1' + base + '/search';
   const $ = id => document.getElementById(id);
   const dim = index.ladder.at(-1);
   let running = new AbortController();
@@ -111,7 +113,7 @@
     return filter ? body.slice(0, -1) + ',"filter":' + filter + '}' : body;
   };
   const post = async body => {
-    const answer = await fetch('/v1/search', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body, signal: running.signal });
+    const answer = await fetch(api, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body, signal: running.signal });
     const said = await answer.json();
     if (!answer.ok) throw new Error([said.detail || said.title, said.allowed && 'allowed: ' + said.allowed].filter(Boolean).join('; '));
     return said;
@@ -134,7 +136,7 @@
       row.append(text('td', i + 1, 'r dim'));
       const cell = row.insertCell();
       const link = text('a', h.id);
-      link.href = '/ui/search?like=' + encodeURIComponent(h.id);
+      link.href = base + '/ui/search?like=' + encodeURIComponent(h.id);
       link.title = h.id;
       cell.append(link);
       if (mark && mark.has(h.id)) cell.append(text('span', mark.word, 'tag bad'));
@@ -192,7 +194,7 @@
     try {
       const body = request(false);
       $('request').hidden = false;
-      $('curl').textContent = 'curl -s ' + location.origin + "/v1/search -d '" + body.replaceAll("'", "'\\''") + "'";
+      $('curl').textContent = 'curl -s ' + location.origin + api + " -d '" + body.replaceAll("'", "'\\''") + "'";
       const [asked, exact] = await Promise.all([post(body), $('beside').checked && field.how.value !== 'exact' ? post(request(true)) : null]);
       if (mine === running) show(asked, exact);
     } catch (why) {

@@ -1,0 +1,365 @@
+package fanout
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/adastream/adastream/client"
+	"github.com/adastream/adastream/pipeline/problem"
+	"github.com/adastream/adastream/schemas"
+)
+
+// searchBody is what the merging has to know of a request. All else is the nodes' to read, and to refuse.
+type searchBody struct {
+	K         *int             `json:"k"`
+	Like      *string          `json:"like"`
+	GroupBy   *string          `json:"group_by"`
+	GroupSize *int             `json:"group_size"`
+	Offsets   map[string]int64 `json:"min_offsets"`
+	Staleness *float64         `json:"max_staleness_seconds"`
+}
+
+func invalid(detail, allowed string) *problem.Problem {
+	return &problem.Problem{Title: "a field has a value that is not allowed", Status: http.StatusBadRequest, Code: "invalid", Detail: detail, Allowed: allowed}
+}
+
+// search answers POST /v1/search.
+func (r *Router) search(q *http.Request) (any, error) {
+	for _, name := range []string{"Content-Type", "Accept"} {
+		for _, header := range q.Header[name] {
+			if kind, _, _ := mime.ParseMediaType(header); kind == "application/vnd.apache.arrow.stream" {
+				return nil, invalid(name+": "+kind, "application/json where shards are merged")
+			}
+		}
+	}
+	raw, err := io.ReadAll(q.Body)
+	if err != nil {
+		return nil, err
+	}
+	var body searchBody
+	if err := json.Unmarshal(raw, &body); err != nil || q.URL.RawQuery != "" {
+		return nil, r.refused(q, raw)
+	}
+	if body.GroupBy != nil && body.GroupSize != nil && *body.GroupSize != 1 {
+		return nil, invalid(fmt.Sprintf("group_size: %d", *body.GroupSize), "1 where shards are merged")
+	}
+	bodies, err := r.bodies(raw, body.Offsets, body.Staleness)
+	if err != nil {
+		return nil, r.refused(q, raw)
+	}
+	if body.Like != nil {
+		if err := r.like(q, *body.Like, bodies); err != nil {
+			return nil, err
+		}
+	}
+	answers, err := r.askAll(q.Context(), q.Header, func(shard int) request {
+		return request{http.MethodPost, "search", bodies[shard]}
+	})
+	if err != nil {
+		return nil, err
+	}
+	k := 10
+	if body.K != nil {
+		k = *body.K
+	}
+	return r.merge(answers, k)
+}
+
+// refused is what a node says to a request that cannot be read here: the error is its.
+func (r *Router) refused(q *http.Request, raw []byte) error {
+	path := strings.TrimPrefix(q.URL.Path, "/v1/")
+	if q.URL.RawQuery != "" {
+		path += "?" + q.URL.RawQuery
+	}
+	_, err := r.ask(q.Context(), &r.shards[0], request{q.Method, path, raw}, q.Header)
+	if err == nil {
+		err = errors.New("a node answers a request that cannot be read here")
+	}
+	return err
+}
+
+// bodies are the request as each shard gets it: each is to wait for offsets of its own partitions only.
+func (r *Router) bodies(raw []byte, offsets map[string]int64, staleness *float64) ([][]byte, error) {
+	bodies := make([][]byte, len(r.shards))
+	if len(offsets) == 0 {
+		for i := range bodies {
+			bodies[i] = raw
+		}
+		return bodies, nil
+	}
+	of := make([]map[string]int64, len(r.shards))
+	for text, offset := range offsets {
+		p, err := strconv.Atoi(text)
+		if err != nil || p < 0 || p >= r.o.Spec.Topic.Partitions || strconv.Itoa(p) != text {
+			return nil, errors.New("no partition")
+		}
+		shard := r.o.Spec.ShardOf(p)
+		if of[shard] == nil {
+			of[shard] = map[string]int64{}
+		}
+		of[shard][text] = offset
+	}
+	for i := range bodies {
+		changed := map[string]any{"min_offsets": of[i]}
+		if of[i] == nil {
+			changed["min_offsets"] = nil
+			if staleness == nil {
+				changed["wait_seconds"] = nil // for nothing
+			}
+		}
+		var err error
+		if bodies[i], err = with(raw, changed); err != nil {
+			return nil, err
+		}
+	}
+	return bodies, nil
+}
+
+// with is a JSON object with other values in some fields, and without those whose value is nil.
+func with(raw []byte, changed map[string]any) ([]byte, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return nil, err
+	}
+	for name, value := range changed {
+		maps.DeleteFunc(fields, func(there string, _ json.RawMessage) bool { return strings.EqualFold(there, name) }) // as it would be read
+		if value == nil {
+			continue
+		}
+		text, err := json.Marshal(value)
+		if err != nil {
+			return nil, err
+		}
+		fields[name] = text
+	}
+	return json.Marshal(fields)
+}
+
+// like gives the other shards the vector of a row that only one has.
+func (r *Router) like(q *http.Request, id string, bodies [][]byte) error {
+	found, _, err := r.find(q, client.VectorsRequest{IDs: []string{id}, Fields: &[]string{}, IncludeVector: true})
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(found, func(v client.Vectors) bool { return len(v.Vectors) > 0 })
+	if at < 0 {
+		return &problem.Problem{Title: "no such vector", Status: http.StatusNotFound, Code: "not_found", Detail: fmt.Sprintf("like: no live row has the id %.*q", schemas.MaxIDBytes, id)}
+	}
+	for i := range bodies {
+		if i == at {
+			continue // it leaves the row itself out
+		}
+		if bodies[i], err = with(bodies[i], map[string]any{"like": nil, "vector": found[at].Vectors[0].Vector}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hit is one that is passed on as it is.
+type hit struct {
+	id    string
+	score float64
+	raw   json.RawMessage
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (h *hit) UnmarshalJSON(raw []byte) error {
+	var known struct {
+		ID    string  `json:"id"`
+		Score float64 `json:"score"`
+	}
+	h.raw = bytes.Clone(raw)
+	err := json.Unmarshal(raw, &known)
+	h.id, h.score = known.ID, known.Score
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (h hit) MarshalJSON() ([]byte, error) { return h.raw, nil }
+
+// compare orders hits as answers do.
+func (h hit) compare(o hit) int {
+	return cmp.Or(cmp.Compare(o.score, h.score), cmp.Compare(h.id, o.id))
+}
+
+type hits struct {
+	Hits []hit `json:"hits"`
+}
+
+type group struct {
+	Value json.RawMessage `json:"value"`
+	Hits  []hit           `json:"hits"`
+}
+
+// answer is that of a search, of one shard or of all.
+type answer struct {
+	Hits    *[]hit   `json:"hits,omitempty"`
+	Results *[]hits  `json:"results,omitempty"`
+	Groups  *[]group `json:"groups,omitempty"`
+	client.About
+}
+
+// merge makes one answer of those of all shards.
+func (r *Router) merge(bodies [][]byte, k int) (*answer, error) {
+	parts := make([]answer, len(bodies))
+	for i, body := range bodies {
+		if err := json.Unmarshal(body, &parts[i]); err != nil {
+			return nil, fmt.Errorf("answer of shard %d: %w", i, err)
+		}
+	}
+	a := &answer{About: mergeAbout(parts)}
+	switch first := parts[0]; {
+	case first.Hits != nil:
+		merged, err := r.best(parts, k, func(p answer) ([]hit, bool) { return deref(p.Hits), p.Hits != nil })
+		if err != nil {
+			return nil, err
+		}
+		a.Hits = &merged
+	case first.Results != nil:
+		results := make([]hits, len(*first.Results))
+		for n := range results {
+			var err error
+			results[n].Hits, err = r.best(parts, k, func(p answer) ([]hit, bool) {
+				if p.Results == nil || len(*p.Results) != len(results) {
+					return nil, false
+				}
+				return (*p.Results)[n].Hits, true
+			})
+			if err != nil {
+				return nil, err
+			}
+		}
+		a.Results = &results
+	case first.Groups != nil:
+		merged, err := mergeGroups(parts, k)
+		if err != nil {
+			return nil, err
+		}
+		a.Groups = &merged
+	default:
+		return nil, errors.New("answer of shard 0: it has neither hits nor results nor groups")
+	}
+	return a, nil
+}
+
+func deref[T any](list *[]T) []T {
+	if list == nil {
+		return nil
+	}
+	return *list
+}
+
+// best merges the hits of one query.
+func (r *Router) best(parts []answer, k int, of func(answer) ([]hit, bool)) ([]hit, error) {
+	all := []hit{}
+	for i, p := range parts {
+		found, ok := of(p)
+		if !ok {
+			return nil, fmt.Errorf("answer of shard %d: it is of another shape than that of shard 0", i)
+		}
+		all = append(all, found...)
+	}
+	slices.SortFunc(all, hit.compare)
+	seen := make(map[string]bool, min(k, len(all)))
+	all = slices.DeleteFunc(all, func(h hit) bool {
+		if seen[h.id] {
+			r.metrics.doubled.Inc()
+			return true
+		}
+		seen[h.id] = true
+		return false
+	})
+	return all[:min(k, len(all))], nil
+}
+
+// mergeGroups keeps the best hit of each value, and the k best of those. A group among the best of all is among the best of the shard
+// that has its best hit.
+func mergeGroups(parts []answer, k int) ([]group, error) {
+	merged := []group{}
+	for i, p := range parts {
+		if p.Groups == nil {
+			return nil, fmt.Errorf("answer of shard %d: it is of another shape than that of shard 0", i)
+		}
+		merged = append(merged, *p.Groups...)
+	}
+	for _, g := range merged {
+		if len(g.Hits) != 1 {
+			return nil, fmt.Errorf("a group has %d hits, wanted: 1", len(g.Hits))
+		}
+	}
+	slices.SortFunc(merged, func(a, b group) int { return a.Hits[0].compare(b.Hits[0]) })
+	seen := map[string]bool{}
+	merged = slices.DeleteFunc(merged, func(g group) bool {
+		there := seen[string(g.Value)]
+		seen[string(g.Value)] = true
+		return there
+	})
+	return merged[:min(k, len(merged))], nil
+}
+
+// mergeAbout says of all shards together what each says of itself.
+func mergeAbout(parts []answer) client.About {
+	snapshots := make([]client.Snapshot, len(parts))
+	all, u := parts[0].About, &client.Usage{Exact: true}
+	rows, recall, low, high, expected := 0.0, 0.0, 0.0, 0.0, true
+	for i, p := range parts {
+		snapshots[i] = p.Snapshot
+		all.Degraded = cmp.Or(all.Degraded, p.Degraded)
+		u.Exact = u.Exact && p.Usage.Exact
+		u.Lists, u.Codes, u.Refined, u.Bytes = u.Lists+p.Usage.Lists, u.Codes+p.Usage.Codes, u.Refined+p.Usage.Refined, u.Bytes+p.Usage.Bytes
+		u.Dims, u.Microseconds = max(u.Dims, p.Usage.Dims), max(u.Microseconds, p.Usage.Microseconds)
+		if m := p.Usage.Matching; m != nil {
+			sum := *m
+			if u.Matching != nil {
+				sum += *u.Matching
+			}
+			u.Matching = &sum
+		}
+		// Of the best hits of all, each shard has a share like that of the rows.
+		n := float64(p.Snapshot.LiveRows)
+		rows += n
+		switch {
+		case n == 0: // nothing can be missed there
+		case p.ExpectedRecall == nil:
+			expected = false
+		case len(p.Interval) == 2:
+			recall, low, high = recall+n**p.ExpectedRecall, low+n*p.Interval[0], high+n*p.Interval[1]
+		default: // an exact search
+			recall, low, high = recall+n**p.ExpectedRecall, low+n**p.ExpectedRecall, high+n**p.ExpectedRecall
+		}
+	}
+	all.Snapshot, all.Usage, all.ExpectedRecall, all.Interval = mergeSnapshots(snapshots), *u, nil, nil
+	if expected && rows > 0 {
+		recall /= rows
+		all.ExpectedRecall = &recall
+		if !u.Exact {
+			all.Interval = []float64{low / rows, high / rows}
+		}
+	}
+	return all
+}
+
+// mergeSnapshots is as old as the oldest of them, and says which they are.
+func mergeSnapshots(of []client.Snapshot) client.Snapshot {
+	all := client.Snapshot{Generation: of[0].Generation, Epoch: of[0].Epoch, Encoder: of[0].Encoder, Offsets: map[string]int64{}}
+	for i, s := range of {
+		all.Generation, all.AgeSeconds, all.LiveRows = min(all.Generation, s.Generation), max(all.AgeSeconds, s.AgeSeconds), all.LiveRows+s.LiveRows
+		if s.AsOf.After(all.AsOf) {
+			all.AsOf = s.AsOf
+		}
+		maps.Copy(all.Offsets, s.Offsets)
+		all.Shards = append(all.Shards, client.ShardSnapshot{Shard: i, Generation: s.Generation, AsOf: s.AsOf, AgeSeconds: s.AgeSeconds, LiveRows: s.LiveRows, Model: s.Model})
+	}
+	return all
+}

@@ -1,0 +1,238 @@
+package fanout
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/adastream/adastream/pipeline/problem"
+)
+
+// shard is one of the index.
+type shard struct {
+	number  int
+	targets []*target // that answer for it
+}
+
+// target is a node that answers for a shard.
+type target struct {
+	name      string
+	transport http.RoundTripper
+	base      string // that paths follow
+	own       bool   // in this process
+
+	running atomic.Int64
+	failed  atomic.Int64 // when it did last, Unix time in ns
+}
+
+// avoid is for how long a target that did not answer is asked after the others.
+const avoid = time.Second
+
+// order is the targets as they are to be asked: those that work before those that have just failed, one of this process before
+// others, then by how much they have to do.
+func (s *shard) order(now time.Time) []*target {
+	ordered := slices.Clone(s.targets)
+	rand.Shuffle(len(ordered), func(i, j int) { ordered[i], ordered[j] = ordered[j], ordered[i] })
+	rank := func(t *target) int {
+		switch {
+		case now.Sub(time.Unix(0, t.failed.Load())) < avoid:
+			return 2
+		case !t.own:
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(ordered, func(a, b *target) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.running.Load(), b.running.Load()))
+	})
+	return ordered
+}
+
+// request is what is asked of a shard.
+type request struct {
+	method string
+	path   string // below /v1/
+	body   []byte // nil for none
+}
+
+// passedOn are the headers of the caller's request that nodes get too.
+var passedOn = []string{"Authorization", "Traceparent", "Tracestate", "Baggage"}
+
+// maxAnswer bounds what is read of a node's answer.
+const maxAnswer = 1 << 30
+
+// ask asks the targets of a shard, one after the other, until one answers. What a node refuses because of the request itself is an
+// answer: a *problem.Problem as the node said it.
+func (r *Router) ask(ctx context.Context, s *shard, q request, header http.Header) (body []byte, err error) {
+	targets := s.order(time.Now())
+	if len(targets) == 0 {
+		return nil, &problem.Problem{Title: "a shard cannot be asked", Status: http.StatusServiceUnavailable, Code: "no_shard", Detail: fmt.Sprintf("shard %d: this node has none and knows no other", s.number), Allowed: "--shard or --peers with it"}
+	}
+	for i, t := range targets {
+		if body, err = r.askOne(ctx, t, q, header, len(targets)-i); err == nil || !another(err) || ctx.Err() != nil {
+			break
+		}
+		t.failed.Store(time.Now().UnixNano())
+		r.metrics.failures.WithLabelValues(fmt.Sprint(s.number)).Inc()
+		r.o.Logger.Warn("a node of a shard did not answer", "shard", s.number, "node", t.name, "error", err)
+	}
+	var p *problem.Problem
+	switch {
+	case err == nil:
+		return body, nil
+	case errors.As(err, &p) && wrongNode(p):
+		return nil, noAnswer(s, p)
+	case errors.As(err, &p):
+		own := *p
+		own.Detail = fmt.Sprintf("shard %d: %s", s.number, p.Detail)
+		return nil, &own
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	}
+	return nil, noAnswer(s, err)
+}
+
+func noAnswer(s *shard, last error) error {
+	return &problem.Problem{Title: "a shard cannot be asked", Status: http.StatusServiceUnavailable, Code: "no_shard", Detail: fmt.Sprintf("shard %d: none of its %d nodes answers: %v", s.number, len(s.targets), last)}
+}
+
+// wrongNode reports whether a node says that it was named as a peer by mistake.
+func wrongNode(p *problem.Problem) bool {
+	return p.Code == "no_such_shard" || p.Status == http.StatusMisdirectedRequest
+}
+
+// another reports whether another node of the shard may do better.
+func another(err error) bool {
+	var p *problem.Problem
+	if !errors.As(err, &p) {
+		return true
+	}
+	switch p.Status {
+	case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return wrongNode(p)
+}
+
+// askOne asks one target, which is left some of the time if there are others.
+func (r *Router) askOne(ctx context.Context, t *target, q request, header http.Header, left int) ([]byte, error) {
+	if deadline, ok := ctx.Deadline(); ok && left > 1 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+	}
+	out, err := http.NewRequestWithContext(ctx, q.method, t.base+q.path, bytes.NewReader(q.body))
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range passedOn {
+		if v := header.Values(name); len(v) > 0 {
+			out.Header[name] = v
+		}
+	}
+	out.Header.Set(IndexHeader, r.id)
+	out.Header.Set("Content-Type", "application/json")
+	out.Header.Set("Accept", "application/json")
+	t.running.Add(1)
+	defer t.running.Add(-1)
+	answer, err := t.transport.RoundTrip(out)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(body) > maxAnswer:
+		return nil, fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
+	case answer.StatusCode == http.StatusOK:
+		return body, nil
+	}
+	p := &problem.Problem{}
+	if json.Unmarshal(body, p) != nil || p.Code == "" || p.Status != answer.StatusCode {
+		return nil, fmt.Errorf("%s: %.200q is no answer of a query node", answer.Status, body)
+	}
+	return nil, p
+}
+
+// askAll asks all shards at once. The first error that is not a matter of one node counts.
+func (r *Router) askAll(ctx context.Context, header http.Header, q func(shard int) request) ([][]byte, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	bodies, errs := make([][]byte, len(r.shards)), make([]error, len(r.shards))
+	var asking sync.WaitGroup
+	for i := range r.shards {
+		asking.Go(func() {
+			bodies[i], errs[i] = r.ask(ctx, &r.shards[i], q(i), header)
+			if p := (*problem.Problem)(nil); errors.As(errs[i], &p) && p.Status < http.StatusInternalServerError {
+				cancel() // the request is refused, whatever the others find
+			}
+		})
+	}
+	asking.Wait()
+	return bodies, worst(errs)
+}
+
+// worst is the error that the caller is told: what is wrong with the request before what is wrong with nodes, and that before what
+// was given up because of it.
+func worst(errs []error) (told error) {
+	rank := func(err error) int {
+		var p *problem.Problem
+		switch {
+		case err == nil:
+			return 0
+		case !errors.As(err, &p):
+			return 1
+		case p.Status >= http.StatusInternalServerError:
+			return 2
+		}
+		return 3
+	}
+	for _, err := range errs {
+		if rank(err) > rank(told) {
+			told = err
+		}
+	}
+	return told
+}
+
+// newPeerTransport keeps connections to peers for the next request: each one asks all shards.
+func newPeerTransport(config *tls.Config) *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig, t.MaxIdleConns, t.MaxIdleConnsPerHost, t.DisableCompression = config, 0, 256, true
+	t.Proxy = nil // peers are of the same network
+	return t
+}
+
+// inProcess asks a handler.
+type inProcess struct{ http.Handler }
+
+// RoundTrip implements http.RoundTripper.
+func (h inProcess) RoundTrip(q *http.Request) (*http.Response, error) {
+	a := &recorder{header: http.Header{}, status: http.StatusOK}
+	h.ServeHTTP(a, q)
+	return &http.Response{StatusCode: a.status, Status: http.StatusText(a.status), Header: a.header, Body: io.NopCloser(&a.body), Request: q}, nil
+}
+
+// recorder holds what a handler answers.
+type recorder struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (a *recorder) Header() http.Header         { return a.header }
+func (a *recorder) WriteHeader(status int)      { a.status = status }
+func (a *recorder) Write(b []byte) (int, error) { return a.body.Write(b) }
