@@ -56,7 +56,8 @@ type fleetTest struct {
 	client  *source.Client
 }
 
-func newFleetTest(t *testing.T) *fleetTest {
+// newFleetTest makes an index too, with more flags of init.
+func newFleetTest(t *testing.T, flags ...string) *fleetTest {
 	t.Helper()
 	f := &fleetTest{T: t, topic: "e2e-" + uuid.NewString()}
 	brokers := sourcetest.Brokers(t)
@@ -69,13 +70,19 @@ func newFleetTest(t *testing.T) *fleetTest {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.client.Close() })
-	out, err := f.bin.Run(t.Context(), "adastream", "init", "--store", f.storage, "--brokers", f.brokers, "--name", "e2e", "--topic", f.topic,
-		"--ladder", "16,32,64", "--encoder", "test-1", "--attribute", "n=int64", "--partitions", fmt.Sprint(partitions))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Log(out)
+	f.init(f.storage, flags...)
 	return f
+}
+
+// init makes an index of the topic.
+func (f *fleetTest) init(storage string, flags ...string) {
+	f.Helper()
+	out, err := f.bin.Run(f.Context(), "adastream", append([]string{"init", "--store", storage, "--brokers", f.brokers, "--name", "e2e", "--topic", f.topic,
+		"--ladder", "16,32,64", "--encoder", "test-1", "--attribute", "n=int64", "--partitions", fmt.Sprint(partitions)}, flags...)...)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Log(out)
 }
 
 // start starts a daemon on free ports, and prints its log if the test fails.
@@ -334,7 +341,12 @@ func post(ctx context.Context, api string, body any) (*answer, error) {
 // await waits for a promoted generation, with a model, that has folded everything.
 func (f *fleetTest) await(ends map[string]int64) *schemas.Manifest {
 	f.Helper()
-	log := f.log()
+	return f.awaitOf(f.shards(f.storage)[0], ends)
+}
+
+// awaitOf is await for one shard.
+func (f *fleetTest) awaitOf(log *commit.Log, ends map[string]int64) *schemas.Manifest {
+	f.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		c, err := log.Channel(f.Context(), 0)
 		if err != nil {
@@ -348,8 +360,8 @@ func (f *fleetTest) await(ends map[string]int64) *schemas.Manifest {
 			f.Fatal(err)
 		}
 		done := m.Model != nil && len(m.Chunks) > 0
-		for p, end := range ends {
-			done = done && m.Checkpoint[p] >= end
+		for _, p := range log.Partitions() {
+			done = done && m.Checkpoint[fmt.Sprint(p)] >= ends[fmt.Sprint(p)]
 		}
 		if done {
 			return m
@@ -359,23 +371,28 @@ func (f *fleetTest) await(ends map[string]int64) *schemas.Manifest {
 	return nil
 }
 
-func (f *fleetTest) log() *commit.Log {
+func (f *fleetTest) shards(storage string) []*commit.Log {
 	f.Helper()
-	bucket, err := store.Open(f.Context(), f.storage, store.Options{})
+	bucket, err := store.Open(f.Context(), storage, store.Options{})
 	if err != nil {
 		f.Fatal(err)
 	}
-	log, err := commit.Open(f.Context(), bucket)
+	shards, err := commit.OpenShards(f.Context(), bucket)
 	if err != nil {
 		f.Fatal(err)
 	}
-	return log
+	return shards
 }
 
 // checkGeneration reads a generation's rows from the store and compares them with the truth.
 func (f *fleetTest) checkGeneration(m *schemas.Manifest, want truth) {
 	f.Helper()
-	log := f.log()
+	f.checkRows(f.shards(f.storage)[0], m, want)
+}
+
+// checkRows is checkGeneration for one shard.
+func (f *fleetTest) checkRows(log *commit.Log, m *schemas.Manifest, want truth) {
+	f.Helper()
 	cache, err := store.NewCache(filepath.Join(f.TempDir(), "check"), log.Bucket(), store.CacheOptions{})
 	if err != nil {
 		f.Fatal(err)
@@ -417,7 +434,7 @@ func (f *fleetTest) checkGeneration(m *schemas.Manifest, want truth) {
 	}
 	live := 0
 	for id, w := range want {
-		if !w.deleted {
+		if !w.deleted && log.Spec().ShardOf(int(w.partition)) == log.Shard() {
 			live++
 			if !seen[id] {
 				f.Errorf("%s is lost", id)
@@ -445,6 +462,12 @@ func (f *fleetTest) checkServed(api string, m *schemas.Manifest, want truth) {
 			f.Fatalf("query node serves generation %d, want %d", a.Snapshot.Generation, m.Generation)
 		}
 	}
+	f.checkFound(api, want)
+}
+
+// checkFound asks for rows by their own vectors, and for deleted ones by id.
+func (f *fleetTest) checkFound(api string, want truth) {
+	f.Helper()
 	asked := 0
 	for id, w := range want {
 		if asked++; asked > 300 {

@@ -59,7 +59,7 @@ func TestFleetOverTLSWithPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	ingestor, _ := f.start("ingestor", append(append(sasl, tls...), "--flush-age", "50ms", "--log-level", "debug")...)
-	log := f.log()
+	log := f.shards(f.storage)[0]
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		head, err := log.Head(t.Context(), 0, 0)
 		if err != nil {

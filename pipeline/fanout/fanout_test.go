@@ -301,7 +301,7 @@ func TestNodesThatFail(t *testing.T) {
 	}{
 		"gone":          {away, "none of its 1 nodes answers"},
 		"no node":       {answering(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }), ""},
-		"a proxy's 502": {answering(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "bad gateway", 502) }), "none of its 1 nodes answers"},
+		"a proxy's 502": {answering(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "bad gateway", http.StatusBadGateway) }), "none of its 1 nodes answers"},
 		"not ready": {answering(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(503)
 			fmt.Fprint(w, `{"status":503,"code":"not_ready","detail":"no generation is loaded yet"}`)

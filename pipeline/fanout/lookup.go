@@ -37,7 +37,8 @@ func (r *Router) findIn(q *http.Request, requests [][]byte) ([]client.Vectors, [
 		var rows struct {
 			Vectors []json.RawMessage `json:"vectors"`
 		}
-		if err := json.Unmarshal(body, &found[i]); err == nil {
+		err := json.Unmarshal(body, &found[i])
+		if err == nil {
 			err = json.Unmarshal(body, &rows)
 		}
 		if err != nil {
