@@ -1,0 +1,199 @@
+package build
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/bulk"
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/mrl"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+var scaleRows = flag.String("scale", "100000", "rows of the indexes of BenchmarkScale, by commas")
+
+// BenchmarkScale measures what a builder takes on indexes of different sizes: heap and resident memory after loading, the
+// time to load, to fold and publish a commit of 1,000 rows of which half have an id that is there, and to rewrite all under
+// the model that is there. The vectors are synthetic: topics of which each dimension has 0.9 of the deviation of the one
+// before. What an iteration is is the commit; all else is done once.
+//
+//	go test -run xxx -bench Scale -benchtime 20x -timeout 2h ./pipeline/build -args -scale 250000,1000000,4000000
+func BenchmarkScale(b *testing.B) {
+	for _, text := range strings.Split(*scaleRows, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(fmt.Sprintf("rows=%d", n), func(b *testing.B) { benchmarkScale(b, n) })
+	}
+}
+
+const scaleDim = 16
+
+func benchmarkScale(b *testing.B, n int) {
+	ctx := b.Context()
+	spec := schemas.Spec{Name: "scale", Ladder: []int{8, scaleDim}, Encoder: "e", Topic: schemas.Topic{Name: "t", Partitions: 1},
+		Defaults: schemas.Defaults{TargetRecall: 0.5}}.WithDefaults()
+	bucket, err := store.Open(ctx, "file://"+b.TempDir(), store.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := commit.Create(ctx, bucket, &spec); err != nil {
+		b.Fatal(err)
+	}
+	log, err := commit.Open(ctx, bucket)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 1))
+	publishScale(b, log, n, rng)
+	cache, err := store.NewCache(b.TempDir(), bucket, store.CacheOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	builder, err := New(Options{Log: log, Cache: cache, Level: level(b), Threads: runtime.NumCPU()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := builder.load(ctx); err != nil { // fetches
+		b.Fatal(err)
+	}
+	builder.drop()
+	freshPeak(b)
+	before, started := heap(), time.Now()
+	if err := builder.load(ctx); err != nil {
+		b.Fatal(err)
+	}
+	defer builder.drop()
+	loaded := time.Since(started)
+	held := heap() - before
+
+	w := &world{t: b, rng: rng, log: log, level: builder.o.Level}
+	b.ResetTimer()
+	for b.Loop() {
+		b.StopTimer()
+		rows := scaleSegment(&spec, n, w.next[0], rng)
+		w.append(0, w.next[0]+1000, 1, rows, nil, builder.model)
+		b.StartTimer()
+		if _, err := builder.fold(ctx); err != nil {
+			b.Fatal(err)
+		}
+		if err := builder.publish(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(held)/float64(n), "heap-B/row")
+	b.ReportMetric(loaded.Seconds(), "load-s")
+	b.ReportMetric(float64(resident("VmHWM"))/(1<<20), "peak-MiB")
+	b.ReportMetric(float64(resident("RssAnon"))/(1<<20), "anon-MiB")
+	body, err := json.Marshal(builder.manifest)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(len(body)), "manifest-B")
+	freshPeak(b)
+	started = time.Now()
+	builder.start(ctx, &job{kind: rewrite, repair: model.Nothing}, builder.parts)
+	j := <-builder.done
+	b.ReportMetric(time.Since(started).Seconds(), "rewrite-s")
+	started = time.Now()
+	if err := builder.land(ctx, j); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(1000*time.Since(started).Seconds(), "land-ms")
+	b.ReportMetric(float64(resident("VmHWM"))/(1<<20), "rewrite-peak-MiB")
+}
+
+// publishScale writes a generation of n rows as a builder would: chunks of one model, no deltas.
+func publishScale(b *testing.B, log *commit.Log, n int, rng *rand.Rand) {
+	ctx, spec := b.Context(), log.Spec()
+	vectors := make([]float32, 0, n*scaleDim)
+	for range n {
+		vectors = appendScale(vectors, rng)
+	}
+	m := &schemas.Manifest{Format: schemas.ManifestFormat, Generation: 1, Builder: "scale", Created: time.Now().UTC(),
+		Checkpoint: map[string]int64{"0": 0}, LiveRows: int64(n)}
+	built, err := bulk.Build(ctx, spec, vectors, n, bulk.Options{Level: level(b), Threads: runtime.NumCPU()}, func(bodies segment.ChunkBodies) error {
+		c, err := log.PutChunk(ctx, bodies)
+		m.Chunks = append(m.Chunks, c)
+		return err
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	o, err := log.PutModel(ctx, built.Model)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m.Model = &schemas.ModelRef{ID: built.Model.ID(), Object: o, TrainedRows: built.Model.TrainedRows(), NList: built.Model.NList(), Repair: string(model.Everything)}
+	if err := log.Publish(ctx, m); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// scaleSegment makes the rows of a commit: every other one has the id of a row of the index.
+func scaleSegment(spec *schemas.Spec, n int, start int64, rng *rand.Rand) *segment.Rows {
+	rows := segment.NewRows(spec)
+	for i := range int64(1000) {
+		id := "new-" + strconv.FormatInt(start+i, 10)
+		if i%2 == 0 {
+			id = strconv.Itoa(rng.IntN(n))
+		}
+		rows.IDs = append(rows.IDs, id)
+		rows.Orders = append(rows.Orders, segment.Order{Timestamp: 1, Offset: start + i})
+		rows.Vectors = appendScale(rows.Vectors, rng)
+	}
+	return rows
+}
+
+// appendScale appends the vector of a row.
+func appendScale(vectors []float32, rng *rand.Rand) []float32 {
+	topic := rand.New(rand.NewPCG(uint64(rng.IntN(10_000)), 2))
+	deviation := 1.0
+	for range scaleDim {
+		vectors = append(vectors, float32(deviation*(topic.NormFloat64()+0.4*rng.NormFloat64())))
+		deviation *= 0.9
+	}
+	mrl.Normalize(avx.Generic, vectors[len(vectors)-scaleDim:], vectors[len(vectors)-scaleDim:])
+	return vectors
+}
+
+func heap() int64 {
+	var s runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&s)
+	return int64(s.HeapAlloc)
+}
+
+// freshPeak lets VmHWM begin anew.
+func freshPeak(b *testing.B) {
+	debug.FreeOSMemory()
+	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+		b.Log(err)
+	}
+}
+
+// resident is a line of /proc/self/status in bytes, 0 where there is none.
+func resident(field string) (bytes int64) {
+	status, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, field+":"); ok {
+			_, _ = fmt.Sscan(rest, &bytes)
+		}
+	}
+	return bytes << 10
+}
