@@ -138,7 +138,8 @@ type sizes struct {
 	rows, codes, vectors  float64 // bytes a row, in chunks
 	model                 float64 // bytes
 	sample                float64 // rows that a model is trained on
-	files, queried, heap  float64 // all of a generation; what a node reads; the builder's ledger
+	files, queried        float64 // all of a generation; what a node reads
+	heap, scratch         float64 // of the builder, for rows
 	rewrites, generations float64 // a day; a second
 	commits               float64 // a second
 }
@@ -171,7 +172,7 @@ func sizesOf(w Wish) sizes {
 	}
 	s.queried = s.n*(s.rows+s.codes) + s.model
 	s.files = s.queried + s.n*s.vectors
-	s.heap = s.n * (ledgerBytes + w.IDBytes)
+	s.heap, s.scratch = s.n*mergeBytes, s.n*ledgerBytes
 	s.rewrites = w.Updates * 86400 / math.Max(8192, s.n/4)
 	s.commits = math.Min(float64(w.Partitions)/w.FlushAge.Seconds(), w.Updates)
 	s.generations = math.Min(1/w.PublishEvery.Seconds(), s.commits)

@@ -7,9 +7,12 @@ const (
 	// Codes that fill up the last block of a list: half a block.
 	blockWaste = 16
 
-	// Bytes of the builder's heap for a live row beside its id: entry of the map, place, rounding. Of 0.5 to 4 million ids of 8 to 36
-	// bytes 53 to 84, since a map doubles; the most counts.
-	ledgerBytes = 84
+	// Bytes of the builder's scratch memory for a live row: 10 in the table of the base, 10 in that of the next one while a rewrite
+	// makes it, and up to 64 in that of deltas, which a quarter of the rows may be in: TestLedger_takesNoHeapForRows.
+	ledgerBytes = 10 + 10 + 64/4
+
+	// Bytes of its heap for a row while a rewrite numbers and sorts them: segment.Merge.
+	mergeBytes = 24
 
 	// Heap that Go lets grow before it collects, as a multiple of what is live.
 	garbage = 2

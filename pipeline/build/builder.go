@@ -283,12 +283,13 @@ func (b *Builder) drop() {
 	for len(b.jobs) > 0 {
 		j := <-b.done
 		b.forget(j)
-		for _, p := range j.outputs {
-			p.Release()
-		}
+		j.release()
 	}
 	for _, p := range b.parts {
 		p.Release()
+	}
+	if b.ledger != nil {
+		b.ledger.release()
 	}
 	b.manifest, b.model, b.modelRef, b.parts, b.ledger, b.buried, b.heads = nil, nil, nil, nil, nil, nil, nil
 	b.quality, b.plans, b.changed, b.trained = nil, nil, false, nil

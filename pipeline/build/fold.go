@@ -44,6 +44,16 @@ func (b *Builder) fold(ctx context.Context) (behind bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	rows := 0
+	for _, o := range opened {
+		if o.part != nil {
+			rows += o.part.N
+		}
+	}
+	if err := b.ledger.reserve(rows); err != nil {
+		release(opened)
+		return false, fmt.Errorf("make room for %d rows: %w", rows, err)
+	}
 	for i, c := range commits {
 		b.take(c, opened[i])
 	}
@@ -78,21 +88,27 @@ func (b *Builder) openCommits(ctx context.Context, commits []*schemas.Commit) ([
 		})
 	}
 	if err := g.Wait(); err != nil {
-		for _, o := range opened {
-			if o.part != nil {
-				o.part.Release()
-			}
-		}
+		release(opened)
 		return nil, err
 	}
 	return opened, nil
 }
 
-// take folds one commit. It cannot fail: everything was opened and checked before, so a round is folded whole.
+func release(opened []commitData) {
+	for _, o := range opened {
+		if o.part != nil {
+			o.part.Release()
+		}
+	}
+}
+
+// take folds one commit. It cannot fail: everything was opened and checked before, and room made for it, so a round is folded
+// whole.
 func (b *Builder) take(c *schemas.Commit, data commitData) {
 	if data.part != nil {
 		b.parts = append(b.parts, data.part)
 		b.lookAt(data.part)
+		b.ledger.add(data.part)
 		for row := range data.part.N {
 			b.ledger.upsert(data.part, uint32(row))
 		}

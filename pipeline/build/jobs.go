@@ -45,6 +45,7 @@ type job struct {
 	started    time.Time
 
 	outputs   []*heldPart
+	base      *baseIDs          // of the outputs, of a rewrite
 	ref       *schemas.ModelRef // of the new model, nil when none was trained
 	quality   *schemas.Quality  // of the outputs, not of a compaction
 	plans     []schemas.PlanPoint
@@ -58,6 +59,16 @@ type job struct {
 type jobInput struct {
 	part *heldPart
 	skip *roaring.Bitmap
+}
+
+// release gives up what the job has made.
+func (j *job) release() {
+	for _, p := range j.outputs {
+		p.Release()
+	}
+	if j.base != nil {
+		j.base.release()
+	}
 }
 
 func (j *job) liveRows() (n int) {
@@ -106,12 +117,15 @@ func (b *Builder) start(ctx context.Context, j *job, parts []*heldPart) {
 	b.jobs[j.kind] = j
 	b.metrics.jobsRunning.WithLabelValues(string(j.kind)).Set(1)
 	b.o.Logger.Info("job started", "kind", j.kind, "repair", j.repair, "parts", len(j.inputs), "rows", j.liveRows())
+	hash := b.ledger.hash
 	ctx, span := b.o.Tracer.Start(ctx, string(j.kind))
 	span.Int("adastream.rows", int64(j.liveRows()))
 	go func() {
 		switch j.kind {
 		case rewrite:
-			j.err = b.runRewrite(ctx, j)
+			if j.err = b.runRewrite(ctx, j); j.err == nil {
+				j.base, j.err = newBaseIDs(b.o.Cache, hash, j.outputs)
+			}
 		case recode:
 			j.err = b.runRecode(ctx, j)
 		case compaction:
@@ -125,7 +139,7 @@ func (b *Builder) start(ctx context.Context, j *job, parts []*heldPart) {
 // rewriteDue says whether a rewrite is worth it, or a recode, and what it should make anew; "" leaves that to what it finds.
 // What a compaction has is not counted: the rewrite could not take it, and would be due again as soon as it had landed.
 func (b *Builder) rewriteDue() (due bool, repair model.Repair) {
-	live := len(b.ledger.live)
+	live := b.ledger.live
 	if b.model == nil {
 		return live >= b.o.MinTrainRows, model.Everything
 	}
@@ -207,9 +221,7 @@ func (b *Builder) forget(j *job) {
 func (b *Builder) land(ctx context.Context, j *job) error {
 	b.forget(j)
 	if j.err != nil {
-		for _, p := range j.outputs {
-			p.Release()
-		}
+		j.release()
 		b.metrics.jobFailures.WithLabelValues(string(j.kind)).Inc()
 		return fmt.Errorf("%s: %w", j.kind, j.err)
 	}
@@ -217,9 +229,19 @@ func (b *Builder) land(ctx context.Context, j *job) error {
 	for _, in := range j.inputs {
 		inputs[in.part] = true
 	}
-	b.ledger.replace(inputs, j.outputs)
-	b.parts = slices.DeleteFunc(b.parts, func(p *heldPart) bool { return inputs[p] })
-	b.parts = append(b.parts, j.outputs...)
+	rest := slices.DeleteFunc(slices.Clone(b.parts), func(p *heldPart) bool { return inputs[p] })
+	switch j.kind {
+	case rewrite:
+		if err := b.ledger.rebase(j.inputs, j.base, rest); err != nil {
+			j.release()
+			return fmt.Errorf("land a rewrite: %w", err)
+		}
+	case recode:
+		b.ledger.recoded(j.inputs, j.outputs)
+	case compaction:
+		b.ledger.joined(inputs, j.outputs)
+	}
+	b.parts = append(rest, j.outputs...)
 	slices.SortStableFunc(b.parts, func(x, y *heldPart) int { return kindRank(x) - kindRank(y) })
 	for p := range inputs {
 		p.Release()

@@ -48,7 +48,7 @@ func TestTrainingWaitsForCompaction(t *testing.T) {
 	}
 	b.startJobs(t.Context())
 	if j := b.jobs[rewrite]; j != nil {
-		t.Errorf("a rewrite that trains has begun on %d of %d rows", j.liveRows(), len(b.ledger.live))
+		t.Errorf("a rewrite that trains has begun on %d of %d rows", j.liveRows(), b.ledger.live)
 		<-b.done
 		b.forget(j)
 	}
@@ -58,7 +58,7 @@ func TestTrainingWaitsForCompaction(t *testing.T) {
 	}
 	b.startJobs(t.Context())
 	j := b.jobs[rewrite]
-	if j == nil || j.repair != model.Everything || j.liveRows() != len(b.ledger.live) {
+	if j == nil || j.repair != model.Everything || j.liveRows() != b.ledger.live {
 		t.Errorf("after the compaction there is %+v, want a rewrite that trains on everything", j)
 	}
 }

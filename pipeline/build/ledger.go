@@ -1,12 +1,15 @@
 package build
 
 import (
+	"hash/maphash"
+	"slices"
 	"strings"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/replica"
+	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -16,7 +19,8 @@ type heldPart struct {
 	segment *schemas.Segment // exactly one of segment and chunk is set
 	chunk   *schemas.Chunk
 	dead    *roaring.Bitmap
-	busy    bool // input of a running job
+	number  uint32 // by which deltaIDs knows it
+	busy    bool   // input of a running job
 }
 
 func (p *heldPart) live() int { return p.N - int(p.dead.GetCardinality()) }
@@ -27,29 +31,58 @@ type place struct {
 	row  uint32
 }
 
+// hashFunc hashes an id.
+type hashFunc func(id string) uint64
+
 // ledger knows the live version of each id, and the deletes that could still meet an older version of theirs.
-// Every id is in at most one of live and gone. Not for concurrent use.
+// Every id is in at most one of live rows and gone. Not for concurrent use.
 //
-// Keys are the ledger's own copies: a part's ids alias a mapping that ends before the map does. Since assigning to a
-// key that is there already may replace its bytes, places are changed through their pointer.
+// It holds no ids of rows: tables of hashes, on scratch memory, lead to the rows, whose parts have the ids and are mapped. Rows
+// of the base have a table that is made once, beside the main loop, and stays as it is until the base is rewritten; all other
+// rows have one that changes with each commit. An id that is live in the one is not in the other, or dead there.
 type ledger struct {
-	live  map[string]*place
-	gone  map[string]segment.Order
-	moved int64 // versions that came from another partition than the one before: a producer broke the rule
-	dirty bool  // dead rows changed since the flag was last cleared
+	cache  *store.Cache
+	hash   hashFunc
+	base   *baseIDs
+	deltas *deltaIDs
+	live   int
+	gone   map[string]segment.Order
+	moved  int64 // versions that came from another partition than the one before: a producer broke the rule
+	dirty  bool  // dead rows changed since the flag was last cleared
 }
 
-func newLedger() *ledger {
-	return &ledger{live: map[string]*place{}, gone: map[string]segment.Order{}}
+func newLedger(c *store.Cache) (*ledger, error) {
+	seed := maphash.MakeSeed() // of this process alone: nobody can make ids of one hash
+	return newLedgerBy(c, func(id string) uint64 { return maphash.String(seed, id) })
 }
 
-// known returns the order of the newest version of id, deleted or not.
-func (l *ledger) known(id string) (order segment.Order, ok bool) {
-	if at, ok := l.live[id]; ok {
-		return at.part.OrderAt(int(at.row)), true
+func newLedgerBy(c *store.Cache, hash hashFunc) (*ledger, error) {
+	base, err := newBaseIDs(c, hash, nil)
+	if err != nil {
+		return nil, err
 	}
-	order, ok = l.gone[id]
-	return order, ok
+	return &ledger{cache: c, hash: hash, base: base, deltas: newDeltaIDs(c, hash), gone: map[string]segment.Order{}}, nil
+}
+
+// release gives the memory of the tables back.
+func (l *ledger) release() {
+	l.base.release()
+	l.deltas.release()
+}
+
+// found is the live row of an id.
+type found struct {
+	place
+	inDeltas bool
+	slot     uint64 // if so
+}
+
+func (l *ledger) find(id string, h uint64) (f found, ok bool) {
+	if f.place, f.slot, f.inDeltas = l.deltas.find(id, h); f.inDeltas {
+		return f, true
+	}
+	f.place, ok = l.base.find(id, h)
+	return f, ok
 }
 
 func (l *ledger) kill(at place) {
@@ -57,12 +90,22 @@ func (l *ledger) kill(at place) {
 	l.dirty = true
 }
 
+// reserve makes room for the rows of parts that are to be folded.
+func (l *ledger) reserve(rows int) error { return l.deltas.reserve(rows) }
+
+// add takes in a segment that is folded: upsert follows, for each of its rows.
+func (l *ledger) add(part *heldPart) { l.deltas.number(part) }
+
 // upsert takes in row of part: it becomes the live version of its id, or is dead on arrival.
 func (l *ledger) upsert(part *heldPart, row uint32) {
 	id, order := part.IDAt(int(row)), part.OrderAt(int(row))
-	here := place{part, row}
-	old, isLive := l.live[id]
-	if known, ok := l.known(id); ok {
+	h, here := l.hash(id), place{part, row}
+	old, isLive := l.find(id, h)
+	known, ok := l.gone[id]
+	if isLive {
+		known, ok = old.part.OrderAt(int(old.row)), true
+	}
+	if ok {
 		if known.Partition != order.Partition {
 			l.moved++
 		}
@@ -71,18 +114,28 @@ func (l *ledger) upsert(part *heldPart, row uint32) {
 			return
 		}
 	}
-	if isLive {
-		l.kill(*old)
-		*old = here
+	if !isLive {
+		delete(l.gone, id)
+		l.live++
+		l.deltas.add(h, here)
 		return
 	}
-	delete(l.gone, id)
-	l.live[strings.Clone(id)] = &here
+	l.kill(old.place)
+	if old.inDeltas {
+		l.deltas.set(old.slot, here)
+	} else {
+		l.deltas.add(h, here)
+	}
 }
 
 // remove takes in a delete.
 func (l *ledger) remove(t segment.Tombstone) {
-	if known, ok := l.known(t.ID); ok {
+	old, isLive := l.find(t.ID, l.hash(t.ID))
+	known, ok := l.gone[t.ID]
+	if isLive {
+		known, ok = old.part.OrderAt(int(old.row)), true
+	}
+	if ok {
 		if known.Partition != t.Order.Partition {
 			l.moved++
 		}
@@ -90,33 +143,85 @@ func (l *ledger) remove(t segment.Tombstone) {
 			return
 		}
 	}
-	if at, ok := l.live[t.ID]; ok {
-		l.kill(*at)
-		delete(l.live, t.ID)
+	if isLive {
+		l.kill(old.place)
+		l.live--
+		if old.inDeltas {
+			l.deltas.take(old.slot)
+		}
 	}
 	l.gone[strings.Clone(t.ID)] = t.Order
 }
 
-// restore takes in the rows of a part of a published generation, whose dead rows are known.
-func (l *ledger) restore(part *heldPart) {
-	for row := range part.N {
-		if !part.dead.ContainsInt(row) {
-			l.live[strings.Clone(part.IDAt(row))] = &place{part, uint32(row)}
+// restore takes in the parts of a published generation, whose dead rows are known, into a ledger that is empty.
+func (l *ledger) restore(parts []*heldPart) error {
+	var chunks []*heldPart
+	for _, p := range parts {
+		l.live += p.live()
+		if p.chunk != nil {
+			chunks = append(chunks, p)
+		} else if err := l.deltas.adopt(p); err != nil {
+			return err
 		}
 	}
+	base, err := newBaseIDs(l.cache, l.hash, chunks)
+	if err != nil {
+		return err
+	}
+	l.base.release()
+	l.base = base
+	return nil
 }
 
-// replace moves live rows from the inputs of a job to its outputs. A row whose id has got a newer version, or was
+// rebase takes in a base that a rewrite has made of inputs; rest are the parts that it had left out. A row whose id has got a
+// newer version, or was deleted, while the job ran is dead in its output. What it takes follows those and rest, not the base.
+func (l *ledger) rebase(inputs []jobInput, base *baseIDs, rest []*heldPart) error {
+	deltas := newDeltaIDs(l.cache, l.hash)
+	for _, p := range rest {
+		if err := deltas.adopt(p); err != nil {
+			deltas.release()
+			return err
+		}
+	}
+	for _, in := range inputs {
+		for row := range roaring.Values(roaring.AndNot(in.part.dead, in.skip)) {
+			id := in.part.IDAt(int(row))
+			if at, ok := base.find(id, l.hash(id)); ok {
+				l.kill(at)
+			}
+		}
+	}
+	l.release()
+	l.base, l.deltas = base, deltas
+	l.dirty = true // bitmaps of the inputs are gone
+	return nil
+}
+
+// recoded takes in parts with other codes, each of the rows of one input. Without outputs all rows were dead, and are not looked
+// at any more.
+func (l *ledger) recoded(inputs []jobInput, outputs []*heldPart) {
+	l.base.parts = slices.Clone(l.base.parts)
+	for i, part := range outputs {
+		part.dead = inputs[i].part.dead
+		if at := slices.Index(l.base.parts, inputs[i].part); at >= 0 {
+			l.base.parts[at] = part
+		}
+	}
+	l.dirty = true // parts have other names
+}
+
+// joined moves live rows from the inputs of a compaction to its outputs. A row whose id has got a newer version, or was
 // deleted, while the job ran is dead in the output.
-func (l *ledger) replace(inputs map[*heldPart]bool, outputs []*heldPart) {
+func (l *ledger) joined(inputs map[*heldPart]bool, outputs []*heldPart) {
 	for _, part := range outputs {
+		l.deltas.number(part)
 		for row := range part.N {
-			id := part.IDAt(row)
-			if at, ok := l.live[id]; ok && inputs[at.part] {
-				*at = place{part, uint32(row)}
+			id, here := part.IDAt(row), place{part, uint32(row)}
+			if old, slot, ok := l.deltas.find(id, l.hash(id)); ok && inputs[old.part] {
+				l.deltas.set(slot, here)
 				continue
 			}
-			l.kill(place{part, uint32(row)})
+			l.kill(here)
 		}
 	}
 	l.dirty = true // bitmaps of the inputs are gone

@@ -1,35 +1,327 @@
 package build
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/maphash"
+	"maps"
+	"math/rand/v2"
 	"runtime"
-	"strings"
+	"strconv"
 	"testing"
 
-	"github.com/adastream/adastream/index/capacity"
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/pipeline/replica"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
 )
 
-// The heap that the ledger takes for its live rows is what adastream plan says, or less: a map that has just doubled takes the most.
-func TestLedgerTakesWhatThePlanSays(t *testing.T) {
-	for _, n := range []int{100_000, 150_000, 250_000} {
-		var before, after runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&before)
-		l := newLedger()
-		for i := range n {
-			l.live[strings.Clone(fmt.Sprintf("%036d", i))] = &place{row: uint32(i)}
-		}
-		runtime.GC()
-		runtime.ReadMemStats(&after)
-		took := float64(after.HeapAlloc - before.HeapAlloc)
-		runtime.KeepAlive(l)
+// history is a ledger that goes through a random history, and a plain map of what it has to know.
+type history struct {
+	t      *testing.T
+	rng    *rand.Rand
+	spec   *schemas.Spec
+	cache  *store.Cache
+	ledger *ledger
+	parts  []*heldPart
+	truth  map[string]version
+	offset int64
+	ids    int
+}
 
-		w := capacity.Defaults()
-		w.Rows, w.Ladder, w.IDBytes = int64(n), []int{64}, 36
-		says := capacity.Of(w).Value("builder", "heap for ids")
-		t.Logf("%d rows: %.0f bytes each beside the id, the plan says %.0f", n, took/float64(n)-36, says/float64(n)-36)
-		if took > 1.05*says || took < 0.6*says {
-			t.Errorf("%d rows take %.0f bytes, the plan says %.0f", n, took, says)
+func newHistory(t *testing.T, seed uint64, hash hashFunc) *history {
+	t.Helper()
+	h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 3)), spec: testSpec(), truth: map[string]version{}, ids: 1}
+	var err error
+	if h.cache, err = store.NewCache(t.TempDir(), store.NewMemory(), store.CacheOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if h.ledger, err = newLedgerBy(h.cache, hash); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func (h *history) must(err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// part opens rows as a part.
+func (h *history) part(rows *segment.Rows, chunk bool) *heldPart {
+	h.t.Helper()
+	rows.Vectors = make([]float32, rows.Len()*h.spec.Dim())
+	for i := range rows.Len() {
+		rows.Vectors[i*h.spec.Dim()] = 1
+		rows.Attributes[0].AppendNull()
+	}
+	body, err := segment.Write(h.spec, nil, avx.Generic, rows)
+	h.must(err)
+	opened, err := segment.OpenSegment(h.spec, strconv.FormatInt(h.offset, 10), body)
+	h.must(err)
+	p := &heldPart{Part: &replica.Part{Part: opened}, dead: roaring.New()}
+	if chunk {
+		p.chunk = &schemas.Chunk{}
+	} else {
+		p.segment = &schemas.Segment{}
+	}
+	return p
+}
+
+// fold has the ledger take in some commits of upserts and deletes, some of which are older than what it knows.
+func (h *history) fold() {
+	h.t.Helper()
+	var opened []*heldPart
+	rows := 0
+	for range 1 + h.rng.IntN(3) {
+		r := segment.NewRows(h.spec)
+		for range h.rng.IntN(40) {
+			id, order := h.next()
+			r.IDs, r.Orders = append(r.IDs, id), append(r.Orders, order)
+			h.know(id, version{order: order})
+		}
+		opened = append(opened, h.part(r, false))
+		rows += r.Len()
+	}
+	h.must(h.ledger.reserve(rows))
+	for _, p := range opened {
+		h.ledger.add(p)
+		for row := range p.N {
+			h.ledger.upsert(p, uint32(row))
 		}
 	}
+	h.parts = append(h.parts, opened...)
+	for range h.rng.IntN(12) {
+		id, order := h.next()
+		h.know(id, version{order: order, deleted: true})
+		h.ledger.remove(segment.Tombstone{ID: id, Order: order})
+	}
+}
+
+func (h *history) next() (string, segment.Order) {
+	h.offset++
+	return fmt.Sprintf("id-%d", h.rng.IntN(h.ids)), segment.Order{Version: int64(h.rng.IntN(3)), Timestamp: 1, Offset: h.offset}
+}
+
+func (h *history) know(id string, v version) {
+	if old, ok := h.truth[id]; !ok || v.order.Compare(old.order) > 0 {
+		h.truth[id] = v
+	}
+}
+
+// job runs a job of some parts, with commits folded meanwhile.
+func (h *history) job(kind jobKind) {
+	h.t.Helper()
+	inputs := map[*heldPart]bool{}
+	var of []jobInput
+	for _, p := range h.parts {
+		if kind == rewrite && (p.chunk != nil || h.rng.IntN(4) > 0) || kind == recode && p.chunk != nil || kind == compaction && p.chunk == nil && h.rng.IntN(2) > 0 {
+			inputs[p] = true
+			of = append(of, jobInput{p, p.dead.Clone()})
+		}
+	}
+	for range h.rng.IntN(3) {
+		h.fold()
+	}
+	var outputs []*heldPart
+	rows := segment.NewRows(h.spec)
+	end := func() {
+		if rows.Len() > 0 {
+			outputs = append(outputs, h.part(rows, kind != compaction))
+			rows = segment.NewRows(h.spec)
+		}
+	}
+	for _, in := range of {
+		for row := range in.part.N {
+			if kind == recode || !in.skip.ContainsInt(row) {
+				rows.IDs, rows.Orders = append(rows.IDs, in.part.IDAt(row)), append(rows.Orders, in.part.OrderAt(row))
+			}
+			if kind == rewrite && h.rng.IntN(50) == 0 {
+				end()
+			}
+		}
+		if kind == recode {
+			end()
+		}
+	}
+	end()
+	var rest []*heldPart
+	for _, p := range h.parts {
+		if !inputs[p] {
+			rest = append(rest, p)
+		}
+	}
+	switch kind {
+	case rewrite:
+		base, err := newBaseIDs(h.cache, h.ledger.hash, outputs)
+		h.must(err)
+		h.must(h.ledger.rebase(of, base, rest))
+	case recode:
+		h.ledger.recoded(of, outputs)
+	case compaction:
+		h.ledger.joined(inputs, outputs)
+	}
+	h.parts = append(rest, outputs...)
+}
+
+// restart is what a builder does that begins from the parts, their dead rows and the deletes.
+func (h *history) restart() {
+	h.t.Helper()
+	stones, moved := h.ledger.tombstones(), h.ledger.moved
+	hash := h.ledger.hash
+	h.ledger.release()
+	var err error
+	h.ledger, err = newLedgerBy(h.cache, hash)
+	h.must(err)
+	for _, p := range h.parts {
+		p.number = 0
+	}
+	h.must(h.ledger.restore(h.parts))
+	for _, t := range stones {
+		h.ledger.remove(t)
+	}
+	h.ledger.moved = moved
+}
+
+func (h *history) check(after string) {
+	h.t.Helper()
+	want, gone := map[string]segment.Order{}, map[string]segment.Order{}
+	for id, v := range h.truth {
+		if v.deleted {
+			gone[id] = v.order
+		} else {
+			want[id] = v.order
+		}
+	}
+	got := map[string]segment.Order{}
+	for _, p := range h.parts {
+		for row := range p.N {
+			if p.dead.ContainsInt(row) {
+				continue
+			}
+			id := p.IDAt(row)
+			if _, twice := got[id]; twice {
+				h.t.Fatalf("after %s: %s is live twice", after, id)
+			}
+			got[id] = p.OrderAt(row)
+			if f, ok := h.ledger.find(id, h.ledger.hash(id)); !ok || f.place != (place{p, uint32(row)}) {
+				h.t.Fatalf("after %s: %s is live, and not found where it is", after, id)
+			}
+		}
+	}
+	if !maps.Equal(got, want) || h.ledger.live != len(want) {
+		h.t.Fatalf("after %s: %d live rows, %d by count, want %d: %s", after, len(got), h.ledger.live, len(want), difference(got, want))
+	}
+	taken, held := 0, 0
+	for slots := h.ledger.deltas.slots; len(slots) > 0; slots = slots[deltaSlot:] {
+		switch number := binary.LittleEndian.Uint32(slots[8:]); {
+		case number >= firstPart:
+			held++
+			fallthrough
+		case number == leftSlot:
+			taken++
+		}
+	}
+	if d := h.ledger.deltas; d.taken != taken || d.held != held || 4*taken*deltaSlot > 3*len(d.slots) {
+		h.t.Fatalf("after %s: %d of %d slots are taken, by %d rows: the table says %d by %d", after, taken, len(d.slots)/deltaSlot, held, d.taken, d.held)
+	}
+	stones := map[string]segment.Order{}
+	for _, t := range h.ledger.tombstones() {
+		stones[t.ID] = t.Order
+	}
+	if !maps.Equal(stones, gone) {
+		h.t.Fatalf("after %s: %d deletes, want %d: %s", after, len(stones), len(gone), difference(stones, gone))
+	}
+	for i := range 20 {
+		id := fmt.Sprintf("id-%d", h.rng.IntN(h.ids)+i*h.ids)
+		if _, ok := h.ledger.find(id, h.ledger.hash(id)); ok != (want[id] != segment.Order{}) {
+			h.t.Fatalf("after %s: %s found: %v", after, id, ok)
+		}
+	}
+}
+
+// Whatever a ledger goes through, it knows what a plain map of all versions knows: with a hash that tells all ids apart, with
+// one of 8 values, and with one that is the same for all.
+func TestLedger_knowsWhatAMapKnows(t *testing.T) {
+	seed := maphash.MakeSeed()
+	all := func(id string) uint64 { return maphash.String(seed, id) }
+	for name, hash := range map[string]hashFunc{
+		"all apart": all,
+		"8 values":  func(id string) uint64 { return all(id) & 7 * (1<<61 + 1) },
+		"one value": func(string) uint64 { return 1<<64 - 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(12) {
+				h := newHistory(t, seed, hash)
+				for step := range 40 {
+					h.ids = 1 + h.rng.IntN(1<<h.rng.IntN(12)) // now and then the same few ids again and again
+					after := []string{"a fold", "a fold", "a fold", "a restart", string(rewrite), string(recode), string(compaction)}[h.rng.IntN(7)]
+					switch after {
+					case "a fold":
+						h.fold()
+					case "a restart":
+						h.restart()
+					default:
+						h.job(jobKind(after))
+					}
+					h.check(fmt.Sprintf("step %d of seed %d, %s", step, seed, after))
+				}
+				h.ledger.release()
+				if left := h.cache.Stats().Bytes; left != 0 {
+					t.Errorf("seed %d: %d bytes of scratch memory are not given back", seed, left)
+				}
+			}
+		})
+	}
+}
+
+// An id that comes and goes again and again takes one slot, and so does one that changes.
+func TestLedger_oneIDManyTimes(t *testing.T) {
+	h := newHistory(t, 1, func(string) uint64 { return 7 })
+	defer func() { h.ledger.release() }()
+	for range 500 {
+		h.fold()
+	}
+	h.check("500 folds")
+	if taken := h.ledger.deltas.taken; taken > 1 {
+		t.Errorf("one id takes %d slots", taken)
+	}
+}
+
+// The ledger's heap does not grow with its rows.
+func TestLedger_takesNoHeapForRows(t *testing.T) {
+	seed := maphash.MakeSeed()
+	h := newHistory(t, 1, func(id string) uint64 { return maphash.String(seed, id) })
+	const n = 100_000
+	rows := segment.NewRows(h.spec)
+	for i := range n {
+		rows.IDs, rows.Orders = append(rows.IDs, strconv.Itoa(i)), append(rows.Orders, segment.Order{Offset: int64(i)})
+	}
+	base := h.part(rows, true)
+	rows = segment.NewRows(h.spec)
+	for i := range n {
+		rows.IDs, rows.Orders = append(rows.IDs, strconv.Itoa(n+i)), append(rows.Orders, segment.Order{Offset: int64(i)})
+	}
+	deltas := h.part(rows, false)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	h.must(h.ledger.restore([]*heldPart{base, deltas}))
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if took := int64(after.HeapAlloc) - int64(before.HeapAlloc); took > n/10 {
+		t.Errorf("%d rows take %d bytes of heap", 2*n, took)
+	}
+	scratch := h.cache.Stats().Bytes
+	t.Logf("%.1f bytes of scratch memory a row of the base, and %.1f a row of the deltas", float64(h.ledger.base.n*baseSlot)/n, float64(scratch-int64(h.ledger.base.n*baseSlot))/n)
+	if scratch > (10+64)*n+1<<16 {
+		t.Errorf("%d bytes of scratch memory for %d rows of the base and as many of the deltas, want at most 10 and 64 a row", scratch, n)
+	}
+	runtime.KeepAlive(base)
+	h.ledger.release()
 }

@@ -14,7 +14,11 @@ import (
 
 // load brings the newest generation into memory, whether it was promoted or not.
 func (b *Builder) load(ctx context.Context) error {
-	b.ledger, b.heads = newLedger(), map[int]chainHead{}
+	var err error
+	if b.ledger, err = newLedger(b.o.Cache); err != nil {
+		return err
+	}
+	b.heads = map[int]chainHead{}
 	m, err := b.o.Log.Latest(ctx, 0)
 	if err != nil {
 		return fmt.Errorf("load newest manifest: %w", err)
@@ -68,6 +72,9 @@ func (b *Builder) load(ctx context.Context) error {
 		}
 		b.adopt(part, dead[s.ID])
 	}
+	if err := b.ledger.restore(b.parts); err != nil {
+		return fmt.Errorf("find the rows of generation %d by id: %w", m.Generation, err)
+	}
 	for _, o := range m.Tombstones {
 		stones, err := replica.Tombstones(ctx, b.o.Cache, o)
 		if err != nil {
@@ -81,7 +88,7 @@ func (b *Builder) load(ctx context.Context) error {
 	b.ledger.dirty = false
 	b.metrics.holds(m)
 	b.metrics.lists(listLengths(b.parts, b.modelRef))
-	b.o.Logger.Info("loaded", "generation", m.Generation, "live_rows", len(b.ledger.live), "chunks", len(m.Chunks), "segments", len(m.Segments))
+	b.o.Logger.Info("loaded", "generation", m.Generation, "live_rows", b.ledger.live, "chunks", len(m.Chunks), "segments", len(m.Segments))
 	return b.sweep() // else a builder that is overtaken before its jobs land would keep all that it ever fetched
 }
 
@@ -90,7 +97,6 @@ func (b *Builder) adopt(part *heldPart, dead *roaring.Bitmap) {
 		part.dead = dead
 	}
 	b.parts = append(b.parts, part)
-	b.ledger.restore(part)
 }
 
 func (b *Builder) openSegment(ctx context.Context, s schemas.Segment) (*heldPart, error) {

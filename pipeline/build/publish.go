@@ -28,7 +28,7 @@ func (b *Builder) publish(ctx context.Context) (err error) {
 		Created:    started.UTC(),
 		Model:      b.modelRef,
 		Checkpoint: checkpoint(b.heads),
-		LiveRows:   int64(len(b.ledger.live)),
+		LiveRows:   int64(b.ledger.live),
 		Moved:      b.ledger.moved,
 		Plans:      b.plans,
 		Drift:      b.drift,

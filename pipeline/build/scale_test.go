@@ -23,7 +23,10 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-var scaleRows = flag.String("scale", "100000", "rows of the indexes of BenchmarkScale, by commas")
+var (
+	scaleRows   = flag.String("scale", "100000", "rows of the indexes of BenchmarkScale, by commas")
+	scaleRepair = flag.String("scale-repair", string(model.Nothing), "what of the model its rewrite makes anew")
+)
 
 // BenchmarkScale measures what a builder takes on indexes of different sizes: heap and resident memory after loading, the
 // time to load, to fold and publish a commit of 1,000 rows of which half have an id that is there, and to rewrite all under
@@ -107,8 +110,8 @@ func benchmarkScale(b *testing.B, n int) {
 	b.ReportMetric(float64(len(body)), "manifest-B")
 	freshPeak(b)
 	started = time.Now()
-	builder.start(ctx, &job{kind: rewrite, repair: model.Nothing}, builder.parts)
-	j := <-builder.done
+	builder.start(ctx, &job{kind: rewrite, repair: model.Repair(*scaleRepair)}, builder.parts)
+	j, anon := mostAnon(builder.done)
 	b.ReportMetric(time.Since(started).Seconds(), "rewrite-s")
 	started = time.Now()
 	if err := builder.land(ctx, j); err != nil {
@@ -116,6 +119,21 @@ func benchmarkScale(b *testing.B, n int) {
 	}
 	b.ReportMetric(1000*time.Since(started).Seconds(), "land-ms")
 	b.ReportMetric(float64(resident("VmHWM"))/(1<<20), "rewrite-peak-MiB")
+	b.ReportMetric(float64(anon)/(1<<20), "rewrite-anon-MiB")
+}
+
+// mostAnon waits for a job, and returns the most anonymous memory, heap that is, of this process meanwhile.
+func mostAnon(done chan *job) (*job, int64) {
+	most := int64(0)
+	for tick := time.NewTicker(10 * time.Millisecond); ; {
+		select {
+		case j := <-done:
+			tick.Stop()
+			return j, most
+		case <-tick.C:
+			most = max(most, resident("RssAnon"))
+		}
+	}
 }
 
 // publishScale writes a generation of n rows as a builder would: chunks of one model, no deltas.

@@ -251,7 +251,7 @@ func TestStreamOfHeavySkew(t *testing.T) {
 		_, fresh, _ := recall.Choose(plans, target)
 		_, ours, _ := recall.Choose(s.b.plans, target)
 		t.Logf("%s: recall %.4f with %.0f codes, anew %.4f with %.0f; for %v %.2f of the codes; longest list %.1f of the mean, %d lists, %d rows, %v",
-			what, ours.Recall, ours.Scanned, fresh.Recall, fresh.Scanned, target, needed(s.b.plans, target)/needed(plans, target), s.longest(), s.b.modelRef.NList, len(s.b.ledger.live), s.repairs)
+			what, ours.Recall, ours.Scanned, fresh.Recall, fresh.Scanned, target, needed(s.b.plans, target)/needed(plans, target), s.longest(), s.b.modelRef.NList, s.b.ledger.live, s.repairs)
 		if fresh.Recall-ours.Recall > noise {
 			t.Errorf("%s: recall %.4f, %.4f of an index built anew", what, ours.Recall, fresh.Recall)
 		}

@@ -1,0 +1,221 @@
+package build
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"sort"
+
+	"github.com/adastream/adastream/pipeline/store"
+)
+
+// baseIDs finds the rows of the base by their ids: a hash table of row numbers, in scratch memory, that is made once and not
+// changed. It has no ids: those are read from the parts, which also say what is dead.
+//
+// A slot is 8 bytes: the lower half of the hash, and the number of the row among all rows of the parts plus one, 0 for an
+// empty slot. The upper half of the hash chooses the slot.
+type baseIDs struct {
+	memory *store.Scratch
+	slots  []byte
+	n      uint64 // slots
+	parts  []*heldPart
+	starts []int // number of each part's first row, and of all rows
+	hash   hashFunc
+}
+
+const baseSlot = 8
+
+// newBaseIDs indexes the rows of parts that are not dead.
+func newBaseIDs(c *store.Cache, hash hashFunc, parts []*heldPart) (*baseIDs, error) {
+	x := &baseIDs{parts: parts, starts: []int{0}, hash: hash}
+	live := 0
+	for i, p := range parts {
+		x.starts = append(x.starts, x.starts[i]+p.N)
+		live += p.live()
+	}
+	x.n = uint64(live)*5/4 + 1
+	var err error
+	if x.memory, err = c.Scratch(int64(x.n) * baseSlot); err != nil {
+		return nil, err
+	}
+	x.slots = x.memory.Bytes()
+	for i, p := range parts {
+		for row := range p.N {
+			if !p.dead.ContainsInt(row) {
+				x.insert(hash(p.IDAt(row)), uint32(x.starts[i]+row))
+			}
+		}
+	}
+	return x, nil
+}
+
+func (x *baseIDs) first(h uint64) uint64 {
+	hi, _ := bits.Mul64(h, x.n)
+	return hi
+}
+
+func (x *baseIDs) next(slot uint64) uint64 {
+	if slot++; slot == x.n {
+		return 0
+	}
+	return slot
+}
+
+func (x *baseIDs) insert(h uint64, number uint32) {
+	slot := x.first(h)
+	for binary.LittleEndian.Uint32(x.slots[slot*baseSlot+4:]) != 0 {
+		slot = x.next(slot)
+	}
+	binary.LittleEndian.PutUint32(x.slots[slot*baseSlot:], uint32(h))
+	binary.LittleEndian.PutUint32(x.slots[slot*baseSlot+4:], number+1)
+}
+
+// find returns the row of an id, whose hash is h, unless it is dead.
+func (x *baseIDs) find(id string, h uint64) (at place, ok bool) {
+	for slot := x.first(h); ; slot = x.next(slot) {
+		entry := binary.LittleEndian.Uint64(x.slots[slot*baseSlot:])
+		number := int(entry>>32) - 1
+		switch {
+		case number < 0:
+			return place{}, false
+		case uint32(entry) == uint32(h):
+			if at = x.place(number); !at.part.dead.Contains(at.row) && at.part.IDAt(int(at.row)) == id {
+				return at, true
+			}
+		}
+	}
+}
+
+func (x *baseIDs) place(number int) place {
+	i := sort.Search(len(x.starts), func(i int) bool { return x.starts[i] > number }) - 1
+	return place{x.parts[i], uint32(number - x.starts[i])}
+}
+
+func (x *baseIDs) release() { x.memory.Release() }
+
+// deltaIDs finds live rows of other parts: a hash table that grows and of which rows are taken out, in scratch memory too.
+//
+// A slot is 16 bytes: the hash, the number of the part plus firstPart, and the row.
+type deltaIDs struct {
+	cache  *store.Cache
+	memory *store.Scratch
+	slots  []byte
+	mask   uint64 // slots, a power of two, less one
+	taken  int    // slots that are not empty
+	held   int    // of them those with a row
+	parts  []*heldPart
+	hash   hashFunc
+}
+
+const (
+	deltaSlot  = 16
+	leastSlots = 1 << 6
+
+	emptySlot = 0
+	leftSlot  = 1 // its row was taken out: others may lie behind it
+	firstPart = 2
+)
+
+func newDeltaIDs(c *store.Cache, hash hashFunc) *deltaIDs { return &deltaIDs{cache: c, hash: hash} }
+
+// reserve makes room for n more rows: without it, put has none.
+func (x *deltaIDs) reserve(n int) error {
+	if x.memory != nil && 4*(x.taken+n) <= 3*int(x.mask+1) {
+		return nil
+	}
+	slots := uint64(leastSlots)
+	for slots < 2*uint64(x.held+n) {
+		slots *= 2
+	}
+	memory, err := x.cache.Scratch(int64(slots) * deltaSlot)
+	if err != nil {
+		return err
+	}
+	old := x.slots
+	x.slots, x.mask, x.taken = memory.Bytes(), slots-1, x.held
+	for ; len(old) > 0; old = old[deltaSlot:] {
+		if binary.LittleEndian.Uint32(old[8:]) >= firstPart {
+			slot := x.free(binary.LittleEndian.Uint64(old))
+			copy(x.slots[slot*deltaSlot:][:deltaSlot], old)
+		}
+	}
+	x.release()
+	x.memory = memory
+	return nil
+}
+
+// number gives a part its number.
+func (x *deltaIDs) number(part *heldPart) {
+	part.number = firstPart + uint32(len(x.parts))
+	x.parts = append(x.parts, part)
+}
+
+// free returns the first slot for a hash that has no row.
+func (x *deltaIDs) free(h uint64) uint64 {
+	slot := h & x.mask
+	for binary.LittleEndian.Uint32(x.slots[slot*deltaSlot+8:]) >= firstPart {
+		slot = (slot + 1) & x.mask
+	}
+	return slot
+}
+
+// find returns the row of an id, whose hash is h, and its slot.
+func (x *deltaIDs) find(id string, h uint64) (at place, slot uint64, ok bool) {
+	if x.held == 0 {
+		return place{}, 0, false
+	}
+	for slot = h & x.mask; ; slot = (slot + 1) & x.mask {
+		entry := x.slots[slot*deltaSlot:][:deltaSlot]
+		switch number := binary.LittleEndian.Uint32(entry[8:]); {
+		case number == emptySlot:
+			return place{}, 0, false
+		case number >= firstPart && binary.LittleEndian.Uint64(entry) == h:
+			at = place{x.parts[number-firstPart], binary.LittleEndian.Uint32(entry[12:])}
+			if at.part.IDAt(int(at.row)) == id {
+				return at, slot, true
+			}
+		}
+	}
+}
+
+// add takes in a row of an id that has none here. Its part must have a number, and room must have been reserved.
+func (x *deltaIDs) add(h uint64, at place) {
+	slot := x.free(h)
+	if binary.LittleEndian.Uint32(x.slots[slot*deltaSlot+8:]) == emptySlot {
+		x.taken++
+	}
+	x.held++
+	binary.LittleEndian.PutUint64(x.slots[slot*deltaSlot:], h)
+	x.set(slot, at)
+}
+
+// set changes the row of a slot.
+func (x *deltaIDs) set(slot uint64, at place) {
+	binary.LittleEndian.PutUint32(x.slots[slot*deltaSlot+8:], at.part.number)
+	binary.LittleEndian.PutUint32(x.slots[slot*deltaSlot+12:], at.row)
+}
+
+// take removes the row of a slot.
+func (x *deltaIDs) take(slot uint64) {
+	binary.LittleEndian.PutUint32(x.slots[slot*deltaSlot+8:], leftSlot)
+	x.held--
+}
+
+// adopt takes in the rows of a part that are not dead. Their ids have none here.
+func (x *deltaIDs) adopt(part *heldPart) error {
+	if err := x.reserve(part.live()); err != nil {
+		return err
+	}
+	x.number(part)
+	for row := range part.N {
+		if !part.dead.ContainsInt(row) {
+			x.add(x.hash(part.IDAt(row)), place{part, uint32(row)})
+		}
+	}
+	return nil
+}
+
+func (x *deltaIDs) release() {
+	if x.memory != nil {
+		x.memory.Release()
+	}
+}
