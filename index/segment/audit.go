@@ -3,6 +3,7 @@ package segment
 import (
 	"context"
 	"fmt"
+	"sort"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/coarse"
@@ -37,26 +38,23 @@ func (a Audit) Err() error {
 }
 
 // AuditCodes looks at all codes of a base, whose chunks are given in order and have vectors, for whether they are there, and
-// at an even sample of about so many of them for whether they are what the model makes of their rows.
+// at an even sample of about so many of them for whether they are what the model makes of their rows. It holds two bits for each row.
 func AuditCodes(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level avx.Level, base []*Part, sample int) (Audit, error) {
 	d, err := newDeriver(spec, mdl, level)
 	if err != nil {
 		return Audit{}, fmt.Errorf("audit: %w", err)
 	}
-	a := auditor{deriver: d, differ: make([]int, mdl.M())}
-	for _, p := range base {
-		for row := range p.N {
-			a.rows = append(a.rows, baseRow{p, row, 0})
-		}
-	}
+	a := auditor{deriver: d, base: base, starts: []int{0}, differ: make([]int, mdl.M())}
 	total := 0
-	for _, p := range base {
+	for i, p := range base {
+		a.starts = append(a.starts, a.starts[i]+p.N)
 		for l := p.FirstList; l < p.EndList; l++ {
 			start, end := p.CodeRange(l)
 			total += end - start
 		}
 	}
 	a.step = max(1, total/max(1, sample))
+	a.met = make([]uint8, (a.starts[len(base)]+metRows-1)/metRows)
 	for _, p := range base {
 		for l := p.FirstList; l < p.EndList; l++ {
 			if err := a.list(ctx, p, l); err != nil {
@@ -67,22 +65,20 @@ func AuditCodes(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level
 	return a.audit(), nil
 }
 
-// baseRow is a row of a base, and in which of its lists it has been met.
-type baseRow struct {
-	part *Part
-	row  int
-	met  uint8
-}
-
+// In which of its lists a row has been met is two bits.
 const (
 	inFirst  = 1
 	inSecond = 2
+	metBits  = 2
+	metRows  = 8 / metBits // of a byte
 )
 
 type auditor struct {
 	*deriver
-	rows   []baseRow
-	step   int // one code of so many is sampled
+	base   []*Part
+	starts []int   // of each part's rows, and their end
+	met    []uint8 // metBits of each row of the base
+	step   int     // one code of so many is sampled
 	found  Audit
 	differ []int // of each sub-quantiser
 }
@@ -93,23 +89,25 @@ func (a *auditor) list(ctx context.Context, p *Part, list int) error {
 	}
 	start, end := p.CodeRange(list)
 	for at := start; at < end; at++ {
-		if int(p.CodeRows[at]) >= len(a.rows) {
-			return fmt.Errorf("%w: code %d is of row %d of %d", schemas.ErrCorrupt, at, p.CodeRows[at], len(a.rows))
+		number := int(p.CodeRows[at])
+		if rows := a.starts[len(a.base)]; number >= rows {
+			return fmt.Errorf("%w: code %d is of row %d of %d", schemas.ErrCorrupt, at, number, rows)
 		}
-		r := &a.rows[p.CodeRows[at]]
+		of, row := a.rowOf(number)
 		bit := uint8(0)
 		switch int32(list) {
-		case r.part.ListAt(r.row):
+		case of.ListAt(row):
 			bit = inFirst
-		case r.part.SpillAt(r.row):
+		case of.SpillAt(row):
 			bit = inSecond
 		}
-		if bit == 0 || r.met&bit != 0 {
+		met, shift := &a.met[number/metRows], number%metRows*metBits
+		if bit == 0 || *met>>shift&bit != 0 {
 			a.found.Strange++
 		}
-		r.met |= bit
+		*met |= bit << shift
 		if a.found.Codes++; a.found.Codes%a.step == 0 && bit != 0 {
-			if err := a.check(p, at, r, int32(list)); err != nil {
+			if err := a.check(p, at, of, row, int32(list)); err != nil {
 				return err
 			}
 		}
@@ -117,10 +115,16 @@ func (a *auditor) list(ctx context.Context, p *Part, list int) error {
 	return nil
 }
 
-// check makes a code anew, and counts where it differs.
-func (a *auditor) check(p *Part, at int, r *baseRow, list int32) error {
-	if err := a.search(a.row(0), r.part.stored(r.row)); err != nil {
-		return fmt.Errorf("id %q: %w: %w", r.part.IDAt(r.row), err, schemas.ErrCorrupt)
+// rowOf finds a row of the base by its number.
+func (a *auditor) rowOf(number int) (p *Part, row int) {
+	i := sort.SearchInts(a.starts, number+1) - 1
+	return a.base[i], number - a.starts[i]
+}
+
+// check makes the code of a row anew, and counts where it differs.
+func (a *auditor) check(p *Part, at int, of *Part, row int, list int32) error {
+	if err := a.search(a.row(0), of.stored(row)); err != nil {
+		return fmt.Errorf("id %q: %w: %w", of.IDAt(row), err, schemas.ErrCorrupt)
 	}
 	is, want := make([]byte, a.codeBytes()), make([]byte, a.codeBytes())
 	p.readCode(is, at)
@@ -135,12 +139,16 @@ func (a *auditor) check(p *Part, at int, r *baseRow, list int32) error {
 }
 
 func (a *auditor) audit() Audit {
-	for _, r := range a.rows {
-		if r.met&inFirst == 0 {
-			a.found.Missing++
-		}
-		if r.met&inSecond == 0 && r.part.SpillAt(r.row) != coarse.NoSpill {
-			a.found.Missing++
+	for i, p := range a.base {
+		for row := range p.N {
+			number := a.starts[i] + row
+			met := a.met[number/metRows] >> (number % metRows * metBits)
+			if met&inFirst == 0 {
+				a.found.Missing++
+			}
+			if met&inSecond == 0 && p.SpillAt(row) != coarse.NoSpill {
+				a.found.Missing++
+			}
 		}
 	}
 	for m, n := range a.differ {

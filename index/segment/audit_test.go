@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -62,6 +63,10 @@ func testAudit(t *testing.T, spec *schemas.Spec) {
 		{"one code is of another row", func(base []*Part) {
 			base[1].CodeRows[0] = (base[1].CodeRows[0] + n/2) % n
 		}, "1 codes of rows in their lists are missing, and 1"},
+		{"one code is there twice", func(base []*Part) {
+			start, _ := base[0].CodeRange(fullest(base[0]))
+			base[0].CodeRows[start+1] = base[0].CodeRows[start]
+		}, "1 codes of rows in their lists are missing, and 1"},
 		{"one codebook is shuffled", func(base []*Part) {
 			const s = 3
 			for _, p := range base {
@@ -90,5 +95,35 @@ func testAudit(t *testing.T, spec *schemas.Spec) {
 				}
 			}
 		})
+	}
+}
+
+// fullest returns the list of a chunk that has the most codes.
+func fullest(p *Part) int {
+	best := p.FirstList
+	for l := p.FirstList; l < p.EndList; l++ {
+		start, end := p.CodeRange(l)
+		if first, last := p.CodeRange(best); end-start > last-first {
+			best = l
+		}
+	}
+	return best
+}
+
+// An audit of many rows takes two bits of heap for each of them.
+func TestAuditMemory(t *testing.T) {
+	const n = 20_000
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	mdl := testModel(t, spec, 1, 4)
+	base := checkChunks(t, spec, mdl, mustMerge(t, spec, mdl, inputsOf([]*Part{mustOpen(t, spec, mustWrite(t, spec, mdl, randomRows(t, spec, rand.New(rand.NewPCG(6, 6)), 0, n)))}), 256<<10))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := AuditCodes(context.Background(), spec, mdl, avx.Generic, base, 1); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	working := uint64(deriveBatch * spec.Dim() * 4 * 8)
+	if took := after.TotalAlloc - before.TotalAlloc; took > n+working {
+		t.Errorf("an audit of %d rows took %d bytes", n, took)
 	}
 }
