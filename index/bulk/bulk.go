@@ -55,7 +55,7 @@ func Build(ctx context.Context, spec *schemas.Spec, vectors []float32, n int, o 
 	if err != nil {
 		return nil, err
 	}
-	if err := segment.Merge(ctx, spec, b.Model, o.Level, segments, chunkBytes, emit); err != nil {
+	if err := segment.Merge(ctx, spec, b.Model, o.Level, segments, segment.MergeOptions{ChunkBytes: chunkBytes}, emit); err != nil {
 		return nil, err
 	}
 	b.Added = time.Since(started)

@@ -139,7 +139,7 @@ type sizes struct {
 	model                 float64 // bytes
 	sample                float64 // rows that a model is trained on
 	files, queried        float64 // all of a generation; what a node reads
-	heap, scratch         float64 // of the builder, for rows
+	scratch               float64 // of the builder, for rows
 	rewrites, generations float64 // a day; a second
 	commits               float64 // a second
 }
@@ -172,7 +172,7 @@ func sizesOf(w Wish) sizes {
 	}
 	s.queried = s.n*(s.rows+s.codes) + s.model
 	s.files = s.queried + s.n*s.vectors
-	s.heap, s.scratch = s.n*mergeBytes, s.n*ledgerBytes
+	s.scratch = s.n * scratchBytes
 	s.rewrites = w.Updates * 86400 / math.Max(8192, s.n/4)
 	s.commits = math.Min(float64(w.Partitions)/w.FlushAge.Seconds(), w.Updates)
 	s.generations = math.Min(1/w.PublishEvery.Seconds(), s.commits)

@@ -105,7 +105,7 @@ func TestPlanNamesLimit(t *testing.T) {
 	}{
 		"many rows":         {func(w *Wish) { w.Rows = 3_000_000_000; w.Memory = 1 << 50 }, "rows of an index"},
 		"little memory":     {func(w *Wish) { w.Rows = 100_000_000 }, "query node memory"},
-		"little of both":    {func(w *Wish) { w.Rows = 10_000_000; w.Memory = 512 << 20 }, "builder memory"},
+		"little of both":    {func(w *Wish) { w.Rows = 10_000_000; w.Memory = 300 << 20 }, "builder memory"},
 		"many updates":      {func(w *Wish) { w.Updates = 1_000_000; w.Partitions = 1000 }, "builder processors"},
 		"too few ingestors": {func(w *Wish) { w.Updates = 200_000; w.Partitions = 1 }, "ingestors"},
 	} {

@@ -53,12 +53,11 @@ func queryNode(s sizes, p *Plan) {
 
 func builder(s sizes, p *Plan) {
 	const of = "builder"
-	p.add(of, "heap for rows", s.heap, Bytes, "rows x %d, during a rewrite; deletes that may still meet an older version beside it", mergeBytes)
-	p.add(of, "scratch for ids", s.scratch, Bytes, "rows x %d, in files of the cache: the base, the next one, and deltas", ledgerBytes)
+	p.add(of, "scratch", s.scratch, Bytes, "rows x %d, in files of the cache: where ids are, and what a rewrite keeps of rows", scratchBytes)
 	training := 4 * s.d * (s.sample + math.Min(s.sample, 65536))
 	p.add(of, "training", training, Bytes, "4 D x (sample of %.0f rows + at most 65536 for codes)", s.sample)
-	need := garbage*s.heap + training + processBytes
-	p.add(of, "memory, least", need, Bytes, "%d x heap (garbage) + training + %d MiB", garbage, processBytes>>20)
+	need := training + mergeBytes + processBytes
+	p.add(of, "memory, least", need, Bytes, "training + %d MiB for the chunk that is merged + %d MiB; deletes that may still meet an older version beside it", mergeBytes>>20, processBytes>>20)
 	p.add(of, "memory, wanted", need+s.scratch+2*s.files, Bytes, "and scratch and two generations in the page cache: a rewrite reads one and writes the other")
 	p.add(of, "disk", 2*s.files+s.scratch, Bytes, "the generation and the next one, and scratch")
 	p.add(of, "rewrites a day", s.rewrites, Count, "changed rows a day / max(8192, rows / 4)")
@@ -121,7 +120,7 @@ func limits(s sizes, p *Plan) {
 		}
 		p.Limits = append(p.Limits, Limit{name, headroom, fmt.Sprintf(format, args...)})
 	}
-	add("builder memory", memory, p.Value("builder", "memory, least"), "numbers of the rows of a rewrite, and a training sample: there is one builder, and one shard")
+	add("builder memory", memory, p.Value("builder", "memory, least"), "a training sample: there is one builder, and one shard")
 	add("query node memory", 0.9*memory, p.Value("query node", "memory, with a swap"), "two generations beside one another; a node over its limit serves the old one, or waits for the disk")
 	add("rows of an index", MaxRows, s.n, "rows of the base are numbered by int32")
 	add("updates", freshRows*w.Cores/2*256/s.d, w.Updates, "%d rows/s of 256 dimensions were kept fresh on 2 cores; more, as here by the builder's cores, was not measured", freshRows)

@@ -7,15 +7,14 @@ const (
 	// Codes that fill up the last block of a list: half a block.
 	blockWaste = 16
 
-	// Bytes of the builder's scratch memory for a live row: 10 in the table of the base, 10 in that of the next one while a rewrite
-	// makes it, and up to 64 in that of deltas, which a quarter of the rows may be in: TestLedger_takesNoHeapForRows.
-	ledgerBytes = 10 + 10 + 64/4
+	// Bytes of the builder's scratch memory for a live row: 10 in the table of the base and up to 64 in that of deltas, which a quarter
+	// of the rows may be in, TestLedger_takesNoHeapForRows; and while a rewrite runs, 20 of its own, TestMergeMemory, then 10 in the
+	// table of the next base.
+	scratchBytes = 10 + 64/4 + 20
 
-	// Bytes of its heap for a row while a rewrite numbers and sorts them: segment.Merge.
-	mergeBytes = 24
-
-	// Heap that Go lets grow before it collects, as a multiple of what is live.
-	garbage = 2
+	// Bytes of its heap while it merges: what a chunk of 32 MiB is made of, its files, and as much garbage. 104 to 168 MiB at 0.25 to
+	// 4 million rows, process included: BenchmarkScale of pipeline/build, rewrite-anon-MiB.
+	mergeBytes = 128 << 20
 
 	// Bytes that a process takes before it has an index: go run ./bench/figures, query node of the sample.
 	processBytes = 40 << 20

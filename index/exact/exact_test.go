@@ -195,7 +195,7 @@ func TestTopK_needsVectors(t *testing.T) {
 	var bare *segment.Part
 	m := &schemas.Manifest{Generation: 1, LiveRows: rows, Model: &schemas.ModelRef{ID: mdl.ID(), NList: mdl.NList()}}
 	source := snapshottest.Write(t, d, mdl, avx.Generic, []snapshottest.Group{{Kind: snapshottest.Segment, End: rows}}, nil)
-	err := segment.Merge(context.Background(), d.Spec, mdl, avx.Generic, []segment.Input{{Part: source.Parts[0]}}, 1<<30, func(b segment.ChunkBodies) error {
+	err := segment.Merge(context.Background(), d.Spec, mdl, avx.Generic, []segment.Input{{Part: source.Parts[0]}}, segment.MergeOptions{ChunkBytes: 1 << 30}, func(b segment.ChunkBodies) error {
 		c := schemas.Chunk{ID: "bare", FirstList: b.FirstList, EndList: b.EndList, NumRows: b.NumRows}
 		m.Chunks = append(m.Chunks, c)
 		var err error

@@ -98,7 +98,7 @@ func BenchmarkMerge(b *testing.B) {
 	same, other := s.segment(b, s.mdl), s.segment(b, nil)
 	var chunk ChunkBodies
 	keep := func(c ChunkBodies) error { chunk = c; return nil }
-	if err := Merge(b.Context(), s.spec, s.mdl, s.level, []Input{{Part: same}}, 1<<30, keep); err != nil {
+	if err := Merge(b.Context(), s.spec, s.mdl, s.level, []Input{{Part: same}}, MergeOptions{ChunkBytes: 1 << 30}, keep); err != nil {
 		b.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -108,7 +108,7 @@ func BenchmarkMerge(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := Merge(b.Context(), s.spec, s.mdl, s.level, []Input{{Part: c.part}}, 1<<20, keep); err != nil {
+				if err := Merge(b.Context(), s.spec, s.mdl, s.level, []Input{{Part: c.part}}, MergeOptions{ChunkBytes: 1 << 20}, keep); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -120,7 +120,7 @@ func BenchmarkMerge(b *testing.B) {
 func BenchmarkOpenChunk(b *testing.B) {
 	s := setup(b)
 	var chunk ChunkBodies
-	err := Merge(b.Context(), s.spec, s.mdl, s.level, []Input{{Part: s.segment(b, s.mdl)}}, 1<<30, func(c ChunkBodies) error { chunk = c; return nil })
+	err := Merge(b.Context(), s.spec, s.mdl, s.level, []Input{{Part: s.segment(b, s.mdl)}}, MergeOptions{ChunkBytes: 1 << 30}, func(c ChunkBodies) error { chunk = c; return nil })
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -44,29 +44,10 @@ func (m *merger) code(ctx context.Context, g group) (*blockTable, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		c.numbers, c.codes = c.numbers[:0], c.codes[:0]
-		for i := range m.sources {
-			s := &m.sources[i]
-			switch {
-			case s.foreign:
-				if err := m.encodeAnew(s, l); err != nil {
-					return nil, fmt.Errorf("part %s: %w", s.part.ID, err)
-				}
-			case s.chunk():
-				start, end := s.part.CodeRange(l)
-				for at := start; at < end; at++ {
-					if number := s.base[s.part.CodeRows[at]]; number != notCarried {
-						s.part.readCode(c.add(number, width), at)
-					}
-				}
-			default:
-				s.rows(l, func(row int) { copy(c.add(s.numbers[row], width), s.part.Code(row)) })
-				for _, row := range s.spilled(l) {
-					if number := s.numbers[row]; number != notCarried {
-						copy(c.add(number, width), s.part.SpillCode(int(row)))
-					}
-				}
-			}
+		c.numbers, c.codes, m.underived = c.numbers[:0], c.codes[:0], m.underived[:0]
+		m.copyCodes(l)
+		if err := m.encodeAnew(l); err != nil {
+			return nil, err
 		}
 		c.sort(width)
 		t.add(l, c.numbers, c.sorted, m.mdl.M())
@@ -74,29 +55,62 @@ func (m *merger) code(ctx context.Context, g group) (*blockTable, error) {
 	return t, nil
 }
 
-// encodeAnew derives the codes of the rows of a foreign source in a list.
-func (m *merger) encodeAnew(s *source, l int) error {
-	var rows []int32
-	s.rows(l, func(row int) { rows = append(rows, int32(row)) })
-	for _, row := range s.spilled(l) {
-		if s.numbers[row] != notCarried {
-			rows = append(rows, row)
+// copyCodes copies the codes of a list, and notes the rows of which there are none by this model.
+func (m *merger) copyCodes(l int) {
+	c, width := &m.codes, m.codeBytes()
+	for i := range m.sources {
+		s := &m.sources[i]
+		if s.chunk() {
+			start, end := s.part.CodeRange(l)
+			for at := start; at < end; at++ {
+				if number := s.base[s.part.CodeRows[at]]; number != notCarried {
+					s.part.readCode(c.add(number, width), at)
+				}
+			}
+			continue
+		}
+		if s.foreign {
+			continue
+		}
+		start, end := s.part.ListRange(l)
+		for row := start; row < end; row++ {
+			if s.carries(row) {
+				copy(c.add(s.numbers[row], width), s.part.Code(row))
+			}
 		}
 	}
-	c, width := &m.codes, m.codeBytes()
-	lists := make([]int32, deriveBatch)
-	for i := range lists {
-		lists[i] = int32(l)
+	for _, at := range m.anew.of(l) {
+		if s, row := m.sourceOf(at); s.carries(row) {
+			m.underived = append(m.underived, at)
+		}
 	}
-	for some := range slices.Chunk(rows, deriveBatch) {
+	for _, at := range m.spilled.of(l) {
+		switch s, row := m.sourceOf(at); {
+		case !s.carries(row):
+		case s.foreign:
+			m.underived = append(m.underived, at)
+		default:
+			copy(c.add(s.numbers[row], width), s.part.SpillCode(row))
+		}
+	}
+}
+
+// encodeAnew derives the codes of the noted rows in a list.
+func (m *merger) encodeAnew(l int) error {
+	c, width := &m.codes, m.codeBytes()
+	for i := range m.list {
+		m.list[i] = int32(l)
+	}
+	for some := range slices.Chunk(m.underived, deriveBatch) {
 		from := len(c.codes)
-		for i, row := range some {
-			if err := m.search(m.row(i), s.part.stored(int(row))); err != nil {
-				return fmt.Errorf("id %q: %w: %w", s.part.IDAt(int(row)), err, schemas.ErrCorrupt)
+		for i, at := range some {
+			s, row := m.sourceOf(at)
+			if err := m.search(m.row(i), s.part.stored(row)); err != nil {
+				return fmt.Errorf("part %s: id %q: %w: %w", s.part.ID, s.part.IDAt(row), err, schemas.ErrCorrupt)
 			}
 			c.add(s.numbers[row], width)
 		}
-		m.mdl.Encode(m.level, m.vectors(len(some)), len(some), lists[:len(some)], c.codes[from:], m.scratch)
+		m.mdl.Encode(m.level, m.vectors(len(some)), len(some), m.list[:len(some)], c.codes[from:], m.scratch)
 	}
 	return nil
 }

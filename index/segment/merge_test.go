@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -26,7 +27,7 @@ func levelsHere() []avx.Level { return avx.Levels() }
 func mustMerge(t testing.TB, spec *schemas.Spec, mdl *model.Model, inputs []Input, target int64) []ChunkBodies {
 	t.Helper()
 	var chunks []ChunkBodies
-	err := Merge(context.Background(), spec, mdl, avx.Generic, inputs, target, func(c ChunkBodies) error {
+	err := Merge(context.Background(), spec, mdl, avx.Generic, inputs, MergeOptions{ChunkBytes: target}, func(c ChunkBodies) error {
 		chunks = append(chunks, c)
 		return nil
 	})
@@ -430,7 +431,7 @@ func TestMergeRefuses(t *testing.T) {
 		{"canceled", done, mdl, part, ok, canceled, ""},
 		{"emit fails", context.Background(), mdl, part, func(ChunkBodies) error { return failed }, failed, "lists ["},
 	} {
-		err := Merge(test.ctx, spec, test.mdl, avx.Generic, []Input{{Part: test.part}}, 1, test.emit)
+		err := Merge(test.ctx, spec, test.mdl, avx.Generic, []Input{{Part: test.part}}, MergeOptions{ChunkBytes: 1}, test.emit)
 		if err == nil || !strings.Contains(err.Error(), test.text) || test.is != nil && !errors.Is(err, test.is) {
 			t.Errorf("%s: %v", test.name, err)
 		}
@@ -461,7 +462,7 @@ func TestMergeRefusesWhatIsNotOfTheModel(t *testing.T) {
 		{"second list", with("spill", part.spills, 3, 6), "lists up to 6, allowed for this model: below 6"},
 		{"codes", renamed, "codes of 6 sub-quantisers, allowed for this model: 4"},
 	} {
-		err := Merge(context.Background(), spec, mdl, avx.Generic, []Input{{Part: test.part}}, 1, func(ChunkBodies) error { return nil })
+		err := Merge(context.Background(), spec, mdl, avx.Generic, []Input{{Part: test.part}}, MergeOptions{ChunkBytes: 1}, func(ChunkBodies) error { return nil })
 		if !errors.Is(err, schemas.ErrCorrupt) || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "part "+test.part.ID) {
 			t.Errorf("%s: %v", test.name, err)
 		}
@@ -496,12 +497,12 @@ func TestMergeWantsWholeBases(t *testing.T) {
 		{"one is there twice", slices.Concat(chunks[:2], chunks[1:]), "begins at row"},
 		{"one more of another base", slices.Concat(chunks, smaller[:1]), fmt.Sprintf("of a base, allowed: all %d", smaller[0].BaseRows)},
 	} {
-		err := Merge(context.Background(), spec, mdl, avx.Generic, inputsOf(test.parts), 1, func(ChunkBodies) error { return nil })
+		err := Merge(context.Background(), spec, mdl, avx.Generic, inputsOf(test.parts), MergeOptions{ChunkBytes: 1}, func(ChunkBodies) error { return nil })
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%s: %v", test.name, err)
 		}
 	}
-	if err := Merge(context.Background(), spec, testModel(t, spec, 2, 4), avx.Generic, inputsOf(chunks[1:]), 1, func(ChunkBodies) error { return nil }); err != nil {
+	if err := Merge(context.Background(), spec, testModel(t, spec, 2, 4), avx.Generic, inputsOf(chunks[1:]), MergeOptions{ChunkBytes: 1}, func(ChunkBodies) error { return nil }); err != nil {
 		t.Errorf("chunks of another model: %v", err)
 	}
 }
@@ -581,7 +582,7 @@ func TestLevelsAgreeOnWhatIsStored(t *testing.T) {
 			}
 			var chunks []ChunkBodies
 			keep := func(c ChunkBodies) error { chunks = append(chunks, c); return nil }
-			if err := Merge(context.Background(), spec, mdl, level, []Input{{Part: mustOpen(t, spec, body)}}, 20_000, keep); err != nil {
+			if err := Merge(context.Background(), spec, mdl, level, []Input{{Part: mustOpen(t, spec, body)}}, MergeOptions{ChunkBytes: 20_000}, keep); err != nil {
 				t.Fatal(err)
 			}
 			got := records(checkChunks(t, spec, mdl, chunks)...)
@@ -592,6 +593,62 @@ func TestLevelsAgreeOnWhatIsStored(t *testing.T) {
 				if g := got[at]; g.id != w.id || g.order != w.order || g.attributes != w.attributes || g.vector != w.vector {
 					t.Fatalf("%s: row at offset %d: %+v, want %+v", level, at, g, w)
 				}
+			}
+		}
+	}
+}
+
+// What a merge keeps of rows it takes from the memory that it is given, and the chunks are the same: 4 bytes for a row of a
+// chunk of the model, 8 for one of a segment, 20 for one that is assigned anew. No memory ends it.
+func TestMergeMemory(t *testing.T) {
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	mdl, old := testModel(t, spec, 1, 4), testModel(t, spec, 2, 4)
+	rng := rand.New(rand.NewPCG(5, 5))
+	segment := mustOpen(t, spec, mustWrite(t, spec, mdl, randomRows(t, spec, rng, 0, 300)))
+	plain := mustOpen(t, spec, mustWrite(t, spec, nil, randomRows(t, spec, rng, 300, 300)))
+	base := checkChunks(t, spec, mdl, mustMerge(t, spec, mdl, []Input{{Part: segment}}, 10_000))
+	stale := checkChunks(t, spec, old, mustMerge(t, spec, old, []Input{{Part: segment}}, 10_000))
+	for name, test := range map[string]struct {
+		parts []*Part
+		most  int64
+	}{
+		"chunks":            {base, 4 * 300},
+		"segment":           {[]*Part{segment}, 8 * 300},
+		"no model":          {[]*Part{plain}, 20 * 300},
+		"another model":     {stale, 20 * 300},
+		"chunks and others": {slices.Concat([]*Part{plain}, base, stale), (20 + 4 + 20) * 300},
+	} {
+		want := mustMerge(t, spec, mdl, inputsOf(test.parts), 20_000)
+		taken := int64(0)
+		memory := func(bytes int64) ([]byte, error) {
+			taken += bytes
+			return bytesOf(make([]int64, (bytes+7)/8))[:bytes], nil
+		}
+		var got []ChunkBodies
+		keep := func(c ChunkBodies) error {
+			got = append(got, c)
+			return nil
+		}
+		if err := Merge(context.Background(), spec, mdl, avx.Generic, inputsOf(test.parts), MergeOptions{ChunkBytes: 20_000, Memory: memory}, keep); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %d chunks in memory that was given, want the %d of the heap", name, len(got), len(want))
+		}
+		if taken == 0 || taken > test.most {
+			t.Errorf("%s: %d bytes of memory, want at most %d", name, taken, test.most)
+		}
+		for most := range 5 {
+			none := errors.New("none left")
+			memory := func(bytes int64) ([]byte, error) {
+				if most--; most < 0 {
+					return nil, none
+				}
+				return make([]byte, bytes), nil
+			}
+			err := Merge(context.Background(), spec, mdl, avx.Generic, inputsOf(test.parts), MergeOptions{ChunkBytes: 20_000, Memory: memory}, keep)
+			if most < 0 && !errors.Is(err, none) || most >= 0 && err != nil {
+				t.Errorf("%s: without memory: %v", name, err)
 			}
 		}
 	}

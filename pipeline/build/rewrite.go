@@ -9,6 +9,7 @@ import (
 	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/replica"
+	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -36,7 +37,10 @@ func (b *Builder) runRewrite(ctx context.Context, j *job) error {
 	for i, in := range j.inputs {
 		inputs[i] = segment.Input{Part: in.part.Part.Part, Skip: in.skip}
 	}
-	err := segment.Merge(ctx, b.o.Log.Spec(), j.mdl, b.o.Level, inputs, b.o.ChunkBytes, func(bodies segment.ChunkBodies) error {
+	var memory rowMemory
+	defer memory.release()
+	o := segment.MergeOptions{ChunkBytes: b.o.ChunkBytes, Memory: memory.of(b.o.Cache)}
+	err := segment.Merge(ctx, b.o.Log.Spec(), j.mdl, b.o.Level, inputs, o, func(bodies segment.ChunkBodies) error {
 		c, err := b.o.Log.PutChunk(ctx, bodies)
 		if err != nil {
 			return err
@@ -66,6 +70,26 @@ func (b *Builder) runRewrite(ctx context.Context, j *job) error {
 		return fmt.Errorf("measure: %w", err)
 	}
 	return nil
+}
+
+// rowMemory is scratch memory for what a merge keeps of rows: a rewrite takes no heap that grows with them.
+type rowMemory []*store.Scratch
+
+func (m *rowMemory) of(c *store.Cache) func(bytes int64) ([]byte, error) {
+	return func(bytes int64) ([]byte, error) {
+		s, err := c.Scratch(bytes)
+		if err != nil {
+			return nil, err
+		}
+		*m = append(*m, s)
+		return s.Bytes(), nil
+	}
+}
+
+func (m *rowMemory) release() {
+	for _, s := range *m {
+		s.Release()
+	}
 }
 
 // train makes a new model from a sample of the live rows. Held-out rows are left out: they are what recall is measured on. If

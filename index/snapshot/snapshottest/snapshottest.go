@@ -228,7 +228,7 @@ func (g *Generation) merge(tb testing.TB, d *Data, mdl *model.Model, level avx.L
 		rows += input.Part.N
 	}
 	target := int64(rows) * int64(6*d.Spec.Dim()) / 4
-	err := segment.Merge(context.Background(), d.Spec, mdl, level, base, target, func(b segment.ChunkBodies) error {
+	err := segment.Merge(context.Background(), d.Spec, mdl, level, base, segment.MergeOptions{ChunkBytes: target}, func(b segment.ChunkBodies) error {
 		c := schemas.Chunk{ID: hash(b.Rows), FirstList: b.FirstList, EndList: b.EndList, NumRows: b.NumRows}
 		if bare {
 			b.Vectors = nil
