@@ -134,7 +134,12 @@ func (p *Process) Log() string { return p.log.String() }
 // Resident returns the memory that the process holds now and the most that it held, in bytes: all of it, and the part
 // that is not backed by a file, which the kernel cannot simply drop.
 func (p *Process) Resident() (all, peak, anonymous int64, err error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	return Resident(p.cmd.Process.Pid)
+}
+
+// Resident is the same of any process.
+func Resident(pid int) (all, peak, anonymous int64, err error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, 0, 0, err
 	}
@@ -151,15 +156,18 @@ func (p *Process) Resident() (all, peak, anonymous int64, err error) {
 }
 
 // CPU returns the processor time that the process has used.
-func (p *Process) CPU() (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+func (p *Process) CPU() (time.Duration, error) { return CPU(p.cmd.Process.Pid) }
+
+// CPU is the same of any process.
+func CPU(pid int) (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
 	_, rest, _ := bytes.Cut(stat, []byte(") "))
 	fields := bytes.Fields(rest)
 	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat: %d fields, want at least 13 after the name", p.cmd.Process.Pid, len(fields))
+		return 0, fmt.Errorf("/proc/%d/stat: %d fields, want at least 13 after the name", pid, len(fields))
 	}
 	user, err1 := strconv.ParseInt(string(fields[11]), 10, 64)
 	system, err2 := strconv.ParseInt(string(fields[12]), 10, 64)
