@@ -9,7 +9,6 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/adastream/adastream/cmd/internal/cli"
-	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/pipeline/verify"
 )
 
@@ -28,15 +27,11 @@ func (c *verifyCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp(c.Dir, "adastream-verify-")
-	if err != nil {
-		return cli.Usage(fmt.Errorf("--dir: %w", err))
-	}
-	defer os.RemoveAll(dir)
-	cache, err := store.NewCache(dir, index.Bucket(), store.CacheOptions{})
+	cache, remove, err := copies(c.Dir, index)
 	if err != nil {
 		return err
 	}
+	defer remove()
 	bar, end := progress("read", -1, progressbar.OptionShowBytes(true))
 	report, err := verify.Run(ctx, verify.Options{Log: index, Cache: cache, Level: level, Progress: func(_ int, bytes int64) { _ = bar.Set64(bytes) }})
 	end()

@@ -75,13 +75,17 @@ func OpenChunk(spec *schemas.Spec, c schemas.Chunk, rows, codes, vectors []byte)
 }
 
 // OpenRows opens two of the three files of a chunk, which are called name in errors: its rows and their originals, for who
-// reads rows and does not search. The part aliases the bytes as described at [OpenSegment]; nothing is known of its lists.
+// reads rows and does not search. vectors may be nil: such a part has no originals. The part aliases the bytes as described at
+// [OpenSegment]; nothing is known of its lists.
 func OpenRows(spec *schemas.Spec, name string, rows, vectors []byte) (*Part, error) {
 	f, err := openFile(name, schemas.KindRows, rows, func(f *file) *arrow.Schema { return spec.RowsSchema(f.axes) })
 	if err != nil {
 		return nil, err
 	}
 	p := newPart(spec, name, f)
+	if vectors == nil {
+		return p, nil
+	}
 	if err := p.openVectors(spec, name, vectors); err != nil {
 		return nil, err
 	}

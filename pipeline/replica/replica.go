@@ -62,6 +62,26 @@ func ChunkWithVectors(ctx context.Context, c *store.Cache, spec *schemas.Spec, c
 	})
 }
 
+// Rows opens a chunk without its codes, with or without its originals: what who reads rows and does not search needs. Nothing is
+// known of its lists.
+func Rows(ctx context.Context, c *store.Cache, spec *schemas.Spec, ch schemas.Chunk, originals bool) (*Part, error) {
+	objects := []schemas.Object{ch.Rows}
+	if originals {
+		objects = append(objects, ch.Vectors)
+	}
+	return open(ctx, c, objects, func(bytes [][]byte) (*segment.Part, error) {
+		var vectors []byte
+		if originals {
+			vectors = bytes[1]
+		}
+		p, err := segment.OpenRows(spec, ch.ID, bytes[0], vectors)
+		if err == nil && p.N != ch.NumRows {
+			return nil, fmt.Errorf("%w: %d rows, allowed: the %d of the manifest", schemas.ErrCorrupt, p.N, ch.NumRows)
+		}
+		return p, err
+	})
+}
+
 func open(ctx context.Context, c *store.Cache, objects []schemas.Object, read func([][]byte) (*segment.Part, error)) (*Part, error) {
 	p := &Part{}
 	p.held.Store(1)
