@@ -283,10 +283,19 @@ func TestPythonReadsIndex(t *testing.T) {
 		first, second := exampleRows()
 		root := newAuthor(t, dir, specOf(schemas.Float32, 4, 8))
 		root.commit(first)
-		buildtest.Build(t, root.log, func(*schemas.Manifest) bool { return true })
+		served := func(log *commit.Log) func(*schemas.Manifest) bool { // published is not enough: the reader follows the channel
+			return func(*schemas.Manifest) bool {
+				c, err := log.Channel(t.Context(), 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return c != nil
+			}
+		}
+		buildtest.Build(t, root.log, served(root.log))
 		next := newAuthor(t, filepath.Join(dir, "epochs", "next"), specOf(schemas.Float32, 4, 8))
 		next.commit(second)
-		buildtest.Build(t, next.log, func(*schemas.Manifest) bool { return true })
+		buildtest.Build(t, next.log, served(next.log))
 		compare(t, read(dir), root.live)
 		if _, err := root.log.Move(t.Context(), commit.Move{Verb: commit.VerbPromote, Epoch: "next", Reason: "to be read", By: "test@docs"}); err != nil {
 			t.Fatal(err)
