@@ -14,6 +14,7 @@ type command struct {
 	Produce     produceCommand    `cmd:"" help:"Send Arrow IPC files or streams to the index's topic, each row to the partition of its id."`
 	Search      searchCommand     `cmd:"" help:"Ask a query node."`
 	Snapshot    snapshotCommand   `cmd:"" help:"Look at generations, and say which one is served."`
+	Export      exportCommand     `cmd:"" help:"Write the rows of a generation as files that others read: Parquet, Arrow, numpy, FAISS."`
 	Quarantine  quarantineCommand `cmd:"" help:"Look at what was refused."`
 	Verify      verifyCommand     `cmd:"" help:"Read everything that the index names, and say what is missing, damaged or does not fit."`
 	Rebuild     rebuildCommand    `cmd:"" help:"Make an index again in another place, from its topic or from its data objects alone."`
