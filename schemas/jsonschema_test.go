@@ -101,7 +101,7 @@ func TestSchemasAreStrict(t *testing.T) {
 
 // TestSchemasHaveTheFieldsOfTheRecords compares both ways: names, which are required, and types.
 func TestSchemasHaveTheFieldsOfTheRecords(t *testing.T) {
-	for name, record := range map[string]any{"spec": Spec{}, "commit": Commit{}, "manifest": Manifest{}, "channel": Channel{}, "collection": Collection{}, "resolution": Resolution{}} {
+	for name, record := range map[string]any{"spec": Spec{}, "commit": Commit{}, "manifest": Manifest{}, "channel": Channel{}, "collection": Collection{}, "resolution": Resolution{}, "event": Event{}} {
 		body, err := os.ReadFile(name + ".schema.json")
 		if err != nil {
 			t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 )
 
 type snapshotDiffCommand struct {
-	cli.Store
+	cli.Index
 	Dir  string `help:"Directory for copies while it runs, as large as the rows of all parts that changed; default: that for temporary files." type:"path" placeholder:"DIR"`
 	JSON bool   `help:"Print a JSON object for each id, one a line."`
 	From int64  `arg:"" help:"Generation."`

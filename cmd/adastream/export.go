@@ -15,7 +15,7 @@ import (
 )
 
 type exportCommand struct {
-	cli.Store
+	cli.Index
 	Format     string   `help:"parquet, arrow, npy, fvecs, fbin or faiss; all but the first two have ids in a file beside." required:"" placeholder:"FORMAT"`
 	Generation int64    `help:"Generation; default: the one that is served, of an epoch too." placeholder:"N"`
 	Columns    []string `help:"Columns of parquet and arrow; default: id, version, all attributes, vector." placeholder:"NAME"`

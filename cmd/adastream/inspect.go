@@ -19,6 +19,7 @@ type snapshotCommand struct {
 	Ls       snapshotLsCommand       `cmd:"" help:"List generations, newest last, and say which one is served and why."`
 	Show     snapshotShowCommand     `cmd:"" help:"Print the manifest of a generation."`
 	Diff     snapshotDiffCommand     `cmd:"" help:"List the ids that changed between two generations."`
+	Events   snapshotEventsCommand   `cmd:"" help:"Tell of promotions in a Kafka topic, each that has not been told, until it is stopped."`
 	Promote  snapshotPromoteCommand  `cmd:"" help:"Serve a generation, also one that the quality gate holds back, and let builders go on from there; or an epoch, an index of another encoder."`
 	Pin      snapshotPinCommand      `cmd:"" help:"Serve a generation until it is unpinned, whatever builders publish."`
 	Unpin    snapshotUnpinCommand    `cmd:"" help:"Let builders promote again."`

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/events"
+	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/schemas"
+)
+
+type snapshotEventsCommand struct {
+	cli.Index
+	cli.Kafka
+	Topic       string        `help:"Topic of the events, which several indexes may share; made if it is missing." required:""`
+	Replication int           `help:"Replication factor of a topic that is made; -1 is the broker's default." default:"-1"`
+	PollEvery   time.Duration `help:"How often the channel is looked at." default:"1s"`
+	Once        bool          `help:"End when all that is there has been told."`
+}
+
+func (c *snapshotEventsCommand) Run(ctx context.Context, l *cli.Logging) error {
+	client, err := c.Kafka.Client(c.Topic, l.Logger())
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	index, err := c.ReadIndex(ctx, l.Logger(), nil)
+	if err != nil {
+		return err
+	}
+	if err := c.topic(ctx, client); err != nil {
+		return err
+	}
+	return cli.Asked(ctx, events.Run(ctx, events.Options{
+		Log: index, Client: client, PollEvery: c.PollEvery, Once: c.Once, Logger: l.Logger(),
+		Told: func(e *schemas.Event) {
+			l.Logger().Info("told", "sequence", e.Sequence, "generation", e.Generation, "epoch", e.Epoch)
+		},
+	}))
+}
+
+// topic makes sure that there is one. To make it takes a right that to write does not, so it is not tried if one is there.
+func (c *snapshotEventsCommand) topic(ctx context.Context, client *source.Client) error {
+	if _, err := client.Partitions(ctx); err == nil {
+		return nil
+	}
+	return client.CreateTopic(ctx, 1, c.Replication, nil)
+}

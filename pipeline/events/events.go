@@ -1,0 +1,283 @@
+// Package events tells of promotions in a Kafka topic: what is served, and since when, for whoever follows an index.
+//
+// The channel is a line of records, so is what has been told of it, and the place in that line is the topic itself: a teller begins
+// after the newest event of its index that it finds there. It keeps nothing, so it may be killed at any time, and nothing is left out
+// by that; an event whose acknowledgement was lost, or that two tellers send, is there twice, under one key.
+//
+// Left out is what was collected before it was told, which the sequence of the next event shows. While an epoch is served, its own
+// promotions are told too, until the index's channel goes on.
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+const (
+	defaultPoll = time.Second
+	retryPause  = time.Second
+	fetchWait   = time.Second
+	firstWindow = 64 // offsets before the end of the topic that are looked at first
+
+	shard = 0 // the only one
+)
+
+// Options of Run. Log and Client are required.
+type Options struct {
+	Log       *commit.Log
+	Client    *source.Client // of the topic of events
+	PollEvery time.Duration  // how often the channel is looked at, 0 for a second
+	Once      bool           // end when all is told
+	Logger    *slog.Logger   // nil for none
+
+	Told func(*schemas.Event) // of each that is acknowledged; nil is not told
+}
+
+// Run tells of promotions, all that have not been told yet and are there, until ctx ends. What passes by itself is waited for.
+func Run(ctx context.Context, o Options) error {
+	if o.PollEvery < 0 {
+		return fmt.Errorf("poll every %v, allowed: more than 0, or 0 for %v", o.PollEvery, defaultPoll)
+	}
+	if o.PollEvery == 0 {
+		o.PollEvery = defaultPoll
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	t := &teller{Options: o, producer: o.Client.NewProducer(source.ProducerOptions{})}
+	defer t.producer.Close()
+	for {
+		err := t.session(ctx)
+		if err == nil || !errors.Is(err, schemas.ErrTransient) {
+			return err
+		}
+		t.Logger.Warn("events cannot be told, will try again", "in", retryPause.String(), "error", err)
+		if err := sleep(ctx, retryPause); err != nil {
+			return err
+		}
+	}
+}
+
+type teller struct {
+	Options
+	producer *source.Producer
+}
+
+// session tells what follows the place that it finds in the topic.
+func (t *teller) session(ctx context.Context) error {
+	partitions, err := t.Client.Partitions(ctx)
+	if err != nil {
+		return fmt.Errorf("topic %s: %w", t.Client.Options().Topic, err)
+	}
+	partition := source.PartitionOf(t.Log.Spec().Name, len(partitions))
+	at, err := t.told(ctx, partition)
+	if err != nil {
+		return err
+	}
+	t.Logger.Info("telling of promotions", "index", t.Log.Spec().Name, "topic", t.Client.Options().Topic, "partition", partition, "after", at.sequence)
+	for {
+		event, next, err := t.next(ctx, at)
+		if err != nil {
+			return err
+		}
+		if event == nil {
+			if t.Once {
+				return nil
+			}
+			if err := sleep(ctx, t.PollEvery); err != nil {
+				return err
+			}
+			continue
+		}
+		value, err := json.Marshal(event)
+		if err != nil {
+			return err
+		}
+		if err := t.producer.Send(ctx, source.Message{Partition: partition, Key: []byte(next.key(t.Log.Spec().Name)), Value: value}); err != nil {
+			return err
+		}
+		if at = next; t.Told != nil {
+			t.Told(event)
+		}
+	}
+}
+
+// place is one in the line of what is served.
+type place struct {
+	sequence int64
+	epoch    string
+	own      int64 // sequence in the epoch's channel
+}
+
+// key names an event.
+func (p place) key(index string) string {
+	key := fmt.Sprintf("%s/%04d/%020d", index, shard, p.sequence)
+	if p.epoch != "" {
+		key += fmt.Sprintf("/%s/%020d", p.epoch, p.own)
+	}
+	return key
+}
+
+// placeOf is the inverse of key, for events of the index.
+func placeOf(index, key string) (p place, ok bool) {
+	fields := strings.Split(key, "/")
+	if len(fields) != 3 && len(fields) != 5 || fields[0] != index {
+		return place{}, false
+	}
+	var err1, err2 error
+	p.sequence, err1 = strconv.ParseInt(fields[2], 10, 64)
+	if len(fields) == 5 {
+		p.epoch = fields[3]
+		p.own, err2 = strconv.ParseInt(fields[4], 10, 64)
+	}
+	return p, err1 == nil && err2 == nil && p.key(index) == key
+}
+
+// after reports whether p comes later than q.
+func (p place) after(q place) bool {
+	return p.sequence > q.sequence || p.sequence == q.sequence && p.own > q.own
+}
+
+// told finds the last place that the topic has an event of. It looks from the end of the partition back, further each time: others
+// may write to it too.
+func (t *teller) told(ctx context.Context, partition int) (last place, err error) {
+	bounds, err := t.Client.Bounds(ctx, partition)
+	if err != nil {
+		return place{}, err
+	}
+	for end, window := bounds.End, int64(firstWindow); end > bounds.Start; window *= 4 {
+		start := max(bounds.Start, end-window)
+		for at := start; at < end; {
+			batch, err := t.Client.Fetch(ctx, partition, at, fetchWait)
+			if err != nil {
+				return place{}, err
+			}
+			for _, r := range batch.Records {
+				if p, ok := placeOf(t.Log.Spec().Name, string(r.Key)); ok && p.after(last) {
+					last = p
+				}
+			}
+			at = batch.Next
+		}
+		if last != (place{}) {
+			return last, nil
+		}
+		end = start
+	}
+	return last, nil
+}
+
+// next is the event that follows a place, nil while there is none.
+func (t *teller) next(ctx context.Context, at place) (*schemas.Event, place, error) {
+	record, err := following(ctx, t.Log, at.sequence)
+	if err != nil {
+		return nil, at, err
+	}
+	if record != nil {
+		return t.promoted(ctx, record)
+	}
+	if at.epoch == "" {
+		return nil, at, nil
+	}
+	epoch, err := t.Log.Epoch(ctx, at.epoch)
+	if errors.Is(err, store.ErrNotFound) { // it was removed while it was served: its own affair
+		return nil, at, nil
+	}
+	if err != nil {
+		return nil, at, err
+	}
+	own, err := following(ctx, epoch, at.own)
+	if err != nil || own == nil || own.Epoch != "" {
+		return nil, at, err
+	}
+	next := place{at.sequence, at.epoch, own.Sequence}
+	event, err := t.event(ctx, epoch, next, own, own)
+	return event, next, err
+}
+
+// promoted is the event of a record of the index's channel.
+func (t *teller) promoted(ctx context.Context, record *schemas.Channel) (*schemas.Event, place, error) {
+	served, err := t.Log.Resolve(ctx, record)
+	if errors.Is(err, store.ErrNotFound) { // an epoch that was removed since
+		return t.next(ctx, place{sequence: record.Sequence})
+	}
+	if err != nil {
+		return nil, place{}, err
+	}
+	next := place{sequence: record.Sequence, epoch: record.Epoch}
+	if record.Epoch != "" {
+		next.own = served.Own.Sequence
+	}
+	event, err := t.event(ctx, served.Index, next, record, served.Own)
+	return event, next, err
+}
+
+// event says what is served: by a promotion, a generation that its own channel names.
+func (t *teller) event(ctx context.Context, index *commit.Log, at place, by, own *schemas.Channel) (*schemas.Event, error) {
+	e := &schemas.Event{
+		Format: schemas.EventVersion, Index: t.Log.Spec().Name, Shard: shard, Sequence: at.sequence, Epoch: at.epoch, EpochSequence: at.own,
+		Generation: own.Generation, Pinned: own.Pinned, Encoder: index.Spec().Encoder, Dims: index.Spec().Dim(),
+		Reason: by.Reason, By: by.By, Promoted: by.Created,
+	}
+	m, err := index.Manifest(ctx, own.Generation)
+	if errors.Is(err, store.ErrNotFound) {
+		return e, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	e.Snapshot = &schemas.Published{Created: m.Created, Checkpoint: m.Checkpoint, Watermark: m.Watermark, LiveRows: m.LiveRows, DeadRows: m.DeadRows}
+	if m.Model != nil {
+		e.Snapshot.Model = m.Model.ID
+	}
+	if q := m.Quality; q != nil {
+		e.Snapshot.Recall = &schemas.Estimate{Recall: q.Recall, Low: q.Low, High: q.High, Queries: q.Queries}
+	}
+	return e, nil
+}
+
+// following reads the promotion after one, given by its sequence, nil while there is none. Those that were collected are passed over.
+func following(ctx context.Context, log *commit.Log, after int64) (*schemas.Channel, error) {
+	newest, err := log.Channel(ctx, after)
+	if err != nil || newest == nil || newest.Sequence == after+1 {
+		return newest, err
+	}
+	c, err := log.Promotion(ctx, after+1)
+	if !errors.Is(err, store.ErrNotFound) {
+		return c, err
+	}
+	for n, err := range log.Promotions(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if n <= after {
+			continue
+		}
+		if c, err := log.Promotion(ctx, n); !errors.Is(err, store.ErrNotFound) {
+			return c, err
+		}
+	}
+	return newest, nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,263 @@
+package events_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/adastream/adastream/pipeline/build/buildtest"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/events"
+	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/pipeline/source/sourcetest"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+type fixture struct {
+	*testing.T
+	bucket *store.Memory
+	log    *commit.Log
+	client *source.Client
+	schema *jsonschema.Schema
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{T: t, bucket: store.NewMemory(), client: sourcetest.Topic(t, 3, nil)}
+	f.log = index(t, f.bucket, "shop", 16)
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	var err error
+	if f.schema, err = c.Compile("../../schemas/event.schema.json"); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func index(t *testing.T, b store.Bucket, name string, dim int) *commit.Log {
+	t.Helper()
+	spec := schemas.Spec{Name: name, Ladder: []int{dim}, Encoder: "e/" + name, Topic: schemas.Topic{Name: "t", Partitions: 1}}.WithDefaults()
+	return buildtest.Create(t, b, &spec)
+}
+
+// publish adds a generation to an index, with some quality, and has it served.
+func publish(t *testing.T, log *commit.Log) int64 {
+	t.Helper()
+	parent, err := log.Latest(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &schemas.Manifest{Format: schemas.ManifestFormat, Generation: 1, Builder: "b", Created: time.Now().UTC(), Checkpoint: map[string]int64{}}
+	if parent != nil {
+		m.Generation, m.Parent = parent.Generation+1, parent.Generation
+		m.LiveRows = 10 * m.Parent
+		m.Quality = &schemas.Quality{Recall: 0.95, Low: 0.9, High: 0.97, Queries: 256, Measured: m.Generation, Promoted: true, Objective: 0.9}
+	}
+	if err := log.Publish(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	promote(t, log, schemas.Channel{Generation: m.Generation, Reason: "built", By: "b"})
+	return m.Generation
+}
+
+func promote(t *testing.T, log *commit.Log, c schemas.Channel) {
+	t.Helper()
+	seen, err := log.Channel(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.Promote(t.Context(), seen, c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tell runs one that ends when all is told, and returns how many events it has sent.
+func (f *fixture) tell(log *commit.Log) (n int) {
+	f.Helper()
+	if err := events.Run(f.Context(), events.Options{Log: log, Client: f.client, Once: true, Told: func(*schemas.Event) { n++ }}); err != nil {
+		f.Fatal(err)
+	}
+	return n
+}
+
+// told is what the topic has of an index, in order, as text; every event is as its schema says.
+func (f *fixture) told(name string) (keys []string, all []schemas.Event) {
+	f.Helper()
+	for p := range 3 {
+		b, err := f.client.Bounds(f.Context(), p)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for at := b.Start; at < b.End; {
+			batch, err := f.client.Fetch(f.Context(), p, at, time.Second)
+			if err != nil {
+				f.Fatal(err)
+			}
+			for _, r := range batch.Records {
+				if !strings.HasPrefix(string(r.Key), name+"/") {
+					continue
+				}
+				document, err := jsonschema.UnmarshalJSON(strings.NewReader(string(r.Value)))
+				if err != nil {
+					f.Fatal(err)
+				}
+				if err := f.schema.Validate(document); err != nil {
+					f.Errorf("%s: %v", r.Value, err)
+				}
+				var e schemas.Event
+				if err := json.Unmarshal(r.Value, &e); err != nil {
+					f.Fatal(err)
+				}
+				keys, all = append(keys, string(r.Key)), append(all, e)
+			}
+			at = batch.Next
+		}
+	}
+	return keys, all
+}
+
+func short(all []schemas.Event) (lines []string) {
+	for _, e := range all {
+		line := fmt.Sprint(e.Sequence, ": ", e.Generation)
+		if e.Epoch != "" {
+			line += fmt.Sprint(" of ", e.Epoch, " ", e.EpochSequence)
+		}
+		if e.Pinned {
+			line += " pinned"
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func (f *fixture) want(name string, want ...string) {
+	f.Helper()
+	_, all := f.told(name)
+	if got := short(all); !slices.Equal(got, want) {
+		f.Errorf("told %q, want %q", got, want)
+	}
+}
+
+// Each promotion is told once by tellers that follow one another, beside those of another index in the same topic.
+func TestEachPromotionIsToldOnce(t *testing.T) {
+	f := newFixture(t)
+	other := index(t, store.NewMemory(), "shops", 16)
+	if n := f.tell(f.log); n != 0 {
+		t.Errorf("%d events of nothing", n)
+	}
+	publish(t, f.log)
+	publish(t, f.log)
+	if n := f.tell(f.log); n != 2 {
+		t.Errorf("%d events, want 2", n)
+	}
+	for range 90 { // more than the teller looks at first
+		publish(t, other)
+	}
+	if n := f.tell(other); n != 90 {
+		t.Errorf("%d events of the other index, want 90", n)
+	}
+	promote(t, f.log, schemas.Channel{Generation: 1, Pinned: true, Reason: "worse", By: "mara@ops"})
+	for i, want := range []int{1, 0} {
+		if n := f.tell(f.log); n != want {
+			t.Errorf("%d: %d events, want %d", i, n, want)
+		}
+	}
+	f.want("shop", "1: 1", "2: 2", "3: 1 pinned")
+	keys, all := f.told("shop")
+	if last := all[2]; keys[2] != "shop/0000/00000000000000000003" || last.Reason != "worse" || last.By != "mara@ops" || last.Encoder != "e/shop" || last.Dims != 16 || last.Promoted.IsZero() {
+		t.Errorf("%s: %+v", keys[2], last)
+	}
+	if s := all[1].Snapshot; s == nil || s.LiveRows != 10 || s.Checkpoint == nil || s.Recall == nil || s.Recall.Recall != 0.95 || s.Created.IsZero() {
+		t.Errorf("generation 2: %+v", s)
+	}
+}
+
+// While an epoch is served its own promotions are told, and none of what its builder did before or after.
+func TestEpochsAreTold(t *testing.T) {
+	f := newFixture(t)
+	publish(t, f.log)
+	epoch := index(t, store.Under(f.bucket, "epochs/next"), "shop-next", 32)
+	publish(t, epoch)
+	publish(t, epoch)
+	f.tell(f.log)
+	promote(t, f.log, schemas.Channel{Epoch: "next", Reason: "new encoder", By: "mara@ops"})
+	f.tell(f.log)
+	publish(t, epoch)
+	publish(t, epoch)
+	f.tell(f.log)
+	promote(t, f.log, schemas.Channel{Generation: 1, Reason: "back", By: "mara@ops"})
+	publish(t, epoch)
+	f.tell(f.log)
+	f.want("shop", "1: 1", "2: 2 of next 2", "2: 3 of next 3", "2: 4 of next 4", "3: 1")
+	_, all := f.told("shop")
+	if e := all[2]; e.Encoder != "e/shop-next" || e.Dims != 32 || e.Index != "shop" || e.By != "b" {
+		t.Errorf("%+v", e)
+	}
+}
+
+// What was collected before it could be told is left out, and the sequence shows it; what was collected but for its promotion is told without
+// what the manifest said.
+func TestCollectedIsLeftOut(t *testing.T) {
+	f := newFixture(t)
+	publish(t, f.log)
+	f.tell(f.log)
+	for range 4 {
+		publish(t, f.log)
+	}
+	found, err := f.log.Find(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.log.Fence(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.log.Collect(t.Context(), commit.CollectOptions{Found: found, By: "a@b"}); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, f.log)
+	f.tell(f.log)
+	_, all := f.told("shop")
+	if n := len(all); n < 3 || all[0].Sequence != 1 || all[n-1].Sequence != 6 || all[n-1].Snapshot == nil {
+		t.Errorf("told %q", short(all))
+	}
+	for i := 1; i < len(all); i++ {
+		if _, err := f.log.Promotion(t.Context(), all[i].Sequence); err != nil || all[i].Sequence <= all[i-1].Sequence {
+			t.Errorf("told %q: %v", short(all), err)
+		}
+	}
+}
+
+// A teller goes on until it is stopped.
+func TestTellerFollows(t *testing.T) {
+	f := newFixture(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	told, ended := make(chan int64, 10), make(chan error, 1)
+	go func() {
+		ended <- events.Run(ctx, events.Options{Log: f.log, Client: f.client, PollEvery: 5 * time.Millisecond, Told: func(e *schemas.Event) { told <- e.Sequence }})
+	}()
+	for want := int64(1); want <= 3; want++ {
+		publish(t, f.log)
+		select {
+		case got := <-told:
+			if got != want {
+				t.Errorf("told %d, want %d", got, want)
+			}
+		case err := <-ended:
+			t.Fatal(err)
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%d is not told within 20 s", want)
+		}
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
