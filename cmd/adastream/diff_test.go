@@ -28,8 +28,8 @@ func historyIn(t *testing.T) (h *buildtest.History, storage cli.Store, first, se
 func TestDiffCommand(t *testing.T) {
 	_, storage, first, second := historyIn(t)
 	c := &channelTest{T: t, storage: storage}
-	lines := strings.Split(strings.TrimSpace(c.output(&snapshotDiffCommand{Store: storage, From: first, To: second})), "\n")
-	documents := strings.Split(strings.TrimSpace(c.output(&snapshotDiffCommand{Store: storage, From: first, To: second, JSON: true})), "\n")
+	lines := strings.Split(strings.TrimSpace(c.output(&snapshotDiffCommand{Index: cli.Index{Store: storage}, From: first, To: second})), "\n")
+	documents := strings.Split(strings.TrimSpace(c.output(&snapshotDiffCommand{Index: cli.Index{Store: storage}, From: first, To: second, JSON: true})), "\n")
 	var said []string
 	for _, d := range documents {
 		var got changed
@@ -48,7 +48,7 @@ func TestDiffCommand(t *testing.T) {
 	if !slices.Equal(lines, said) || lines[0][0] != '+' || lines[len(lines)-1][0] != '~' || !strings.Contains(strings.Join(lines, "\n"), "\n- ") {
 		t.Errorf("lines: %q\nJSON: %q", lines, said)
 	}
-	if _, err := c.outputOf(&snapshotDiffCommand{Store: storage, From: first, To: 99}); err == nil || !strings.Contains(err.Error(), "generation 99: ") || !strings.Contains(err.Error(), "snapshot ls") {
+	if _, err := c.outputOf(&snapshotDiffCommand{Index: cli.Index{Store: storage}, From: first, To: 99}); err == nil || !strings.Contains(err.Error(), "generation 99: ") || !strings.Contains(err.Error(), "snapshot ls") {
 		t.Errorf("a generation that is not there: %v", err)
 	}
 }

@@ -16,14 +16,14 @@ import (
 
 type exportCommand struct {
 	cli.Index
-	Format     string   `help:"parquet, arrow, npy, fvecs, fbin or faiss; all but the first two have ids in a file beside." required:"" placeholder:"FORMAT"`
+	Format     string   `help:"parquet, arrow, npy, fvecs, fbin, faiss or faiss-ivfpq; all but the first two have ids in a file beside." required:"" placeholder:"FORMAT"`
 	Generation int64    `help:"Generation; default: the one that is served, of an epoch too." placeholder:"N"`
 	Columns    []string `help:"Columns of parquet and arrow; default: id, version, all attributes, vector." placeholder:"NAME"`
 	Dims       int      `help:"Only the first dimensions of vectors, a level of the ladder." placeholder:"D"`
 	Limit      int64    `help:"Rows at most: the first ones, in the order in which they are stored." placeholder:"N"`
 	Truth      string   `help:"File of vectors in any format that is read, as .npy; the numbers of the exported rows that are nearest to each, by brute force, go to neighbours.npy, and scores.npy." type:"existingfile" placeholder:"FILE"`
 	K          int      `help:"Neighbours for --truth." short:"k" default:"100"`
-	Dir        string   `help:"Directory for copies while it runs, of two parts of the generation, with --truth of all; default: that for temporary files." type:"path" placeholder:"DIR"`
+	Dir        string   `help:"Directory for copies while it runs, of two parts of the generation, with --truth and of faiss-ivfpq of all; default: that for temporary files." type:"path" placeholder:"DIR"`
 	JSON       bool     `help:"Print what was written as JSON."`
 	To         string   `arg:"" help:"Directory that is made. It must not be there." type:"path"`
 }

@@ -40,7 +40,7 @@ func TestExportIsProducedAgain(t *testing.T) {
 	spec.Metric = schemas.InnerProduct
 	h, storage := promoted(t, spec)
 	out := filepath.Join(t.TempDir(), "out")
-	(&channelTest{T: t}).output(&exportCommand{Store: storage, Format: "parquet", To: out})
+	(&channelTest{T: t}).output(&exportCommand{Index: cli.Index{Store: storage}, Format: "parquet", To: out})
 	got := indexed(t, filepath.Join(out, "rows.parquet"), produceCommand{}, len(h.Live()))
 
 	query := []float32{1, 2, 3, 4, 5, 6, 7, 9} // that of indexed
@@ -75,7 +75,7 @@ func TestExportCommand(t *testing.T) {
 	c := &channelTest{T: t, storage: storage}
 	dir := t.TempDir()
 	var report export.Report
-	described(t, "export", c.output(&exportCommand{Store: storage, Format: "faiss", To: filepath.Join(dir, "a"), JSON: true}), &report)
+	described(t, "export", c.output(&exportCommand{Index: cli.Index{Store: storage}, Format: "faiss", To: filepath.Join(dir, "a"), JSON: true}), &report)
 	if report.Rows != int64(len(h.Live())) || report.Labels != "rows" {
 		t.Errorf("%+v, %d rows are live", report, len(h.Live()))
 	}

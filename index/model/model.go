@@ -115,6 +115,9 @@ func (m *Model) TrainedRows() int64 { return m.trainedRows }
 // Centroid returns the full-width centroid of a list. It must not be changed.
 func (m *Model) Centroid(list int) []float32 { return m.lists.Centroid(list) }
 
+// Uniform returns the quantiser as others know product quantisers, of vectors that are rotated already, see [Model.Rotate].
+func (m *Model) Uniform() *opq.Uniform { return m.quantizer.Uniform() }
+
 // Scratch is working memory of one goroutine, for any number of models. It grows to the largest need once.
 type Scratch struct {
 	residuals []float32

@@ -127,7 +127,7 @@ func (a *auditor) check(p *Part, at int, of *Part, row int, list int32) error {
 		return fmt.Errorf("id %q: %w: %w", of.IDAt(row), err, schemas.ErrCorrupt)
 	}
 	is, want := make([]byte, a.codeBytes()), make([]byte, a.codeBytes())
-	p.readCode(is, at)
+	p.ReadCode(is, at)
 	a.mdl.Encode(a.level, a.vectors(1), 1, []int32{list}, want, a.scratch)
 	a.found.Sampled++
 	for m := range a.differ {

@@ -64,7 +64,7 @@ func (m *merger) copyCodes(l int) {
 			start, end := s.part.CodeRange(l)
 			for at := start; at < end; at++ {
 				if number := s.base[s.part.CodeRows[at]]; number != notCarried {
-					s.part.readCode(c.add(number, width), at)
+					s.part.ReadCode(c.add(number, width), at)
 				}
 			}
 			continue

@@ -113,7 +113,7 @@ func checkBlocks(t *testing.T, p *Part) {
 		}
 		next = (end + 31) / 32 * 32
 		for at := start; at < next; at++ {
-			p.readCode(code, at)
+			p.ReadCode(code, at)
 			if at >= end {
 				if p.CodeRows[at] != 0 || !bytes.Equal(code, make([]byte, len(code))) {
 					t.Fatalf("absent code %d of list %d is of row %d, %x", at, l, p.CodeRows[at], code)

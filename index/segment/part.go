@@ -127,8 +127,8 @@ func (p *Part) SpillCode(i int) []byte {
 	return p.spillCodes[i*width:][:width:width]
 }
 
-// readCode writes code i of a chunk, row-major.
-func (p *Part) readCode(dst []byte, i int) {
+// ReadCode writes code i of a chunk, row-major.
+func (p *Part) ReadCode(dst []byte, i int) {
 	size := avx.BlockBytes(p.M)
 	unpackCode(dst, p.Blocks[i/avx.BlockRows*size:][:size], p.M, i%avx.BlockRows)
 }

@@ -212,7 +212,7 @@ func codesOf(parts []*Part) map[coded]string {
 		for l := p.FirstList; l < p.EndList; l++ {
 			for at, end := p.CodeRange(l); at < end; at++ {
 				code := make([]byte, codeBytes(p.M))
-				p.readCode(code, at)
+				p.ReadCode(code, at)
 				codes[coded{int(p.CodeRows[at]), int32(l)}] = string(code)
 			}
 		}

@@ -35,10 +35,12 @@ const (
 	Fvecs   Format = "fvecs"   // vectors.fvecs of float32, the width before each row, and ids
 	Fbin    Format = "fbin"    // vectors.fbin of float32, the number of rows and the width before all, and ids
 	Faiss   Format = "faiss"   // index.faiss, a flat index, and ids
+
+	FaissIVFPQ Format = "faiss-ivfpq" // index.faiss, with the lists and codes of the generation, and ids
 )
 
 // Formats are all of them.
-func Formats() []Format { return []Format{Parquet, Arrow, Npy, Fvecs, Fbin, Faiss} }
+func Formats() []Format { return []Format{Parquet, Arrow, Npy, Fvecs, Fbin, Faiss, FaissIVFPQ} }
 
 // table reports whether the format has columns.
 func (f Format) table() bool { return f == Parquet || f == Arrow }
@@ -82,6 +84,9 @@ func (o *Options) Validate() error {
 	}
 	if o.Queries != "" && o.Dims != 0 {
 		bad("dims %d: neighbours are those by all dimensions", o.Dims)
+	}
+	if o.Format == FaissIVFPQ && o.Dims != 0 {
+		bad("dims %d: codes are of all dimensions", o.Dims)
 	}
 	if o.To == "" {
 		bad("no directory to write to")
@@ -194,6 +199,21 @@ func (e *export) prepare(ctx context.Context) (err error) {
 }
 
 func (e *export) run(ctx context.Context) error {
+	if err := e.write(ctx); err != nil {
+		return err
+	}
+	if e.Queries != "" {
+		if err := e.truth(ctx); err != nil {
+			return err
+		}
+	}
+	return e.end()
+}
+
+func (e *export) write(ctx context.Context) error {
+	if e.Format == FaissIVFPQ {
+		return e.ivf(ctx)
+	}
 	w, err := e.writer()
 	if err != nil {
 		return err
@@ -202,18 +222,7 @@ func (e *export) run(ctx context.Context) error {
 		_ = w.close() // what it wrote is removed
 		return err
 	}
-	if err := w.close(); err != nil {
-		return err
-	}
-	if f, ok := w.(*faiss); ok {
-		e.report.Labels = f.labels()
-	}
-	if e.Queries != "" {
-		if err := e.truth(ctx); err != nil {
-			return err
-		}
-	}
-	return e.end()
+	return w.close()
 }
 
 func (e *export) writer() (writer, error) {

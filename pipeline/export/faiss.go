@@ -47,13 +47,12 @@ func (f *faissIO) normalize(dims int) {
 	f.put(float32(2), int32(dims), int32(dims), true)
 }
 
-// faiss writes a flat index whose labels are the ids, if all of them are integers that can be labels, else the numbers of rows.
+// faiss writes a flat index.
 type faiss struct {
-	e       *export
-	file    *file
-	io      *faissIO
-	ids     *idFiles
-	integer bool // labels are ids
+	e    *export
+	file *file
+	io   *faissIO
+	ids  *idFiles
 }
 
 func newFaiss(e *export) (writer, error) {
@@ -96,36 +95,36 @@ func (w *faiss) write(b *batch) error {
 // close writes the labels.
 func (w *faiss) close() error {
 	integers, err := w.ids.close()
-	if err != nil {
-		return errors.Join(err, w.file.close())
+	if err == nil {
+		err = w.e.labels(w.io, integers && w.ids.least >= 0)
 	}
-	w.integer = integers && w.ids.least >= 0 // -1 is no label
-	if w.io.put(uint64(w.e.rows)); w.integer {
-		err = w.copyIDs()
-	} else {
-		for row := range w.e.rows {
-			w.io.put(row)
-		}
-	}
-	return errors.Join(err, w.io.err, w.file.close())
+	return errors.Join(err, w.file.close())
 }
 
-func (w *faiss) copyIDs() error {
-	f, err := os.Open(filepath.Join(w.e.out, idIntegers))
+// labels writes those of an IndexIDMap, for rows by their number: their ids, if all can be labels, which -1 is not, or the numbers.
+func (e *export) labels(out *faissIO, ids bool) error {
+	e.report.Labels = "rows"
+	out.put(uint64(e.rows))
+	if ids {
+		e.report.Labels = "ids"
+		return errors.Join(out.err, e.copyIDs(out.w))
+	}
+	for row := range e.rows {
+		out.put(row)
+	}
+	return out.err
+}
+
+// copyIDs copies the values of ids.npy, which are labels as they are.
+func (e *export) copyIDs(to io.Writer) error {
+	f, err := os.Open(filepath.Join(e.out, idIntegers))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if _, err := f.Seek(-8*w.e.rows, io.SeekEnd); err != nil {
+	if _, err := f.Seek(-8*e.rows, io.SeekEnd); err != nil {
 		return fmt.Errorf("%s: %w", idIntegers, err)
 	}
-	_, err = io.Copy(w.file, f)
+	_, err = io.Copy(to, f)
 	return err
-}
-
-func (w *faiss) labels() string {
-	if w.integer {
-		return "ids"
-	}
-	return "rows"
 }

@@ -8,12 +8,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/mrl"
+	"github.com/adastream/adastream/index/opq"
+	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/index/snapshot"
 	"github.com/adastream/adastream/pipeline/build/buildtest"
 	"github.com/adastream/adastream/pipeline/export"
+	"github.com/adastream/adastream/pipeline/replica"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
@@ -48,12 +56,17 @@ func TestOthersRead(t *testing.T) {
 			h := buildtest.NewHistory(t, b, spec, 11)
 			h.Integer = c.integer
 			h.Commit(0, 900, 1200)
-			h.Build(func(m *schemas.Manifest) bool { return len(m.Chunks) > 0 })
-			h.Commit(1, 60, 800)
+			m := h.Build(func(m *schemas.Manifest) bool { return len(m.Chunks) > 0 })
+			h.Commit(1, 30, 800)
+			if h.Model, err = replica.Model(t.Context(), buildtest.Cache(t, b), *m.Model); err != nil {
+				t.Fatal(err)
+			}
+			h.Commit(1, 30, 800)
 			h.Build(nil)
 			promote(t, h)
 			writeExpected(t, h, root)
-			writeQueries(t, filepath.Join(root, "queries.npy"), 20)
+			queries := writeQueries(t, filepath.Join(root, "queries.npy"), 20)
+			writeCodes(t, h, root, queries, 3)
 			for _, format := range export.Formats() {
 				o := export.Options{Log: h.Index, To: filepath.Join(root, string(format)), Format: format, Level: avx.Generic}
 				if format == export.Npy {
@@ -100,16 +113,96 @@ func writeExpected(t *testing.T, h *buildtest.History, root string) {
 	}
 }
 
-func writeQueries(t *testing.T, name string, n int) {
+func writeQueries(t *testing.T, name string, n int) (all []float32) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(3, 4))
 	head := fmt.Sprintf("{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }\n", n, dim)
 	out := append([]byte("\x93NUMPY\x01\x00"), byte(len(head)), 0)
 	out = append(out, head...)
 	for range n * dim {
-		out, _ = binary.Append(out, binary.LittleEndian, float32(rng.NormFloat64()))
+		all = append(all, float32(rng.NormFloat64()))
+	}
+	out, err := binary.Append(out, binary.LittleEndian, all)
+	if err != nil {
+		t.Fatal(err)
 	}
 	if err := os.WriteFile(name, out, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return all
+}
+
+// coded are the scores of all live rows by their codes, for one query.
+type coded struct {
+	Scores map[string]float64 `json:"scores"`
+	Error  float64            `json:"error"` // of the table, for all
+}
+
+// writeCodes writes what the model's tables of the first queries say of the codes in the first lists.
+func writeCodes(t *testing.T, h *buildtest.History, root string, queries []float32, n int) {
+	t.Helper()
+	spec := h.Index.Spec()
+	c, err := h.Index.Channel(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := h.Index.Manifest(t.Context(), c.Generation)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := replica.Snapshot(t.Context(), buildtest.Cache(t, h.Index.Bucket()), spec, avx.Generic, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	mdl, scratch := s.Model(), model.NewScratch()
+	all := make([]coded, n)
+	q, rotated := make([]float32, dim), make([]float32, dim)
+	for i := range all {
+		if err := search.Prepare(spec, queries[i*dim:][:dim], q); err != nil {
+			t.Fatal(err)
+		}
+		mdl.Rotate(avx.Generic, rotated, q)
+		var lut opq.LUT
+		mdl.LUT(avx.Generic, rotated, dim, &lut, scratch)
+		all[i] = coded{map[string]float64{}, float64(lut.MaxError()) + 1e-4}
+		for part, p := range s.Parts() {
+			for row := range p.N {
+				if s.Dead(part).Has(row) {
+					continue
+				}
+				list, code := codeOf(s, p, row)
+				score := float64(lut.Bias)
+				for d, x := range mdl.Centroid(int(list)) {
+					score += float64(x) * float64(rotated[d])
+				}
+				for sub := range lut.Subs {
+					score += float64(lut.Scale) * float64(lut.Table[opq.Codewords*sub+int(code[sub/2]>>(opq.Bits*(sub%2))&(opq.Codewords-1))])
+				}
+				all[i].Scores[strings.Clone(p.IDAt(row))] = score
+			}
+		}
+	}
+	text, err := json.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "codes.json"), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// codeOf is the first list of a row, and its code there, made anew.
+func codeOf(s *snapshot.Snapshot, p *segment.Part, row int) (int32, []byte) {
+	mdl, v, x, lists := s.Model(), make([]float32, dim), make([]float32, dim), []int32{p.ListAt(row)}
+	if p.Vector(avx.Generic, row, v); s.Spec().Metric == schemas.Cosine {
+		mrl.Normalize(avx.Generic, v, v)
+	}
+	mdl.Rotate(avx.Generic, x, v)
+	if p.Model != mdl.ID() {
+		mdl.Assign(avx.Generic, x, 1, lists, nil, model.NewScratch())
+	}
+	code := make([]byte, mdl.CodeBytes())
+	mdl.Encode(avx.Generic, x, 1, lists, code, model.NewScratch())
+	return lists[0], code
 }

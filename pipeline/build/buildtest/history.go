@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/store"
@@ -30,7 +31,8 @@ type History struct {
 	testing.TB
 	Index   *commit.Log
 	Newest  map[string]Version
-	Integer bool // ids are integers
+	Integer bool         // ids are integers
+	Model   *model.Model // that commits are made with, nil for none
 
 	rng  *rand.Rand
 	next []int64 // by partition
@@ -93,7 +95,7 @@ func (h *History) Commit(partition, n, ids int) {
 		}
 	}
 	c := &schemas.Commit{Partition: partition, Start: start, End: end, Watermark: 100 + end, Produced: 100 + end, AtEnd: true}
-	Append(h, h.Index, c, rows, stones, nil, nil)
+	AppendBy(h, h.Index, h.Model, c, rows, stones, nil, nil)
 	h.next[partition] = end
 }
 

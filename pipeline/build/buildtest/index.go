@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/build"
 	"github.com/adastream/adastream/pipeline/commit"
@@ -42,6 +43,12 @@ func Cache(t testing.TB, b store.Bucket) *store.Cache {
 // refused is the body of its quarantine, unless nil, and reasons how many are in it for which reason.
 func Append(t testing.TB, log *commit.Log, c *schemas.Commit, rows *segment.Rows, stones []segment.Tombstone, refused []byte, reasons map[string]int) {
 	t.Helper()
+	AppendBy(t, log, nil, c, rows, stones, refused, reasons)
+}
+
+// AppendBy is Append of an ingestor that knows a model.
+func AppendBy(t testing.TB, log *commit.Log, mdl *model.Model, c *schemas.Commit, rows *segment.Rows, stones []segment.Tombstone, refused []byte, reasons map[string]int) {
+	t.Helper()
 	c.Format, c.Writer, c.Created = schemas.CommitFormat, fmt.Sprint("w", c.Start), time.Now().UTC()
 	put := func(put func(context.Context, int, int64, []byte) (schemas.Object, error), body []byte, err error) *schemas.Object {
 		if err != nil {
@@ -54,7 +61,10 @@ func Append(t testing.TB, log *commit.Log, c *schemas.Commit, rows *segment.Rows
 		return &o
 	}
 	if c.Rows = rows.Len(); c.Rows > 0 {
-		body, err := segment.Write(log.Spec(), nil, avx.Generic, rows)
+		if mdl != nil {
+			c.Model = mdl.ID()
+		}
+		body, err := segment.Write(log.Spec(), mdl, avx.Generic, rows)
 		c.Segment = put(log.PutSegment, body, err)
 	}
 	if c.Deletes = len(stones); c.Deletes > 0 {

@@ -101,6 +101,29 @@ def flat(root, metric, ids, vectors, queries):
         check("faiss: neighbours", len(set(got) & set(want)) >= len(want) - 1)  # the last may be one of equals
 
 
+def ivfpq(root, ids, vectors, queries):
+    """The index with our lists and codes scores each row as our tables of a query do, to their step, and finds most of what is near."""
+    index = faiss.read_index(str(root / "faiss-ivfpq/index.faiss"))
+    check("ivfpq: rows", index.ntotal == len(ids))
+    inner = faiss.extract_index_ivf(index)
+    check("ivfpq: lists", sum(inner.invlists.list_size(i) for i in range(inner.nlist)) == len(ids))
+    inner.nprobe = inner.nlist
+    expected = json.loads((root / "codes.json").read_text())
+    found, labels = index.search(queries[: len(expected)], len(ids))
+    integers = root / "faiss-ivfpq/ids.npy"
+    name = (lambda label: str(label)) if integers.exists() else (lambda label: ids[label])
+    for scores, rows, want in zip(found, labels, expected):
+        got = {name(label): float(score) for label, score in zip(rows, scores)}
+        check("ivfpq: ids", got.keys() == want["scores"].keys())
+        for row, score in want["scores"].items():
+            check(f"ivfpq: {row}: {got[row]}, not {score}", abs(got[row] - score) <= want["error"])
+    truth = np.load(root / "npy/neighbours.npy")
+    of = np.load(integers) if integers.exists() else np.arange(len(ids))
+    _, near = index.search(queries, 40)
+    recall = np.mean([len(set(of[t]) & set(n)) / len(t) for t, n in zip(truth, near)])
+    check(f"ivfpq: {recall} of true neighbours are among four times as many", recall > 0.8)
+
+
 def store(root, expected):
     """Objects of the store itself, without a manifest: the newest version of each id is among them."""
     orders = ["version", "timestamp", "partition", "offset", "row"]
@@ -131,6 +154,7 @@ def main(root):
     arrow(root, expected)
     ids, vectors = matrices(root, expected)
     flat(root, metric, ids, vectors, np.load(root / "queries.npy"))
+    ivfpq(root, ids, vectors, np.load(root / "queries.npy"))
     store(root, expected)
 
 
