@@ -80,10 +80,10 @@ func TestExportCommand(t *testing.T) {
 		t.Errorf("%+v, %d rows are live", report, len(h.Live()))
 	}
 	for fault, command := range map[string]*exportCommand{
-		"name another one, or remove it":    {Store: storage, Format: "npy", To: filepath.Join(dir, "a")},
-		`format "csv", allowed: [parquet`:   {Store: storage, Format: "csv", To: filepath.Join(dir, "b")},
-		"snapshot ls":                       {Store: storage, Format: "npy", Generation: 99, To: filepath.Join(dir, "b")},
-		"go with formats parquet and arrow": {Store: storage, Format: "npy", Columns: []string{"id"}, To: filepath.Join(dir, "b")},
+		"name another one, or remove it":    {Index: cli.Index{Store: storage}, Format: "npy", To: filepath.Join(dir, "a")},
+		`format "csv", allowed: [parquet`:   {Index: cli.Index{Store: storage}, Format: "csv", To: filepath.Join(dir, "b")},
+		"snapshot ls":                       {Index: cli.Index{Store: storage}, Format: "npy", Generation: 99, To: filepath.Join(dir, "b")},
+		"go with formats parquet and arrow": {Index: cli.Index{Store: storage}, Format: "npy", Columns: []string{"id"}, To: filepath.Join(dir, "b")},
 	} {
 		if _, err := c.outputOf(command); err == nil || !strings.Contains(err.Error(), fault) {
 			t.Errorf("%v, want %s", err, fault)
