@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
+	"github.com/adastream/adastream/pipeline/jsonrow"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -119,8 +119,8 @@ func (j *jsonReader) value(b *jsonBatch, field string, raw json.RawMessage) erro
 	case schemas.ColumnVector:
 		return b.setVector(raw)
 	case schemas.ColumnVersion:
-		v, err := strconv.ParseInt(string(raw), 10, 64)
-		if err != nil {
+		v, ok := jsonrow.Integer(raw)
+		if !ok {
 			return fmt.Errorf("%.40s, allowed: an integer of 64 bits", raw)
 		}
 		return b.attribute(name).set(b.rows, j.line, integerKind, v)
@@ -158,11 +158,11 @@ func scalar(raw json.RawMessage) (kind, any, error) {
 	case 't', 'f':
 		return boolKind, raw[0] == 't', nil
 	}
-	if v, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
+	if v, ok := jsonrow.Integer(raw); ok {
 		return integerKind, v, nil
 	}
-	v, err := strconv.ParseFloat(string(raw), 64)
-	if err != nil {
+	v, ok := jsonrow.Float(raw)
+	if !ok {
 		return noKind, nil, fmt.Errorf("%.40s, allowed: a number that a float64 holds", raw)
 	}
 	return floatKind, v, nil

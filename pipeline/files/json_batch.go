@@ -1,17 +1,17 @@
 package files
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
-	"strconv"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/adastream/adastream/pipeline/jsonrow"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -66,10 +66,8 @@ func (b *jsonBatch) setID(raw json.RawMessage) error {
 		if text, err = unquote(raw); err != nil {
 			return err
 		}
-	} else if _, err := strconv.ParseInt(text, 10, 64); err != nil || text == "-0" {
-		if _, err := strconv.ParseUint(text, 10, 64); err != nil {
-			return fmt.Errorf("%.40s, allowed: a text, an integer of 64 bits", raw)
-		}
+	} else if !jsonrow.IsID(raw) {
+		return fmt.Errorf("%.40s, allowed: a text, an integer of 64 bits", raw)
 	}
 	b.id, b.idSet = text, true
 	return nil
@@ -80,18 +78,9 @@ func (b *jsonBatch) setVector(raw json.RawMessage) error {
 		return fmt.Errorf("%.40s, allowed: a list of numbers", raw)
 	}
 	b.set = true
-	rest := bytes.TrimSpace(raw[1 : len(raw)-1])
-	for at, more := 0, len(rest) > 0; more; at++ {
-		var item []byte
-		item, rest, more = bytes.Cut(rest, []byte{','})
-		item = bytes.TrimSpace(item)
-		v, err := strconv.ParseFloat(string(item), 32)
-		if err != nil {
-			return fmt.Errorf("value %d is %.40s, allowed: a number that a float32 holds", at, item)
-		}
-		b.values = append(b.values, float32(v))
-	}
-	return nil
+	var err error
+	b.values, _, err = jsonrow.Numbers(b.values, raw, math.MaxInt)
+	return err
 }
 
 func (b *jsonBatch) attribute(name string) *jsonColumn {
