@@ -5,6 +5,7 @@ package jsonrow
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"unsafe"
 )
@@ -91,6 +92,9 @@ func Numbers(dst []float32, array []byte, limit int) (values []float32, n int, e
 
 // number reads an element. Hexadecimal numbers, infinities and what else only Go takes for a number are none.
 func number(item []byte) (float32, *NumberError) {
+	if v, ok := short(item); ok {
+		return v, nil
+	}
 	for _, c := range item {
 		if (c < '0' || c > '9') && c != '-' && c != '+' && c != '.' && c != 'e' && c != 'E' {
 			return 0, &NumberError{Value: excerpt(item), Null: string(item) == "null"}
@@ -102,6 +106,51 @@ func number(item []byte) (float32, *NumberError) {
 	}
 	return float32(v), nil
 }
+
+var tens = [...]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22}
+
+// maxDigits is how many digits a float64 holds whatever they are.
+const maxDigits = 15
+
+// short reads numbers such as those of vectors are, of few digits and without an exponent, and leaves others to strconv, which is slower.
+// Digits and the power of ten are float64s exactly, so their quotient is rounded once; and the float32 that is nearest to it is the one
+// nearest to the number, unless it is just between two.
+func short(item []byte) (v float32, ok bool) {
+	rest := item
+	negative := len(rest) > 0 && rest[0] == '-'
+	if negative {
+		rest = rest[1:]
+	}
+	digits, point, mantissa := 0, len(rest), int64(0)
+	for i, c := range rest {
+		switch {
+		case c >= '0' && c <= '9':
+			if digits++; digits > maxDigits {
+				return 0, false
+			}
+			mantissa = 10*mantissa + int64(c-'0')
+		case c == '.' && point == len(rest) && i > 0:
+			point = i
+		default:
+			return 0, false
+		}
+	}
+	if digits == 0 {
+		return 0, false
+	}
+	f := float64(mantissa) / tens[digits-min(point, digits)]
+	const between, low = 1 << 28, 1<<29 - 1 // of the bits that a float64 has more
+	if mantissa != 0 && (f < smallestNormal || math.Float64bits(f)&low == between) {
+		return 0, false
+	}
+	if negative {
+		f = -f
+	}
+	return float32(f), true
+}
+
+// smallestNormal is the smallest float32 of 24 bits.
+const smallestNormal = 0x1p-126
 
 func space(text []byte) []byte {
 	for len(text) > 0 && (text[0] == ' ' || text[0] == '\t' || text[0] == '\n' || text[0] == '\r') {

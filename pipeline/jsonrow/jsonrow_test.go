@@ -3,7 +3,9 @@ package jsonrow
 import (
 	"errors"
 	"math"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 )
 
@@ -52,5 +54,61 @@ func TestScalars(t *testing.T) {
 	}
 	if v, ok := Float([]byte("1e-400")); !ok || v != 0 {
 		t.Errorf("float %v, %v", v, ok)
+	}
+}
+
+// short is as exact as strconv is.
+func TestShort(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	taken := 0
+	check := func(text string) {
+		want, err := strconv.ParseFloat(text, 32)
+		if err != nil {
+			t.Fatal(text, err)
+		}
+		got, ok := short([]byte(text))
+		if ok {
+			taken++
+		}
+		if ok && math.Float32bits(got) != math.Float32bits(float32(want)) {
+			t.Errorf("%s is %v, want %v", text, got, want)
+		}
+	}
+	for _, text := range []string{"0", "-0", "-0.0", "16777217", "33554434.5", "16777217.0000001", "0.000000000000001", "999999999999999", "1.00000017881393", "0.1", "-1.5"} {
+		check(text)
+	}
+	for range 200_000 {
+		digits := strconv.FormatUint(rng.Uint64()>>rng.IntN(64), 10)
+		point := rng.IntN(len(digits)) + 1
+		check(digits[:point] + "." + digits[point:] + "0")
+		f := math.Float32frombits(rng.Uint32())
+		if f == f && !math.IsInf(float64(f), 0) {
+			check(strconv.FormatFloat(float64(f), 'f', -1, 32))
+		}
+		// Just between two float32s, or beside that.
+		half := float64(1+rng.IntN(1<<23)) + 1<<24 + 1
+		check(strconv.FormatFloat(half+[]float64{-1, 0, 1, 1e-4}[rng.IntN(4)], 'f', -1, 64))
+	}
+	if taken < 200_000 {
+		t.Errorf("only %d were short", taken)
+	}
+}
+
+func BenchmarkNumbers(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	text := []byte("[")
+	for i := range 256 {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = strconv.AppendFloat(text, rng.NormFloat64(), 'g', -1, 32)
+	}
+	text = append(text, ']')
+	dst := make([]float32, 0, 256)
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		if _, _, err := Numbers(dst, text, 256); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
