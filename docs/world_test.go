@@ -26,7 +26,7 @@ import (
 const pythonEnv = "ADASTREAM_TEST_PYTHON"
 
 // own are the pages that make an index of their own. Others find one that runs, words.
-var own = []string{"../README.md", "operations.md", "quickstart.md"}
+var own = []string{"../README.md", "operations.md", "quickstart.md", "messages.md"}
 
 // words is how that index is made. It has the generations 1 and 2, and the rows of broken.arrow in quarantine.
 var words = &block{page: "words", commands: []string{

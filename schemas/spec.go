@@ -78,6 +78,9 @@ type Spec struct {
 	// ListsPerRow is 2, the default, or 1: half the bytes of codes, and half the speed or less at equal recall.
 	ListsPerRow int `json:"lists_per_row,omitempty"`
 
+	// Messages is absent for Arrow streams.
+	Messages *Messages `json:"messages,omitempty"`
+
 	Defaults Defaults `json:"defaults"`
 }
 
@@ -236,6 +239,11 @@ func (s *Spec) Validate() error {
 	}
 	if s.ListsPerRow < 0 || s.ListsPerRow > 2 {
 		bad("lists_per_row: %d, allowed: 1, 2 (or absent, which is 2)", s.ListsPerRow)
+	}
+	if s.Messages != nil {
+		if err := s.Messages.validate(s); err != nil {
+			faults = append(faults, err)
+		}
 	}
 	if r := s.Defaults.TargetRecall; !(r > 0 && r < 1) {
 		bad("defaults.target_recall: %v, allowed: more than 0 and less than 1", r)

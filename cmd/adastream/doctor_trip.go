@@ -150,9 +150,11 @@ func (t *trip) send(ctx context.Context, op string) (end, string, error) {
 	at := end{partition: tripPartition(spec)}
 	producer := t.topic.NewProducer(source.ProducerOptions{})
 	defer producer.Close()
-	row := tripRow(spec, op, t.vector)
-	defer row.Release()
-	if _, err := produce.Batch(ctx, producer, spec.Topic.Partitions, row); err != nil {
+	messages, err := tripMessages(ctx, spec, op, t.vector)
+	if err != nil {
+		return at, "", err
+	}
+	if err := producer.Send(ctx, messages...); err != nil {
 		return at, "", fmt.Errorf("%w: it takes the right to write to topic %s", err, spec.Topic.Name)
 	}
 	bounds, err := t.topic.Bounds(ctx, at.partition)
@@ -178,6 +180,17 @@ func tripVector(dim int) []float32 {
 		v[i] /= float32(math.Sqrt(squares))
 	}
 	return v
+}
+
+// tripMessages are the row, or its delete, as the messages of the index are.
+func tripMessages(ctx context.Context, spec *schemas.Spec, op string, vector []float32) ([]source.Message, error) {
+	if !spec.ReadsArrow() {
+		m, err := produce.Single(spec, tripID, vector, op == schemas.OpDelete)
+		return []source.Message{m}, err
+	}
+	row := tripRow(spec, op, vector)
+	defer row.Release()
+	return produce.Messages(ctx, spec.Topic.Partitions, row)
 }
 
 // tripRow has no attributes: they are null.

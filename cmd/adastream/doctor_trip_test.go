@@ -38,12 +38,15 @@ type tripTest struct {
 	command standaloneCommand
 }
 
-func newTripTest(t *testing.T, metric string) *tripTest {
+func newTripTest(t *testing.T, metric string, change ...func(*specFlags)) *tripTest {
 	t.Helper()
 	brokers := sourcetest.Brokers(t)
 	tt := &tripTest{channelTest: &channelTest{T: t, storage: cli.Store{Store: storetest.URL(t)}}, kafka: cli.Kafka{Brokers: brokers}}
 	tt.flags = specFlags{Name: "trip", Topic: "trip-" + uuid.NewString(), Ladder: []int{8, 16}, Encoder: "e", Metric: metric, Vectors: "float32",
 		Attribute: map[string]string{"n": "int64"}, Partitions: 3, Replication: 1, TargetRecall: 0.9, Prefix: "native", ListsPerRow: 2}
+	for _, c := range change {
+		c(&tt.flags)
+	}
 	if err := (&initCommand{Store: tt.storage, Kafka: tt.kafka, specFlags: tt.flags}).Run(t.Context(), &cli.Logging{}); err != nil {
 		t.Fatal(err)
 	}
@@ -172,6 +175,23 @@ func TestDoctorSendsAndFindsARow(t *testing.T) {
 			}
 			tt.awaitRows(200)
 		})
+	}
+}
+
+// The row is a message such as the index reads.
+func TestDoctorSendsWhatTheIndexReads(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "messages.json")
+	if err := os.WriteFile(file, []byte(`{"format":"json","envelope":"debezium","id":"sku","vector":"embedding","version":"$.source.lsn"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tt := newTripTest(t, "cosine", func(f *specFlags) { f.Messages = file })
+	defer tt.start()()
+	tt.awaitRows(0)
+	c := tt.doctor()
+	c.Search, c.Produce = true, true
+	for range 2 {
+		tt.wants(c, true, `ok   row is sent`, `ok   row is searchable  +after [0-9.]+m?s: generation [0-9]+, found first`, `ok   row is deleted  +after .*: generation [0-9]+`)
+		tt.awaitRows(0)
 	}
 }
 

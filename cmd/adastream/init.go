@@ -2,17 +2,21 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
+	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/files"
+	"github.com/adastream/adastream/pipeline/ingest"
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
@@ -28,6 +32,7 @@ type specFlags struct {
 	Encoder      string            `help:"Name and version of the model that makes the vectors; messages of another are refused."`
 	Vectors      string            `help:"How originals are stored: float16 or float32; default: as in --from, else float32." placeholder:"TYPE"`
 	Attribute    map[string]string `help:"Attributes kept with each row: name=type; types: utf8, bool, int64, float64, timestamp." placeholder:"NAME=TYPE"`
+	Messages     string            `help:"File with the block \"messages\" of the index spec, in JSON: how messages become rows, if they are no Arrow streams." type:"existingfile" placeholder:"FILE"`
 	Topic        string            `help:"Kafka topic; default: the name of the index."`
 	Partitions   int               `help:"Partitions of the topic if it has to be made." default:"6"`
 	Shards       int               `help:"Shards of the index, fixed for good: each has a builder and query nodes of its own; partition p belongs to shard p mod this." default:"1"`
@@ -61,9 +66,29 @@ func (f *specFlags) spec() (*schemas.Spec, error) {
 		s.Attributes = slices.DeleteFunc(s.Attributes, func(a schemas.Attribute) bool { return a.Name == name })
 		s.Attributes = append(s.Attributes, schemas.Attribute{Name: name, Type: schemas.AttributeType(t)})
 	}
+	if f.Messages != "" {
+		if err := f.readMessages(&s); err != nil {
+			return nil, fmt.Errorf("--messages %s: %w", f.Messages, err)
+		}
+	}
 	slices.SortFunc(s.Attributes, func(a, b schemas.Attribute) int { return strings.Compare(a.Name, b.Name) })
 	s = s.WithDefaults()
-	return &s, s.Validate()
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	if _, err := ingest.NewDecoder(&s, avx.Generic, ingest.Limits{}, nil); err != nil { // reads the schemas of messages
+		return nil, err
+	}
+	return &s, nil
+}
+
+func (f *specFlags) readMessages(s *schemas.Spec) error {
+	text, err := os.ReadFile(f.Messages)
+	if err != nil {
+		return err
+	}
+	s.Messages, err = schemas.ParseMessages(text)
+	return err
 }
 
 // fill takes from a file what the flags leave open.
@@ -106,6 +131,15 @@ func fillFrom(s *schemas.Spec, schema *arrow.Schema, width int) error {
 		}
 	}
 	return nil
+}
+
+// messagesText is a block of messages in JSON.
+func messagesText(m *schemas.Messages) string {
+	if m == nil {
+		m = &schemas.Messages{Format: schemas.MessagesArrow}
+	}
+	text, _ := json.Marshal(m) // of texts only: it does not fail
+	return string(text)
 }
 
 // create makes the topic, if it is missing, and the index.
@@ -210,6 +244,7 @@ func (c *initCommand) same(is *schemas.Spec, b store.Bucket, log *slog.Logger) e
 		{"attributes", is.Attributes, want.Attributes},
 		{"topic", is.Topic.Name, want.Topic.Name}, // not its partitions: they are the topic's own
 		{"shards", is.Shards, want.Shards},
+		{"messages", messagesText(is.Messages), messagesText(want.Messages)},
 		{"prefix", is.Prefix, want.Prefix},
 		{"lists per row", is.ListsPerRow, want.ListsPerRow},
 		{"target recall", is.Defaults.TargetRecall, want.Defaults.TargetRecall},

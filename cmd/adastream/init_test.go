@@ -3,6 +3,8 @@ package main
 import (
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -29,17 +31,22 @@ func TestInitAgain(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	messages := filepath.Join(t.TempDir(), "messages.json")
+	if err := os.WriteFile(messages, []byte(`{"format": "json", "id": "sku"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for want, change := range map[string]func(c *initCommand){
-		"its name is trip, asked for: other":                        func(c *initCommand) { c.Name = "other" },
-		"its ladder is [8 16], asked for: [4 16]":                   func(c *initCommand) { c.Ladder = []int{4, 16} },
-		"its encoder is e, asked for: f":                            func(c *initCommand) { c.Encoder = "f" },
-		"its metric is cosine, asked for: ip":                       func(c *initCommand) { c.Metric = "ip" },
-		"its vectors is float32, asked for: float16":                func(c *initCommand) { c.Vectors = "float16" },
-		"its attributes is [{n int64}], asked for: [{n float64}]":   func(c *initCommand) { c.Attribute["n"] = "float64" },
-		", asked for: other-topic":                                  func(c *initCommand) { c.Topic = "other-topic" },
-		", asked for: rotate":                                       func(c *initCommand) { c.Prefix = "rotate" },
-		"its lists per row is 2, asked for: 1":                      func(c *initCommand) { c.ListsPerRow = 1 },
-		"its target recall is 0.9, asked for: 0.8: choose another ": func(c *initCommand) { c.TargetRecall = 0.8 },
+		"its name is trip, asked for: other":                                          func(c *initCommand) { c.Name = "other" },
+		"its ladder is [8 16], asked for: [4 16]":                                     func(c *initCommand) { c.Ladder = []int{4, 16} },
+		"its encoder is e, asked for: f":                                              func(c *initCommand) { c.Encoder = "f" },
+		"its metric is cosine, asked for: ip":                                         func(c *initCommand) { c.Metric = "ip" },
+		"its vectors is float32, asked for: float16":                                  func(c *initCommand) { c.Vectors = "float16" },
+		"its attributes is [{n int64}], asked for: [{n float64}]":                     func(c *initCommand) { c.Attribute["n"] = "float64" },
+		", asked for: other-topic":                                                    func(c *initCommand) { c.Topic = "other-topic" },
+		`its messages is {"format":"arrow"}, asked for: {"format":"json","id":"sku"}`: func(c *initCommand) { c.Messages = messages },
+		", asked for: rotate":                                                         func(c *initCommand) { c.Prefix = "rotate" },
+		"its lists per row is 2, asked for: 1":                                        func(c *initCommand) { c.ListsPerRow = 1 },
+		"its target recall is 0.9, asked for: 0.8: choose another ":                   func(c *initCommand) { c.TargetRecall = 0.8 },
 	} {
 		if err := again(change); err == nil || !strings.Contains(err.Error(), want) || strings.Count(err.Error(), "asked for") != 1 {
 			t.Errorf("%v, want %q and nothing else", err, want)

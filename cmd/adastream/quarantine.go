@@ -176,7 +176,7 @@ func (c *quarantineShowCommand) Run(ctx context.Context, l *cli.Logging) error {
 		if i > 0 {
 			fmt.Println()
 		}
-		if err := showQuarantined(os.Stdout, q, r); err != nil {
+		if err := showQuarantined(os.Stdout, index.Spec(), q, r); err != nil {
 			return err
 		}
 	}
@@ -184,13 +184,19 @@ func (c *quarantineShowCommand) Run(ctx context.Context, l *cli.Logging) error {
 }
 
 // showQuarantined prints what was refused and why. The payload is of whoever sent it, so all text of it is quoted.
-func showQuarantined(w io.Writer, q ingest.Quarantined, r *schemas.Resolution) error {
+func showQuarantined(w io.Writer, spec *schemas.Spec, q ingest.Quarantined, r *schemas.Resolution) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "place\t%s, partition %d, offset %d, %s\n", quoted(q.Topic), q.Partition, q.Offset, rowName(q.Row))
 	fmt.Fprintf(t, "reason\t%s\ndetail\t%s\n", quoted(q.Reason), escaped(q.Detail))
 	fmt.Fprintf(t, "timestamp\t%s\n", time.UnixMilli(q.Timestamp).UTC().Format(time.RFC3339Nano))
 	if r != nil {
 		fmt.Fprintf(t, "since\t%s\n", strings.TrimPrefix(became(r), "; "))
+	}
+	if !spec.ReadsArrow() {
+		const most = 2000
+		text, cut := q.Payload[:min(most, len(q.Payload))], len(q.Payload) > most
+		fmt.Fprintf(t, "payload\t%d bytes\n\t%s\n", len(q.Payload), shortened(escaped(strings.ToValidUTF8(string(text), "\ufffd")), cut))
+		return t.Flush()
 	}
 	batches, err := ingest.ReadPayload(q.Payload, ingest.Limits{})
 	if err != nil {

@@ -50,22 +50,25 @@ var spaces = regexp.MustCompile(` +`)
 func TestShowQuarantined(t *testing.T) {
 	row := payloadOf(t, `[{"id":null,"vector":[1,2,3,4,5,6,7.5,8],"title\u001b[2J":"a\nb"}]`)
 	many := payloadOf(t, `[{"id":"`+strings.Repeat("x", 200)+`"}`+strings.Repeat(`,{"id":"1"}`, 8)+`]`)
+	arrow, single := schemas.Spec{}, schemas.Spec{Messages: &schemas.Messages{Format: schemas.MessagesJSON}}
 	for name, c := range map[string]struct {
+		spec    schemas.Spec
 		row     int32
 		payload []byte
 		want    []string
 		not     []string
 	}{
-		"a row": {3, row, []string{"docs, partition 2, offset 77, row 3\n", "reason null_id\n", "timestamp 2023-11-14T22:13:20.123Z\n", " bytes, 1 rows\n",
+		"a row": {arrow, 3, row, []string{"docs, partition 2, offset 77, row 3\n", "reason null_id\n", "timestamp 2023-11-14T22:13:20.123Z\n", " bytes, 1 rows\n",
 			" id utf8 null\n", "[1, 2, 3, 4, 5, 6, ...] of 8\n", `"title\x1b[2J"`, `"a\nb"`}, []string{"\x1b", "7.5"}},
-		"a message": {ingest.WholeMessage, many, []string{"offset 77, message\n", " bytes, 9 rows\n", `xxx"...`, "... and 4 more rows\n"}, []string{strings.Repeat("x", 121)}},
-		"rubbish":   {ingest.WholeMessage, []byte("rub\x1bbish" + strings.Repeat("-", 100)), []string{"108 bytes, not to be read: malformed: ", `"rub\x1bbish---`, `"...`}, []string{"\x1b"}},
-		"nothing":   {ingest.WholeMessage, nil, []string{"0 bytes, not to be read: malformed: "}, nil},
+		"a message": {arrow, ingest.WholeMessage, many, []string{"offset 77, message\n", " bytes, 9 rows\n", `xxx"...`, "... and 4 more rows\n"}, []string{strings.Repeat("x", 121)}},
+		"rubbish":   {arrow, ingest.WholeMessage, []byte("rub\x1bbish" + strings.Repeat("-", 100)), []string{"108 bytes, not to be read: malformed: ", `"rub\x1bbish---`, `"...`}, []string{"\x1b"}},
+		"nothing":   {arrow, ingest.WholeMessage, nil, []string{"0 bytes, not to be read: malformed: "}, nil},
+		"JSON":      {single, ingest.WholeMessage, []byte("{\"id\":\n\"\xff\x1b\",\"x\":\"" + strings.Repeat("x", 3000)), []string{" 3017 bytes\n", ` {"id":\n"` + "\ufffd" + `\x1b","x":"xxx`, "xx...\n"}, []string{"\x1b", strings.Repeat("x", 2000)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
 			q := ingest.Quarantined{Topic: "docs", Partition: 2, Offset: 77, Row: c.row, Fault: ingest.Fault{Reason: schemas.ReasonNullID, Detail: "id is null"}, Timestamp: 1_700_000_000_123, Payload: c.payload}
-			if err := showQuarantined(&out, q, nil); err != nil {
+			if err := showQuarantined(&out, &c.spec, q, nil); err != nil {
 				t.Fatal(err)
 			}
 			narrow := spaces.ReplaceAllString(out.String(), " ")
@@ -206,7 +209,7 @@ func TestQuarantineTextIsQuoted(t *testing.T) {
 		if err := (&quarantineLsCommand{}).print(&list, q, r); err != nil {
 			t.Fatal(err)
 		}
-		if err := showQuarantined(&show, q, r); err != nil {
+		if err := showQuarantined(&show, &schemas.Spec{}, q, r); err != nil {
 			t.Fatal(err)
 		}
 		if strings.Count(list.String(), "\t") != 5 || strings.Count(list.String(), "\n") != 1 {

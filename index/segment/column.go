@@ -108,7 +108,7 @@ func (c *Column) AppendFrom(arr arrow.Array, i int) error {
 		}
 		c.ints = append(c.ints, v)
 	case schemas.AttributeTimestamp:
-		v, err := milliseconds(arr.(*array.Timestamp), i)
+		v, err := Milliseconds(int64(arr.(*array.Timestamp).Value(i)), arr.DataType().(*arrow.TimestampType).Unit)
 		if err != nil {
 			return err
 		}
@@ -169,23 +169,6 @@ func float(arr arrow.Array, i int) float64 {
 		return a.Value(i)
 	}
 	return math.NaN()
-}
-
-func milliseconds(arr *array.Timestamp, i int) (int64, error) {
-	v, unit := int64(arr.Value(i)), arr.DataType().(*arrow.TimestampType).Unit
-	ms, outside := v, false
-	switch unit {
-	case arrow.Second:
-		ms, outside = v*1000, v > maxTimestamp/1000 || v < minTimestamp/1000
-	case arrow.Microsecond:
-		ms = floorDiv(v, 1000)
-	case arrow.Nanosecond:
-		ms = floorDiv(v, 1_000_000)
-	}
-	if outside || ms < minTimestamp || ms > maxTimestamp {
-		return 0, fmt.Errorf("timestamp %d %s since the epoch, allowed: the years 0 to 9999", v, unit)
-	}
-	return ms, nil
 }
 
 func floorDiv(a, b int64) int64 {

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -168,4 +169,61 @@ func benchModel(b *testing.B, nlist int) *model.Model {
 		b.Fatal(err)
 	}
 	return mdl
+}
+
+// jsonMessages are the rows of benchMessage as messages of one row.
+func jsonMessages(tb testing.TB, envelope bool) [][]byte {
+	tb.Helper()
+	rng := rand.New(rand.NewPCG(1, 2))
+	messages := make([][]byte, benchRows)
+	for i := range messages {
+		vector := make([]float32, benchDim)
+		for j := range vector {
+			vector[j] = float32(rng.NormFloat64())
+		}
+		row := map[string]any{"id": "document-" + strconv.Itoa(i), "vector": vector, "title": "a title of some thirty characters", "year": i}
+		if envelope {
+			row = map[string]any{"before": nil, "after": row, "op": "u", "source": map[string]any{"connector": "postgresql", "lsn": i}}
+		}
+		var err error
+		if messages[i], err = json.Marshal(row); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return messages
+}
+
+// BenchmarkDecodeJSON is BenchmarkDecode of as many messages of one row. allocs/op are for 2,048 rows.
+func BenchmarkDecodeJSON(b *testing.B) {
+	for _, envelope := range []bool{false, true} {
+		b.Run(fmt.Sprintf("envelope=%v", envelope), func(b *testing.B) {
+			messages := jsonMessages(b, envelope)
+			spec := benchSpec()
+			spec.Messages = &schemas.Messages{Format: schemas.MessagesJSON}
+			if envelope {
+				spec.Messages.Envelope = schemas.EnvelopeDebezium
+			}
+			benchSingles(b, spec, messages)
+		})
+	}
+}
+
+func benchSingles(b *testing.B, spec *schemas.Spec, messages [][]byte) {
+	d, err := NewDecoder(spec, bestLevel(b), Limits{}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rows, size := segment.NewRows(spec), 0
+	for _, m := range messages {
+		size += len(m)
+	}
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	for b.Loop() {
+		rows.Reset()
+		for _, m := range messages {
+			benchDecode(b, d, m, rows)
+		}
+	}
+	b.ReportMetric(float64(len(messages))*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 }

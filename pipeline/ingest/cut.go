@@ -64,7 +64,7 @@ func (c *cut) add(d *Decoder, topic string, partition int, r source.Record) erro
 		stamp = max(0, r.Timestamp.UnixMilli())
 	}
 	c.watermark, c.produced = max(c.watermark, stamp), max(c.produced, stamp)
-	m := Message{Topic: topic, Partition: int32(partition), Offset: r.Offset, Timestamp: stamp, Watermark: c.watermark, Value: r.Value}
+	m := Message{Topic: topic, Partition: int32(partition), Offset: r.Offset, Timestamp: stamp, Watermark: c.watermark, Key: r.Key, Value: r.Value}
 	rows, refused := c.rows.Len(), int64(0)
 	if err := d.Decode(m, c.rows, &c.deletes, func(q Quarantined) {
 		c.bad = append(c.bad, q)

@@ -19,7 +19,8 @@ type Message struct {
 	Offset    int64
 	Timestamp int64  // ms since the epoch: the record's own
 	Watermark int64  // ms since the epoch: the largest timestamp of the partition up to this record, its own included
-	Value     []byte // an Arrow stream; must stay as it is for as long as it may be quarantined
+	Key       []byte // nil for none; of a record without a value it may say which id is deleted
+	Value     []byte // nil for none; must stay as it is for as long as it may be quarantined
 }
 
 // Decoder reads messages into rows. It keeps buffers between calls and is not safe for concurrent use.
@@ -35,6 +36,7 @@ type Decoder struct {
 	ignored   map[string]struct{}
 	onIgnored func(column string)
 	probes    []*segment.Column // one for each attribute: whether a value fits
+	single    *single           // reads messages that are one row; nil for Arrow streams
 
 	// Of the current message.
 	frames   []frame
@@ -69,6 +71,12 @@ func NewDecoder(spec *schemas.Spec, level avx.Level, limits Limits, onIgnored fu
 	for _, a := range spec.Attributes {
 		d.probes = append(d.probes, segment.NewColumn(a.Type))
 	}
+	if !spec.ReadsArrow() {
+		var err error
+		if d.single, err = newSingle(d); err != nil {
+			return nil, err
+		}
+	}
 	return d, nil
 }
 
@@ -86,6 +94,9 @@ func (d *Decoder) ignore(column string) {
 //
 // An error is a fault of this program and leaves rows unusable; no message causes one.
 func (d *Decoder) Decode(m Message, rows *segment.Rows, deletes *[]segment.Tombstone, bad func(Quarantined)) error {
+	if d.single != nil {
+		return d.single.decode(m, rows, deletes, bad)
+	}
 	n, nd := rows.Len(), len(*deletes)
 	batches, refused, fault := d.judge(m, rows, deletes)
 	if fault != nil {

@@ -80,13 +80,13 @@ type rig struct {
 	log    *commit.Log // the test's own view
 }
 
-func newRig(t testing.TB, partitions int, bucket store.Bucket) *rig {
+func newRig(t testing.TB, partitions int, bucket store.Bucket, change ...func(*schemas.Spec)) *rig {
 	t.Helper()
 	client := sourcetest.Topic(t, partitions, map[string]string{"max.message.bytes": fmt.Sprint(64 << 20)})
 	r := &rig{t: t, client: client, edge: newEdge(bucket)}
-	r.spec = testSpec(func(s *schemas.Spec) {
+	r.spec = testSpec(append(change, func(s *schemas.Spec) {
 		s.Topic = schemas.Topic{Name: client.Options().Topic, Partitions: partitions}
-	})
+	})...)
 	r.create()
 	return r
 }

@@ -79,12 +79,13 @@ func (r *Replayer) Replay(ctx context.Context, q ingest.Quarantined, to int) err
 			return r.done(ctx, at, last)
 		}
 	}
+	var key []byte
 	if last == nil || !last.Final() { // Settle says what is wrong with a final one
-		if err := r.check(q); err != nil {
+		if key, err = r.check(q); err != nil {
 			return fmt.Errorf("replay %v: %w", at, err)
 		}
 	}
-	return r.produce(ctx, at, last, q.Payload, to)
+	return r.produce(ctx, at, last, source.Message{Partition: to, Key: key, Value: q.Payload})
 }
 
 // find looks for the message of any of the replays that were announced.
@@ -129,13 +130,25 @@ func (r *Replayer) inLog(ctx context.Context, announced *schemas.Resolution) (bo
 	return false, nil
 }
 
-// check makes sure that an ingestor would take all of a payload, and that it replaces nothing newer.
-func (r *Replayer) check(q ingest.Quarantined) error {
-	rows, deletes, err := decode(r.Index.Spec(), r.Level, q.Payload)
-	if err != nil || r.Versions == nil {
-		return err
+// check makes sure that an ingestor would take all of a payload, and that it replaces nothing newer. It returns the key that the
+// message had, if that is known: what was refused is kept without it, and a compacted topic takes no message that has none.
+func (r *Replayer) check(q ingest.Quarantined) (key []byte, err error) {
+	spec := r.Index.Spec()
+	rows, deletes, err := decode(spec, r.Level, q.Payload)
+	if err != nil {
+		return nil, err
 	}
-	return r.Versions.check(q, rows, deletes)
+	if !spec.ReadsArrow() {
+		if _, text := spec.Messages.KeyPath(); text {
+			for id := range brought(rows, deletes) {
+				key = []byte(id)
+			}
+		}
+	}
+	if r.Versions == nil {
+		return key, nil
+	}
+	return key, r.Versions.check(q, rows, deletes)
 }
 
 // decode is what an ingestor would take of a payload; it takes all or nothing.
@@ -153,7 +166,8 @@ func decode(spec *schemas.Spec, level avx.Level, payload []byte) (*segment.Rows,
 	return rows, deletes, err
 }
 
-func (r *Replayer) produce(ctx context.Context, at commit.Place, last *schemas.Resolution, payload []byte, to int) error {
+func (r *Replayer) produce(ctx context.Context, at commit.Place, last *schemas.Resolution, message source.Message) error {
+	to := message.Partition
 	bounds, err := r.Source.Bounds(ctx, to)
 	if err != nil {
 		return fmt.Errorf("replay %v: %w", at, err)
@@ -171,8 +185,8 @@ func (r *Replayer) produce(ctx context.Context, at commit.Place, last *schemas.R
 	}
 	producer := r.Source.NewProducer(source.ProducerOptions{MaxAttempts: 1, WriteTimeout: patience})
 	defer producer.Close()
-	err = producer.Send(sending, source.Message{Partition: to, Value: payload, Headers: []kafka.Header{{Key: Header, Value: []byte(announced.ID)}}})
-	if err != nil {
+	message.Headers = []kafka.Header{{Key: Header, Value: []byte(announced.ID)}}
+	if err := producer.Send(sending, message); err != nil {
 		return fmt.Errorf("replay %v: it is not known whether it is in the log, replay it again to find out: %w", at, err)
 	}
 	return r.done(ctx, at, announced)

@@ -70,10 +70,13 @@ type rig struct {
 	index  *commit.Log
 }
 
-func newRig(t testing.TB) *rig {
+func newRig(t testing.TB, change ...func(*schemas.Spec)) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: t.TempDir(), client: sourcetest.Topic(t, 2, nil)}
 	spec := schemas.Spec{Name: "docs", Ladder: []int{4}, Encoder: "mini", Topic: schemas.Topic{Name: r.client.Options().Topic, Partitions: 2}}.WithDefaults()
+	for _, c := range change {
+		c(&spec)
+	}
 	b, err := store.Open(t.Context(), r.dir, store.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -401,5 +404,38 @@ func TestUnfinished(t *testing.T) {
 	}
 	if err := Drop(t.Context(), r.index, place, "o@h", "", true); err != nil || r.states(place) != "replaying dropped" {
 		t.Errorf("drop: %v, %s", err, r.states(place))
+	}
+}
+
+// TestReplay_single: a message of one row is replayed as what it is, with its key where that is the id.
+func TestReplay_single(t *testing.T) {
+	t.Parallel()
+	for key, messages := range map[string]*schemas.Messages{
+		"a": {Format: schemas.MessagesJSON, Op: "op"},
+		"":  {Format: schemas.MessagesJSON, Op: "op", Key: "id"},
+	} {
+		r := newRig(t, func(s *schemas.Spec) { s.Messages = messages })
+		replayer := r.replayer()
+		if err := replayer.Replay(t.Context(), mended(place, []byte(`{"id":"a","vector":[0,0,0,0]}`)), 1); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), schemas.ReasonZero) {
+			t.Errorf("replayed as it is: %v", err)
+		}
+		if err := replayer.Replay(t.Context(), mended(place, nil), 1); !errors.Is(err, ErrRefused) {
+			t.Errorf("replayed a tombstone, of which the key is not known: %v", err)
+		}
+		mends := []string{`{"id":"a","vector":[1,2,3,4]}`, `{"id":"a","op":"delete"}`}
+		for i, mend := range mends {
+			if err := replayer.Replay(t.Context(), mended(commit.Place{Partition: 1, Offset: int64(i)}, []byte(mend)), 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		batch, err := r.client.Fetch(t.Context(), 1, 0, patience)
+		if err != nil || len(batch.Records) != len(mends) {
+			t.Fatal(len(batch.Records), err)
+		}
+		for i, record := range batch.Records {
+			if string(record.Key) != key || string(record.Value) != mends[i] {
+				t.Errorf("key %q, value %s, want %q, %s", record.Key, record.Value, key, mends[i])
+			}
+		}
 	}
 }
