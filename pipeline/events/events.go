@@ -29,8 +29,6 @@ const (
 	retryPause  = time.Second
 	fetchWait   = time.Second
 	firstWindow = 64 // offsets before the end of the topic that are looked at first
-
-	shard = 0 // the only one
 )
 
 // Options of Run. Log and Client are required.
@@ -104,7 +102,7 @@ func (t *teller) session(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := t.producer.Send(ctx, source.Message{Partition: partition, Key: []byte(next.key(t.Log.Spec().Name)), Value: value}); err != nil {
+		if err := t.producer.Send(ctx, source.Message{Partition: partition, Key: []byte(next.key(lineOf(t.Log))), Value: value}); err != nil {
 			return err
 		}
 		if at = next; t.Told != nil {
@@ -120,19 +118,24 @@ type place struct {
 	own      int64 // sequence in the epoch's channel
 }
 
-// key names an event.
-func (p place) key(index string) string {
-	key := fmt.Sprintf("%s/%04d/%020d", index, shard, p.sequence)
+// lineOf begins the names of the events of a shard.
+func lineOf(index *commit.Log) string {
+	return fmt.Sprintf("%s/%04d", index.Spec().Name, index.Shard())
+}
+
+// key names an event of a line.
+func (p place) key(line string) string {
+	key := fmt.Sprintf("%s/%020d", line, p.sequence)
 	if p.epoch != "" {
 		key += fmt.Sprintf("/%s/%020d", p.epoch, p.own)
 	}
 	return key
 }
 
-// placeOf is the inverse of key, for events of the index.
-func placeOf(index, key string) (p place, ok bool) {
+// placeOf is the inverse of key, for events of a line.
+func placeOf(line, key string) (p place, ok bool) {
 	fields := strings.Split(key, "/")
-	if len(fields) != 3 && len(fields) != 5 || fields[0] != index {
+	if len(fields) != 3 && len(fields) != 5 {
 		return place{}, false
 	}
 	var err1, err2 error
@@ -141,7 +144,7 @@ func placeOf(index, key string) (p place, ok bool) {
 		p.epoch = fields[3]
 		p.own, err2 = strconv.ParseInt(fields[4], 10, 64)
 	}
-	return p, err1 == nil && err2 == nil && p.key(index) == key
+	return p, err1 == nil && err2 == nil && p.key(line) == key
 }
 
 // after reports whether p comes later than q.
@@ -164,7 +167,7 @@ func (t *teller) told(ctx context.Context, partition int) (last place, err error
 				return place{}, err
 			}
 			for _, r := range batch.Records {
-				if p, ok := placeOf(t.Log.Spec().Name, string(r.Key)); ok && p.after(last) {
+				if p, ok := placeOf(lineOf(t.Log), string(r.Key)); ok && p.after(last) {
 					last = p
 				}
 			}
@@ -226,7 +229,7 @@ func (t *teller) promoted(ctx context.Context, record *schemas.Channel) (*schema
 // event says what is served: by a promotion, a generation that its own channel names.
 func (t *teller) event(ctx context.Context, index *commit.Log, at place, by, own *schemas.Channel) (*schemas.Event, error) {
 	e := &schemas.Event{
-		Format: schemas.EventVersion, Index: t.Log.Spec().Name, Shard: shard, Sequence: at.sequence, Epoch: at.epoch, EpochSequence: at.own,
+		Format: schemas.EventVersion, Index: t.Log.Spec().Name, Shard: t.Log.Shard(), Sequence: at.sequence, Epoch: at.epoch, EpochSequence: at.own,
 		Generation: own.Generation, Pinned: own.Pinned, Encoder: index.Spec().Encoder, Dims: index.Spec().Dim(),
 		Reason: by.Reason, By: by.By, Promoted: by.Created,
 	}
