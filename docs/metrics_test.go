@@ -21,6 +21,7 @@ import (
 	"github.com/adastream/adastream/pipeline/access"
 	"github.com/adastream/adastream/pipeline/build"
 	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/fanout"
 	"github.com/adastream/adastream/pipeline/ingest"
 	"github.com/adastream/adastream/pipeline/serve"
 	"github.com/adastream/adastream/pipeline/source"
@@ -45,6 +46,7 @@ to do when an alert fires is in [runbooks](runbooks). This page is written by ` 
 // open says what labels are whose values are not a closed set, and so are not there from the start.
 var open = map[string]string{
 	"partition": "number of a partition",
+	"shard":     "number of a shard",
 	"level":     "width of a level of the ladder",
 	"of":        "`coarse`, `codes`",
 	"encoder":   "name and version",
@@ -97,6 +99,9 @@ func roles(t *testing.T) map[string]*prometheus.Registry {
 		t.Fatal(err)
 	}
 	node.API() // knows the routes
+	if _, err := fanout.New(fanout.Options{Spec: spec, Registry: found["query"]}); err != nil {
+		t.Fatal(err)
+	}
 	file := filepath.Join(t.TempDir(), "tokens")
 	_, line, err := access.NewToken(access.Token{Name: "docs", Scopes: []access.Scope{access.Search}})
 	if err != nil {

@@ -110,6 +110,7 @@ func New(o Options) (*Router, error) {
 		if len(s.targets) == 0 {
 			o.Logger.Warn("no node is known for a shard: searches of the whole index are refused", "shard", n)
 		}
+		r.metrics.failures.WithLabelValues(strconv.Itoa(n))
 		r.shards = append(r.shards, s)
 	}
 	return r, nil

@@ -19,6 +19,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/build/buildtest"
@@ -28,6 +30,7 @@ import (
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
+	"github.com/adastream/adastream/schemas/openapitest"
 )
 
 const (
@@ -275,6 +278,51 @@ func TestAbout(t *testing.T) {
 	}
 	if a.Snapshot.LiveRows != 600 || sum != 600 || len(a.Snapshot.Offsets) != partitions || a.Snapshot.Generation != lowest || !a.Usage.Exact || a.Usage.Matching == nil || *a.Usage.Matching != 600 {
 		t.Errorf("%s", w.Body)
+	}
+}
+
+// TestAnswersAreAsDescribed: in schemas/openapi.yaml.
+func TestAnswersAreAsDescribed(t *testing.T) {
+	const name = "../../schemas/openapi.yaml"
+	compiler := openapitest.Compiler(t, name)
+	rows := someRows(300)
+	spec, nodes := build(t, 2, rows)
+	all := router(t, fanout.Options{Spec: spec, Own: nodes})
+	half := router(t, fanout.Options{Spec: spec, Own: map[int]http.Handler{0: nodes[0]}})
+	vector := text(rows[0].vector)
+	for _, test := range []struct {
+		api                        http.Handler
+		schema, method, path, body string
+	}{
+		{all, "SearchAnswer", "POST", "/v1/search", `{"vector":` + vector + `}`},
+		{all, "SearchAnswer", "POST", "/v1/search", `{"exact":true,"filter":{"class":"class 1"},"vectors":[` + vector + `]}`},
+		{all, "SearchAnswer", "POST", "/v1/search", `{"group_by":"class","like":"id-3"}`},
+		{all, "VectorAnswer", "GET", "/v1/vectors/id-1", ""},
+		{all, "VectorsAnswer", "POST", "/v1/vectors:batchGet", `{"ids":["id-1","nobody"]}`},
+		{all, "IndexAnswer", "GET", "/v1/index", ""},
+		{all, "ShardsAnswer", "GET", "/v1/shards", ""},
+		{half, "ShardsAnswer", "GET", "/v1/shards", ""},
+		{half, "Problem", "POST", "/v1/search", `{"vector":` + vector + `}`},
+		{half, "Problem", "GET", "/v1/shards/1/stats", ""},
+		{all, "Problem", "GET", "/v1/recall", ""},
+		{all, "Problem", "DELETE", "/v1/search", ""},
+		{all, "Problem", "POST", "/v1/search", `{"group_by":"class","group_size":2,"vector":` + vector + `}`},
+	} {
+		s, err := compiler.Compile(name + "#/components/schemas/" + test.schema)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := call(test.api, test.method, test.path, test.body)
+		if (w.Code == http.StatusOK) != (test.schema != "Problem") {
+			t.Errorf("%s %s: %d: %s", test.method, test.path, w.Code, w.Body)
+		}
+		answer, err := jsonschema.UnmarshalJSON(bytes.NewReader(w.Body.Bytes()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Validate(answer); err != nil {
+			t.Errorf("%s %s: %v\n%s", test.method, test.path, err, w.Body)
+		}
 	}
 }
 
