@@ -17,8 +17,9 @@ import (
 const (
 	maxFooterBytes = 1 << 18
 	maxFields      = 128
-	maxMetadata    = 16   // entries
-	maxTextBytes   = 1024 // of a name, or a key or value of metadata
+	maxMetadata    = 16      // entries
+	maxTextBytes   = 1024    // of a name, or a key or value of a field's metadata or a batch's
+	maxSchemaBytes = 1 << 16 // of a key or value of the schema's metadata, of which there is one: a model's has the size of each group of lists
 	maxListDepth   = 2
 )
 
@@ -80,7 +81,11 @@ func Inspect(data []byte) error {
 
 // inspectFields bounds the vectors of a schema or a field: both hold fields and metadata.
 func inspectFields(t flatbuffers.Table, fields, metadata, limit, depth int) error {
-	if err := inspectMetadata(t, metadata); err != nil {
+	text := maxTextBytes
+	if depth == 0 {
+		text = maxSchemaBytes
+	}
+	if err := inspectMetadata(t, metadata, text); err != nil {
 		return fmt.Errorf("schema: %w", err)
 	}
 	n := vectorLen(t, fields)
@@ -103,15 +108,15 @@ func inspectFields(t flatbuffers.Table, fields, metadata, limit, depth int) erro
 }
 
 // inspectMetadata bounds the entries of metadata and their texts.
-func inspectMetadata(t flatbuffers.Table, slot int) error {
+func inspectMetadata(t flatbuffers.Table, slot, text int) error {
 	n := vectorLen(t, slot)
 	if n > maxMetadata {
 		return fmt.Errorf("%d entries of metadata, allowed: at most %d", n, maxMetadata)
 	}
 	for i := range n {
 		entry := element(t, slot, i)
-		if n := max(vectorLen(entry, entryKey), vectorLen(entry, entryValue)); n > maxTextBytes {
-			return fmt.Errorf("metadata of %d bytes, allowed: at most %d", n, maxTextBytes)
+		if n := max(vectorLen(entry, entryKey), vectorLen(entry, entryValue)); n > text {
+			return fmt.Errorf("metadata of %d bytes, allowed: at most %d", n, text)
 		}
 	}
 	return nil
@@ -129,7 +134,7 @@ func inspectBatch(meta []byte, length int64) error {
 	if at := offset(message, messageBodyLen); at == 0 && length != 0 || at != 0 && message.GetInt64(message.Pos+at) != length {
 		return errors.New("length of the body does not agree with the footer")
 	}
-	if err := inspectMetadata(message, messageMetadata); err != nil {
+	if err := inspectMetadata(message, messageMetadata, maxTextBytes); err != nil {
 		return err
 	}
 	batch, ok := subtable(message, messageHeader)

@@ -77,6 +77,46 @@ func TestInspect(t *testing.T) {
 	}
 }
 
+// A schema may have texts of kilobytes, each of its many fields not.
+func TestInspectLongTexts(t *testing.T) {
+	long := func(n int) arrow.Metadata { return arrow.NewMetadata([]string{"k"}, []string{strings.Repeat("x", n)}) }
+	none := arrow.Metadata{}
+	for _, c := range []struct {
+		name          string
+		schema, field arrow.Metadata
+		want          string
+	}{
+		{"schema", long(maxSchemaBytes), none, "fine"},
+		{"schema, one more", long(maxSchemaBytes + 1), none, "metadata of 65537 bytes, allowed: at most 65536"},
+		{"field", none, long(maxTextBytes), "fine"},
+		{"field, one more", none, long(maxTextBytes + 1), "metadata of 1025 bytes, allowed: at most 1024"},
+	} {
+		schema := arrow.NewSchema([]arrow.Field{{Name: "c", Type: arrow.PrimitiveTypes.Int64, Metadata: c.field}}, &c.schema)
+		if got := inspect(empty(t, schema)); !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// empty writes one batch without rows.
+func empty(t *testing.T, schema *arrow.Schema) []byte {
+	t.Helper()
+	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
+	defer b.Release()
+	var out bytes.Buffer
+	w, err := ipc.NewFileWriter(&out, ipc.WithSchema(schema))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Write(b.NewRecordBatch()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
 // Whatever bit is flipped, the reader that follows allocates no more than the file could need.
 func TestInspectBoundsAllocation(t *testing.T) {
 	good := file(t, arrow.PrimitiveTypes.Int64, 1)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -156,6 +157,31 @@ func TestGolden(t *testing.T) {
 		if want := []coarse.Probe{{List: 1, Base: 5}, {List: 0, Base: 2}}; !slices.Equal(probes, want) {
 			t.Errorf("%s: probes %v, want %v", level, probes, want)
 		}
+	}
+}
+
+// A model of as many lists as tens of millions of rows want is read: its groups are a text of kilobytes.
+func TestParseManyLists(t *testing.T) {
+	const nlist, ngroups = 65536, 512
+	keys, columns := smallKeys(), smallColumns()
+	for i, key := range keys {
+		switch key[0] {
+		case "adastream.nlist":
+			keys[i][1] = strconv.Itoa(nlist)
+		case "adastream.groups":
+			keys[i][1] = strings.TrimSuffix(strings.Repeat(strconv.Itoa(nlist/ngroups)+",", ngroups), ",")
+		}
+	}
+	columns[0] = make([]float32, nlist*8)
+	for i := range columns[0] {
+		columns[0][i] = float32(i%7+1) / 8
+	}
+	m, err := model.Parse(file(t, keys, names(), columns, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.NList() != nlist {
+		t.Errorf("%d lists, want %d", m.NList(), nlist)
 	}
 }
 

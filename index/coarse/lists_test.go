@@ -1,0 +1,61 @@
+package coarse
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/schemas"
+)
+
+var assignLists = flag.String("lists", "1024", "numbers of lists of BenchmarkAssignLists, by commas")
+
+// BenchmarkAssignLists measures what many lists cost: training them on 16 rows each, and assigning other rows to them, of
+// 64 dimensions. It says how many rows come to the list that is nearest.
+//
+//	go test -run xxx -bench AssignLists -benchtime 3x -timeout 1h ./index/coarse -args -lists 1024,4096,16384,65536,131072
+func BenchmarkAssignLists(b *testing.B) {
+	const dim, perList, n, checked = 64, 16, 16384, 1024
+	level, err := avx.Best()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, text := range strings.Split(*assignLists, ",") {
+		nlist, err := strconv.Atoi(text)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(fmt.Sprintf("nlist=%d", nlist), func(b *testing.B) {
+			x := topics(perList*nlist+n, dim, schemas.Cosine, 1)
+			rows := x[perList*nlist*dim:]
+			started := time.Now()
+			q, _, err := Train(context.Background(), schemas.Cosine, x, perList*nlist, dim, Options{NList: nlist, Dims: dim, Level: level, Seed: 1})
+			if err != nil {
+				b.Fatal(err)
+			}
+			trained := time.Since(started)
+			lists, s := make([]int32, n), &Scratch{}
+			for b.Loop() {
+				q.Assign(level, rows, n, lists, nil, s)
+			}
+			nearest := make([]int32, checked)
+			avx.Assign(level, pack(true, q.prefixes(), dim), rows, checked, dim, nearest, make([]float32, checked))
+			same := 0
+			for i, l := range nearest {
+				if lists[i] == l {
+					same++
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/row")
+			b.ReportMetric(float64(same)/checked, "nearest")
+			b.ReportMetric(trained.Seconds(), "train-s")
+			b.ReportMetric(float64(len(q.groups)-1), "groups")
+			b.ReportMetric(float64(q.nlist), "lists")
+		})
+	}
+}
