@@ -95,6 +95,9 @@ func (s *Searcher) exactOriginals(ctx context.Context) error {
 func (s *Searcher) contend(b *bound, part, row int, dot int32) {
 	p := s.parts[part]
 	score, off := float64(s.scoreOf(p, row, dot)), s.off(b, p, row)
+	if score+off < float64(s.top.Floor()) { // as of nearly all rows; what follows costs more
+		return
+	}
 	// Rounded away from the score, since float32 may round towards it.
 	most := math.Nextafter32(float32(score+off), math.MaxFloat32)
 	if most < s.top.Floor() {
