@@ -53,9 +53,6 @@ func main() {
 		o.Rows, o.Queries, o.Passes, o.Runbooks, o.Systems = 20000, 200, 1, []string{"sliding"}, []string{ours, "faiss-ivf", "usearch"}
 	}
 	results, err := run(context.Background(), &o)
-	if err == nil {
-		err = results.save(o.Out)
-	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "runbook:", err)
 		os.Exit(1)
@@ -108,7 +105,7 @@ func run(ctx context.Context, o *options) (*results, error) {
 		if t.truth, err = truth(ctx, t.runbook, t.vectors, t.queries); err != nil {
 			return nil, err
 		}
-		if err := r.replays(ctx, o, t); err != nil {
+		if err := errors.Join(r.replays(ctx, o, t), r.save(o.Out)); err != nil { // what was measured is kept, whatever follows
 			return nil, err
 		}
 	}
