@@ -2,6 +2,7 @@ package export_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -444,5 +445,54 @@ func TestLinesOfIDs(t *testing.T) {
 		if lines := format != export.Parquet && format != export.Arrow; lines != (err != nil && strings.Contains(err.Error(), `id "two\nlines": it has a line end`)) {
 			t.Errorf("%s: %v", format, err)
 		}
+	}
+}
+
+// What is served may be of an epoch, with another width and other rows.
+func TestServedEpoch(t *testing.T) {
+	b := store.NewMemory()
+	h := buildtest.NewHistory(t, b, buildtest.HistorySpec(8, dim), 1)
+	h.Commit(0, 30, 40)
+	h.Build(nil)
+	promote(t, h)
+	next := buildtest.NewHistory(t, store.Under(b, "epochs/next"), buildtest.HistorySpec(8, 24), 2)
+	next.Commit(0, 20, 40)
+	next.Build(nil)
+	promote(t, next)
+	seen, err := h.Index.Channel(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Index.Promote(t.Context(), seen, schemas.Channel{Epoch: "next", Reason: "test", By: "a@b"}); err != nil {
+		t.Fatal(err)
+	}
+	dir, r := run(t, h, export.Options{Format: export.Arrow})
+	ids, got := read(t, true, files.Options{}, filepath.Join(dir, "part-00000.arrow"))
+	compare(t, ids, got, want(next, asGiven, true))
+	if r.Epoch != "next" || r.Dims != 24 {
+		t.Errorf("%+v", r)
+	}
+	if _, r = run(t, h, export.Options{Format: export.Arrow, Generation: 1}); r.Epoch != "" || r.Dims != dim {
+		t.Errorf("generation 1 of the index itself: %+v", r)
+	}
+}
+
+// An export that ends early leaves nothing, and takes no place.
+func TestStopped(t *testing.T) {
+	h := newHistory(t, false, schemas.Cosine)
+	for _, format := range export.Formats() {
+		ctx, cancel := context.WithCancel(t.Context())
+		place := t.TempDir()
+		o := export.Options{Log: h.Index, Format: format, To: filepath.Join(place, "out"), Dir: place, Progress: func(int64, int64) { cancel() }}
+		if format == export.FaissIVFPQ { // tells nothing
+			cancel()
+		}
+		if _, err := export.Run(ctx, o); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", format, err)
+		}
+		if left, err := os.ReadDir(place); err != nil || len(left) > 0 {
+			t.Errorf("%s: %v is left, %v", format, left, err)
+		}
+		cancel()
 	}
 }
