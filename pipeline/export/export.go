@@ -57,6 +57,8 @@ type Options struct {
 	Queries    string   // file of vectors whose exact neighbours are written too, empty for none
 	K          int      // neighbours of each
 	Dir        string   // for copies of parts while it runs, empty: that for temporary files
+	GroupBytes int      // of a row group of Parquet before compression, 0 for 64 MiB; it is in memory until it is written
+	FileBytes  int      // of an Arrow file, 0 for 256 MiB
 	Level      avx.Level
 	Threads    int // of exact search, 0 is 1
 
@@ -84,6 +86,9 @@ func (o *Options) Validate() error {
 	}
 	if o.Queries != "" && o.Dims != 0 {
 		bad("dims %d: neighbours are those by all dimensions", o.Dims)
+	}
+	if o.GroupBytes < 0 || o.FileBytes < 0 {
+		bad("row groups of %d and files of %d bytes, allowed: at least 1, or 0 for %d and %d", o.GroupBytes, o.FileBytes, groupBytes, fileBytes)
 	}
 	if o.Format == FaissIVFPQ && o.Dims != 0 {
 		bad("dims %d: codes are of all dimensions", o.Dims)

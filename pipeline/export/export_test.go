@@ -18,6 +18,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/parquet/file"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/mrl"
@@ -315,6 +316,37 @@ func TestPartsOfRows(t *testing.T) {
 	f, err := files.Open(filepath.Join(dir, "rows.parquet"), files.Options{})
 	if err == nil || !strings.Contains(err.Error(), "vector") { // a message has to have one
 		t.Errorf("%v, %v", f, err)
+	}
+}
+
+// Row groups and files are as small as is said, and have all rows together.
+func TestBoundedPieces(t *testing.T) {
+	h := newHistory(t, false, schemas.Cosine)
+	dir, r := run(t, h, export.Options{Format: export.Arrow, FileBytes: 1})
+	var names []string
+	for _, name := range r.Files {
+		names = append(names, filepath.Join(dir, name))
+	}
+	ids, got := read(t, true, files.Options{}, names...)
+	compare(t, ids, got, want(h, asGiven, true))
+	if len(names) < 2 || names[1] != filepath.Join(dir, "part-00001.arrow") {
+		t.Errorf("files %v", r.Files)
+	}
+	dir, _ = run(t, h, export.Options{Format: export.Parquet, GroupBytes: 1})
+	ids, got = read(t, true, files.Options{}, filepath.Join(dir, "rows.parquet"))
+	compare(t, ids, got, want(h, asGiven, true))
+	f, err := file.OpenParquetFile(filepath.Join(dir, "rows.parquet"), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for i := range f.NumRowGroups() {
+		if n := f.MetaData().RowGroup(i).NumRows(); n > 256 {
+			t.Errorf("row group %d has %d rows", i, n)
+		}
+	}
+	if want := (len(h.Live()) + 255) / 256; f.NumRowGroups() != want || want < 2 {
+		t.Errorf("%d row groups of %d rows", f.NumRowGroups(), len(h.Live()))
 	}
 }
 

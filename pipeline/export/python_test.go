@@ -68,7 +68,7 @@ func TestOthersRead(t *testing.T) {
 			queries := writeQueries(t, filepath.Join(root, "queries.npy"), 20)
 			writeCodes(t, h, root, queries, 3)
 			for _, format := range export.Formats() {
-				o := export.Options{Log: h.Index, To: filepath.Join(root, string(format)), Format: format, Level: avx.Generic}
+				o := export.Options{Log: h.Index, To: filepath.Join(root, string(format)), Format: format, Level: avx.Generic, GroupBytes: 1, FileBytes: 1}
 				if format == export.Npy {
 					o.Queries, o.K = filepath.Join(root, "queries.npy"), 10
 				}

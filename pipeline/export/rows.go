@@ -26,6 +26,15 @@ type batch struct {
 
 func (b *batch) id(i int) string { return b.part.IDAt(int(b.rows[i])) }
 
+// cut is the rows [start, end) of the batch, whose vectors have so many dimensions.
+func (b *batch) cut(start, end, dims int) *batch {
+	c := &batch{part: b.part, rows: b.rows[start:end]}
+	if b.vectors != nil {
+		c.vectors = b.vectors[start*dims : end*dims]
+	}
+	return c
+}
+
 // place is a part that the manifest names.
 type place struct {
 	id    string

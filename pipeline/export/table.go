@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,9 +21,10 @@ import (
 )
 
 const (
-	groupBytes = 64 << 20 // of a row group of Parquet, before compression; it is in memory until it is written
-	groupRows  = 128 << 10
-	fileBytes  = 256 << 20 // of an Arrow file
+	groupBytes = 64 << 20
+	fileBytes  = 256 << 20
+
+	leastGroup, mostGroup = 256, 128 << 10 // rows of a row group
 )
 
 // columns are those of a table. They are called as messages call them, so that what is exported can be produced again.
@@ -111,11 +113,13 @@ func (e *export) rowBytes() int {
 	return n
 }
 
-// parquetWriter writes one file.
+// parquetWriter writes one file. It cuts row groups itself: where the library does, it writes the wrong values of fixed-size lists.
 type parquetWriter struct {
 	e      *export
 	file   *file
 	writer *pqarrow.FileWriter
+	most   int // rows of a row group
+	rows   int // of the one that is being written
 }
 
 func newParquet(e *export) (writer, error) {
@@ -123,25 +127,39 @@ func newParquet(e *export) (writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows := int64(max(1024, min(groupRows, groupBytes/e.rowBytes())))
-	props := parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd), parquet.WithMaxRowGroupLength(rows),
+	rows := max(leastGroup, min(mostGroup, cmp.Or(e.GroupBytes, groupBytes)/e.rowBytes()))
+	props := parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd), parquet.WithMaxRowGroupLength(int64(rows)),
 		parquet.WithDictionaryFor(schemas.ColumnVector+".list.element", false), parquet.WithStats(true))
 	// Only Write of the file: the library would close it.
 	w, err := pqarrow.NewFileWriter(e.columns.schema, struct{ onlyWriter }{f}, props, pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
 	if err != nil {
 		return nil, errors.Join(err, f.close())
 	}
-	return &parquetWriter{e: e, file: f, writer: w}, nil
+	return &parquetWriter{e: e, file: f, writer: w, most: rows}, nil
 }
 
 type onlyWriter interface{ Write([]byte) (int, error) }
 
 func (w *parquetWriter) write(b *batch) error {
-	record, err := w.e.record(b)
-	if err != nil {
-		return err
+	for start := 0; start < len(b.rows); {
+		if w.rows == w.most {
+			w.rows = 0
+			if err := w.writer.NewBufferedRowGroupChecked(); err != nil {
+				return err
+			}
+		}
+		end := min(len(b.rows), start+w.most-w.rows)
+		record, err := w.e.record(b.cut(start, end, w.e.dims))
+		if err != nil {
+			return err
+		}
+		if err := w.writer.WriteBuffered(record); err != nil {
+			return err
+		}
+		w.rows += end - start
+		start = end
 	}
-	return w.writer.WriteBuffered(record)
+	return nil
 }
 
 func (w *parquetWriter) close() error { return errors.Join(w.writer.Close(), w.file.close()) }
@@ -170,7 +188,7 @@ func (w *arrowWriter) write(b *batch) error {
 	if err := w.writer.Write(record); err != nil {
 		return err
 	}
-	if w.bytes += len(b.rows) * w.e.rowBytes(); w.bytes >= fileBytes {
+	if w.bytes += len(b.rows) * w.e.rowBytes(); w.bytes >= cmp.Or(w.e.FileBytes, fileBytes) {
 		return w.end()
 	}
 	return nil

@@ -47,6 +47,7 @@ def same(what, rows, expected):
 def parquet(root, expected):
     file = root / "parquet/rows.parquet"
     same("pyarrow", pq.read_table(file).to_pylist(), expected)
+    check("row groups", pq.ParquetFile(file).num_row_groups == -(-len(expected) // 256))
     check("encoder", pq.read_schema(file).metadata[b"adastream.encoder"] == b"e/1")
     same("polars", pl.read_parquet(file).to_dicts(), expected)
     found = duckdb.sql(f"select * from read_parquet('{file}')")
@@ -61,6 +62,7 @@ def parquet(root, expected):
 
 
 def arrow(root, expected):
+    check("files", len(list((root / "arrow").glob("part-*.arrow"))) > 1)
     data = ds.dataset(root / "arrow", format="ipc")
     same("dataset", data.to_table().to_pylist(), expected)
     same("polars of IPC", pl.read_ipc(root / "arrow/*.arrow").to_dicts(), expected)
