@@ -144,7 +144,7 @@ func placeOf(line, key string) (p place, ok bool) {
 		p.epoch = fields[3]
 		p.own, err2 = strconv.ParseInt(fields[4], 10, 64)
 	}
-	return p, err1 == nil && err2 == nil && p.key(line) == key
+	return p, err1 == nil && err2 == nil && p.sequence > 0 && p.own >= 0 && p.key(line) == key
 }
 
 // after reports whether p comes later than q.
