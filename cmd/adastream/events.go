@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/pipeline/events"
 	"github.com/adastream/adastream/pipeline/source"
@@ -11,7 +13,8 @@ import (
 )
 
 type snapshotEventsCommand struct {
-	cli.Index
+	cli.Store
+	cli.Shards
 	cli.Kafka
 	Topic       string        `help:"Topic of the events, which several indexes may share; made if it is missing." required:""`
 	Replication int           `help:"Replication factor of a topic that is made; -1 is the broker's default." default:"-1"`
@@ -25,19 +28,28 @@ func (c *snapshotEventsCommand) Run(ctx context.Context, l *cli.Logging) error {
 		return err
 	}
 	defer client.Close()
-	index, err := c.ReadIndex(ctx, l.Logger(), nil)
+	shards, err := c.ReadShards(ctx, l.Logger(), nil)
 	if err != nil {
+		return err
+	}
+	if shards, err = c.Of(shards); err != nil {
 		return err
 	}
 	if err := c.topic(ctx, client); err != nil {
 		return err
 	}
-	return cli.Asked(ctx, events.Run(ctx, events.Options{
-		Log: index, Client: client, PollEvery: c.PollEvery, Once: c.Once, Logger: l.Logger(),
-		Told: func(e *schemas.Event) {
-			l.Logger().Info("told", "sequence", e.Sequence, "generation", e.Generation, "epoch", e.Epoch)
-		},
-	}))
+	g, gctx := errgroup.WithContext(ctx)
+	for _, index := range shards {
+		g.Go(func() error {
+			return events.Run(gctx, events.Options{
+				Log: index, Client: client, PollEvery: c.PollEvery, Once: c.Once, Logger: l.Logger(),
+				Told: func(e *schemas.Event) {
+					l.Logger().Info("told", "shard", e.Shard, "sequence", e.Sequence, "generation", e.Generation, "epoch", e.Epoch)
+				},
+			})
+		})
+	}
+	return cli.Asked(ctx, g.Wait())
 }
 
 // topic makes sure that there is one. To make it takes a right that to write does not, so it is not tried if one is there.

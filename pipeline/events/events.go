@@ -1,7 +1,7 @@
 // Package events tells of promotions in a Kafka topic: what is served, and since when, for whoever follows an index.
 //
 // The channel is a line of records, so is what has been told of it, and the place in that line is the topic itself: a teller begins
-// after the newest event of its index that it finds there. It keeps nothing, so it may be killed at any time, and nothing is left out
+// after the newest event of its shard that it finds there. It keeps nothing, so it may be killed at any time, and nothing is left out
 // by that; an event whose acknowledgement was lost, or that two tellers send, is there twice, under one key.
 //
 // Left out is what was collected before it was told, which the sequence of the next event shows. While an epoch is served, its own
@@ -83,7 +83,7 @@ func (t *teller) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.Logger.Info("telling of promotions", "index", t.Log.Spec().Name, "topic", t.Client.Options().Topic, "partition", partition, "after", at.sequence)
+	t.Logger.Info("telling of promotions", "index", t.Log.Spec().Name, "shard", t.Log.Shard(), "topic", t.Client.Options().Topic, "partition", partition, "after", at.sequence)
 	for {
 		event, next, err := t.next(ctx, at)
 		if err != nil {

@@ -180,6 +180,32 @@ func TestEachPromotionIsToldOnce(t *testing.T) {
 	}
 }
 
+// The shards of an index have a line each, also in one topic.
+func TestShardsAreToldApart(t *testing.T) {
+	f := newFixture(t)
+	b := store.NewMemory()
+	spec := schemas.Spec{Name: "mall", Ladder: []int{16}, Encoder: "e", Shards: 2, Topic: schemas.Topic{Name: "t", Partitions: 2}}.WithDefaults()
+	if err := commit.Create(t.Context(), b, &spec); err != nil {
+		t.Fatal(err)
+	}
+	shards, err := commit.OpenShards(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		publish(t, shards[0])
+	}
+	publish(t, shards[1])
+	for range 2 {
+		f.tell(shards[0])
+		f.tell(shards[1])
+	}
+	keys, all := f.told("mall")
+	if want := []string{"mall/0000/00000000000000000001", "mall/0000/00000000000000000002", "mall/0000/00000000000000000003", "mall/0001/00000000000000000001"}; !slices.Equal(keys, want) || all[0].Shard != 0 || all[3].Shard != 1 {
+		t.Errorf("told %q: %+v", keys, all)
+	}
+}
+
 // While an epoch is served its own promotions are told, and none of what its builder did before or after.
 func TestEpochsAreTold(t *testing.T) {
 	f := newFixture(t)

@@ -103,6 +103,7 @@ func (o *Options) Validate() error {
 type Report struct {
 	Format     Format           `json:"format"`
 	Index      string           `json:"index"`
+	Shard      int              `json:"shard"` // of the index, which has this generation of it
 	Encoder    string           `json:"encoder"`
 	Metric     schemas.Metric   `json:"metric"`
 	Generation int64            `json:"generation"`
@@ -198,7 +199,7 @@ func (e *export) prepare(ctx context.Context) (err error) {
 	if e.rows = e.m.LiveRows; e.Limit > 0 {
 		e.rows = min(e.rows, e.Limit)
 	}
-	e.report = &Report{Format: e.Format, Index: spec.Name, Encoder: spec.Encoder, Metric: spec.Metric, Generation: generation, Epoch: epoch,
+	e.report = &Report{Format: e.Format, Index: spec.Name, Shard: e.index.Shard(), Encoder: spec.Encoder, Metric: spec.Metric, Generation: generation, Epoch: epoch,
 		Checkpoint: e.m.Checkpoint, Rows: e.rows, Dims: e.dims}
 	return nil
 }
