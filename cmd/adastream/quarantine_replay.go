@@ -12,6 +12,7 @@ import (
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/ingest"
 	"github.com/adastream/adastream/pipeline/quarantine"
+	"github.com/adastream/adastream/pipeline/registry"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
@@ -69,9 +70,10 @@ func (c *quarantineChoice) takes(q ingest.Quarantined) bool {
 type quarantineReplayCommand struct {
 	cli.Index
 	cli.Kafka
+	cli.Registry
 	quarantineChoice
 	handling
-	From        string `help:"File with what the payload was mended to: one complete Arrow IPC stream, as --raw of show writes it. Just one message or row must be chosen." placeholder:"FILE"`
+	From        string `help:"File with what the payload was mended to: a whole message such as the index reads, as --raw of show writes it. Just one message or row must be chosen." placeholder:"FILE"`
 	EvenIfNewer bool   `help:"Also what would replace a version of its id that came after it. Without this flag the rows of the newest generation are read, to look for such versions."`
 	Dir         string `help:"Directory for copies of those rows while they are read; default: that for temporary files." type:"path" placeholder:"DIR"`
 	To          int    `help:"Partition to produce to, if mending has changed where the id belongs; -1 is the one that it was in." default:"-1"`
@@ -94,7 +96,7 @@ func (c *quarantineReplayCommand) Run(ctx context.Context, l *cli.Logging) error
 			return cli.Usage(fmt.Errorf("--from: %w", err))
 		}
 	}
-	client, err := c.Client(index.Spec().Topic.Name, l.Logger())
+	client, err := c.Kafka.Client(index.Spec().Topic.Name, l.Logger())
 	if err != nil {
 		return err
 	}
@@ -103,13 +105,17 @@ func (c *quarantineReplayCommand) Run(ctx context.Context, l *cli.Logging) error
 	if err != nil {
 		return err
 	}
+	known, err := c.Registry.Client()
+	if err != nil {
+		return err
+	}
 	by, err := operator()
 	if err != nil {
 		return err
 	}
-	replayer := &quarantine.Replayer{Index: index, Source: client, Level: level, By: by}
+	replayer := &quarantine.Replayer{Index: index, Source: client, Schemas: known, Level: level, By: by}
 	if !c.EvenIfNewer {
-		if replayer.Versions, err = c.versions(ctx, index, level, chosen); err != nil {
+		if replayer.Versions, err = c.versions(ctx, index, level, known, chosen); err != nil {
 			return err
 		}
 	}
@@ -127,7 +133,7 @@ func (c *quarantineReplayCommand) Run(ctx context.Context, l *cli.Logging) error
 }
 
 // versions looks in the index for the ids of what is to be replayed.
-func (c *quarantineReplayCommand) versions(ctx context.Context, index *commit.Log, level avx.Level, chosen []ingest.Quarantined) (quarantine.Versions, error) {
+func (c *quarantineReplayCommand) versions(ctx context.Context, index *commit.Log, level avx.Level, known *registry.Client, chosen []ingest.Quarantined) (quarantine.Versions, error) {
 	dir, err := os.MkdirTemp(c.Dir, "adastream-replay-")
 	if err != nil {
 		return nil, cli.Usage(fmt.Errorf("--dir: %w", err))
@@ -141,7 +147,7 @@ func (c *quarantineReplayCommand) versions(ctx context.Context, index *commit.Lo
 	for i, q := range chosen {
 		payloads[i] = q.Payload
 	}
-	return quarantine.ReadVersions(ctx, index, cache, level, payloads)
+	return quarantine.ReadVersions(ctx, index, cache, level, known, payloads)
 }
 
 type quarantineDropCommand struct {

@@ -39,6 +39,7 @@ type rebuildInto struct {
 type rebuildOffsetsCommand struct {
 	rebuildInto
 	cli.Kafka
+	cli.Registry
 	AcceptGap bool `help:"Go on although the log does not begin at 0 any more: what retention removed is lost, and a gap is recorded."`
 }
 
@@ -187,6 +188,10 @@ func (c *rebuildOffsetsCommand) fromOffsets(ctx context.Context, s *site) error 
 		return err
 	}
 	defer client.Close()
+	known, err := c.Registry.Client()
+	if err != nil {
+		return err
+	}
 	ends := map[int]int64{}
 	for _, p := range s.to.Partitions() {
 		bounds, err := client.Bounds(ctx, p)
@@ -199,7 +204,7 @@ func (c *rebuildOffsetsCommand) fromOffsets(ctx context.Context, s *site) error 
 		ends[p] = bounds.End
 	}
 	ingestor, err := ingest.New(ingest.Options{
-		Shards: s.shards, Source: client, Group: "adastream-rebuild-" + uuid.NewString(), Level: s.level, AcceptGap: c.AcceptGap, Logger: log.With("role", "ingestor"),
+		Shards: s.shards, Source: client, Schemas: known, Group: "adastream-rebuild-" + uuid.NewString(), Level: s.level, AcceptGap: c.AcceptGap, Logger: log.With("role", "ingestor"),
 	})
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"github.com/adastream/adastream/pipeline/build"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/ingest"
+	"github.com/adastream/adastream/pipeline/registry"
 	"github.com/adastream/adastream/pipeline/serve"
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/trace"
@@ -33,6 +34,7 @@ type stack struct {
 type stackOptions struct {
 	shards                  []*commit.Log
 	client                  *source.Client
+	schemas                 *registry.Client // of Avro messages, nil for none
 	cache                   cli.Cache
 	listen, ops             string
 	acceptGap, acceptPoison bool
@@ -53,7 +55,7 @@ func newStack(ctx context.Context, o stackOptions) (*stack, error) {
 	}
 	s := &stack{gate: o.gate}
 	s.ingestor, err = ingest.New(ingest.Options{
-		Shards: o.shards, Source: o.client, Group: "adastream-" + o.shards[0].Spec().Name, Level: level, AcceptGap: o.acceptGap, AcceptPoison: o.acceptPoison,
+		Shards: o.shards, Source: o.client, Schemas: o.schemas, Group: "adastream-" + o.shards[0].Spec().Name, Level: level, AcceptGap: o.acceptGap, AcceptPoison: o.acceptPoison,
 		Logger: o.logger.With("role", "ingestor"), Registry: o.registry, Tracer: o.tracer,
 	})
 	if err != nil {

@@ -30,6 +30,7 @@ type standaloneCommand struct {
 
 	cli.Access      `group:"Who may ask:"`
 	cli.KafkaAccess `group:"Kafka, for --brokers:"`
+	cli.Registry    `group:"Avro messages:"`
 	specFlags       `group:"New index (used when the store holds none):"`
 }
 
@@ -91,13 +92,17 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 		return err
 	}
 	defer stop()
+	known, err := c.Registry.Client()
+	if err != nil {
+		return err
+	}
 	registry := cli.NewRegistry()
 	gate, err := c.Access.Open(c.Listen, log, registry)
 	if err != nil {
 		return err
 	}
 	s, err := newStack(ctx, stackOptions{
-		shards: shards, client: client, cache: cli.Cache{CacheDir: filepath.Join(c.Dir, "cache")},
+		shards: shards, client: client, schemas: known, cache: cli.Cache{CacheDir: filepath.Join(c.Dir, "cache")},
 		listen: c.Listen, ops: c.OpsListen, acceptGap: c.AcceptGap, acceptPoison: c.AcceptPoison, keepFor: c.KeepFor, collect: c.CollectEvery,
 		memory: memory, admin: c.Admin, gate: gate, logger: log, registry: registry, tracer: tracer,
 	})

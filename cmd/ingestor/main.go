@@ -41,20 +41,24 @@ func (c *command) run(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
+	registry, err := c.Registry.Client()
+	if err != nil {
+		return err
+	}
 	if c.Group == "" {
 		c.Group = "adastream-" + spec.Name
 	}
-	registry := cli.NewRegistry()
+	metrics := cli.NewRegistry()
 	ingestor, err := ingest.New(ingest.Options{
-		Shards: shards, Source: client, Group: c.Group, Level: level,
+		Shards: shards, Source: client, Schemas: registry, Group: c.Group, Level: level,
 		FlushAge: c.FlushAge, FlushRows: c.FlushRows, FlushBytes: c.FlushBytes, AcceptGap: c.AcceptGap, AcceptPoison: c.AcceptPoison,
-		Logger: log, Registry: registry, Tracer: tracer,
+		Logger: log, Registry: metrics, Tracer: tracer,
 	})
 	if err != nil {
 		return cli.Usage(err)
 	}
 	log.Info("ingestor", "version", cli.ThisBuild(), "index", spec, "store", shards[0].Bucket(), "brokers", c.Brokers, "group", c.Group, "ops", ops.Addr())
-	ops.Use(cli.OpsHandler(registry, ingestor.Ready))
+	ops.Use(cli.OpsHandler(metrics, ingestor.Ready))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ops.Wait(ctx) })
 	g.Go(func() error { return ingestor.Run(ctx) })
@@ -62,5 +66,5 @@ func (c *command) run(ctx context.Context) error {
 }
 
 func main() {
-	cli.Main("ingestor", "Turns the Arrow messages of a Kafka topic into committed segments, each offset exactly once.", &command{})
+	cli.Main("ingestor", "Turns the messages of a Kafka topic into committed segments, each offset exactly once.", &command{})
 }

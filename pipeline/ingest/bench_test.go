@@ -12,6 +12,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/float16"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/twmb/avro"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/model"
@@ -226,4 +227,28 @@ func benchSingles(b *testing.B, spec *schemas.Spec, messages [][]byte) {
 		}
 	}
 	b.ReportMetric(float64(len(messages))*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+}
+
+// BenchmarkDecodeAvro is BenchmarkDecodeJSON of Avro.
+func BenchmarkDecodeAvro(b *testing.B) {
+	const text = `{"type":"record","name":"Row","fields":[{"name":"id","type":"string"},{"name":"vector","type":{"type":"array","items":"float"}},{"name":"title","type":["null","string"]},{"name":"year","type":"int"}]}`
+	schema, err := avro.Parse(text)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	messages := make([][]byte, benchRows)
+	for i := range messages {
+		vector := make([]float32, benchDim)
+		for j := range vector {
+			vector[j] = float32(rng.NormFloat64())
+		}
+		row := map[string]any{"id": "document-" + strconv.Itoa(i), "vector": vector, "title": "a title of some thirty characters", "year": int32(i)}
+		if messages[i], err = schema.AppendEncode([]byte{0, 0, 0, 0, 1}, row); err != nil {
+			b.Fatal(err)
+		}
+	}
+	spec := benchSpec()
+	spec.Messages = &schemas.Messages{Format: schemas.MessagesAvro, Schemas: map[string]string{"1": text}}
+	benchSingles(b, spec, messages)
 }

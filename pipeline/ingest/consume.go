@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/twmb/avro"
+
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/source"
 )
@@ -24,6 +26,9 @@ func (p *partition) consume(ctx context.Context, head commit.Head, found <-chan 
 	decoder, err := NewDecoder(spec, p.o.Level, p.o.Limits, p.ignored)
 	if err != nil {
 		return err
+	}
+	if p.o.Schemas != nil {
+		decoder.Ask(func(id uint32) (*avro.Schema, error) { return p.o.Schemas.Schema(ctx, id) })
 	}
 	c := &consumer{partition: p, decoder: decoder, age: time.NewTimer(p.o.FlushAge), high: head.Next}
 	c.age.Stop()
@@ -79,7 +84,15 @@ func (c *consumer) take(ctx context.Context, f fetched) error {
 // partition has to stop.
 func (c *consumer) add(ctx context.Context, r source.Record) error {
 	topic, rows, bad := c.log.Spec().Topic.Name, c.cut.len(), len(c.cut.bad)
-	if err := c.cut.add(c.decoder, topic, c.id, r); err != nil {
+	err := c.cut.add(c.decoder, topic, c.id, r)
+	if err != nil && passes(err) { // its schema cannot be had now; what came before it does not wait for that
+		if err := c.flush(ctx); err != nil {
+			return err
+		}
+		rows, bad = c.cut.len(), len(c.cut.bad)
+		err = c.insist(ctx, "schema", func() error { return c.cut.add(c.decoder, topic, c.id, r) })
+	}
+	if err != nil {
 		return err
 	}
 	if c.o.Tracer != nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/twmb/avro"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/segment"
@@ -80,6 +81,17 @@ func NewDecoder(spec *schemas.Spec, level avx.Level, limits Limits, onIgnored fu
 	return d, nil
 }
 
+// Ask has schemas of Avro messages asked for that the spec does not have. Without it such messages are refused. What ask returns may
+// wrap registry.ErrUnusable.
+func (d *Decoder) Ask(ask func(schema uint32) (*avro.Schema, error)) {
+	if d.single == nil {
+		return
+	}
+	if a, ok := d.single.reader.(*avroReader); ok {
+		a.ask = ask
+	}
+}
+
 func (d *Decoder) ignore(column string) {
 	if _, known := d.ignored[column]; known || len(d.ignored) >= maxIgnored {
 		return
@@ -92,7 +104,8 @@ func (d *Decoder) ignore(column string) {
 // the rows that cannot be indexed, or the whole message, of which then nothing was appended. Only a quarantined message
 // refers to the message after that.
 //
-// An error is a fault of this program and leaves rows unusable; no message causes one.
+// An error that wraps schemas.ErrTransient says that the schema of the message cannot be had now: nothing was appended, and the same
+// message can be decoded later. Any other is a fault of this program and leaves rows unusable; no message causes one.
 func (d *Decoder) Decode(m Message, rows *segment.Rows, deletes *[]segment.Tombstone, bad func(Quarantined)) error {
 	if d.single != nil {
 		return d.single.decode(m, rows, deletes, bad)

@@ -31,10 +31,11 @@ const (
 	wrapperPayload = "payload"
 )
 
-func (j *jsonReader) read(message []byte, p *plan, into []value) (fault *Fault) {
+func (j *jsonReader) read(message []byte, p *plan, into []value) (*Fault, error) {
 	if j.framed {
+		var fault *Fault
 		if _, message, fault = framed(message); fault != nil {
-			return fault
+			return fault, nil
 		}
 	}
 	if j.arena = j.arena[:0]; cap(j.arena) > maxArena {
@@ -47,9 +48,9 @@ func (j *jsonReader) read(message []byte, p *plan, into []value) (fault *Fault) 
 	}
 	j.message, j.source = nil, bytes.Buffer{} // lets go of it
 	if err != nil {
-		return faultf(schemas.ReasonMalformed, "JSON: %v", err)
+		return faultf(schemas.ReasonMalformed, "JSON: %v", err), nil
 	}
-	return nil
+	return nil, nil
 }
 
 var errNoObject = errors.New("not an object, allowed: one object")

@@ -58,7 +58,7 @@ func newMetrics(r prometheus.Registerer, b *board) *metrics {
 		fenced:           f.NewCounter(counter("fenced_total", "Commit conflicts: times that another ingestor had committed first and work was dropped. Some are normal when partitions move.")),
 		gaps:             f.NewCounter(counter("gaps_total", "Commit records that say that offsets were lost to retention.")),
 		ignored:          f.NewCounter(counter("ignored_columns_total", "Columns of messages that the index does not declare, each counted once for a partition.")),
-		transient:        f.NewCounterVec(counter("transient_errors_total", "Times that the broker or the store did not answer and was asked again, by what was wanted."), []string{"kind"}),
+		transient:        f.NewCounterVec(counter("transient_errors_total", "Times that the broker, the store or the schema registry did not answer and was asked again, by what was wanted."), []string{"kind"}),
 		stops:            f.NewCounterVec(counter("partition_stops_total", "Times that a partition stopped and needs an operator, by why: data was lost to retention or the topic was made again (gap), nearly all was refused (flood), what is in the store contradicts itself (corrupt), other. Should never happen."), []string{"reason"}),
 		commitSeconds: f.NewHistogram(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "ingestor", Name: "commit_seconds",
 			Help: "Time from the end of a cut to its commit: assigning, encoding and all puts.", Buckets: prometheus.ExponentialBuckets(0.002, 2, 14),
@@ -86,7 +86,7 @@ func newMetrics(r prometheus.Registerer, b *board) *metrics {
 		m.quarantined.WithLabelValues(reason)
 		m.quarantinedBytes.WithLabelValues(reason)
 	}
-	for _, kind := range []string{"identity", "model", "head", "bounds", "fetch", "put", "append", "offsets"} {
+	for _, kind := range []string{"identity", "model", "head", "bounds", "fetch", "schema", "put", "append", "offsets"} {
 		m.transient.WithLabelValues(kind)
 	}
 	for _, reason := range []string{stopGap, stopFlood, stopCorrupt, stopOther} {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/registry"
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/trace"
 	"github.com/adastream/adastream/schemas"
@@ -22,6 +23,9 @@ type Options struct {
 	Group  string         // consumer group whose members share the partitions
 	Level  avx.Level
 	Limits Limits // of each message
+
+	// Registry of the schemas of Avro messages; nil if the spec has them all.
+	Schemas *registry.Client
 
 	FlushAge   time.Duration // how old the first record of a cut may become before it is committed; 0 is 300 ms
 	FlushRows  int           // rows after which a cut is committed, deletes and quarantined ones included; 0 is 65,536
@@ -61,6 +65,11 @@ func (o Options) Validate() error {
 	if len(o.Shards) > 0 && o.Source != nil {
 		if got, want := o.Source.Options().Topic, o.spec().Topic.Name; got != want {
 			bad("ingestor source: topic %q, allowed: %q, the one of the index", got, want)
+		}
+	}
+	if len(o.Shards) > 0 && o.Schemas == nil {
+		if m := o.spec().Messages; m != nil && m.Format == schemas.MessagesAvro && len(m.Schemas) == 0 {
+			bad("ingestor schemas: missing, needed: a schema registry (--schema-registry), as messages of the index are Avro and its spec has no schemas")
 		}
 	}
 	if o.Group == "" {

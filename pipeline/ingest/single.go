@@ -24,9 +24,10 @@ const (
 	debeziumDelete = "d"
 )
 
-// rowReader reads the values of a plan out of the value or the key of a record. They may alias it, and are good until the next call.
+// rowReader reads the values of a plan out of the value or the key of a record. They may alias it, and are good until the next call. An
+// error is no fault of the message: it can be read later.
 type rowReader interface {
-	read(message []byte, p *plan, into []value) *Fault
+	read(message []byte, p *plan, into []value) (*Fault, error)
 }
 
 // single reads messages that are one row.
@@ -43,18 +44,21 @@ type single struct {
 }
 
 func newSingle(d *Decoder) (*single, error) {
-	if d.spec.Messages.Format != schemas.MessagesJSON {
-		return nil, fmt.Errorf("messages.format: %q is not read yet, allowed: %s, %s", d.spec.Messages.Format, schemas.MessagesArrow, schemas.MessagesJSON)
-	}
-	return &single{
+	s := &single{
 		Decoder: d,
 		m:       d.spec.Messages,
-		reader:  &jsonReader{framed: d.spec.Messages.Framing == schemas.FramingConfluent, ignore: d.ignoreField},
 		plan:    rowPlan(d.spec),
 		keyPlan: keyPlan(d.spec.Messages),
 		values:  make([]value, slotAttributes+len(d.spec.Attributes)),
 		cells:   make([]cell, len(d.spec.Attributes)),
-	}, nil
+	}
+	if s.m.Format == schemas.MessagesAvro {
+		avro, err := newAvroReader(s.m, d.ignoreField)
+		s.reader = avro
+		return s, err
+	}
+	s.reader = &jsonReader{framed: s.m.Framing == schemas.FramingConfluent, ignore: d.ignoreField}
+	return s, nil
 }
 
 // ignoreField is ignore of a name that is copied only if it is not known yet.
@@ -76,8 +80,10 @@ const (
 // decode is Decode of a message that is one row. It is quarantined as it is, so that it can be sent again.
 func (s *single) decode(m Message, rows *segment.Rows, deletes *[]segment.Tombstone, bad func(Quarantined)) error {
 	n := len(rows.Vectors)
-	id, order, act, fault := s.judge(m, rows)
+	id, order, act, fault, err := s.judge(m, rows)
 	switch {
+	case err != nil:
+		rows.Vectors = rows.Vectors[:n]
 	case fault != nil:
 		rows.Vectors = rows.Vectors[:n]
 		bad(m.quarantine(WholeMessage, *fault, m.Value))
@@ -91,12 +97,12 @@ func (s *single) decode(m Message, rows *segment.Rows, deletes *[]segment.Tombst
 	}
 	clear(s.values) // lets go of the message
 	clear(s.cells)
-	return nil
+	return err
 }
 
 // judge does everything with a message that can fail, and appends the vector of an upsert. A panic in reading it, of this code or of a
 // library's, is a fault of the message.
-func (s *single) judge(m Message, rows *segment.Rows) (id string, order segment.Order, act action, fault *Fault) {
+func (s *single) judge(m Message, rows *segment.Rows) (id string, order segment.Order, act action, fault *Fault, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			fault = faultf(schemas.ReasonMalformed, "reading the message panicked: %v", r)
@@ -104,38 +110,38 @@ func (s *single) judge(m Message, rows *segment.Rows) (id string, order segment.
 	}()
 	order = segment.Order{Timestamp: m.Watermark, Partition: m.Partition, Offset: m.Offset}
 	if most := min(s.limits.MaxMessage, maxSingle); len(m.Value) > most || len(m.Key) > most {
-		return "", order, nothing, faultf(schemas.ReasonTooLarge, "message has %d bytes and a key of %d, allowed: %d of each", len(m.Value), len(m.Key), most)
+		return "", order, nothing, faultf(schemas.ReasonTooLarge, "message has %d bytes and a key of %d, allowed: %d of each", len(m.Value), len(m.Key), most), nil
 	}
 	if m.Value == nil {
 		if s.m.Tombstones == schemas.TombstonesIgnore {
-			return "", order, nothing, nil
+			return "", order, nothing, nil, nil
 		}
-		id, fault = s.idOfKey(m.Key)
-		return id, order, remove, fault
+		id, fault, err = s.idOfKey(m.Key)
+		return id, order, remove, fault, err
 	}
 	clear(s.values)
-	if fault = s.reader.read(m.Value, s.plan, s.values); fault != nil {
-		return "", order, nothing, fault
+	if fault, err = s.reader.read(m.Value, s.plan, s.values); fault != nil || err != nil {
+		return "", order, nothing, fault, err
 	}
 	if act, fault = s.action(); fault != nil {
-		return "", order, nothing, fault
+		return "", order, nothing, fault, nil
 	}
 	idAt, versionAt := &s.values[slotID], &s.values[slotVersion]
 	if act == remove && s.m.Envelope != "" {
 		idAt, versionAt = &s.values[slotOldID], &s.values[slotOldVersion]
 	}
 	if order.Version, fault = s.version(versionAt); fault != nil {
-		return "", order, nothing, fault
+		return "", order, nothing, fault, nil
 	}
 	if act == remove && idAt.absent() && m.Key != nil && s.m.Envelope != "" {
-		id, fault = s.idOfKey(m.Key)
+		id, fault, err = s.idOfKey(m.Key)
 	} else {
 		id, fault = idOf(idAt, s.m.IDPath())
 	}
-	if fault == nil && act == upsert {
+	if fault == nil && err == nil && act == upsert {
 		fault = s.judgeUpsert(rows)
 	}
-	return id, order, act, fault
+	return id, order, act, fault, err
 }
 
 // action is what a message says that is to be done.
@@ -216,21 +222,27 @@ func (s *single) version(v *value) (int64, *Fault) {
 }
 
 // idOfKey reads the id of a record that has nothing but a key.
-func (s *single) idOfKey(key []byte) (string, *Fault) {
-	if key == nil {
-		return "", faultf(schemas.ReasonNullID, "the record has neither a value nor a key")
-	}
-	if s.keyPlan == nil {
-		if !utf8.Valid(key) {
-			return "", faultf(schemas.ReasonMalformed, "key is %.100q, allowed: UTF-8", key)
-		}
-		return checkID(string(key), "the key")
+func (s *single) idOfKey(key []byte) (string, *Fault, error) {
+	const at = "the key"
+	switch {
+	case key == nil:
+		return "", faultf(schemas.ReasonNullID, "the record has neither a value nor a key"), nil
+	case s.keyPlan == nil && !utf8.Valid(key):
+		return "", faultf(schemas.ReasonMalformed, "key is %.100q, allowed: UTF-8", key), nil
+	case s.keyPlan == nil:
+		id, fault := checkID(string(key), at)
+		return id, fault, nil
 	}
 	clear(s.key[:])
-	if fault := s.reader.read(key, s.keyPlan, s.key[:]); fault != nil {
-		return "", faultf(fault.Reason, "key: %s", fault.Detail)
+	fault, err := s.reader.read(key, s.keyPlan, s.key[:])
+	if err != nil {
+		return "", nil, fmt.Errorf("key: %w", err)
 	}
-	return idOf(&s.key[0], "the key")
+	if fault != nil {
+		return "", faultf(fault.Reason, "key: %s", fault.Detail), nil
+	}
+	id, fault := idOf(&s.key[0], at)
+	return id, fault, nil
 }
 
 // idOf is the canonical text of an id. At says where it was looked for.

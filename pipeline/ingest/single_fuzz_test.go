@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/segment"
@@ -13,9 +14,10 @@ import (
 
 func FuzzJSON(f *testing.F)     { mutate.Fuzz(f, readingJSON) }
 func FuzzDebezium(f *testing.F) { mutate.Fuzz(f, readingDebezium) }
+func FuzzAvro(f *testing.F)     { mutate.Fuzz(f, readingAvro) }
 
 func TestSingleMutations(t *testing.T) {
-	mutate.Run(t, map[string]mutate.Target{"FuzzJSON": readingJSON, "FuzzDebezium": readingDebezium})
+	mutate.Run(t, map[string]mutate.Target{"FuzzJSON": readingJSON, "FuzzDebezium": readingDebezium, "FuzzAvro": readingAvro})
 }
 
 // checkSingle: no message panics or takes more memory than its budget, and each is one row, one delete or refused. As a key, it is a delete
@@ -68,4 +70,16 @@ func readingDebezium(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
 		seeds = append(seeds, seed)
 	}
 	return seeds, checkSingle(t, spec)
+}
+
+func readingAvro(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
+	spec := avroSpec(t, `{"format":"avro","op":"op","version":"rev","key":"id"`)
+	long, odd := "chain", obj{"id": "x", "vector": []any{1.0, nil, 3.0, 4.0}, "seen": time.Unix(0, 0).UTC(), "price": float32(0.5)}
+	return [][]byte{
+		avroMessage(t, 1, obj{"id": "a", "vector": []float32{1, 0.5, -0.25, 0}, "junk": obj{"x": int64(5), "y": "z", "n": nil}, "title": "x", "year": int32(-7), "price": 1.5, "new": true, "seen": time.Unix(1, 0).UTC(), "rev": int64(9), "op": "upsert"}),
+		avroMessage(t, 2, odd),
+		avroMessage(t, 3, obj{"id": []byte("0123456789abcdef"), "vector": make([]byte, 16)}),
+		avroMessage(t, 8, obj{"id": "a", "vector": []any{nil, nil}, "junk": []any{obj{}, obj{}}}),
+		avroMessage(t, 9, obj{"id": "a", "vector": []float32{1, 2, 3, 4}, "next": obj{"id": long, "vector": []float32{}, "next": nil}}),
+	}, checkSingle(t, spec)
 }

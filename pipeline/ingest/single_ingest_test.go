@@ -4,11 +4,18 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/sr"
+	"github.com/twmb/franz-go/pkg/sr/srfake"
+
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/registry"
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
@@ -89,5 +96,62 @@ func TestSingles_liveIDs(t *testing.T) {
 	}
 	if !slices.ContainsFunc(records, func(m source.Message) bool { return m.Value != nil && len(m.Value) == 0 }) {
 		t.Error("no record has an empty value, which is no tombstone")
+	}
+}
+
+// TestAvro_registryAway: while a schema cannot be had, its partition waits and says so, and what came before is committed; nothing is passed over.
+func TestAvro_registryAway(t *testing.T) {
+	fake := srfake.New()
+	defer fake.Close()
+	for id, text := range avroSchemas {
+		fake.SeedSchema(fmt.Sprint("subject-", id), 1, int(id), sr.Schema{Schema: text})
+	}
+	var away atomic.Bool
+	fake.Intercept(func(w http.ResponseWriter, q *http.Request) bool {
+		if away.Load() && strings.HasSuffix(q.URL.Path, "/9") {
+			http.Error(w, "away", http.StatusServiceUnavailable)
+			return true
+		}
+		return false
+	})
+	known, err := registry.New(registry.Options{URL: fake.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := messagesSpec(t, `{"format":"avro","key":"$"}`)
+	r := newRig(t, 1, store.NewMemory(), func(s *schemas.Spec) { s.Messages = spec.Messages })
+	if _, err := New(Options{Shards: []*commit.Log{r.log}, Source: r.client, Group: "g"}); err == nil || !strings.Contains(err.Error(), "--schema-registry") {
+		t.Errorf("without a registry: %v", err)
+	}
+	away.Store(true)
+	odd := obj{"id": "odd", "vector": []any{1.0, 2.0, 3.0, 4.0}, "seen": time.Unix(0, 0).UTC(), "price": nil}
+	r.produce(4,
+		source.Message{Value: avroMessage(t, 2, odd)},
+		source.Message{Value: []byte{0, 0, 0, 0, 88, 1}},
+		source.Message{Value: avroMessage(t, 9, obj{"id": "chain", "vector": []float32{1, 2, 3, 4}, "next": nil})},
+		source.Message{Key: avroMessage(t, 6, "odd")})
+	run := r.start(func(o *Options) { o.Schemas, o.FlushAge = known, time.Minute })
+	r.await(0, 2)
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		if err := run.Ready(); err != nil && strings.Contains(err.Error(), "retrying: schema 9: ") {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("ready says %v", err)
+		}
+	}
+	if next := r.next(0); next != 2 {
+		t.Errorf("the chain ends at %d, want 2", next)
+	}
+	run.stop(t)
+	run = r.start(func(o *Options) { o.Schemas = known }) // as one that takes over
+	away.Store(false)
+	r.await(0, 4)
+	run.stop(t)
+	got := r.foldChain(0)
+	if len(got.last) != 2 || !strings.HasSuffix(got.last["odd"], "deleted") || !strings.Contains(got.last["chain"], "[1 2 3 4]") {
+		t.Errorf("became %v", got.last)
+	}
+	if len(got.refused) != 1 || !strings.HasPrefix(got.refused[0], "1:-1 schema ") {
+		t.Errorf("refused %v", got.refused)
 	}
 }

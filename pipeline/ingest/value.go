@@ -46,8 +46,11 @@ type value struct {
 	number int64  // of boolean (0, 1), whole, moment
 	real   float64
 	floats []float32
+	null   int            // in floats: where the first is, or noNull
 	unit   arrow.TimeUnit // of moment
 }
+
+const noNull = -1
 
 func (v *value) absent() bool { return v.kind == kindMissing || v.kind == kindNull }
 
@@ -92,7 +95,7 @@ func (v *value) integer() (int64, bool) {
 	switch v.kind {
 	case kindDigits:
 		return jsonrow.Integer(v.bytes)
-	case kindWhole:
+	case kindWhole, kindMoment:
 		return v.number, true
 	}
 	return 0, false
@@ -238,8 +241,11 @@ func (s *single) appendVector(dst []float32, v *value) ([]float32, *Fault) {
 	case s.m.VectorBytes != "":
 		return s.appendBytes(dst, v)
 	case v.kind == kindFloats:
-		if len(v.floats) != dim {
+		switch {
+		case len(v.floats) != dim:
 			return dst, faultf(schemas.ReasonDims, "vector has %d values, allowed: %d", len(v.floats), dim)
+		case v.null != noNull:
+			return dst, faultf(schemas.ReasonDims, "vector has a null at %d", v.null)
 		}
 		return append(dst, v.floats...), nil
 	case v.kind == kindArray, v.kind == kindText && bytes.HasPrefix(v.bytes, []byte{'['}): // a text is how PostgreSQL writes a vector

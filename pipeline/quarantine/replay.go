@@ -9,11 +9,13 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/avro"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/ingest"
+	"github.com/adastream/adastream/pipeline/registry"
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/schemas"
 )
@@ -41,6 +43,9 @@ type Replayer struct {
 	Level   avx.Level
 	Settled time.Duration // 0 is 30 s. A message that is not acknowledged after a third of it is given up
 	By      string        // user@host of the operator
+
+	// Schemas has those of Avro messages that the index spec does not have; may be nil.
+	Schemas *registry.Client
 
 	// Versions are those of the ids of all that is replayed; nil replays also what would replace newer ones.
 	Versions Versions
@@ -81,7 +86,7 @@ func (r *Replayer) Replay(ctx context.Context, q ingest.Quarantined, to int) err
 	}
 	var key []byte
 	if last == nil || !last.Final() { // Settle says what is wrong with a final one
-		if key, err = r.check(q); err != nil {
+		if key, err = r.check(ctx, q); err != nil {
 			return fmt.Errorf("replay %v: %w", at, err)
 		}
 	}
@@ -132,9 +137,9 @@ func (r *Replayer) inLog(ctx context.Context, announced *schemas.Resolution) (bo
 
 // check makes sure that an ingestor would take all of a payload, and that it replaces nothing newer. It returns the key that the
 // message had, if that is known: what was refused is kept without it, and a compacted topic takes no message that has none.
-func (r *Replayer) check(q ingest.Quarantined) (key []byte, err error) {
+func (r *Replayer) check(ctx context.Context, q ingest.Quarantined) (key []byte, err error) {
 	spec := r.Index.Spec()
-	rows, deletes, err := decode(spec, r.Level, q.Payload)
+	rows, deletes, err := decode(ctx, spec, r.Level, r.Schemas, q.Payload)
 	if err != nil {
 		return nil, err
 	}
@@ -152,10 +157,13 @@ func (r *Replayer) check(q ingest.Quarantined) (key []byte, err error) {
 }
 
 // decode is what an ingestor would take of a payload; it takes all or nothing.
-func decode(spec *schemas.Spec, level avx.Level, payload []byte) (*segment.Rows, []segment.Tombstone, error) {
+func decode(ctx context.Context, spec *schemas.Spec, level avx.Level, known *registry.Client, payload []byte) (*segment.Rows, []segment.Tombstone, error) {
 	d, err := ingest.NewDecoder(spec, level, ingest.Limits{}, nil)
 	if err != nil {
 		return nil, nil, err
+	}
+	if known != nil {
+		d.Ask(func(id uint32) (*avro.Schema, error) { return known.Schema(ctx, id) })
 	}
 	var refused *ingest.Quarantined
 	rows, deletes := segment.NewRows(spec), []segment.Tombstone(nil)

@@ -12,6 +12,7 @@ import (
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/ingest"
+	"github.com/adastream/adastream/pipeline/registry"
 	"github.com/adastream/adastream/pipeline/replica"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
@@ -26,10 +27,10 @@ type Versions map[string]*segment.Order
 
 // ReadVersions looks in all that is committed for the ids that payloads bring. It reads the rows of the newest generation, which
 // may take the cache a while.
-func ReadVersions(ctx context.Context, index *commit.Log, cache *store.Cache, level avx.Level, payloads [][]byte) (Versions, error) {
+func ReadVersions(ctx context.Context, index *commit.Log, cache *store.Cache, level avx.Level, known *registry.Client, payloads [][]byte) (Versions, error) {
 	v := Versions{}
 	for _, payload := range payloads {
-		rows, deletes, err := decode(index.Spec(), level, payload)
+		rows, deletes, err := decode(ctx, index.Spec(), level, known, payload)
 		if errors.Is(err, ErrRefused) {
 			continue // as replaying it will say
 		}

@@ -146,7 +146,7 @@ func TestReadVersions(t *testing.T) {
 		payloads = append(payloads, payloadOf(t, fmt.Sprintf(`[{"id":%q,"vector":[1,2,3,4]},{"id":"nowhere","vector":[1,2,3,4]}]`, id)))
 	}
 	payloads = append(payloads, payloadOf(t, `[{"id":"base-7","vector":[0,0,0,0]}]`), []byte("rubbish"))
-	found, err := ReadVersions(t.Context(), r.index, r.cache(), avx.Generic, payloads)
+	found, err := ReadVersions(t.Context(), r.index, r.cache(), avx.Generic, nil, payloads)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestReplayIsNotNewest(t *testing.T) {
 	r.appendRows(0, []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "b", "12", "a"}, nil)
 	replayer := r.replayer()
 	var err error
-	if replayer.Versions, err = ReadVersions(t.Context(), r.index, r.cache(), avx.Generic, [][]byte{q.Payload}); err != nil {
+	if replayer.Versions, err = ReadVersions(t.Context(), r.index, r.cache(), avx.Generic, nil, [][]byte{q.Payload}); err != nil {
 		t.Fatal(err)
 	}
 	const want = `newer version of 1 of 2 rows, as of id "a" at partition 1, offset 13, row 0, version 0`

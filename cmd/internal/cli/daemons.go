@@ -56,6 +56,7 @@ type Builder struct {
 type Ingestor struct {
 	Kafka        `group:"Kafka:"`
 	Store        `group:"Object store:"`
+	Registry     `group:"Avro messages:"`
 	Group        string        `help:"Consumer group that shares out the partitions; default: adastream-<index>." placeholder:"NAME"`
 	FlushAge     time.Duration `help:"Longest time that a row waits for its segment to be cut." default:"300ms"`
 	FlushRows    int           `help:"Most rows of a segment." default:"65536"`
