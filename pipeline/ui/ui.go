@@ -42,6 +42,14 @@ func (o Options) base() string {
 	return fmt.Sprintf("/shards/%d", o.Log.Shard())
 }
 
+// ofShard makes a command one about the shard, if there are several. That of the doctor is about the index.
+func (o Options) ofShard(command string) string {
+	if len(o.Shards) == 0 || strings.HasPrefix(command, "adastream doctor ") {
+		return command
+	}
+	return strings.Replace(command, ` --store="$STORE"`, fmt.Sprintf(` --store="$STORE" --shard=%d`, o.Log.Shard()), 1)
+}
+
 // UI is the pages of one node.
 type UI struct {
 	o       Options
@@ -67,7 +75,7 @@ func New(o Options) (*UI, error) {
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	u := &UI{o: o, reader: newReader(o.Log), history: newHistory(o.Node, o.Metrics), refused: newRefusals(), pages: map[string]*template.Template{}}
 	for _, name := range []string{"overview", "snapshots", "generation", "diff", "search", "quarantine", "missing"} {
-		t, err := template.New("layout.html").Funcs(functions).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/"+name+".html")
+		t, err := template.New("layout.html").Funcs(functions).Funcs(template.FuncMap{"ofShard": o.ofShard}).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/"+name+".html")
 		if err != nil {
 			return nil, fmt.Errorf("ui: %w", err)
 		}
