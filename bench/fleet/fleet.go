@@ -174,6 +174,29 @@ func CPU(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * time.Second / 100, errors.Join(err1, err2) // Linux counts in 1/100 s
 }
 
+// Queued returns how long threads of the process that are still there were ready to run, and waited for a core.
+func (p *Process) Queued() (time.Duration, error) { return Queued(p.cmd.Process.Pid) }
+
+// Queued is the same of any process.
+func Queued(pid int) (total time.Duration, err error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil {
+		return 0, err
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil { // the thread has ended
+			continue
+		}
+		var ran, queued int64
+		if _, err := fmt.Sscan(string(text), &ran, &queued); err != nil {
+			return 0, fmt.Errorf("%s: %w", file, err)
+		}
+		total += time.Duration(queued)
+	}
+	return total, nil
+}
+
 // Address returns a free address of the loopback interface.
 func Address() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

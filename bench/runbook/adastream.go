@@ -225,10 +225,11 @@ func (a *adastream) search(ctx context.Context, setting int) (*answers, error) {
 
 func (a *adastream) usage() (*usage, error) {
 	u := &usage{}
-	var err1, err2 error
+	var err1, err2, err3 error
 	u.resident, u.peak, _, err1 = a.process.Resident()
 	u.cpu, err2 = a.process.CPU()
-	return u, errors.Join(err1, err2)
+	u.queued, err3 = a.process.Queued()
+	return u, errors.Join(err1, err2, err3)
 }
 
 func (a *adastream) close() error {

@@ -115,10 +115,11 @@ func (p *peer) search(_ context.Context, setting int) (*answers, error) {
 
 func (p *peer) usage() (*usage, error) {
 	u := &usage{}
-	var err1, err2 error
+	var err1, err2, err3 error
 	u.resident, u.peak, _, err1 = fleet.Resident(p.cmd.Process.Pid)
 	u.cpu, err2 = fleet.CPU(p.cmd.Process.Pid)
-	return u, errors.Join(err1, err2)
+	u.queued, err3 = fleet.Queued(p.cmd.Process.Pid)
+	return u, errors.Join(err1, err2, err3)
 }
 
 func (p *peer) close() error {

@@ -37,9 +37,10 @@ type replayed struct {
 	Empty    int64             `json:"empty_bytes"` // resident before the first row
 	Resident int64             `json:"resident_bytes"`
 	Peak     int64             `json:"peak_bytes"`
-	CPU      float64           `json:"cpu_seconds"`   // of its processes, for everything
-	Total    float64           `json:"total_seconds"` // updates, waits, and each search once
-	Load     string            `json:"load"`          // averages of the machine at the end
+	CPU      float64           `json:"cpu_seconds"`    // of its processes, for everything
+	Queued   float64           `json:"queued_seconds"` // its threads were ready to run, while others had the cores
+	Total    float64           `json:"total_seconds"`  // updates, waits, and each search once
+	Load     string            `json:"load"`           // averages of the machine at the end
 }
 
 // spent is what the updates of one kind took, with their share of the waits until they were searchable.
@@ -114,7 +115,7 @@ func (t *task) replay(ctx context.Context, s system, o *options, setting int) (*
 	if u, err = s.usage(); err != nil {
 		return nil, 0, err
 	}
-	r.Resident, r.Peak, r.CPU = u.resident, u.peak, u.cpu.Seconds()
+	r.Resident, r.Peak, r.CPU, r.Queued = u.resident, u.peak, u.cpu.Seconds(), u.queued.Seconds()
 	if setting >= 0 {
 		r.Setting = r.About.Settings[setting]
 	}

@@ -66,7 +66,7 @@ type summary struct {
 	wait, longest       float64
 	qps, least, fastest float64
 	resident, peak      float64 // MiB
-	cpu, total          float64
+	cpu, queued, total  float64
 }
 
 func (r *results) summarise(runbook, system string) *summary {
@@ -105,6 +105,7 @@ func (r *results) summarise(runbook, system string) *summary {
 	s.resident = of(func(one *replayed) float64 { return float64(one.Resident) / (1 << 20) })
 	s.peak = of(func(one *replayed) float64 { return float64(one.Peak) / (1 << 20) })
 	s.cpu = of(func(one *replayed) float64 { return one.CPU })
+	s.queued = of(func(one *replayed) float64 { return one.Queued })
 	s.total = of(func(one *replayed) float64 { return one.Total })
 	return s
 }
@@ -116,7 +117,7 @@ func table(b *strings.Builder, systems []*summary) {
 	for _, kind := range kinds {
 		head = append(head, kind+"s, rows/s (without waits)")
 	}
-	head = append(head, "wait, s: median (most)", "queries/s: median (least-most)", "MiB at the end, peak", "CPU, s", "all, s")
+	head = append(head, "wait, s: median (most)", "queries/s: median (least-most)", "MiB at the end, peak", "CPU, s (waiting for a core)", "all, s")
 	line := func(cells []string) { fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | ")) }
 	line(head)
 	fmt.Fprintf(b, "|%s\n", strings.Repeat("---|", len(head)))
@@ -126,7 +127,7 @@ func table(b *strings.Builder, systems []*summary) {
 			cells = append(cells, fmt.Sprintf("%s (%s)", thousands(s.rates[kind]), thousands(s.taken[kind])))
 		}
 		line(append(cells, fmt.Sprintf("%.2f (%.2f)", s.wait, s.longest), fmt.Sprintf("%s (%s-%s)", thousands(s.qps), thousands(s.least), thousands(s.fastest)),
-			fmt.Sprintf("%.0f, %.0f", s.resident, s.peak), fmt.Sprintf("%.0f", s.cpu), fmt.Sprintf("%.1f", s.total)))
+			fmt.Sprintf("%.0f, %.0f", s.resident, s.peak), fmt.Sprintf("%.0f (%.0f)", s.cpu, s.queued), fmt.Sprintf("%.1f", s.total)))
 	}
 }
 

@@ -158,7 +158,7 @@ type model struct {
 }
 
 func (m *model) about() about           { return about{Settings: []string{"fast", "slow"}} }
-func (m *model) usage() (*usage, error) { return &usage{1, 2, time.Second}, nil }
+func (m *model) usage() (*usage, error) { return &usage{1, 2, time.Second, 0}, nil }
 func (m *model) close() error           { return nil }
 func (m *model) update(_ context.Context, s *step) (time.Duration, error) {
 	if s.Operation == m.forgets && m.live.count > 0 {

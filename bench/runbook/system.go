@@ -39,4 +39,5 @@ type answers struct {
 type usage struct {
 	resident, peak int64 // bytes
 	cpu            time.Duration
+	queued         time.Duration // ready to run, while others had the cores
 }
