@@ -116,6 +116,7 @@ type Builder struct {
 	model    *model.Model      // nil until trained
 	parts    []*heldPart       // chunks, then segments
 	ledger   *ledger
+	lengths  []int            // rows of each list of the model, dead ones too; nil without one
 	buried   []schemas.Object // tombstone objects
 	heads    map[int]chainHead
 	changed  bool         // something to publish
@@ -292,7 +293,7 @@ func (b *Builder) drop() {
 		b.ledger.release()
 	}
 	b.manifest, b.model, b.modelRef, b.parts, b.ledger, b.buried, b.heads = nil, nil, nil, nil, nil, nil, nil
-	b.quality, b.plans, b.changed, b.trained = nil, nil, false, nil
+	b.quality, b.plans, b.changed, b.trained, b.lengths = nil, nil, false, nil, nil
 	b.made.Store(nil)
 	b.newest, b.strangeSince, b.drift, b.wanted, b.tried = newest{}, 0, nil, "", ""
 	b.fence = nil

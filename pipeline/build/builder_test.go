@@ -264,6 +264,7 @@ func (w *world) check(m *schemas.Manifest) {
 			got[id] = p.OrderAt(row)
 		}
 	}
+	w.checkLists(m, s)
 	want := map[string]segment.Order{}
 	var ids []string
 	var vectors []float32
@@ -281,6 +282,28 @@ func (w *world) check(m *schemas.Manifest) {
 		vectors = append(vectors, w.newest[id].vector...)
 	}
 	w.checkNeighbours(s, ids, vectors)
+}
+
+// checkLists compares what a manifest says of the lengths of lists with the parts, row by row.
+func (w *world) checkLists(m *schemas.Manifest, s *snapshot.Snapshot) {
+	w.t.Helper()
+	if m.Model == nil {
+		if m.Lists != nil {
+			w.t.Errorf("generation %d without a model has lists: %+v", m.Generation, m.Lists)
+		}
+		return
+	}
+	rows := make([]int, m.Model.NList)
+	for _, p := range s.Parts() {
+		for row := range p.N {
+			if p.Model == m.Model.ID {
+				rows[p.ListAt(row)]++
+			}
+		}
+	}
+	if want := statsOf(rows); m.Lists == nil || *m.Lists != *want {
+		w.t.Errorf("generation %d says of its lists %+v, want %+v", m.Generation, m.Lists, want)
+	}
 }
 
 func difference(got, want map[string]segment.Order) string {

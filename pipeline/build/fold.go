@@ -109,6 +109,9 @@ func (b *Builder) take(c *schemas.Commit, data commitData) {
 		b.parts = append(b.parts, data.part)
 		b.lookAt(data.part)
 		b.ledger.add(data.part)
+		if b.modelRef != nil && data.part.Model == b.modelRef.ID {
+			addLengths(b.lengths, data.part)
+		}
 		for row := range data.part.N {
 			b.ledger.upsert(data.part, uint32(row))
 		}

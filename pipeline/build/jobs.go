@@ -250,6 +250,7 @@ func (b *Builder) land(ctx context.Context, j *job) error {
 		b.model, b.modelRef, b.trained = j.mdl, j.ref, nil
 		b.made.Store(nil)
 	}
+	b.lengths = listLengths(b.parts, b.modelRef)
 	if j.kind != compaction {
 		b.quality, b.plans = j.quality, j.plans
 		if b.quality != nil {

@@ -87,7 +87,8 @@ func (b *Builder) load(ctx context.Context) error {
 	b.ledger.moved = m.Moved // tombstones were counted when they were folded
 	b.ledger.dirty = false
 	b.metrics.holds(m)
-	b.metrics.lists(listLengths(b.parts, b.modelRef))
+	b.lengths = listLengths(b.parts, b.modelRef)
+	b.metrics.lists(b.lengths)
 	b.o.Logger.Info("loaded", "generation", m.Generation, "live_rows", b.ledger.live, "chunks", len(m.Chunks), "segments", len(m.Segments))
 	return b.sweep() // else a builder that is overtaken before its jobs land would keep all that it ever fetched
 }

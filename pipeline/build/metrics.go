@@ -154,6 +154,7 @@ func (m *metrics) lists(rows []int) {
 		m.listRows.Reset()
 		return
 	}
+	rows = slices.Clone(rows)
 	slices.Sort(rows)
 	for _, q := range listQuantiles {
 		at := int(math.Ceil(q*float64(len(rows)))) - 1

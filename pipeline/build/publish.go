@@ -56,8 +56,7 @@ func (b *Builder) publish(ctx context.Context) (err error) {
 			m.Segments = append(m.Segments, *p.segment)
 		}
 	}
-	lengths := listLengths(b.parts, b.modelRef)
-	m.Lists = statsOf(lengths)
+	m.Lists = statsOf(b.lengths)
 	if err := b.publishDead(ctx, m); err != nil {
 		return fmt.Errorf("publish dead rows of generation %d: %w", m.Generation, err)
 	}
@@ -72,7 +71,7 @@ func (b *Builder) publish(ctx context.Context) (err error) {
 	rest(b.heads)
 	b.causes.Reset()
 	span.Int("adastream.generation", m.Generation)
-	b.metrics.lists(lengths)
+	b.metrics.lists(b.lengths)
 	b.metrics.published(m, m.Produced > produced, time.Since(started))
 	b.o.Logger.InfoContext(ctx, "published", "generation", m.Generation, "live_rows", m.LiveRows, "dead_rows", m.DeadRows,
 		"chunks", len(m.Chunks), "segments", len(m.Segments), "took", time.Since(started).Round(time.Millisecond))
@@ -173,15 +172,25 @@ func listLengths(parts []*heldPart, ref *schemas.ModelRef) []int {
 	}
 	rows := make([]int, ref.NList)
 	for _, p := range parts {
-		if p.Model != ref.ID {
-			continue
-		}
-		for l := p.FirstList; l < p.EndList; l++ {
-			start, end := p.ListRange(l)
-			rows[l] += end - start
+		if p.Model == ref.ID {
+			addLengths(rows, p)
 		}
 	}
 	return rows
+}
+
+// addLengths adds the rows of a part to those of each list.
+func addLengths(rows []int, p *heldPart) {
+	if p.N < p.EndList-p.FirstList { // of many lists a commit is in few
+		for i := range p.N {
+			rows[p.ListAt(i)]++
+		}
+		return
+	}
+	for l := p.FirstList; l < p.EndList; l++ {
+		start, end := p.ListRange(l)
+		rows[l] += end - start
+	}
 }
 
 // statsOf describes lists by their lengths, nil when there are none.
