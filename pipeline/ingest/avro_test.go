@@ -186,23 +186,23 @@ func TestAvroDebezium(t *testing.T) {
 	source := obj{"version": "3.2.0.Final", "connector": "postgresql", "snapshot": "false", "lsn": int64(33817504)}
 	row := obj{"sku": int64(1004), "title": "Concert guitar", "stock": int32(7), "updated_at": "2026-11-27T08:00:00.123456Z", "embedding": []float64{0.5, -0.25, 0.01, 0}}
 	old := obj{"sku": int64(1004), "title": nil, "stock": nil, "updated_at": nil, "embedding": nil}
-	key := avroMessage(t, 4, obj{"sku": int64(1004)})
+	keyed := avroMessage(t, 4, obj{"sku": int64(1005)})
 	for i, test := range []struct {
 		value any
 		want  string
 	}{
 		{obj{"before": nil, "after": row, "source": source, "op": "c", "ts_ms": int64(1)}, "1004 v33817504 [0.5 -0.25 0.01 0] [Concert guitar 7 <nil> <nil> 2026-11-27 08:00:00.123 +0000 UTC]"},
 		{obj{"before": old, "after": nil, "source": source, "op": "d", "ts_ms": nil}, "delete 1004 v33817504"},
-		{obj{"before": nil, "after": nil, "source": source, "op": "d", "ts_ms": nil}, "delete 1004 v33817504"},
+		{obj{"before": nil, "after": nil, "source": source, "op": "d", "ts_ms": nil}, "delete 1005 v33817504"},
 		{obj{"before": nil, "after": nil, "source": source, "op": "t", "ts_ms": nil}, `op: op of the envelope is "t"`},
 		{obj{"before": nil, "after": nil, "source": source, "op": "u", "ts_ms": nil}, `null_id: id is missing at "sku"`},
-		{nil, "delete 1004 v0"},
+		{nil, "delete 1005 v0"},
 	} {
 		var message []byte
 		if test.value != nil {
 			message = avroMessage(t, 5, test.value)
 		}
-		if got, _ := became(t, spec, key, message); got != test.want && !strings.HasPrefix(got, test.want+",") {
+		if got, _ := became(t, spec, keyed, message); got != test.want && !strings.HasPrefix(got, test.want+",") {
 			t.Errorf("%d became %s\nwant %s", i, got, test.want)
 		}
 	}

@@ -274,7 +274,11 @@ func TestDebezium(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, _ := became(t, messagesSpec(t, test.block), []byte(`{"sku":1004}`), message); !strings.HasPrefix(got, test.want) {
+		var key []byte // is asked only where the message does not say the id
+		if test.file == "postgres-delete-nothing" {
+			key = []byte(`{"sku":1004}`)
+		}
+		if got, _ := became(t, messagesSpec(t, test.block), key, message); !strings.HasPrefix(got, test.want) {
 			t.Errorf("%s by %s\nbecame %s\nwant   %s", test.file, test.block, got, test.want)
 		}
 	}
