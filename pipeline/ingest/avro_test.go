@@ -211,6 +211,28 @@ func TestAvroDebezium(t *testing.T) {
 	}
 }
 
+// A large message is not kept for as long as none of its schema follows.
+func TestAvroLetsGo(t *testing.T) {
+	d, err := NewDecoder(avroSpec(t, `{"format":"avro"`), avx.Generic, Limits{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := d.single.reader.(*avroReader)
+	read := func(message []byte) *shape {
+		if fault, err := a.read(message, d.single.plan, d.single.values); fault != nil || err != nil {
+			t.Fatal(fault, err)
+		}
+		return a.large
+	}
+	large := read(avroMessage(t, 9, obj{"id": strings.Repeat("a", largeMessage), "vector": []float32{}, "next": nil}))
+	if large == nil || large.target.Elem().IsZero() {
+		t.Fatal("a large message was let go of at once")
+	}
+	if read(avroMessage(t, 8, obj{"id": "a", "vector": []any{}, "junk": []any{}})); !large.target.Elem().IsZero() {
+		t.Error("a large message is kept after the next one")
+	}
+}
+
 // What cannot be had now is no fault of the message, which is not taken and can be decoded again.
 func TestAvroAsks(t *testing.T) {
 	spec := messagesSpec(t, `{"format":"avro","key":"$"}`)

@@ -129,8 +129,9 @@ func TestAvro_registryAway(t *testing.T) {
 		source.Message{Value: avroMessage(t, 2, odd)},
 		source.Message{Value: []byte{0, 0, 0, 0, 88, 1}},
 		source.Message{Value: avroMessage(t, 9, obj{"id": "chain", "vector": []float32{1, 2, 3, 4}, "next": nil})},
-		source.Message{Key: avroMessage(t, 6, "odd")})
-	run := r.start(func(o *Options) { o.Schemas, o.FlushAge = known, time.Minute })
+		source.Message{Key: avroMessage(t, 6, "odd")},
+		source.Message{Value: []byte("rubbish")})
+	run := r.start(func(o *Options) { o.Schemas, o.FlushAge, o.FlushRows = known, time.Minute, 3 }) // so that waiting is what commits the first two
 	r.await(0, 2)
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		if err := run.Ready(); err != nil && strings.Contains(err.Error(), "retrying: schema 9: ") {
@@ -142,16 +143,14 @@ func TestAvro_registryAway(t *testing.T) {
 	if next := r.next(0); next != 2 {
 		t.Errorf("the chain ends at %d, want 2", next)
 	}
-	run.stop(t)
-	run = r.start(func(o *Options) { o.Schemas = known }) // as one that takes over
 	away.Store(false)
-	r.await(0, 4)
+	r.await(0, 5)
 	run.stop(t)
 	got := r.foldChain(0)
 	if len(got.last) != 2 || !strings.HasSuffix(got.last["odd"], "deleted") || !strings.Contains(got.last["chain"], "[1 2 3 4]") {
 		t.Errorf("became %v", got.last)
 	}
-	if len(got.refused) != 1 || !strings.HasPrefix(got.refused[0], "1:-1 schema ") {
+	if len(got.refused) != 2 || !strings.HasPrefix(got.refused[0], "1:-1 schema ") || !strings.HasPrefix(got.refused[1], "4:-1 malformed ") {
 		t.Errorf("refused %v", got.refused)
 	}
 }

@@ -107,14 +107,14 @@ func number(item []byte) (float32, *NumberError) {
 	return float32(v), nil
 }
 
-var tens = [...]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22}
+var tens = [...]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15}
 
 // maxDigits is how many digits a float64 holds whatever they are.
 const maxDigits = 15
 
 // short reads numbers such as those of vectors are, of few digits and without an exponent, and leaves others to strconv, which is slower.
 // Digits and the power of ten are float64s exactly, so their quotient is rounded once; and the float32 that is nearest to it is the one
-// nearest to the number, unless it is just between two.
+// nearest to the number, unless it is just between two. None is so small that a float32 has fewer bits for it.
 func short(item []byte) (v float32, ok bool) {
 	rest := item
 	negative := len(rest) > 0 && rest[0] == '-'
@@ -140,7 +140,7 @@ func short(item []byte) (v float32, ok bool) {
 	}
 	f := float64(mantissa) / tens[digits-min(point, digits)]
 	const between, low = 1 << 28, 1<<29 - 1 // of the bits that a float64 has more
-	if mantissa != 0 && (f < smallestNormal || math.Float64bits(f)&low == between) {
+	if math.Float64bits(f)&low == between {
 		return 0, false
 	}
 	if negative {
@@ -148,9 +148,6 @@ func short(item []byte) (v float32, ok bool) {
 	}
 	return float32(f), true
 }
-
-// smallestNormal is the smallest float32 of 24 bits.
-const smallestNormal = 0x1p-126
 
 func space(text []byte) []byte {
 	for len(text) > 0 && (text[0] == ' ' || text[0] == '\t' || text[0] == '\n' || text[0] == '\r') {

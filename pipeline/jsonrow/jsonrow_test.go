@@ -85,6 +85,9 @@ func TestShort(t *testing.T) {
 		if f == f && !math.IsInf(float64(f), 0) {
 			check(strconv.FormatFloat(float64(f), 'f', -1, 32))
 		}
+		// So near to what is between two float32s that a float64 cannot tell.
+		g := 4 + 4*rng.Float32()
+		check(strconv.FormatFloat((float64(g)+float64(math.Nextafter32(g, 9)))/2, 'f', 14, 64))
 		// Just between two float32s, or beside that.
 		half := float64(1+rng.IntN(1<<23)) + 1<<24 + 1
 		check(strconv.FormatFloat(half+[]float64{-1, 0, 1, 1e-4}[rng.IntN(4)], 'f', -1, 64))

@@ -68,6 +68,9 @@ func TestSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if n := r.asked.Load() - 1; n != 3 {
+		t.Errorf("asked %d times for a schema that refers to two others, want 3", n)
+	}
 	var v any
 	if rest, err := s.Decode([]byte{2, 4}, &v); err != nil || len(rest) > 0 {
 		t.Errorf("by a schema with references: %v, %d bytes left", err, len(rest))
