@@ -11,6 +11,9 @@
 //
 // Overload measures what more queries than the node can answer do to those that it answers. The node has one core, and the client
 // another.
+//
+// Herd has no queries: it runs up to a thousand query nodes in one process, which follow one channel over a store in memory, and
+// counts what they ask of it, with and without a cache that they share in front.
 package main
 
 import (
@@ -33,6 +36,7 @@ import (
 type options struct {
 	Swaps    swaps    `cmd:"" help:"What swaps cost queries."`
 	Overload overload `cmd:"" help:"What more queries than a node can answer do to those that it answers."`
+	Herd     herd     `cmd:"" help:"What many query nodes that follow one channel ask of the store."`
 	indexed
 }
 
