@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 
@@ -109,7 +110,10 @@ func (a *avroReader) shape(schema *avro.Schema, p *plan) (*shape, error) {
 	if s := a.shapes[key]; s != nil {
 		return s, nil
 	}
-	part := a.part(schema.Root().ExpandReferences(), p)
+	part, err := a.part(schema.Root().ExpandReferences(), p)
+	if err != nil {
+		return nil, err
+	}
 	if part.typ == nil {
 		return nil, errors.New("it has none of the fields that messages of the index spec name")
 	}
@@ -133,17 +137,20 @@ type part struct {
 	take func(v reflect.Value, into []value)
 }
 
-func (a *avroReader) part(n *avro.SchemaNode, p *plan) part {
+func (a *avroReader) part(n *avro.SchemaNode, p *plan) (part, error) {
 	if n.Type == "union" {
 		if some, ok := optional(n); ok {
 			return a.optional(some, p)
 		}
 	}
+	if len(p.slots) > 0 && !isValue(n) {
+		return part{}, fmt.Errorf("%s is where a value should be, allowed: texts, numbers, booleans, bytes, arrays of numbers, unions of them", n.Type)
+	}
 	if len(p.slots) > 0 {
-		return leaf(n, p.slots)
+		return leaf(n, p.slots), nil
 	}
 	if n.Type != "record" && n.Type != "error" {
-		return part{}
+		return part{}, nil
 	}
 	var fields []reflect.StructField
 	var takes []func(reflect.Value, []value)
@@ -155,20 +162,42 @@ func (a *avroReader) part(n *avro.SchemaNode, p *plan) part {
 			}
 			continue
 		}
-		if part := a.part(&f.Type, child); part.typ != nil {
+		part, err := a.part(&f.Type, child)
+		if err != nil {
+			return part, fmt.Errorf("field %q: %w", f.Name, err)
+		}
+		if part.typ != nil {
 			name := "F" + strconv.Itoa(len(fields))
 			fields = append(fields, reflect.StructField{Name: name, Type: part.typ, Tag: reflect.StructTag(fmt.Sprintf("avro:%q", f.Name))})
 			takes = append(takes, part.take)
 		}
 	}
 	if len(fields) == 0 {
-		return part{}
+		return part{}, nil
 	}
 	return part{reflect.StructOf(fields), func(v reflect.Value, into []value) {
 		for i, take := range takes {
 			take(v.Field(i), into)
 		}
-	}}
+	}}, nil
+}
+
+// isValue says whether what is of a type can be read as a value. Of maps and of arrays of things that take no bytes a short message could
+// have a great many.
+func isValue(n *avro.SchemaNode) bool {
+	switch n.Type {
+	case "null", "boolean", "int", "long", "float", "double", "string", "bytes", "enum", "fixed":
+		return true
+	case "array":
+		return isNumber(n.Items) || n.Items.Type == "union" && !slices.ContainsFunc(n.Items.Branches, func(b avro.SchemaNode) bool { return b.Type != "null" && !isNumber(&b) })
+	case "union":
+		return !slices.ContainsFunc(n.Branches, func(b avro.SchemaNode) bool { return !isValue(&b) })
+	}
+	return false
+}
+
+func isNumber(n *avro.SchemaNode) bool {
+	return n.Type == "int" || n.Type == "long" || n.Type == "float" || n.Type == "double"
 }
 
 // optional returns the other branch of a union of null and one more.
@@ -184,10 +213,10 @@ func optional(n *avro.SchemaNode) (some *avro.SchemaNode, ok bool) {
 	return nil, false
 }
 
-func (a *avroReader) optional(n *avro.SchemaNode, p *plan) part {
-	inner := a.part(n, p)
-	if inner.typ == nil {
-		return part{}
+func (a *avroReader) optional(n *avro.SchemaNode, p *plan) (part, error) {
+	inner, err := a.part(n, p)
+	if err != nil || inner.typ == nil {
+		return part{}, err
 	}
 	return part{reflect.PointerTo(inner.typ), func(v reflect.Value, into []value) {
 		if !v.IsNil() {
@@ -197,7 +226,7 @@ func (a *avroReader) optional(n *avro.SchemaNode, p *plan) part {
 		for _, slot := range p.slots {
 			into[slot].kind = kindNull
 		}
-	}}
+	}}, nil
 }
 
 // leaf is a part that is a value itself.

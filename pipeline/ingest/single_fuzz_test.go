@@ -80,6 +80,7 @@ func readingAvro(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
 		avroMessage(t, 2, odd),
 		avroMessage(t, 3, obj{"id": []byte("0123456789abcdef"), "vector": make([]byte, 16)}),
 		avroMessage(t, 8, obj{"id": "a", "vector": []any{nil, nil}, "junk": []any{obj{}, obj{}}}),
+		avroMessage(t, 11, obj{"id": "a", "vector": []int64{1, -2, 3, 4}, "junk": []any{nil, nil, nil}}),
 		avroMessage(t, 9, obj{"id": "a", "vector": []float32{1, 2, 3, 4}, "next": obj{"id": long, "vector": []float32{}, "next": nil}}),
 	}, checkSingle(t, spec)
 }
