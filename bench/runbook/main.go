@@ -25,7 +25,7 @@ import (
 type options struct {
 	Data       string   `help:"Directory of the data: base.f32, queries.f32, truth.i32, meta.json, as bench/run makes it." default:"bench/data/corpus" type:"path"`
 	Out        string   `help:"Directory for results.json, results.md and the runbooks." default:"bench/data/runbook" type:"path"`
-	Rows       int      `help:"Vectors of the data to use, evenly spread over it." default:"80000"`
+	Rows       int      `help:"Vectors of the data to use, evenly spread over it." default:"50000"`
 	Queries    int      `help:"Queries of a search." default:"1000"`
 	Runbooks   []string `help:"Kinds of runbooks to generate: sliding, clustered, replace." default:"sliding,clustered,replace"`
 	File       string   `help:"A runbook to replay instead." type:"existingfile"`
