@@ -42,11 +42,44 @@ type Commit struct {
 	Model       string         `json:"model,omitempty"`  // model that assigned and encoded Segment, absent when there was none yet
 	Gap         bool           `json:"gap,omitempty"`    // the range was lost to retention and an operator accepted that
 	AtEnd       bool           `json:"at_end,omitempty"` // the log ended at End when the writer last asked
+	Load        *Load          `json:"load,omitempty"`   // what the range is of, in a partition of loads
 	Watermark   int64          `json:"watermark"`        // largest record timestamp of the chain up to End, ms since the epoch
 	Produced    int64          `json:"produced"`         // largest record timestamp of this range alone, ms since the epoch
 	Trace       string         `json:"trace,omitempty"`  // W3C traceparent of the span that wrote it, absent when that is not sampled
 	Writer      string         `json:"writer"`           // unique for each attempt to write this record
 	Created     time.Time      `json:"created"`
+}
+
+// Load is what a part of a bulk load is. It is the same in all records of the chain from Base on, but for Done.
+type Load struct {
+	Name      string `json:"name"`
+	Base      int64  `json:"base"`           // offset where the load began in this chain: row n of the part is at Base + 1 + n
+	Parts     int    `json:"parts"`          // of the load
+	Input     string `json:"input"`          // lower-case hex of the SHA-256 of what is loaded, as far as it is known beforehand
+	Timestamp int64  `json:"timestamp"`      // of all rows, ms since the epoch
+	Done      bool   `json:"done,omitempty"` // all rows of the part that are for this shard are before End
+}
+
+// Validate joins all faults of l.
+func (l *Load) Validate() error {
+	var faults []error
+	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if len(l.Name) > MaxNameBytes || !nameRE.MatchString(l.Name) {
+		bad("load.name: %q, allowed: 1 to %d letters, digits, '.', '_', '-', starting with a letter or digit", l.Name, MaxNameBytes)
+	}
+	if l.Base < 0 {
+		bad("load.base: %d, allowed: 0 and more", l.Base)
+	}
+	if l.Parts < 1 || l.Parts > MaxPartitions {
+		bad("load.parts: %d, allowed: 1 to %d", l.Parts, MaxPartitions)
+	}
+	if !sumRE.MatchString(l.Input) {
+		bad("load.input: %q, allowed: 64 digits of lower-case hex", l.Input)
+	}
+	if l.Timestamp < 0 {
+		bad("load.timestamp: %d, allowed: 0 and more", l.Timestamp)
+	}
+	return errors.Join(faults...)
 }
 
 // Objects yields all that the commit names.
@@ -372,6 +405,11 @@ func ParseCommit(data []byte) (*Commit, error) {
 	}
 	if c.Start < 0 || c.End <= c.Start || c.Writer == "" {
 		return nil, fmt.Errorf("commit: range [%d, %d) of writer %q is not one", c.Start, c.End, c.Writer)
+	}
+	if c.Load != nil {
+		if err := c.Load.Validate(); err != nil {
+			return nil, fmt.Errorf("commit: %w", err)
+		}
 	}
 	return &c, nil
 }

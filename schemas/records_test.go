@@ -35,6 +35,12 @@ func gapCommit() *Commit {
 	return c
 }
 
+func loadCommit() *Commit {
+	c := smallCommit()
+	c.Load = &Load{Name: "words-1", Base: 9, Parts: 3, Input: sum, Timestamp: 7, Done: true}
+	return c
+}
+
 func smallManifest() *Manifest {
 	return &Manifest{Format: ManifestFormat, Generation: 1, Builder: "b", Created: day, Checkpoint: map[string]int64{}}
 }
@@ -82,7 +88,7 @@ func records() map[string][]any {
 	spec := validSpec()
 	return map[string][]any{
 		"spec":       {&spec},
-		"commit":     {smallCommit(), gapCommit(), fullCommit()},
+		"commit":     {smallCommit(), gapCommit(), loadCommit(), fullCommit()},
 		"manifest":   {smallManifest(), fullManifest()},
 		"channel":    {epochPromotion(), promotion()},
 		"collection": {collection()},
@@ -159,6 +165,8 @@ func TestParsersCheck(t *testing.T) {
 		"negative start":         {"commit", &Commit{Format: 1, Start: -1, End: 1, Writer: "w"}, "range [-1, 1)"},
 		"empty range":            {"commit", &Commit{Format: 1, Start: 5, End: 5, Writer: "w"}, "range [5, 5)"},
 		"no writer":              {"commit", &Commit{Format: 1, Start: 5, End: 6}, `writer ""`},
+		"load":                   {"commit", &Commit{Format: 1, Start: 5, End: 6, Writer: "w", Load: &Load{Name: "a/b", Base: -1, Input: "x", Timestamp: -1}}, `load.name: "a/b"`},
+		"parts of a load":        {"commit", &Commit{Format: 1, Start: 5, End: 6, Writer: "w", Load: &Load{Name: "a", Input: sum}}, "load.parts: 0, allowed: 1 to 100000"},
 		"commit format":          {"commit", &Commit{Format: 3, Start: 5, End: 6, Writer: "w"}, "format: 3 is not known here, allowed: 1"},
 		"generation 0":           {"manifest", &Manifest{Format: 1, Builder: "b"}, "generation 0"},
 		"no builder":             {"manifest", &Manifest{Format: 1, Generation: 4}, `builder ""`},

@@ -72,6 +72,9 @@ type Spec struct {
 	Topic      Topic       `json:"topic"`
 	Shards     int         `json:"shards"` // partition p belongs to shard p mod Shards
 
+	// Loads is how many parts a bulk load may have, 0 for none: each has a chain in each shard, beside those of the topic.
+	Loads int `json:"loads,omitempty"`
+
 	// Prefix is absent for PrefixNative.
 	Prefix PrefixMode `json:"prefix,omitempty"`
 
@@ -127,12 +130,45 @@ func (s *Spec) Dim() int { return s.Ladder[len(s.Ladder)-1] }
 // ShardOf is the shard that a partition belongs to.
 func (s *Spec) ShardOf(partition int) int { return partition % s.Shards }
 
-// PartitionsOf are the partitions of a shard, ascending.
-func (s *Spec) PartitionsOf(shard int) (partitions []int) {
+// PartitionsOf are the partitions of a shard, ascending: those of the topic, and those of loads.
+func (s *Spec) PartitionsOf(shard int) []int {
+	partitions := s.TopicPartitionsOf(shard)
+	for part := range s.Loads {
+		partitions = append(partitions, s.LoadPartition(part, shard))
+	}
+	return partitions
+}
+
+// TopicPartitionsOf are the partitions of the topic that are a shard's, ascending.
+func (s *Spec) TopicPartitionsOf(shard int) (partitions []int) {
 	for p := shard; p < s.Topic.Partitions; p += s.Shards {
 		partitions = append(partitions, p)
 	}
 	return partitions
+}
+
+// LoadPartition is the number of the chain that a part of a load has in a shard. It is no partition of the topic.
+func (s *Spec) LoadPartition(part, shard int) int { return s.firstLoad() + part*s.Shards + shard }
+
+// firstLoad is the partitions of the topic, rounded up to a multiple of the shards.
+func (s *Spec) firstLoad() int { return (s.Topic.Partitions + s.Shards - 1) / s.Shards * s.Shards }
+
+// IsLoad reports whether a partition is of loads.
+func (s *Spec) IsLoad(partition int) bool {
+	return partition >= s.firstLoad() && partition < s.EndPartition()
+}
+
+// HasPartition reports whether a partition is of the topic or of loads.
+func (s *Spec) HasPartition(partition int) bool {
+	return partition >= 0 && partition < s.Topic.Partitions || s.IsLoad(partition)
+}
+
+// EndPartition is more than all partitions, by one.
+func (s *Spec) EndPartition() int {
+	if s.Loads == 0 {
+		return s.Topic.Partitions
+	}
+	return s.firstLoad() + s.Loads*s.Shards
 }
 
 // VectorBytes is how many bytes an original takes.
@@ -168,6 +204,7 @@ func (s Spec) WithDefaults() Spec {
 
 var (
 	nameRE   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	sumRE    = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	columnRE = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 )
 
@@ -230,6 +267,11 @@ func (s *Spec) Validate() error {
 	}
 	if most := min(MaxShards, max(1, s.Topic.Partitions)); s.Shards < 1 || s.Shards > most {
 		bad("shards: %d, allowed: 1 to %d; each has a partition of the topic at least", s.Shards, most)
+	}
+	if s.Loads < 0 || s.Loads > MaxPartitions {
+		bad("loads: %d, allowed: 1 to %d (or absent, which is none)", s.Loads, MaxPartitions)
+	} else if s.Shards > 0 && s.Loads > 0 && s.EndPartition() > MaxPartitions {
+		bad("loads: %d in each of %d shards beside %d partitions, allowed: %d in all", s.Loads, s.Shards, s.Topic.Partitions, MaxPartitions)
 	}
 	if s.Prefix != "" && s.Prefix != PrefixNative && s.Prefix != PrefixRotate {
 		bad("prefix: %q, allowed: %s, %s (or absent, which is %s)", s.Prefix, PrefixNative, PrefixRotate, PrefixNative)

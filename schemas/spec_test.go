@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -61,6 +62,8 @@ var specFaults = map[string]struct {
 	"no shards":          {func(s *Spec) { s.Shards = 0 }, "shards: 0, allowed: 1 to 3; each has a partition of the topic at least", true, false},
 	"empty shards":       {func(s *Spec) { s.Shards = 7 }, "shards: 7, allowed: 1 to 3; each has a partition of the topic at least", false, false},
 	"many shards":        {func(s *Spec) { s.Topic.Partitions, s.Shards = 2000, 1025 }, "shards: 1025, allowed: 1 to 1024; each has a partition of the topic at least", true, false},
+	"many loads":         {func(s *Spec) { s.Loads = 100_001 }, "loads: 100001, allowed: 1 to 100000 (or absent, which is none)", true, false},
+	"loads of shards":    {func(s *Spec) { s.Loads, s.Shards = 50_000, 2 }, "loads: 50000 in each of 2 shards beside 3 partitions, allowed: 100000 in all", false, false},
 	"lists per row":      {func(s *Spec) { s.ListsPerRow = 3 }, "lists_per_row: 3, allowed: 1, 2 (or absent, which is 2)", true, true},
 	"prefix":             {func(s *Spec) { s.Prefix = "pca" }, `prefix: "pca", allowed: native, rotate (or absent, which is native)`, true, false},
 	"too wide to rotate": {func(s *Spec) { s.Ladder, s.Prefix = []int{64, 4100}, PrefixRotate }, "prefix: rotate of 4100 dimensions, allowed: up to 4096", false, false},
@@ -106,6 +109,7 @@ func TestSpecValidate(t *testing.T) {
 		"64 attributes":     func(s *Spec) { s.Attributes = manyAttributes(64) },
 		"anonymous topic":   func(s *Spec) { s.Topic.Cluster, s.Topic.ID = "", "" },
 		"inner product":     func(s *Spec) { s.Metric, s.Vectors = InnerProduct, Float32 },
+		"loads":             func(s *Spec) { s.Loads, s.Shards = 49_998, 2 },
 		"native prefixes":   func(s *Spec) { s.Prefix = PrefixNative },
 		"rotated prefixes":  func(s *Spec) { s.Prefix, s.Ladder = PrefixRotate, []int{64, 4096} },
 		"attribute by dots": func(s *Spec) { s.Attributes[0].Name = "_a.b-c" },
@@ -122,6 +126,42 @@ func TestSpecValidate(t *testing.T) {
 				t.Errorf("the schema refuses it: %v", err)
 			}
 		})
+	}
+}
+
+// Partitions of loads follow those of the topic, and are of the shard that they are for.
+func TestSpecPartitions(t *testing.T) {
+	s := validSpec()
+	s.Topic.Partitions, s.Shards = 5, 3
+	without := [][]int{{0, 3}, {1, 4}, {2}}
+	for shard, want := range without {
+		if got := s.PartitionsOf(shard); !slices.Equal(got, want) || s.EndPartition() != 5 || s.IsLoad(5) || s.HasPartition(5) {
+			t.Errorf("without loads shard %d has %v of %d, want %v", shard, got, s.EndPartition(), want)
+		}
+	}
+	s.Loads = 2
+	all := map[int]bool{}
+	for shard, loads := range [][]int{{6, 9}, {7, 10}, {8, 11}} {
+		want := slices.Concat(without[shard], loads)
+		if got, topic := s.PartitionsOf(shard), s.TopicPartitionsOf(shard); !slices.Equal(got, want) || !slices.Equal(topic, without[shard]) {
+			t.Errorf("shard %d has %v, %v of the topic, want %v, %v", shard, got, topic, want, without[shard])
+		}
+		for part, p := range loads {
+			if !s.IsLoad(p) || s.ShardOf(p) != shard || s.LoadPartition(part, shard) != p {
+				t.Errorf("partition %d: of loads %v, of shard %d", p, s.IsLoad(p), s.ShardOf(p))
+			}
+		}
+		for _, p := range want {
+			all[p] = true
+		}
+	}
+	for p := -1; p < 14; p++ {
+		if s.HasPartition(p) != all[p] || s.IsLoad(p) != (all[p] && p > 5) {
+			t.Errorf("partition %d: there %v, of loads %v", p, s.HasPartition(p), s.IsLoad(p))
+		}
+	}
+	if s.EndPartition() != 12 {
+		t.Errorf("partitions end at %d, want 12", s.EndPartition())
 	}
 }
 

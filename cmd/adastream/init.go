@@ -36,6 +36,7 @@ type specFlags struct {
 	Topic        string            `help:"Kafka topic; default: the name of the index."`
 	Partitions   int               `help:"Partitions of the topic if it has to be made." default:"6"`
 	Shards       int               `help:"Shards of the index, fixed for good: each has a builder and query nodes of its own; partition p belongs to shard p mod this." default:"1"`
+	Loads        int               `help:"Parts that a bulk load of the index may have, fixed for good; 0 for an index that only its topic feeds." default:"0"`
 	Replication  int               `help:"Replication of the topic if it has to be made." default:"1"`
 	Prefix       string            `help:"What makes prefixes meaningful: native, the encoder, or rotate, a rotation that the builder learns, for any other encoder." enum:"native,rotate" default:"native"`
 	ListsPerRow  int               `help:"Inverted lists that a row is in: 2, or 1 for a tenth less memory and half the speed at equal recall." default:"2"`
@@ -55,6 +56,7 @@ func (f *specFlags) spec() (*schemas.Spec, error) {
 		Name: f.Name, Metric: schemas.Metric(f.Metric), Ladder: f.Ladder, Encoder: f.Encoder, Vectors: schemas.VectorType(f.Vectors),
 		Topic:    schemas.Topic{Name: f.topic(), Partitions: f.Partitions},
 		Shards:   f.Shards,
+		Loads:    f.Loads,
 		Defaults: schemas.Defaults{TargetRecall: f.TargetRecall}, Prefix: schemas.PrefixMode(f.Prefix), ListsPerRow: f.ListsPerRow,
 	}
 	if f.From != "" {
@@ -244,6 +246,7 @@ func (c *initCommand) same(is *schemas.Spec, b store.Bucket, log *slog.Logger) e
 		{"attributes", is.Attributes, want.Attributes},
 		{"topic", is.Topic.Name, want.Topic.Name}, // not its partitions: they are the topic's own
 		{"shards", is.Shards, want.Shards},
+		{"loads", is.Loads, want.Loads},
 		{"messages", messagesText(is.Messages), messagesText(want.Messages)},
 		{"prefix", is.Prefix, want.Prefix},
 		{"lists per row", is.ListsPerRow, want.ListsPerRow},

@@ -46,6 +46,7 @@ func TestInitAgain(t *testing.T) {
 		`its messages is {"format":"arrow"}, asked for: {"format":"json","id":"sku"}`: func(c *initCommand) { c.Messages = messages },
 		", asked for: rotate":                                                         func(c *initCommand) { c.Prefix = "rotate" },
 		"its lists per row is 2, asked for: 1":                                        func(c *initCommand) { c.ListsPerRow = 1 },
+		"its loads is 0, asked for: 4":                                                func(c *initCommand) { c.Loads = 4 },
 		"its target recall is 0.9, asked for: 0.8: choose another ":                   func(c *initCommand) { c.TargetRecall = 0.8 },
 	} {
 		if err := again(change); err == nil || !strings.Contains(err.Error(), want) || strings.Count(err.Error(), "asked for") != 1 {

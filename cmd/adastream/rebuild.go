@@ -193,7 +193,10 @@ func (c *rebuildOffsetsCommand) fromOffsets(ctx context.Context, s *site) error 
 		return err
 	}
 	ends := map[int]int64{}
-	for _, p := range s.to.Partitions() {
+	if n := s.to.Spec().Loads; n > 0 {
+		log.Warn("the topic does not have what was loaded from files: load it again into the new index, or use from-segments", "loads", n)
+	}
+	for _, p := range s.to.Spec().TopicPartitionsOf(s.to.Shard()) {
 		bounds, err := client.Bounds(ctx, p)
 		if err != nil {
 			return err

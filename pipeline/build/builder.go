@@ -119,6 +119,7 @@ type Builder struct {
 	lengths  []int            // rows of each list of the model, dead ones too; nil without one
 	buried   []schemas.Object // tombstone objects
 	heads    map[int]chainHead
+	looked   time.Time    // at the partitions of loads
 	changed  bool         // something to publish
 	causes   trace.Causes // spans of the commits that are to be published
 	quality  *schemas.Quality
@@ -296,6 +297,6 @@ func (b *Builder) drop() {
 	b.quality, b.plans, b.changed, b.trained, b.lengths = nil, nil, false, nil, nil
 	b.made.Store(nil)
 	b.newest, b.strangeSince, b.drift, b.wanted, b.tried = newest{}, 0, nil, "", ""
-	b.fence = nil
+	b.fence, b.looked = nil, time.Time{}
 	b.causes.Reset()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -13,14 +14,15 @@ import (
 )
 
 const (
-	foldLimit   = 256 // commits of all partitions in one round, but at least foldEach: bounds how much a generation adds
-	foldEach    = 16  // commits of one partition in one round, at least
-	foldFetches = 8   // partitions asked, and segments fetched, at a time
+	foldLimit   = 256         // commits of all partitions in one round, but at least foldEach: bounds how much a generation adds
+	foldEach    = 16          // commits of one partition in one round, at least
+	loadsEvery  = time.Second // between two looks at the partitions of loads, unless some partition is behind
+	foldFetches = 8           // partitions asked, and segments fetched, at a time
 )
 
 // fold takes in commits that follow the checkpoint, and says whether some partition may have more.
 func (b *Builder) fold(ctx context.Context) (behind bool, err error) {
-	partitions := b.o.Log.Partitions()
+	partitions := b.due()
 	each := max(foldEach, foldLimit/len(partitions))
 	found := make([][]*schemas.Commit, len(partitions))
 	g, gctx := errgroup.WithContext(ctx)
@@ -40,6 +42,9 @@ func (b *Builder) fold(ctx context.Context) (behind bool, err error) {
 		commits = append(commits, of...)
 		behind = behind || len(of) == each
 	}
+	if behind {
+		b.looked = time.Time{} // whoever is behind is looked at again at once
+	}
 	opened, err := b.openCommits(ctx, commits)
 	if err != nil {
 		return false, err
@@ -58,6 +63,16 @@ func (b *Builder) fold(ctx context.Context) (behind bool, err error) {
 		b.take(c, opened[i])
 	}
 	return behind, nil
+}
+
+// due are the partitions to be looked at. Each look is a request, and a load takes no note of how soon its rows are searchable.
+func (b *Builder) due() []int {
+	spec, now := b.o.Log.Spec(), time.Now()
+	if spec.Loads > 0 && now.Sub(b.looked) < loadsEvery {
+		return spec.TopicPartitionsOf(b.o.Log.Shard())
+	}
+	b.looked = now
+	return b.o.Log.Partitions()
 }
 
 // commitData is what a commit names, opened.
@@ -124,7 +139,9 @@ func (b *Builder) take(c *schemas.Commit, data commitData) {
 	}
 	head := b.heads[c.Partition]
 	head.next, head.watermark, head.produced = c.End, c.Watermark, max(head.produced, c.Produced)
-	head.active, head.behind = true, !c.AtEnd
+	if c.Load == nil { // a load says nothing of how far the topic is
+		head.active, head.behind = true, !c.AtEnd
+	}
 	b.heads[c.Partition] = head
 	b.changed = true
 	if b.o.Tracer != nil {

@@ -42,6 +42,7 @@ type hashFunc func(id string) uint64
 // rows have one that changes with each commit. An id that is live in the one is not in the other, or dead there.
 type ledger struct {
 	cache  *store.Cache
+	loads  int32 // partitions from here on are of loads; 0 for none
 	hash   hashFunc
 	base   *baseIDs
 	deltas *deltaIDs
@@ -51,9 +52,13 @@ type ledger struct {
 	dirty  bool  // dead rows changed since the flag was last cleared
 }
 
-func newLedger(c *store.Cache) (*ledger, error) {
+func newLedger(c *store.Cache, spec *schemas.Spec) (*ledger, error) {
 	seed := maphash.MakeSeed() // of this process alone: nobody can make ids of one hash
-	return newLedgerBy(c, func(id string) uint64 { return maphash.String(seed, id) })
+	l, err := newLedgerBy(c, func(id string) uint64 { return maphash.String(seed, id) })
+	if err == nil && spec.Loads > 0 {
+		l.loads = int32(spec.LoadPartition(0, 0))
+	}
+	return l, err
 }
 
 func newLedgerBy(c *store.Cache, hash hashFunc) (*ledger, error) {
@@ -96,6 +101,14 @@ func (l *ledger) reserve(rows int) error { return l.deltas.reserve(rows) }
 // add takes in a segment that is folded: upsert follows, for each of its rows.
 func (l *ledger) add(part *heldPart) { l.deltas.number(part) }
 
+// noteMove counts a version that came from another partition of the topic than the one that is known.
+func (l *ledger) noteMove(known, order segment.Order) {
+	loaded := l.loads > 0 && max(known.Partition, order.Partition) >= l.loads
+	if known.Partition != order.Partition && !loaded {
+		l.moved++
+	}
+}
+
 // upsert takes in row of part: it becomes the live version of its id, or is dead on arrival.
 func (l *ledger) upsert(part *heldPart, row uint32) {
 	id, order := part.IDAt(int(row)), part.OrderAt(int(row))
@@ -106,9 +119,7 @@ func (l *ledger) upsert(part *heldPart, row uint32) {
 		known, ok = old.part.OrderAt(int(old.row)), true
 	}
 	if ok {
-		if known.Partition != order.Partition {
-			l.moved++
-		}
+		l.noteMove(known, order)
 		if order.Compare(known) < 0 {
 			l.kill(here)
 			return
@@ -136,9 +147,7 @@ func (l *ledger) remove(t segment.Tombstone) {
 		known, ok = old.part.OrderAt(int(old.row)), true
 	}
 	if ok {
-		if known.Partition != t.Order.Partition {
-			l.moved++
-		}
+		l.noteMove(known, t.Order)
 		if t.Order.Compare(known) <= 0 {
 			return
 		}

@@ -15,7 +15,7 @@ import (
 // load brings the newest generation into memory, whether it was promoted or not.
 func (b *Builder) load(ctx context.Context) error {
 	var err error
-	if b.ledger, err = newLedger(b.o.Cache); err != nil {
+	if b.ledger, err = newLedger(b.o.Cache, b.o.Log.Spec()); err != nil {
 		return err
 	}
 	b.heads = map[int]chainHead{}

@@ -24,6 +24,7 @@ func TestWatermark_isNotStalledAndNeverFalls(t *testing.T) {
 		{"the second is back and behind", []schemas.Commit{{Partition: 1, Watermark: 210}, {Partition: 0, Watermark: 300, AtEnd: true}}, 210},
 		{"it holds the others back", []schemas.Commit{{Partition: 0, Watermark: 400, AtEnd: true}}, 210},
 		{"it has caught up", []schemas.Commit{{Partition: 1, Watermark: 390, AtEnd: true}}, 390},
+		{"a load is none of the topic", []schemas.Commit{{Partition: 3, Watermark: 900, Load: &schemas.Load{}}}, 390},
 		{"and is idle", []schemas.Commit{{Partition: 0, Watermark: 500, AtEnd: true}}, 500},
 	} {
 		for _, c := range step.folded {

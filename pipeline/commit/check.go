@@ -61,6 +61,20 @@ func (l *Log) checkCommit(c *schemas.Commit) error {
 	if c.Gap && (c.Segment != nil || c.Tombstones != nil || c.Quarantine != nil) {
 		bad("gap: true, allowed: only without data")
 	}
+	if c.Load != nil {
+		if !l.spec.IsLoad(c.Partition) {
+			bad("load: %q in partition %d, allowed: none in those of the topic", c.Load.Name, c.Partition)
+		}
+		if err := c.Load.Validate(); err != nil {
+			faults = append(faults, err)
+		}
+		if c.Load.Base > c.Start || c.Load.Parts > l.spec.Loads {
+			bad("load: base %d, parts %d, allowed: up to start, %d, and up to the loads of the index spec, %d", c.Load.Base, c.Load.Parts, c.Start, l.spec.Loads)
+		}
+		if c.Gap {
+			bad("gap: true, allowed: not in a load")
+		}
+	}
 	return errors.Join(faults...)
 }
 
@@ -82,6 +96,31 @@ func checkSuccessor(prev, next *schemas.Commit) error {
 	}
 	if next.Watermark < watermark {
 		return fmt.Errorf("watermark: %d, allowed: at least %d, that of the record before", next.Watermark, watermark)
+	}
+	return checkLoad(prev, next)
+}
+
+// checkLoad says whether next can follow prev by the loads that they are of: one ends before another begins.
+func checkLoad(prev, next *schemas.Commit) error {
+	var before *schemas.Load
+	if prev != nil {
+		before = prev.Load
+	}
+	switch load := next.Load; {
+	case load == nil && before == nil:
+		return nil
+	case load == nil:
+		return fmt.Errorf("load: none, allowed: one, as the record before is of load %q", before.Name)
+	case before == nil || before.Done:
+		if load.Base != next.Start {
+			return fmt.Errorf("load.base: %d, allowed: %d, where load %q begins", load.Base, next.Start, load.Name)
+		}
+	default:
+		same := *before
+		same.Done = load.Done
+		if *load != same {
+			return fmt.Errorf("load: %+v, allowed: %+v, that of the record before, until it is done", *load, *before)
+		}
 	}
 	return nil
 }

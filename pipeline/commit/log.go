@@ -95,19 +95,22 @@ func (l *Log) Spec() *schemas.Spec { return l.spec }
 // Shard is which one of the index it is.
 func (l *Log) Shard() int { return l.shard }
 
-// Partitions are those of the shard, ascending: it has the chains of these only.
+// Partitions are those of the shard, ascending, of the topic and of loads: it has the chains of these only.
 func (l *Log) Partitions() []int { return l.spec.PartitionsOf(l.shard) }
 
 // has reports whether a partition is of the shard.
 func (l *Log) has(partition int) bool {
-	return partition >= 0 && partition < l.spec.Topic.Partitions && l.spec.ShardOf(partition) == l.shard
+	return l.spec.HasPartition(partition) && l.spec.ShardOf(partition) == l.shard
 }
 
 // allowed says which partitions are.
 func (l *Log) allowed() string {
-	last := l.spec.Topic.Partitions - 1
+	last := l.spec.EndPartition() - 1
 	if l.spec.Shards == 1 {
 		return fmt.Sprintf("0 to %d", last)
+	}
+	if l.spec.Loads > 0 {
+		return fmt.Sprintf("%v, those of shard %d", l.Partitions(), l.shard)
 	}
 	return fmt.Sprintf("%d to %d in steps of %d, those of shard %d", l.shard, last, l.spec.Shards, l.shard)
 }

@@ -131,3 +131,60 @@ func TestShards_collect(t *testing.T) {
 		}
 	}
 }
+
+// TestLoads: chains of loads are beside those of the topic, each in the shard that it is for, and one load ends before another begins.
+func TestLoads(t *testing.T) {
+	b := store.NewMemory()
+	spec := testSpec()
+	spec.Shards, spec.Loads = 3, 2
+	if err := Create(t.Context(), b, spec); err != nil {
+		t.Fatal(err)
+	}
+	shards, err := OpenShards(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := func(p int, start, end int64, l schemas.Load) *schemas.Commit {
+		c := plain(start, end, 5)
+		c.Partition, c.Load = p, &l
+		return c
+	}
+	load := func(name string, base int64, done bool) schemas.Load {
+		return schemas.Load{Name: name, Base: base, Parts: 2, Input: strings.Repeat("ab", 32), Timestamp: 5, Done: done}
+	}
+	log, p := shards[1], 10 // 4 partitions are 6 with those of none, then part 0 has 6, 7 and 8
+	if got := log.Partitions(); !slices.Equal(got, []int{1, 7, 10}) {
+		t.Fatalf("shard 1 has partitions %v", got)
+	}
+	other := load("b", 4, false)
+	other.Parts = 3
+	elsewhere := load("a", 0, false)
+	elsewhere.Input = strings.Repeat("cd", 32)
+	for _, step := range []struct {
+		c    *schemas.Commit
+		want string // "" for none
+	}{
+		{record(p, 0, 1, load("a", 1, false)), "load: base 1, parts 2, allowed: up to start, 0"},
+		{record(1, 0, 1, load("a", 0, false)), `load: "a" in partition 1, allowed: none in those of the topic`},
+		{record(4, 0, 1, load("a", 0, false)), "partition: 4, allowed: [1 7 10], those of shard 1"},
+		{record(13, 0, 1, load("a", 0, false)), "partition: 13, allowed: [1 7 10], those of shard 1"},
+		{record(p, 0, 1, load("a", 0, false)), ""},
+		{record(p, 1, 3, load("b", 1, false)), "until it is done"},
+		{record(p, 1, 3, elsewhere), "until it is done"},
+		{record(p, 1, 3, load("a", 0, false)), ""},
+		{func() *schemas.Commit { c := plain(3, 4, 5); c.Partition = p; return c }(), `load: none, allowed: one, as the record before is of load "a"`},
+		{record(p, 3, 4, load("a", 0, true)), ""},
+		{record(p, 4, 5, load("a", 0, false)), "load.base: 0, allowed: 4"},
+		{record(p, 4, 5, other), "parts 3, allowed: up to start, 4, and up to the loads of the index spec, 2"},
+		{record(p, 4, 5, load("b", 4, false)), ""},
+	} {
+		err := log.Append(t.Context(), step.c)
+		if step.want == "" && err != nil || step.want != "" && (err == nil || !strings.Contains(err.Error(), step.want)) {
+			t.Errorf("[%d, %d) of %+v: %v, want %q", step.c.Start, step.c.End, step.c.Load, err, step.want)
+		}
+	}
+	head, err := shards[1].Over(store.Under(b, "shards/0001")).Head(t.Context(), p, 0)
+	if err != nil || head.Next != 5 || head.Last.Load.Name != "b" {
+		t.Errorf("the chain ends with %+v, %v", head, err)
+	}
+}

@@ -161,7 +161,7 @@ func (r *Router) list(q *http.Request) (any, error) {
 	infos := make([]shardInfo, len(r.shards))
 	for i := range r.shards {
 		s := &r.shards[i]
-		infos[i] = shardInfo{Shard: i, Peers: []string{}, Partitions: r.o.Spec.PartitionsOf(i)}
+		infos[i] = shardInfo{Shard: i, Peers: []string{}, Partitions: r.o.Spec.TopicPartitionsOf(i)}
 		for _, t := range s.targets {
 			if t.own {
 				infos[i].Here = true

@@ -100,7 +100,7 @@ func (r *Router) bodies(raw []byte, offsets map[string]int64, staleness *float64
 	of := make([]map[string]int64, len(r.shards))
 	for text, offset := range offsets {
 		p, err := strconv.Atoi(text)
-		if err != nil || p < 0 || p >= r.o.Spec.Topic.Partitions || strconv.Itoa(p) != text {
+		if err != nil || !r.o.Spec.HasPartition(p) || strconv.Itoa(p) != text {
 			return nil, errors.New("no partition")
 		}
 		shard := r.o.Spec.ShardOf(p)

@@ -72,7 +72,7 @@ type work struct {
 
 // Run rebuilds.
 func Run(ctx context.Context, o Options) (*Report, error) {
-	w := &work{Options: o, newest: map[string]version{}, ends: make([]int64, o.From.Spec().Topic.Partitions)}
+	w := &work{Options: o, newest: map[string]version{}, ends: make([]int64, o.From.Spec().EndPartition())}
 	defer func() {
 		for _, m := range w.mapped {
 			m.Release()

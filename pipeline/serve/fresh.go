@@ -75,10 +75,10 @@ func (n *Node) late(f *freshness) (*problem, error) {
 	defer snap.Release()
 	checkpoint := snap.Manifest().Checkpoint
 	for _, partition := range slices.Sorted(maps.Keys(f.MinOffsets)) {
-		wanted, partitions := f.MinOffsets[partition], snap.Spec().Topic.Partitions
-		if p, err := strconv.Atoi(partition); err != nil || p < 0 || p >= partitions || strconv.Itoa(p) != partition {
-			return nil, invalid(fmt.Sprintf("min_offsets: %.*q is no partition", 20, partition), fmt.Sprintf("\"0\" to \"%d\"", partitions-1))
-		} else if shard := snap.Spec().ShardOf(p); shard != snap.index.Shard() {
+		wanted, spec := f.MinOffsets[partition], snap.Spec()
+		if p, err := strconv.Atoi(partition); err != nil || !spec.HasPartition(p) || strconv.Itoa(p) != partition {
+			return nil, invalid(fmt.Sprintf("min_offsets: %.*q is no partition", 20, partition), fmt.Sprintf("\"0\" to \"%d\"", spec.EndPartition()-1))
+		} else if shard := spec.ShardOf(p); shard != snap.index.Shard() {
 			return nil, invalid(fmt.Sprintf("min_offsets: %s is a partition of shard %d", partition, shard), fmt.Sprintf("those of shard %d, for which this request is", snap.index.Shard()))
 		}
 		if wanted < 0 {

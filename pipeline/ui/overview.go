@@ -46,7 +46,7 @@ func (u *UI) overview(w http.ResponseWriter, r *http.Request) {
 	for _, r := range p.Reasons {
 		p.Health = max(p.Health, r.Level)
 	}
-	p.listPartitions(v.Spec.PartitionsOf(u.o.Log.Shard()), v, s, u.history.behind(), now)
+	p.listPartitions(v.Spec.TopicPartitionsOf(u.o.Log.Shard()), v, s, u.history.behind(), now)
 	u.show(w, r, http.StatusOK, "overview", p.Health.Word(), v, err, p) // the title tells in the bar of tabs
 }
 

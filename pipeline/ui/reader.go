@@ -111,13 +111,13 @@ func (r *reader) read(ctx context.Context, s state) (state, error) {
 	return s, nil
 }
 
-// waiting finds the oldest commit of each partition that a generation does not have.
+// waiting finds the oldest commit of each partition of the topic that a generation does not have.
 func waiting(ctx context.Context, index *commit.Log, m *schemas.Manifest) (map[int]time.Time, error) {
 	found := map[int]time.Time{}
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(storeReaders)
-	partitions := index.Partitions()
+	partitions := index.Spec().TopicPartitionsOf(index.Shard())
 	for _, p := range partitions[:min(len(partitions), pagePartitions)] {
 		g.Go(func() error {
 			next := int64(0)
