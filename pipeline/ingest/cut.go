@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/source"
@@ -112,8 +111,9 @@ func (p *partition) commit(ctx context.Context, c *cut, high int64) (err error) 
 		Produced:  c.produced,
 		Trace:     span.Parent(),
 	}
-	if err := p.putObjects(ctx, c, record); err != nil {
-		return err
+	data := Data{Rows: c.rows, Deletes: c.deletes, Refused: c.bad}
+	if err := data.Put(ctx, p.log, p.follower.Model(), p.o.Level, record, func(ctx context.Context, op func() error) error { return p.insist(ctx, "put", op) }); err != nil {
+		return fmt.Errorf("%v: %w", p.span(record), err)
 	}
 	if err := p.append(ctx, record); err != nil {
 		return err
@@ -121,59 +121,6 @@ func (p *partition) commit(ctx context.Context, c *cut, high int64) (err error) 
 	p.metrics.committed(record, c, time.Since(started))
 	p.logger.DebugContext(ctx, "committed", "start", record.Start, "end", record.End, "rows", record.Rows, "took", time.Since(started).Round(time.Millisecond))
 	return nil
-}
-
-// putObjects stores the objects of a cut and names them in its record.
-func (p *partition) putObjects(ctx context.Context, c *cut, record *schemas.Commit) error {
-	log := p.log
-	g, ctx := errgroup.WithContext(ctx)
-	if c.rows.Len() > 0 {
-		mdl := p.follower.current.Load()
-		if mdl != nil {
-			record.Model = mdl.ID()
-		}
-		g.Go(func() error {
-			body, err := segment.Write(log.Spec(), mdl, p.o.Level, c.rows)
-			if err != nil {
-				return fmt.Errorf("write segment of %v: %w", p.span(record), err)
-			}
-			return p.put(ctx, log.PutSegment, record, body, &record.Segment)
-		})
-	}
-	if len(c.deletes) > 0 {
-		g.Go(func() error {
-			body, err := segment.WriteTombstones(c.deletes)
-			if err != nil {
-				return fmt.Errorf("write tombstones of %v: %w", p.span(record), err)
-			}
-			return p.put(ctx, log.PutTombstones, record, body, &record.Tombstones)
-		})
-	}
-	if len(c.bad) > 0 {
-		record.Quarantined = map[string]int{}
-		for _, q := range c.bad {
-			record.Quarantined[q.Reason]++
-		}
-		g.Go(func() error {
-			body, err := WriteQuarantine(c.bad)
-			if err != nil {
-				return fmt.Errorf("write quarantine of %v: %w", p.span(record), err)
-			}
-			return p.put(ctx, log.PutQuarantine, record, body, &record.Quarantine)
-		})
-	}
-	return g.Wait()
-}
-
-// put stores one object with a method of the log.
-func (p *partition) put(ctx context.Context, method func(context.Context, int, int64, []byte) (schemas.Object, error), record *schemas.Commit, body []byte, into **schemas.Object) error {
-	return p.insist(ctx, "put", func() error {
-		object, err := method(ctx, p.id, record.Start, body)
-		if err == nil {
-			*into = &object
-		}
-		return err
-	})
 }
 
 // append writes the record. Asked again it is the very same record, so that the store can tell whether it is there.

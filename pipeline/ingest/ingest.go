@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/adastream/adastream/pipeline/follow"
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/pipeline/trace"
@@ -38,10 +39,11 @@ func New(o Options) (*Ingestor, error) {
 	i.metrics = newMetrics(o.Registry, i.board)
 	meter := store.NewMeter(o.Registry, "ingestor")
 	for n, log := range o.Shards {
-		f := &follower{log: log.Over(meter.Of(log.Bucket())), every: o.FollowEvery, kind: modelKind, logger: o.Logger, metrics: i.metrics, board: i.board}
+		f := &follower{every: o.FollowEvery, kind: modelKind, logger: o.Logger, metrics: i.metrics, board: i.board}
 		if len(o.Shards) > 1 {
 			f.kind, f.logger = fmt.Sprintf("%s of shard %d", modelKind, n), o.Logger.With("shard", n)
 		}
+		f.Follower = follow.New(log.Over(meter.Of(log.Bucket())), f.logger)
 		i.followers = append(i.followers, f)
 	}
 	i.identity = &identity{source: o.Source, want: o.spec().Topic}
@@ -56,12 +58,12 @@ func (i *Ingestor) Ready() error { return i.board.ready() }
 // with an error of its own stops alone, see Ready.
 func (i *Ingestor) Run(ctx context.Context) error {
 	begun := time.Now()
-	if err := untilPassed(ctx, func() error { return i.identity.check(ctx, begun) }, i.waiting("identity")); err != nil {
+	if err := UntilPassed(ctx, func() error { return i.identity.check(ctx, begun) }, i.waiting("identity")); err != nil {
 		return i.ended(ctx, err)
 	}
 	// Segments of the first cuts should be assigned already, if there is a model.
 	for _, f := range i.followers {
-		if err := untilPassed(ctx, func() error { return f.follow(ctx) }, i.waiting(modelKind)); err != nil && ctx.Err() == nil {
+		if err := UntilPassed(ctx, func() error { return f.Follow(ctx) }, i.waiting(modelKind)); err != nil && ctx.Err() == nil {
 			f.logger.Error("model cannot be loaded, segments are written without one", "error", err)
 			i.board.say(f.kind, err)
 		}
@@ -114,7 +116,7 @@ func (i *Ingestor) generation(ctx context.Context, a *source.Assignment) {
 			id:         id,
 			flushBytes: i.o.flushBytes(len(a.Partitions)),
 			o:          &i.o,
-			log:        f.log,
+			log:        f.Log(),
 			follower:   f,
 			identity:   i.identity,
 			offsets:    offsets,

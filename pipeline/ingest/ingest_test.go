@@ -367,7 +367,7 @@ func TestModel_isFollowed(t *testing.T) {
 	r.await(0, 1)
 
 	mdl := r.publishModel(nil)
-	for run.followers[0].current.Load() == nil {
+	for run.followers[0].Model() == nil {
 		r.produce(1, source.Message{Value: plainMessage(t)})
 	}
 	end := r.end(0) + 1

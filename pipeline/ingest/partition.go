@@ -113,7 +113,7 @@ func (p *partition) start(ctx context.Context) (head commit.Head, err error) {
 		return head, err
 	}
 	if err := p.insist(ctx, "head", func() (err error) {
-		head, err = p.log.Head(ctx, p.id, p.follower.checkpoint(p.id))
+		head, err = p.log.Head(ctx, p.id, p.follower.Checkpoint(p.id))
 		return err
 	}); err != nil {
 		return head, err
@@ -198,7 +198,7 @@ func (p *partition) ignored(column string) {
 // insist calls op until it succeeds or fails for good, and tells what it waits for meanwhile.
 func (p *partition) insist(ctx context.Context, kind string, op func() error) error {
 	waited := false
-	err := untilPassed(ctx, op, func(err error) {
+	err := UntilPassed(ctx, op, func(err error) {
 		waited = true
 		p.metrics.transient.WithLabelValues(kind).Inc()
 		p.board.set(p.id, retrying, err)

@@ -33,8 +33,8 @@ func passes(err error) bool {
 	return false
 }
 
-// untilPassed calls op until it succeeds, fails for good, or ctx ends, and tells notify of each failure that passes.
-func untilPassed(ctx context.Context, op func() error, notify func(error)) error {
+// UntilPassed calls op until it succeeds, fails for good, or ctx ends, and tells notify of each failure that passes.
+func UntilPassed(ctx context.Context, op func() error, notify func(error)) error {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval = firstPause, maxPause
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
