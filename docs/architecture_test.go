@@ -24,7 +24,7 @@ var beside = []string{"bench", "docs", "internal"}
 // order of the packages of index and pipeline, from the bottom up: a package imports only those before it.
 var order = map[string][]string{
 	"index":    {"arrowfile", "mrl", "kmeans", "coarse", "pca", "opq", "model", "segment", "snapshot", "filter", "search", "exact", "recall", "bulk", "eval", "capacity"},
-	"pipeline": {"problem", "access", "trace", "store", "commit", "source", "events", "replica", "diff", "rebuild", "follow", "jsonrow", "registry", "ingest", "quarantine", "verify", "build", "serve", "fanout", "ui", "files", "export", "produce"},
+	"pipeline": {"problem", "access", "trace", "store", "commit", "source", "events", "replica", "diff", "rebuild", "follow", "jsonrow", "registry", "ingest", "quarantine", "verify", "build", "serve", "fanout", "ui", "files", "export", "produce", "load"},
 }
 
 // apart are the stages of the pipeline, which know one another only through what is stored.

@@ -12,6 +12,7 @@ type command struct {
 	Init        initCommand       `cmd:"" help:"Make an index: write its spec to the store, and the topic if it is missing."`
 	Plan        planCommand       `cmd:"" help:"Say what an index of some size takes, and what binds first."`
 	Produce     produceCommand    `cmd:"" help:"Send Arrow IPC files or streams to the index's topic, each row to the partition of its id."`
+	Load        loadCommand       `cmd:"" help:"Make segments of an index straight from files, in any number of processes."`
 	Search      searchCommand     `cmd:"" help:"Ask a query node."`
 	Snapshot    snapshotCommand   `cmd:"" help:"Look at generations, and say which one is served."`
 	Export      exportCommand     `cmd:"" help:"Write the rows of a generation as files that others read: Parquet, Arrow, numpy, FAISS."`

@@ -45,27 +45,50 @@ func Batch(ctx context.Context, to Sender, partitions int, batch arrow.RecordBat
 
 // Messages splits batch by the partition of each row's id.
 func Messages(ctx context.Context, partitions int, batch arrow.RecordBatch) (messages []source.Message, err error) {
-	defer damaged(&err)
-	rows, err := byPartition(partitions, batch)
+	pieces, err := Split(ctx, batch, partitions, func(partition int) int { return partition }, partitions)
 	if err != nil {
 		return nil, err
 	}
+	for p, piece := range pieces {
+		if piece.Message != nil {
+			messages = append(messages, source.Message{Partition: p, Value: piece.Message})
+		}
+	}
+	return messages, nil
+}
+
+// Piece is the rows of a batch that belong together.
+type Piece struct {
+	Rows    []int64 // of the batch, ascending
+	Message []byte  // a complete Arrow stream of them; nil for none
+}
+
+// Split divides batch into n pieces: of tells from the partition of a row's id, of so many, in which one the row is.
+func Split(ctx context.Context, batch arrow.RecordBatch, partitions int, of func(partition int) int, n int) (pieces []Piece, err error) {
+	defer damaged(&err)
+	rows, err := byPartition(partitions, batch, of, n)
+	if err != nil {
+		return nil, err
+	}
+	pieces = make([]Piece, n)
 	for p, indices := range rows {
 		if indices.Len() == 0 {
 			continue
 		}
-		part, err := take(ctx, batch, indices.NewInt64Array())
-		if err != nil {
-			return nil, fmt.Errorf("rows of partition %d: %w", p, err)
+		part, numbers := batch, indices.NewInt64Array()
+		pieces[p].Rows = numbers.Int64Values()
+		if int64(numbers.Len()) == batch.NumRows() {
+			part.Retain()
+		} else if part, err = take(ctx, batch, numbers); err != nil {
+			return nil, fmt.Errorf("rows of part %d: %w", p, err)
 		}
-		value, err := Encode(part)
+		pieces[p].Message, err = Encode(part)
 		part.Release()
 		if err != nil {
-			return nil, fmt.Errorf("rows of partition %d: %w", p, err)
+			return nil, fmt.Errorf("rows of part %d: %w", p, err)
 		}
-		messages = append(messages, source.Message{Partition: p, Value: value})
 	}
-	return messages, nil
+	return pieces, nil
 }
 
 // Encode writes batch as one complete Arrow IPC stream.
@@ -81,7 +104,7 @@ func Encode(batch arrow.RecordBatch) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func byPartition(partitions int, batch arrow.RecordBatch) ([]*array.Int64Builder, error) {
+func byPartition(partitions int, batch arrow.RecordBatch, of func(partition int) int, n int) ([]*array.Int64Builder, error) {
 	found := batch.Schema().FieldIndices(schemas.ColumnID)
 	if len(found) != 1 {
 		return nil, fmt.Errorf("column %q: there are %d, there must be exactly one", schemas.ColumnID, len(found))
@@ -91,7 +114,7 @@ func byPartition(partitions int, batch arrow.RecordBatch) ([]*array.Int64Builder
 	if err != nil {
 		return nil, err
 	}
-	rows := make([]*array.Int64Builder, partitions)
+	rows := make([]*array.Int64Builder, n)
 	for p := range rows {
 		rows[p] = array.NewInt64Builder(memory.DefaultAllocator)
 	}
@@ -100,7 +123,7 @@ func byPartition(partitions int, batch arrow.RecordBatch) ([]*array.Int64Builder
 		if ids.IsValid(i) {
 			p = source.PartitionOf(text(i), partitions)
 		}
-		rows[p].Append(int64(i))
+		rows[of(p)].Append(int64(i))
 	}
 	return rows, nil
 }
@@ -125,7 +148,6 @@ func idText(ids arrow.Array) (func(i int) string, error) {
 }
 
 func take(ctx context.Context, batch arrow.RecordBatch, indices arrow.Array) (arrow.RecordBatch, error) {
-	defer indices.Release()
 	columns := make([]arrow.Array, batch.NumCols())
 	defer func() {
 		for _, c := range columns {

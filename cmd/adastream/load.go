@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/files"
+	"github.com/adastream/adastream/pipeline/load"
+	"github.com/adastream/adastream/pipeline/store"
+)
+
+type loadCommand struct {
+	cli.Store
+	Name    string    `help:"Name of the load, the same for all parts. A load goes on, or is done already, under its name; another name is another load." default:"load"`
+	Part    string    `help:"Which part to load, from 0, of how many: i/n. Parts are independent processes, each of its own files, or of blocks of rows if there are fewer files than parts." default:"0/1" placeholder:"I/N"`
+	At      time.Time `name:"timestamp" help:"Timestamp of all rows, in RFC 3339: of the versions of an id that have none of their own the later one counts. Default: when the load began, so that what is produced from then on wins." placeholder:"TIME"`
+	Abandon bool      `help:"End an unfinished load of another name where it is."`
+	Poison  bool      `help:"Go on when nearly all rows are refused, and quarantine them." name:"accept-poison"`
+	JSON    bool      `help:"Print what was loaded as JSON."`
+	Encoder string    `help:"Name and version of the model that made the vectors, if the files do not say."`
+	fileFlags
+	FlushRows  int      `help:"Rows of a shard after which they are committed." default:"65536"`
+	FlushBytes int64    `help:"The same in decoded bytes; 0: 32 MiB, or less with more than 16 shards." default:"0"`
+	Threads    int      `help:"Segments that are written at a time; 0: the number of CPUs." default:"0"`
+	IDs        string   `help:"File with an id a line, for a matrix of vectors such as .npy, which has none." name:"ids" placeholder:"FILE"`
+	FirstID    int64    `help:"Id of the first vector of matrices without --ids, whose vectors are numbered, from file to file." name:"first-id" default:"0"`
+	Files      []string `arg:"" help:"Files, of Arrow, Parquet, JSON lines, or a matrix of vectors, or s3:// URLs of them, of which the last part may be a pattern; the same, in the same order, for all parts."`
+}
+
+// loaded is what a part came to, as scripts read it.
+type loaded struct {
+	Name        string         `json:"name"`
+	Part        int            `json:"part"`
+	Parts       int            `json:"parts"`
+	Already     bool           `json:"already"` // true: nothing was left to do
+	Timestamp   time.Time      `json:"timestamp"`
+	Read        int64          `json:"read"`
+	Passed      int64          `json:"passed"`
+	Rows        int64          `json:"rows"`
+	Deletes     int64          `json:"deletes"`
+	Quarantined map[string]int `json:"quarantined"`
+	Seconds     float64        `json:"seconds"`
+}
+
+func (c *loadCommand) Run(ctx context.Context, l *cli.Logging) error {
+	log := l.Logger()
+	part, parts, err := parsePart(c.Part)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	if c.IDs != "" && len(c.Files) != 1 {
+		return cli.Usage(fmt.Errorf("--ids %s: goes with one file, there are %d", c.IDs, len(c.Files)))
+	}
+	level, err := cli.Level(log)
+	if err != nil {
+		return err
+	}
+	if err := c.expand(ctx); err != nil {
+		return cli.Usage(err)
+	}
+	known, err := c.known(ctx)
+	if err != nil {
+		return cli.Usage(err)
+	}
+	shards, err := c.OpenShards(ctx, log, nil)
+	if err != nil {
+		return err
+	}
+	bar, end := progress(fmt.Sprintf("part %d/%d", part, parts), -1, progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"))
+	o := load.Options{
+		Shards: shards, Level: level, Name: c.Name, Part: part, Parts: parts, Files: c.Files, Timestamp: c.At, Abandon: c.Abandon, AcceptPoison: c.Poison,
+		Input:     load.Input(known, fmt.Sprint(c.Format, c.ID, c.Vector, c.IDs, c.FirstID)),
+		FlushRows: c.FlushRows, FlushBytes: c.FlushBytes, Threads: c.Threads, Logger: log,
+		Open: func(name string, first int64) (*files.Reader, error) { return c.open(ctx, name, first, log) },
+		Read: func(rows int64) { _ = bar.Add64(rows) },
+	}
+	if err := o.Validate(); err != nil {
+		return cli.Usage(err)
+	}
+	begun := time.Now()
+	report, err := load.Run(ctx, o)
+	end()
+	if err != nil {
+		return err
+	}
+	took := time.Since(begun)
+	log.Info("loaded", "load", c.Name, "part", part, "parts", parts, "already", report.Already, "timestamp", report.Timestamp, "rows", report.Rows, "deletes", report.Deletes,
+		"quarantined", report.Quarantined, "passed", report.Passed, "commits", report.Commits, "took", took.Round(time.Millisecond))
+	if c.JSON {
+		return printJSON(loaded{c.Name, part, parts, report.Already, report.Timestamp, report.Read, report.Passed, report.Rows, report.Deletes, report.Refused, took.Seconds()})
+	}
+	if report.Already {
+		fmt.Printf("part %d/%d of load %s: already loaded\n", part, parts, c.Name)
+		return nil
+	}
+	fmt.Printf("part %d/%d of load %s: %d rows and %d deletes loaded, %d quarantined, %d there before, in %.1f s\n", part, parts, c.Name, report.Rows, report.Deletes, report.Quarantined, report.Passed, took.Seconds())
+	return nil
+}
+
+// parsePart reads i/n.
+func parsePart(text string) (part, parts int, err error) {
+	i, n, ok := strings.Cut(text, "/")
+	if ok {
+		part, err = strconv.Atoi(i)
+	}
+	if ok && err == nil {
+		parts, err = strconv.Atoi(n)
+	}
+	if !ok || err != nil || part < 0 || part >= parts {
+		return 0, 0, fmt.Errorf("--part %q, allowed: i/n with i from 0 to n-1, as 0/4", text)
+	}
+	return part, parts, nil
+}
+
+const remote = "s3://"
+
+// expand puts the objects in the place of an s3:// URL whose last part is a pattern, as a shell does with that of a file.
+func (c *loadCommand) expand(ctx context.Context) error {
+	var names []string
+	for _, name := range c.Files {
+		if !strings.HasPrefix(name, remote) || !strings.Contains(name, "*") {
+			names = append(names, name)
+			continue
+		}
+		b, pattern, err := c.object(ctx, name)
+		if err != nil {
+			return err
+		}
+		before := len(names)
+		for info, err := range b.List(ctx, "", "") {
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			if ok, err := path.Match(pattern, info.Key); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			} else if ok {
+				names = append(names, strings.Replace(name, pattern, info.Key, 1))
+			}
+		}
+		if len(names) == before {
+			return fmt.Errorf("%s: no object is called so", name)
+		}
+	}
+	c.Files = names
+	return nil
+}
+
+// known is what is known of the files before they are read.
+func (c *loadCommand) known(ctx context.Context) (known []load.Known, err error) {
+	for _, name := range c.Files {
+		if strings.HasPrefix(name, remote) {
+			b, key, err := c.object(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			info, err := b.Stat(ctx, key)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			known = append(known, load.Known{Name: key, Size: info.Size})
+			continue
+		}
+		info, err := os.Stat(name)
+		if err != nil {
+			return nil, err
+		}
+		if !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s: is no regular file, which is what can be read again after a stop", name)
+		}
+		known = append(known, load.Known{Name: info.Name(), Size: info.Size()})
+	}
+	return known, nil
+}
+
+// object is what an s3:// URL names, and the bucket that it is in.
+func (c *loadCommand) object(ctx context.Context, name string) (store.Bucket, string, error) {
+	u, err := url.Parse(name)
+	if err != nil {
+		return nil, "", err
+	}
+	folder, key := path.Split(u.Path)
+	if key == "" {
+		return nil, "", fmt.Errorf("%s: names no object, allowed: s3://bucket/path/file", name)
+	}
+	u.Path = folder
+	in := c.Store
+	in.Store = u.String()
+	b, err := in.Bucket(ctx)
+	return b, key, err
+}
+
+func (c *loadCommand) open(ctx context.Context, name string, first int64, log *slog.Logger) (*files.Reader, error) {
+	o := c.options(log, name)
+	o.Encoder, o.IDs, o.FirstID = c.Encoder, c.IDs, c.FirstID+first
+	if !strings.HasPrefix(name, remote) {
+		return files.Open(name, o)
+	}
+	temporary, err := c.download(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	r, err := files.Open(temporary, o)
+	return r, errors.Join(err, os.Remove(temporary)) // which the reader has open
+}
+
+// download copies an object to a file, since formats are read from their end or twice.
+func (c *loadCommand) download(ctx context.Context, name string) (file string, err error) {
+	b, key, err := c.object(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	from, _, err := b.Open(ctx, key)
+	if err != nil {
+		return "", err
+	}
+	to, err := os.CreateTemp("", "adastream-load-*"+path.Ext(key))
+	if err != nil {
+		return "", errors.Join(err, from.Close())
+	}
+	_, err = io.Copy(to, from)
+	if err = errors.Join(err, from.Close(), to.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(to.Name()))
+	}
+	return to.Name(), nil
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/pipeline/store/storetest"
+	"github.com/adastream/adastream/schemas"
+)
+
+func loadIndex(t *testing.T, b store.Bucket) {
+	t.Helper()
+	spec := schemas.Spec{Name: "n", Ladder: []int{4}, Encoder: "e", Topic: schemas.Topic{Name: "t", Partitions: 2}, Loads: 2}.WithDefaults()
+	if err := commit.Create(t.Context(), b, &spec); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func rowsFile(from, n int) []byte {
+	var b strings.Builder
+	for i := from; i < from+n; i++ {
+		fmt.Fprintf(&b, `{"id":"i%d","vector":[%d,1,2,3]}`+"\n", i, i)
+	}
+	return []byte(b.String())
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	b, err := store.Open(t.Context(), filepath.Join(dir, "store"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	loadIndex(t, b)
+	file := filepath.Join(dir, "rows.jsonl")
+	if err := os.WriteFile(file, rowsFile(0, 3), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := loadCommand{Store: cli.Store{Store: filepath.Join(dir, "store")}, Name: "load", Part: "0/1", Encoder: "e", Files: []string{file}, JSON: true}
+	run := func() error { return c.Run(t.Context(), &cli.Logging{}) }
+	for _, already := range []bool{false, true} {
+		var got loaded
+		described(t, "load", stdout(t, run), &got)
+		if got.Already != already || got.Rows+got.Read != map[bool]int64{false: 6, true: 0}[already] || got.Parts != 1 || got.Timestamp.IsZero() {
+			t.Errorf("%+v", got)
+		}
+	}
+	c.JSON, c.Name = false, "next"
+	if out := stdout(t, run); !strings.Contains(out, "part 0/1 of load next: 3 rows and 0 deletes loaded, 0 quarantined, 0 there before, in ") {
+		t.Error(out)
+	}
+	for want, change := range map[string]func(c *loadCommand){
+		`--part "1/1", allowed: i/n with i from 0 to n-1, as 0/4`: func(c *loadCommand) { c.Part = "1/1" },
+		`--part "one", allowed: i/n`:                              func(c *loadCommand) { c.Part = "one" },
+		"parts of a load: 3, allowed: 1 to 2":                     func(c *loadCommand) { c.Part = "0/3" },
+		"no such file":                                            func(c *loadCommand) { c.Files = []string{file + "x"} },
+		"is no regular file":                                      func(c *loadCommand) { c.Files = []string{dir} },
+		"goes with one file, there are 2":                         func(c *loadCommand) { c.Files, c.IDs = []string{file, file}, file },
+	} {
+		changed := c
+		change(&changed)
+		if err := changed.Run(t.Context(), &cli.Logging{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+// Files may be objects of a bucket, and all that a pattern fits.
+func TestLoad_objects(t *testing.T) {
+	from, to := storetest.S3URL(t), storetest.URL(t)
+	b, err := store.Open(t.Context(), to, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	loadIndex(t, b)
+	files, err := store.Open(t.Context(), from, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if err := files.PutIfAbsent(t.Context(), fmt.Sprintf("rows-%d.jsonl", i), rowsFile(10*i, 5)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := files.PutIfAbsent(t.Context(), "below/rows-9.jsonl", rowsFile(90, 5)); err != nil {
+		t.Fatal(err)
+	}
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
+	place, query, _ := strings.Cut(from, "?")
+	rows := int64(0)
+	for part := range 2 {
+		c := loadCommand{Store: cli.Store{Store: to}, Name: "load", Part: fmt.Sprintf("%d/2", part), Encoder: "e", Files: []string{place + "/rows-*.jsonl?" + query}, JSON: true}
+		var got loaded
+		if err := json.Unmarshal([]byte(stdout(t, func() error { return c.Run(t.Context(), &cli.Logging{}) })), &got); err != nil {
+			t.Fatal(err)
+		}
+		rows += got.Rows
+	}
+	if rows != 15 {
+		t.Errorf("%d rows were loaded, want 15", rows)
+	}
+	if left, err := os.ReadDir(temporary); err != nil || len(left) > 0 {
+		t.Errorf("%d temporary files are left, %v", len(left), err)
+	}
+	c := loadCommand{Store: cli.Store{Store: to}, Name: "load", Part: "0/2", Encoder: "e", Files: []string{place + "/none-*.jsonl?" + query}}
+	if err := c.Run(t.Context(), &cli.Logging{}); err == nil || !strings.Contains(err.Error(), "no object is called so") {
+		t.Errorf("%v, want to be told that there is none", err)
+	}
+}

@@ -1,0 +1,140 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/follow"
+	"github.com/adastream/adastream/schemas"
+)
+
+// begin finds where each chain of the part goes on. Chains that are done have no place in shards.
+func (l *loader) begin(ctx context.Context) error {
+	begun := time.Now()
+	var all []*shard
+	for n, log := range l.Shards {
+		s := &shard{loader: l, log: log, partition: l.spec.LoadPartition(l.Part, n), logger: l.Logger}
+		if len(l.Shards) > 1 {
+			s.logger = l.Logger.With("shard", n)
+		}
+		s.follower = follow.New(log, s.logger)
+		// Segments of the first cuts should be assigned already, if there is a model.
+		if err := l.insist(ctx, func() error { return s.follower.Follow(ctx) }); err != nil {
+			return err
+		}
+		head, err := l.head(ctx, s, s.partition)
+		if err != nil {
+			return err
+		}
+		s.head = head
+		all = append(all, s)
+	}
+	stamp, err := l.timestamp(ctx, all, begun)
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		done, err := s.begin(ctx, schemas.Load{Name: l.Name, Parts: l.Parts, Input: l.Input, Timestamp: stamp})
+		if err != nil {
+			return err
+		}
+		if !done {
+			l.shards = append(l.shards, s)
+		}
+	}
+	l.report.Already, l.report.Timestamp = len(l.shards) == 0, time.UnixMilli(stamp).UTC()
+	return nil
+}
+
+func (l *loader) head(ctx context.Context, s *shard, partition int) (head commit.Head, err error) {
+	err = l.insist(ctx, func() (err error) {
+		head, err = s.log.Head(ctx, partition, s.follower.Checkpoint(partition))
+		return err
+	})
+	return head, err
+}
+
+// timestamp is that of the rows, ms since the epoch: the one asked for, or when the load began, whichever part and shard that was in.
+func (l *loader) timestamp(ctx context.Context, shards []*shard, begun time.Time) (int64, error) {
+	if !l.Timestamp.IsZero() {
+		return l.Timestamp.UnixMilli(), nil
+	}
+	for _, s := range shards {
+		if load := s.load(); load != nil && load.Name == l.Name {
+			return load.Timestamp, nil
+		}
+	}
+	for part := range l.Parts {
+		for _, s := range shards {
+			if part == l.Part {
+				continue
+			}
+			head, err := l.head(ctx, s, l.spec.LoadPartition(part, s.log.Shard()))
+			if err != nil {
+				return 0, err
+			}
+			if head.Last != nil && head.Last.Load != nil && head.Last.Load.Name == l.Name {
+				return head.Last.Load.Timestamp, nil
+			}
+		}
+	}
+	return begun.UnixMilli(), nil
+}
+
+// load is that of the end of the chain, nil for none.
+func (s *shard) load() *schemas.Load {
+	if s.head.Last == nil {
+		return nil
+	}
+	return s.head.Last.Load
+}
+
+// begin makes the chain one of a load, unless it is, or says that it was done.
+func (s *shard) begin(ctx context.Context, of schemas.Load) (done bool, err error) {
+	before := s.load()
+	if before != nil && before.Name != of.Name && !before.Done {
+		if !s.Abandon {
+			return false, fmt.Errorf("load %q of this part is not done: run it again until it is, or end it where it is with --abandon", before.Name)
+		}
+		given := *before
+		given.Done = true
+		if err := s.mark(ctx, &given); err != nil {
+			return false, err
+		}
+		s.logger.Warn("abandoned a load that was not done", "load", before.Name, "partition", s.partition, "offset", s.head.Next)
+	}
+	if before != nil && before.Name == of.Name {
+		if before.Done {
+			return true, nil
+		}
+		of.Base = before.Base
+		if *before != of {
+			return false, fmt.Errorf("it was begun with %s, now there are %s: a load goes on with the same files, parts and timestamp", describe(before), describe(&of))
+		}
+		s.of, s.start = of, s.head.Next
+		s.logger.Info("going on with a load", "partition", s.partition, "row", s.next())
+		return false, nil
+	}
+	of.Base = s.head.Next
+	if err := s.mark(ctx, &of); err != nil {
+		return false, err
+	}
+	s.of, s.start = of, s.head.Next
+	return false, nil
+}
+
+func describe(l *schemas.Load) string {
+	return fmt.Sprintf("%d parts, timestamp %s, files %.12s", l.Parts, time.UnixMilli(l.Timestamp).UTC().Format(time.RFC3339Nano), l.Input)
+}
+
+// mark appends a record without rows, of one offset.
+func (s *shard) mark(ctx context.Context, of *schemas.Load) error {
+	record := s.record(s.head.Next, s.head.Next+1, of)
+	if err := s.append(ctx, record); err != nil {
+		return err
+	}
+	s.head = commit.Head{Next: record.End, Watermark: record.Watermark, Last: record}
+	return nil
+}
