@@ -27,6 +27,7 @@ type planCommand struct {
 	ListsPerRow    int           `help:"As for init." default:"2"`
 	Prefix         string        `help:"As for init." enum:"native,rotate" default:"native"`
 	Partitions     int           `help:"Of the topic." default:"6"`
+	Shards         int           `help:"Of the index, which share its rows and updates; each answers every query. The plan is of one of them." default:"1"`
 	Retention      time.Duration `help:"Of the topic." default:"24h"`
 	Batched        bool          `help:"Clients send many queries in an Arrow request; else one in each JSON request."`
 	Originals      bool          `help:"Nodes keep originals, for exact search." negatable:"" default:"true"`
@@ -66,13 +67,16 @@ func (c *planCommand) wish() (capacity.Wish, error) {
 		ladder = []int{c.Dims / 4, c.Dims / 2, c.Dims}
 	}
 	wish := capacity.Wish{Rows: c.Rows, Ladder: ladder, Float16: c.Vectors == "float16", IDBytes: c.IDBytes, AttributeBytes: c.AttributeBytes, ListsPerRow: c.ListsPerRow,
-		Rotate: c.Prefix == "rotate", Updates: c.Updates, Partitions: c.Partitions, QPS: c.QPS, Recall: c.Recall, Batched: c.Batched, Originals: c.Originals,
+		Rotate: c.Prefix == "rotate", Updates: c.Updates, Partitions: c.Partitions, Shards: c.Shards, QPS: c.QPS, Recall: c.Recall, Batched: c.Batched, Originals: c.Originals,
 		Cores: c.Cores, Memory: int64(c.MemoryGiB * (1 << 30)), Busy: c.Busy, FlushAge: c.FlushAge, PublishEvery: c.PublishEvery, PollEvery: c.PollEvery,
 		KeepFor: c.KeepFor, StoreLatency: c.StoreLatency, Retention: c.Retention}
 	return wish, wish.Validate()
 }
 
 func printPlan(to io.Writer, plan *capacity.Plan, explain bool) error {
+	if n := plan.Wish.Shards; n > 1 {
+		fmt.Fprintf(to, "each of %d shards, of %d rows:\n\n", n, (plan.Wish.Rows+int64(n)-1)/int64(n))
+	}
 	out := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	of := ""
 	for _, f := range plan.Figures {
@@ -93,7 +97,12 @@ func printPlan(to io.Writer, plan *capacity.Plan, explain bool) error {
 	}
 	for _, l := range plan.Limits {
 		if l.Headroom < 1 {
-			fmt.Fprintf(to, "\none index cannot: %s is %.2g of what it takes: %s\n", l.Name, l.Headroom, l.Detail)
+			fmt.Fprintf(to, "\none shard cannot: %s is %.2g of what it takes: %s\n", l.Name, l.Headroom, l.Detail)
+		}
+	}
+	if !plan.Fits() {
+		if n := capacity.ShardsFor(plan.Wish); n > 0 {
+			fmt.Fprintf(to, "\nit fits with --shards=%d, see docs/sharding.md\n", n)
 		}
 	}
 	if explain {

@@ -22,7 +22,7 @@ func TestPlanForPeople(t *testing.T) {
 		return out.String()
 	}
 	short, long := print(w, false), print(w, true)
-	if !strings.Contains(short, "it fits; what binds first: ") || strings.Contains(short, "one index cannot") {
+	if !strings.Contains(short, "it fits; what binds first: ") || strings.Contains(short, "one shard cannot") {
 		t.Errorf("it says\n%s", short)
 	}
 	for _, f := range capacity.Of(w).Figures {
@@ -31,8 +31,12 @@ func TestPlanForPeople(t *testing.T) {
 		}
 	}
 	w.Rows *= 1000
-	if large := print(w, false); strings.Contains(large, "it fits") || !strings.Contains(large, "one index cannot: query node memory is ") {
+	if large := print(w, false); strings.Contains(large, "it fits;") || !strings.Contains(large, "it fits with --shards=") || !strings.Contains(large, "one shard cannot: query node memory is ") {
 		t.Errorf("of a thousand times the rows it says\n%s", large)
+	}
+	w.Shards, w.Partitions = 100, 100
+	if shards := print(w, false); !strings.HasPrefix(shards, "each of 100 shards, of 10000000 rows:\n") || !strings.Contains(shards, "it fits; ") {
+		t.Errorf("of 100 shards it says\n%s", shards)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sort"
 	"time"
 
 	"github.com/adastream/adastream/index/model"
@@ -26,6 +27,7 @@ type Wish struct {
 	Rotate         bool          `json:"rotate"`           // the model has axes
 	Updates        float64       `json:"updates"`          // rows a second that are inserted, changed or deleted
 	Partitions     int           `json:"partitions"`       // of the topic
+	Shards         int           `json:"shards"`           // of the index
 	QPS            float64       `json:"qps"`              // queries a second, of all nodes
 	Recall         float64       `json:"recall"`           // recall@10 that they ask for
 	Batched        bool          `json:"batched"`          // many in an Arrow request; else one in a JSON one
@@ -43,7 +45,7 @@ type Wish struct {
 
 // Defaults are those of the daemons, and machines of 8 cores and 32 GiB.
 func Defaults() Wish {
-	return Wish{IDBytes: 16, ListsPerRow: 2, Partitions: 6, QPS: 100, Recall: 0.95, Originals: true, Cores: 8, Memory: 32 << 30, Busy: 0.6,
+	return Wish{IDBytes: 16, ListsPerRow: 2, Partitions: 6, Shards: 1, QPS: 100, Recall: 0.95, Originals: true, Cores: 8, Memory: 32 << 30, Busy: 0.6,
 		FlushAge: 300 * time.Millisecond, PublishEvery: 250 * time.Millisecond, PollEvery: 250 * time.Millisecond, KeepFor: 24 * time.Hour,
 		StoreLatency: 30 * time.Millisecond, Retention: 24 * time.Hour}
 }
@@ -58,7 +60,7 @@ func (w Wish) Validate() error {
 	if w.Rows < 1 {
 		bad("rows: %d, allowed: at least 1", w.Rows)
 	}
-	spec := schemas.Spec{Name: "plan", Metric: schemas.Cosine, Ladder: w.Ladder, Encoder: "plan", ListsPerRow: w.ListsPerRow, Topic: schemas.Topic{Name: "plan", Partitions: w.Partitions}}
+	spec := schemas.Spec{Name: "plan", Metric: schemas.Cosine, Ladder: w.Ladder, Encoder: "plan", ListsPerRow: w.ListsPerRow, Topic: schemas.Topic{Name: "plan", Partitions: w.Partitions}, Shards: w.Shards}
 	if w.Rotate {
 		spec.Prefix = schemas.PrefixRotate
 	}
@@ -110,14 +112,14 @@ type Limit struct {
 	Detail   string  `json:"detail"`
 }
 
-// Plan is what an index takes, and its limits with what binds first before all others.
+// Plan is what each shard of an index takes, and its limits with what binds first before all others.
 type Plan struct {
 	Wish    Wish     `json:"wish"`
 	Figures []Figure `json:"figures"`
 	Limits  []Limit  `json:"limits"`
 }
 
-// Fits says whether one index, on such machines, can be what is wished.
+// Fits says whether each shard, on such machines, can be what is wished.
 func (p *Plan) Fits() bool { return p.Limits[0].Headroom >= 1 }
 
 // Value is that of a figure; there must be one.
@@ -179,9 +181,30 @@ func sizesOf(w Wish) sizes {
 	return s
 }
 
+// shard is what is wished of each shard. All of them answer every query.
+func (w Wish) shard() Wish {
+	n := max(1, w.Shards)
+	w.Rows, w.Updates, w.Partitions, w.Shards = (w.Rows+int64(n)-1)/int64(n), w.Updates/float64(n), (w.Partitions+n-1)/n, 1
+	return w
+}
+
+// ShardsFor is the least number of shards of which each fits, with a partition for each at least; 0 if no number does.
+func ShardsFor(w Wish) int {
+	n := 1 + sort.Search(schemas.MaxShards, func(i int) bool {
+		w := w
+		w.Shards = i + 1
+		w.Partitions = max(w.Partitions, w.Shards)
+		return Of(w).Fits()
+	})
+	if n > schemas.MaxShards {
+		return 0
+	}
+	return n
+}
+
 // Of makes a plan of a wish that is valid.
 func Of(w Wish) *Plan {
-	s := sizesOf(w)
+	s := sizesOf(w.shard())
 	p := &Plan{Wish: w}
 	for _, add := range []func(sizes, *Plan){index, queryNode, builder, ingestors, bucket, topic, freshness, limits} {
 		add(s, p)

@@ -2,6 +2,7 @@ package capacity
 
 import (
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -123,6 +124,31 @@ func TestPlanNamesLimit(t *testing.T) {
 				t.Errorf("it fits: %v, short of %q, want %q among them", p.Fits(), short, c.want)
 			}
 		})
+	}
+}
+
+// A plan of shards is that of one of them, with all queries; and the least number that fits is found.
+func TestPlanOfShards(t *testing.T) {
+	w := Defaults()
+	w.Rows, w.Ladder, w.Updates, w.Partitions, w.Shards = 1_000_000_000, []int{64, 128, 256}, 400, 16, 8
+	one := w
+	one.Rows, one.Updates, one.Partitions, one.Shards = 125_000_000, 50, 2, 1
+	if got, want := Of(w).Figures, Of(one).Figures; !reflect.DeepEqual(got, want) {
+		t.Errorf("of each of 8 shards: %+v, want %+v", got, want)
+	}
+	n := ShardsFor(w)
+	for shards, fits := range map[int]bool{n - 1: false, n: true} {
+		w.Shards, w.Partitions = shards, max(16, shards)
+		if err := w.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		if got := Of(w).Fits(); got != fits {
+			t.Errorf("%d shards fit: %v, want %v", shards, got, fits)
+		}
+	}
+	w.Rows = 1 << 60
+	if n := ShardsFor(w); n != 0 {
+		t.Errorf("%d shards are said to hold %d rows", n, w.Rows)
 	}
 }
 

@@ -120,7 +120,7 @@ func limits(s sizes, p *Plan) {
 		}
 		p.Limits = append(p.Limits, Limit{name, headroom, fmt.Sprintf(format, args...)})
 	}
-	add("builder memory", memory, p.Value("builder", "memory, least"), "a training sample: there is one builder, and one shard")
+	add("builder memory", memory, p.Value("builder", "memory, least"), "a training sample: a shard has one builder")
 	add("query node memory", 0.9*memory, p.Value("query node", "memory, with a swap"), "two generations beside one another; a node over its limit serves the old one, or waits for the disk")
 	add("rows of an index", MaxRows, s.n, "rows of the base are numbered by int32")
 	add("updates", freshRows*w.Cores/2*256/s.d, w.Updates, "%d rows/s of 256 dimensions were kept fresh on 2 cores; more, as here by the builder's cores, was not measured", freshRows)
