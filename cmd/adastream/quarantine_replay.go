@@ -76,7 +76,7 @@ type quarantineReplayCommand struct {
 	From        string `help:"File with what the payload was mended to: a whole message such as the index reads, as --raw of show writes it. Just one message or row must be chosen." placeholder:"FILE"`
 	EvenIfNewer bool   `help:"Also what would replace a version of its id that came after it. Without this flag the rows of the newest generation are read, to look for such versions."`
 	Dir         string `help:"Directory for copies of those rows while they are read; default: that for temporary files." type:"path" placeholder:"DIR"`
-	To          int    `help:"Partition to produce to, if mending has changed where the id belongs; -1 is the one that it was in." default:"-1"`
+	To          int    `help:"Partition to produce to, if mending has changed where the id belongs; -1 is the one that it was in, or that of its id if it was loaded from a file." default:"-1"`
 }
 
 func (c *quarantineReplayCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -120,9 +120,12 @@ func (c *quarantineReplayCommand) Run(ctx context.Context, l *cli.Logging) error
 		}
 	}
 	return c.each(ctx, chosen, schemas.Replayed, func(q ingest.Quarantined) error {
-		to := int(q.Partition)
-		if c.To >= 0 {
-			to = c.To
+		to := c.To
+		if to < 0 {
+			var err error
+			if to, err = replayer.Home(ctx, q); err != nil {
+				return err
+			}
 		}
 		err := replayer.Replay(ctx, q, to)
 		if errors.Is(err, quarantine.ErrNewer) {

@@ -56,6 +56,23 @@ func PlaceOf(q ingest.Quarantined) commit.Place {
 	return commit.Place{Partition: int(q.Partition), Offset: q.Offset, Row: int(q.Row)}
 }
 
+// Home is the partition of the topic that something refused belongs to: the one that it was in, or what its id says if that was one
+// of a load, of which producers know nothing.
+func (r *Replayer) Home(ctx context.Context, q ingest.Quarantined) (int, error) {
+	spec := r.Index.Spec()
+	if !spec.IsLoad(int(q.Partition)) {
+		return int(q.Partition), nil
+	}
+	rows, deletes, err := decode(ctx, spec, r.Level, r.Schemas, q.Payload)
+	if err != nil {
+		return 0, fmt.Errorf("replay %v, which was loaded from a file: %w", PlaceOf(q), err)
+	}
+	for id := range brought(rows, deletes) {
+		return source.PartitionOf(id, spec.Topic.Partitions), nil
+	}
+	return 0, fmt.Errorf("replay %v: it has no row", PlaceOf(q))
+}
+
 // Replay produces what was refused, with its payload or what that was mended to, to a partition. If it would be refused again, the
 // error wraps ErrRefused, if it would replace a newer version, ErrNewer, and nothing has happened; if it was replayed or dropped, or
 // somebody else is at it, schemas.ErrFenced. After any other error it may be in the log or not, and the same call again finds out.

@@ -439,3 +439,27 @@ func TestReplay_single(t *testing.T) {
 		}
 	}
 }
+
+// What was loaded from a file was in no partition of the topic: it goes where its id belongs.
+func TestReplay_loaded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(s *schemas.Spec) { s.Loads = 1 })
+	at := commit.Place{Partition: 2, Offset: 5, Row: 0}
+	if to, err := r.replayer().Home(t.Context(), mended(place, payloadOf(t, zeroRow))); err != nil || to != 1 {
+		t.Errorf("what was in partition 1 goes to %d, %v", to, err)
+	}
+	if _, err := r.replayer().Home(t.Context(), mended(at, payloadOf(t, zeroRow))); !errors.Is(err, ErrRefused) {
+		t.Errorf("what cannot be read goes somewhere: %v", err)
+	}
+	q := mended(at, payloadOf(t, goodRow))
+	to, err := r.replayer().Home(t.Context(), q)
+	if want := source.PartitionOf("a", 2); err != nil || to != want {
+		t.Fatalf("a goes to %d, %v, want %d", to, err, want)
+	}
+	if err := r.replayer().Replay(t.Context(), q, to); err != nil {
+		t.Fatal(err)
+	}
+	if n, states := r.replayed(to), r.states(at); n != 1 || states != "replaying replayed" {
+		t.Errorf("%d messages, states %s", n, states)
+	}
+}
