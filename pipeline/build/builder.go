@@ -112,20 +112,22 @@ type Builder struct {
 	health  health
 
 	// The current generation, owned by the goroutine of Run.
-	manifest *schemas.Manifest // last published; nil before the first
-	model    *model.Model      // nil until trained
-	parts    []*heldPart       // chunks, then segments
-	ledger   *ledger
-	lengths  []int            // rows of each list of the model, dead ones too; nil without one
-	buried   []schemas.Object // tombstone objects
-	heads    map[int]chainHead
-	looked   time.Time    // at the partitions of loads
-	changed  bool         // something to publish
-	causes   trace.Causes // spans of the commits that are to be published
-	quality  *schemas.Quality
-	plans    []schemas.PlanPoint
-	modelRef *schemas.ModelRef
-	trained  *schemas.Trained // by a job that has not landed
+	manifest      *schemas.Manifest // last published; nil before the first
+	model         *model.Model      // nil until trained
+	parts         []*heldPart       // chunks, then segments
+	ledger        *ledger
+	lengths       []int            // rows of each list of the model, dead ones too; nil without one
+	buried        []schemas.Object // tombstone objects
+	heads         map[int]chainHead
+	looked        time.Time    // at all partitions of loads
+	lookedLoading time.Time    // at those of loading
+	loading       map[int]bool // partitions that an unfinished load is in, as far as this session has seen
+	changed       bool         // something to publish
+	causes        trace.Causes // spans of the commits that are to be published
+	quality       *schemas.Quality
+	plans         []schemas.PlanPoint
+	modelRef      *schemas.ModelRef
+	trained       *schemas.Trained // by a job that has not landed
 
 	channel *schemas.Channel // newest promotion that was seen; nil before the first. Outlives sessions: promotions never change
 
@@ -297,6 +299,6 @@ func (b *Builder) drop() {
 	b.quality, b.plans, b.changed, b.trained, b.lengths = nil, nil, false, nil, nil
 	b.made.Store(nil)
 	b.newest, b.strangeSince, b.drift, b.wanted, b.tried = newest{}, 0, nil, "", ""
-	b.fence, b.looked = nil, time.Time{}
+	b.fence, b.looked, b.loading = nil, time.Time{}, nil
 	b.causes.Reset()
 }

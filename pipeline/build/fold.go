@@ -3,6 +3,8 @@ package build
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,10 +16,13 @@ import (
 )
 
 const (
-	foldLimit   = 256         // commits of all partitions in one round, but at least foldEach: bounds how much a generation adds
-	foldEach    = 16          // commits of one partition in one round, at least
-	loadsEvery  = time.Second // between two looks at the partitions of loads, unless some partition is behind
-	foldFetches = 8           // partitions asked, and segments fetched, at a time
+	foldLimit = 256 // commits of all partitions in one round, but at least foldEach: bounds how much a generation adds
+	foldEach  = 16  // commits of one partition in one round, at least
+
+	loadsEvery   = 10 * time.Second // between two looks at the partitions of loads
+	loadingEvery = time.Second      // of those that a load is in, unless they are behind
+
+	foldFetches = 8 // partitions asked, and segments fetched, at a time
 )
 
 // fold takes in commits that follow the checkpoint, and says whether some partition may have more.
@@ -40,10 +45,14 @@ func (b *Builder) fold(ctx context.Context) (behind bool, err error) {
 	var commits []*schemas.Commit
 	for _, of := range found {
 		commits = append(commits, of...)
-		behind = behind || len(of) == each
 	}
-	if behind {
-		b.looked = time.Time{} // whoever is behind is looked at again at once
+	for i, p := range partitions {
+		if len(found[i]) < each {
+			continue
+		}
+		if behind = true; b.o.Log.Spec().IsLoad(p) {
+			b.lookedLoading = time.Time{} // it is looked at again at once
+		}
 	}
 	opened, err := b.openCommits(ctx, commits)
 	if err != nil {
@@ -65,14 +74,23 @@ func (b *Builder) fold(ctx context.Context) (behind bool, err error) {
 	return behind, nil
 }
 
-// due are the partitions to be looked at. Each look is a request, and a load takes no note of how soon its rows are searchable.
+// due are the partitions to be looked at. Each look is a request that is paid for, there may be many partitions of loads, and most of
+// them are at rest.
 func (b *Builder) due() []int {
 	spec, now := b.o.Log.Spec(), time.Now()
-	if spec.Loads > 0 && now.Sub(b.looked) < loadsEvery {
-		return spec.TopicPartitionsOf(b.o.Log.Shard())
+	switch {
+	case spec.Loads == 0:
+		return b.o.Log.Partitions()
+	case now.Sub(b.looked) >= loadsEvery:
+		b.looked, b.lookedLoading = now, now
+		return b.o.Log.Partitions()
 	}
-	b.looked = now
-	return b.o.Log.Partitions()
+	due := spec.TopicPartitionsOf(b.o.Log.Shard())
+	if now.Sub(b.lookedLoading) >= loadingEvery {
+		b.lookedLoading = now
+		due = slices.AppendSeq(due, maps.Keys(b.loading))
+	}
+	return due
 }
 
 // commitData is what a commit names, opened.
@@ -141,6 +159,10 @@ func (b *Builder) take(c *schemas.Commit, data commitData) {
 	head.next, head.watermark, head.produced = c.End, c.Watermark, max(head.produced, c.Produced)
 	if c.Load == nil { // a load says nothing of how far the topic is
 		head.active, head.behind = true, !c.AtEnd
+	} else if c.Load.Done {
+		delete(b.loading, c.Partition)
+	} else {
+		b.loading[c.Partition] = true
 	}
 	b.heads[c.Partition] = head
 	b.changed = true

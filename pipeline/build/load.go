@@ -18,7 +18,7 @@ func (b *Builder) load(ctx context.Context) error {
 	if b.ledger, err = newLedger(b.o.Cache, b.o.Log.Spec()); err != nil {
 		return err
 	}
-	b.heads = map[int]chainHead{}
+	b.heads, b.loading = map[int]chainHead{}, map[int]bool{}
 	m, err := b.o.Log.Latest(ctx, 0)
 	if err != nil {
 		return fmt.Errorf("load newest manifest: %w", err)

@@ -11,7 +11,7 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// Looks at partitions of loads are requests that are paid for: there is one a second, unless some partition is behind.
+// Looks at partitions of loads are requests that are paid for: they are seldom, but of those that a load is in.
 func TestLoads_areLookedAtSeldom(t *testing.T) {
 	spec := schemas.Spec{Name: "n", Ladder: []int{4}, Encoder: "e", Topic: schemas.Topic{Name: "t", Partitions: 2}, Loads: 2}.WithDefaults()
 	bucket := store.NewMemory()
@@ -22,16 +22,33 @@ func TestLoads_areLookedAtSeldom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &Builder{o: Options{Log: log}}
-	all, topic := []int{0, 1, 2, 3}, []int{0, 1}
-	for i, want := range [][]int{all, topic, topic} {
-		if got := b.due(); !slices.Equal(got, want) {
-			t.Errorf("look %d is at %v, want %v", i, got, want)
-		}
+	b := &Builder{o: Options{Log: log}, heads: map[int]chainHead{}, loading: map[int]bool{}, metrics: newMetrics(nil, &health{})}
+	all, topic, busy := []int{0, 1, 2, 3}, []int{0, 1}, []int{0, 1, 3}
+	second := func() {
+		b.looked, b.lookedLoading = b.looked.Add(-loadingEvery), b.lookedLoading.Add(-loadingEvery)
 	}
-	b.looked = time.Now().Add(-loadsEvery)
-	if got := b.due(); !slices.Equal(got, all) {
-		t.Errorf("a second later the look is at %v, want %v", got, all)
+	fold := func(done bool) {
+		b.take(&schemas.Commit{Partition: 3, Load: &schemas.Load{Done: done}}, commitData{})
+	}
+	for i, step := range []struct {
+		before func()
+		want   []int
+	}{
+		{func() {}, all},
+		{func() {}, topic},
+		{second, topic},
+		{func() { fold(false) }, topic},
+		{second, busy},
+		{func() {}, topic},
+		{func() { b.lookedLoading = time.Time{} }, busy},
+		{func() { fold(true); second() }, topic},
+		{func() { b.looked = b.looked.Add(-loadsEvery) }, all},
+		{func() {}, topic},
+	} {
+		step.before()
+		if got := b.due(); !slices.Equal(got, step.want) {
+			t.Errorf("look %d is at %v, want %v", i, got, step.want)
+		}
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 
 // TestWatermark_isNotStalledAndNeverFalls: generations of three partitions, each by what they fold.
 func TestWatermark_isNotStalledAndNeverFalls(t *testing.T) {
-	b := &Builder{heads: map[int]chainHead{}, metrics: newMetrics(nil, &health{})}
+	b := &Builder{heads: map[int]chainHead{}, loading: map[int]bool{}, metrics: newMetrics(nil, &health{})}
 	watermark, ends := int64(0), map[int]int64{}
 	for i, step := range []struct {
 		what   string
