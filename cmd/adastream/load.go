@@ -89,6 +89,9 @@ func (c *loadCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err := o.Validate(); err != nil {
 		return cli.Usage(err)
 	}
+	if err := c.check(ctx, shards[0].Spec().Encoder, log); err != nil {
+		return cli.Usage(err)
+	}
 	begun := time.Now()
 	report, err := load.Run(ctx, o)
 	end()
@@ -182,6 +185,23 @@ func (c *loadCommand) known(ctx context.Context) (known []load.Known, err error)
 		known = append(known, load.Known{Name: info.Name(), Size: info.Size()})
 	}
 	return known, nil
+}
+
+// check opens the files that are here, so that a load which cannot be is not begun.
+func (c *loadCommand) check(ctx context.Context, encoder string, log *slog.Logger) error {
+	for _, name := range c.Files {
+		if strings.HasPrefix(name, remote) {
+			continue
+		}
+		r, err := c.open(ctx, name, 0, log)
+		if err == nil {
+			err = errors.Join(load.CheckEncoder(r, encoder), r.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // object is what an s3:// URL names, and the bucket that it is in.

@@ -55,13 +55,20 @@ func TestLoad(t *testing.T) {
 	if out := stdout(t, run); !strings.Contains(out, "part 0/1 of load next: 3 rows and 0 deletes loaded, 0 quarantined, 0 there before, in ") {
 		t.Error(out)
 	}
+	defer func() { // none of the refused ones was begun
+		c.Name = "last"
+		if out := stdout(t, run); !strings.Contains(out, "load last: 3 rows") {
+			t.Error(out)
+		}
+	}()
 	for want, change := range map[string]func(c *loadCommand){
 		`--part "1/1", allowed: i/n with i from 0 to n-1, as 0/4`: func(c *loadCommand) { c.Part = "1/1" },
 		`--part "one", allowed: i/n`:                              func(c *loadCommand) { c.Part = "one" },
 		"parts of a load: 3, allowed: 1 to 2":                     func(c *loadCommand) { c.Part = "0/3" },
 		"no such file":                                            func(c *loadCommand) { c.Files = []string{file + "x"} },
 		"is no regular file":                                      func(c *loadCommand) { c.Files = []string{dir} },
-		"goes with one file, there are 2":                         func(c *loadCommand) { c.Files, c.IDs = []string{file, file}, file },
+		`rows.jsonl: its vectors are of the encoder "f", the index is for "e"`: func(c *loadCommand) { c.Encoder, c.Name = "f", "wrong" },
+		"goes with one file, there are 2":                                      func(c *loadCommand) { c.Files, c.IDs = []string{file, file}, file },
 	} {
 		changed := c
 		change(&changed)

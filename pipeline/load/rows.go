@@ -50,12 +50,8 @@ func (r *rows) file(ctx context.Context, i int, yield func(string, arrow.RecordB
 		return err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	switch encoder := in.Encoder(); encoder {
-	case r.encoder:
-	case "":
-		return errors.New("the file does not name the encoder of its vectors: say it with --encoder")
-	default:
-		return fmt.Errorf("its vectors are of the encoder %q, the index is for %q", encoder, r.encoder)
+	if err := CheckEncoder(in, r.encoder); err != nil {
+		return err
 	}
 	for {
 		batch, err := in.Next()
@@ -82,6 +78,18 @@ func (r *rows) file(ctx context.Context, i int, yield func(string, arrow.RecordB
 			r.block += to - from
 			from = to
 		}
+	}
+}
+
+// CheckEncoder fails if a file's vectors are not of the encoder that an index is for.
+func CheckEncoder(in *files.Reader, want string) error {
+	switch encoder := in.Encoder(); encoder {
+	case want:
+		return nil
+	case "":
+		return errors.New("the file does not name the encoder of its vectors: say it with --encoder")
+	default:
+		return fmt.Errorf("its vectors are of the encoder %q, the index is for %q", encoder, want)
 	}
 }
 
