@@ -24,6 +24,9 @@
 // an index by itself in a folder of its own, with the partitions p for which p mod shards is its number, and nothing that one
 // of them does can touch another one. So all that follows is about one shard.
 //
+// Partitions beyond those of the topic are of bulk loads, if the spec has them: the log of one is the rows that a part of a load has in
+// files, and all that follows holds for it. One load of a chain ends, with a record that says so, before another begins.
+//
 // Numbers are decimal, padded with zeros: partitions to 6 digits, shards to 4, rows to 10, all others to 20; the row of a
 // message that was refused whole is the word message. So the order of keys is the order of numbers, and List(startAfter)
 // finds what is new without reading what is old. Keys below these prefixes that are not exactly of this form are not ours
