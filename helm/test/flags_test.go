@@ -124,7 +124,7 @@ func TestFlags(t *testing.T) {
 var set = regexp.MustCompile(`^(store|store-ca|brokers|kafka-(tls|ca|cert|key|sasl|user|password|password-file)|listen|ops-listen|cache-dir|dir|drain|tokens-file|tls-.*|log-.*|from(-.*)?|name|topic)$`)
 
 // spec are the flags of standalone that are those of `adastream init`.
-var spec = regexp.MustCompile(`^(encoder|ladder|lists-per-row|metric|partitions|prefix|replication|target-recall|vectors|attribute)$`)
+var spec = regexp.MustCompile(`^(encoder|ladder|lists-per-row|loads|messages|metric|partitions|prefix|replication|shards|target-recall|vectors|attribute)$`)
 
 // TestSchemaHasTheFlags: what config and index.spec may hold is what the programs say of their flags; -update writes it down.
 func TestSchemaHasTheFlags(t *testing.T) {

@@ -105,7 +105,7 @@ func New(o Options) (*Router, error) {
 			s.targets = append(s.targets, &target{name: "this node", transport: inProcess{api}, base: "http://this-node/v1/", own: true})
 		}
 		for _, p := range o.Peers[n] {
-			s.targets = append(s.targets, &target{name: p.Host, transport: peers, base: p.JoinPath("v1", "shards", strconv.Itoa(n)).String() + "/"})
+			s.targets = append(s.targets, &target{name: p.Host, transport: peers, base: fmt.Sprintf("%s/v1/shards/%d/", strings.TrimSuffix(p.String(), "/"), n)})
 		}
 		if len(s.targets) == 0 {
 			o.Logger.Warn("no node is known for a shard: searches of the whole index are refused", "shard", n)
