@@ -197,14 +197,24 @@ func Queued(pid int) (total time.Duration, err error) {
 	return total, nil
 }
 
-// Address returns a free address of the loopback interface.
+// given has the addresses that Address has returned. Whoever got one may not listen there yet, and the kernel would give it again.
+var given sync.Map
+
+// Address returns a free address of the loopback interface, in this process never the same one twice.
 func Address() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", err
+		}
+		address := l.Addr().String()
+		if err := l.Close(); err != nil {
+			return "", err
+		}
+		if _, known := given.LoadOrStore(address, true); !known {
+			return address, nil
+		}
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 // AwaitOK polls url until it answers 200.
