@@ -139,16 +139,7 @@ func TestCollectedGenerationIsNotThere(t *testing.T) {
 	first := h.Build(nil)
 	h.Commit(1, 60, 40)
 	h.Build(nil)
-	found, err := h.Index.Find(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := h.Index.Fence(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := h.Index.Collect(t.Context(), commit.CollectOptions{Found: found, By: "a@b"}); err != nil {
-		t.Fatal(err)
-	}
+	buildtest.Collect(t, h.Index)
 	newest, err := h.Index.Latest(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)

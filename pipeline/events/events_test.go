@@ -238,16 +238,7 @@ func TestCollectedIsLeftOut(t *testing.T) {
 	for range 4 {
 		publish(t, f.log)
 	}
-	found, err := f.log.Find(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := f.log.Fence(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.log.Collect(t.Context(), commit.CollectOptions{Found: found, By: "a@b"}); err != nil {
-		t.Fatal(err)
-	}
+	buildtest.Collect(t, f.log)
 	publish(t, f.log)
 	f.tell(f.log)
 	_, all := f.told("shop")

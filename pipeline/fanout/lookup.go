@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,62 +13,78 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// find asks all shards for the rows of some ids. Each shard's answer has its vectors as they came too.
-func (r *Router) find(q *http.Request, wanted client.VectorsRequest) ([]client.Vectors, [][]json.RawMessage, error) {
-	raw, err := json.Marshal(wanted)
-	if err != nil {
-		return nil, nil, err
-	}
-	bodies := make([][]byte, len(r.shards))
-	for i := range bodies {
-		bodies[i] = raw
-	}
-	return r.findIn(q, bodies)
+// found is what a shard has of the ids that it was asked for.
+type found struct {
+	Vectors  []row           `json:"vectors"`
+	Snapshot client.Snapshot `json:"snapshot"`
 }
 
-func (r *Router) findIn(q *http.Request, requests [][]byte) ([]client.Vectors, [][]json.RawMessage, error) {
+// row is one that is passed on as it is.
+type row struct {
+	id     string
+	vector []float32 // if it was asked for
+	raw    json.RawMessage
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *row) UnmarshalJSON(raw []byte) error {
+	var known struct {
+		ID     string    `json:"id"`
+		Vector []float32 `json:"vector"`
+	}
+	v.raw = bytes.Clone(raw)
+	err := json.Unmarshal(raw, &known)
+	v.id, v.vector = known.ID, known.Vector
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (v row) MarshalJSON() ([]byte, error) { return v.raw, nil }
+
+// find asks all shards for the row of an id: the shard that has it, -1 for none, and what each of them said.
+func (r *Router) find(q *http.Request, wanted client.VectorsRequest) (at int, all []found, err error) {
+	raw, err := json.Marshal(wanted)
+	if err != nil {
+		return -1, nil, err
+	}
+	all, err = r.findIn(q, func(int) []byte { return raw })
+	return slices.IndexFunc(all, func(f found) bool { return len(f.Vectors) > 0 }), all, err
+}
+
+func (r *Router) findIn(q *http.Request, body func(shard int) []byte) ([]found, error) {
 	bodies, err := r.askAll(q.Context(), q.Header, func(shard int) request {
-		return request{http.MethodPost, "vectors:batchGet", requests[shard]}
+		return request{http.MethodPost, "vectors:batchGet", body(shard)}
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	found, raw := make([]client.Vectors, len(bodies)), make([][]json.RawMessage, len(bodies))
+	all := make([]found, len(bodies))
 	for i, body := range bodies {
-		var rows struct {
-			Vectors []json.RawMessage `json:"vectors"`
+		if err := json.Unmarshal(body, &all[i]); err != nil {
+			return nil, fmt.Errorf("answer of shard %d: %w", i, err)
 		}
-		err := json.Unmarshal(body, &found[i])
-		if err == nil {
-			err = json.Unmarshal(body, &rows)
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("answer of shard %d: %w", i, err)
-		}
-		raw[i] = rows.Vectors
 	}
-	return found, raw, nil
+	return all, nil
 }
 
 // vector answers GET /v1/vectors/{id}.
 func (r *Router) vector(q *http.Request) (any, error) {
 	id := q.PathValue("id")
-	found, raw, err := r.find(q, client.VectorsRequest{IDs: []string{id}, IncludeVector: true})
+	at, all, err := r.find(q, client.VectorsRequest{IDs: []string{id}, IncludeVector: true})
 	if err != nil {
 		return nil, err
 	}
-	at := slices.IndexFunc(found, func(v client.Vectors) bool { return len(v.Vectors) > 0 })
 	if at < 0 {
 		return nil, &problem.Problem{Title: "no such vector", Status: http.StatusNotFound, Code: "not_found", Detail: fmt.Sprintf("no live row has the id %.*q", schemas.MaxIDBytes, id)}
 	}
-	body, err := with(raw[at][0], map[string]any{"snapshot": mergeSnapshots(snapshotsOf(found))})
+	body, err := with(all[at].Vectors[0].raw, map[string]any{"snapshot": mergeSnapshots(snapshotsOf(all))})
 	return json.RawMessage(body), err
 }
 
-func snapshotsOf(found []client.Vectors) []client.Snapshot {
-	snapshots := make([]client.Snapshot, len(found))
-	for i, v := range found {
-		snapshots[i] = v.Snapshot
+func snapshotsOf(all []found) []client.Snapshot {
+	snapshots := make([]client.Snapshot, len(all))
+	for i, f := range all {
+		snapshots[i] = f.Snapshot
 	}
 	return snapshots
 }
@@ -80,9 +97,9 @@ type vectorsBody struct {
 }
 
 type vectorsAnswer struct {
-	Vectors  []json.RawMessage `json:"vectors"` // in the order of the ids, without those that are missing
-	Missing  []string          `json:"missing"`
-	Snapshot client.Snapshot   `json:"snapshot"`
+	Vectors  []row           `json:"vectors"` // in the order of the ids, without those that are missing
+	Missing  []string        `json:"missing"`
+	Snapshot client.Snapshot `json:"snapshot"`
 }
 
 // vectors answers POST /v1/vectors:batchGet.
@@ -99,23 +116,23 @@ func (r *Router) vectors(q *http.Request) (any, error) {
 	if err != nil {
 		return nil, r.refused(q, raw)
 	}
-	found, rows, err := r.findIn(q, requests)
+	all, err := r.findIn(q, func(shard int) []byte { return requests[shard] })
 	if err != nil {
 		return nil, err
 	}
-	of := map[string]json.RawMessage{}
-	for i, v := range found {
-		for j, row := range v.Vectors {
-			if _, there := of[row.ID]; there {
+	of := map[string]row{}
+	for _, f := range all {
+		for _, v := range f.Vectors {
+			if _, there := of[v.id]; there {
 				r.metrics.doubled.Inc()
 			}
-			of[row.ID] = rows[i][j]
+			of[v.id] = v
 		}
 	}
-	a := vectorsAnswer{Vectors: []json.RawMessage{}, Missing: []string{}, Snapshot: mergeSnapshots(snapshotsOf(found))}
+	a := vectorsAnswer{Vectors: []row{}, Missing: []string{}, Snapshot: mergeSnapshots(snapshotsOf(all))}
 	for _, id := range body.IDs {
-		if row, there := of[id]; there {
-			a.Vectors = append(a.Vectors, row)
+		if v, there := of[id]; there {
+			a.Vectors = append(a.Vectors, v)
 		} else {
 			a.Missing = append(a.Missing, id)
 		}

@@ -147,11 +147,10 @@ func with(raw []byte, changed map[string]any) ([]byte, error) {
 
 // like gives the other shards the vector of a row that only one has.
 func (r *Router) like(q *http.Request, id string, bodies [][]byte) error {
-	found, _, err := r.find(q, client.VectorsRequest{IDs: []string{id}, Fields: &[]string{}, IncludeVector: true})
+	at, all, err := r.find(q, client.VectorsRequest{IDs: []string{id}, Fields: &[]string{}, IncludeVector: true})
 	if err != nil {
 		return err
 	}
-	at := slices.IndexFunc(found, func(v client.Vectors) bool { return len(v.Vectors) > 0 })
 	if at < 0 {
 		return &problem.Problem{Title: "no such vector", Status: http.StatusNotFound, Code: "not_found", Detail: fmt.Sprintf("like: no live row has the id %.*q", schemas.MaxIDBytes, id)}
 	}
@@ -159,7 +158,7 @@ func (r *Router) like(q *http.Request, id string, bodies [][]byte) error {
 		if i == at {
 			continue // it leaves the row itself out
 		}
-		if bodies[i], err = with(bodies[i], map[string]any{"like": nil, "vector": found[at].Vectors[0].Vector}); err != nil {
+		if bodies[i], err = with(bodies[i], map[string]any{"like": nil, "vector": all[at].Vectors[0].vector}); err != nil {
 			return err
 		}
 	}

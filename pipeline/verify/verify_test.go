@@ -121,16 +121,7 @@ func TestVerify(t *testing.T) {
 		if len(r.Faults) > 0 || r.Commits != 3 || r.Generations < 2 || r.Objects < 8 || r.Resolutions != 3 || r.Rows != m.LiveRows {
 			t.Errorf("%+v", r)
 		}
-		found, err := s.log.Find(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.log.Fence(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.log.Collect(t.Context(), commit.CollectOptions{Found: found, By: "test"}); err != nil {
-			t.Fatal(err)
-		}
+		buildtest.Collect(t, s.log)
 		if r := s.verify(); len(r.Faults) > 0 || r.Generations != 2 || r.Rows != m.LiveRows {
 			t.Errorf("collected: %+v", r)
 		}

@@ -112,6 +112,24 @@ func Build(t testing.TB, log *commit.Log, done func(*schemas.Manifest) bool) *sc
 	return nil
 }
 
+// Collect removes all garbage of an index in which nothing else is done at the moment: only the newest generation and the one that
+// is served are kept.
+func Collect(t testing.TB, log *commit.Log) *commit.Collected {
+	t.Helper()
+	found, err := log.Find(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Fence(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	report, err := log.Collect(t.Context(), commit.CollectOptions{Found: found, By: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
 // folded is the newest generation, or nil if it misses a commit.
 func folded(t testing.TB, log *commit.Log) *schemas.Manifest {
 	t.Helper()
