@@ -13,7 +13,6 @@ import (
 	"github.com/adastream/adastream/pipeline/ingest"
 	"github.com/adastream/adastream/pipeline/quarantine"
 	"github.com/adastream/adastream/pipeline/registry"
-	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -137,15 +136,11 @@ func (c *quarantineReplayCommand) Run(ctx context.Context, l *cli.Logging) error
 
 // versions looks in the index for the ids of what is to be replayed.
 func (c *quarantineReplayCommand) versions(ctx context.Context, index *commit.Log, level avx.Level, known *registry.Client, chosen []ingest.Quarantined) (quarantine.Versions, error) {
-	dir, err := os.MkdirTemp(c.Dir, "adastream-replay-")
-	if err != nil {
-		return nil, cli.Usage(fmt.Errorf("--dir: %w", err))
-	}
-	defer os.RemoveAll(dir)
-	cache, err := store.NewCache(dir, index.Bucket(), store.CacheOptions{})
+	cache, remove, err := copies(c.Dir, index)
 	if err != nil {
 		return nil, err
 	}
+	defer remove()
 	payloads := make([][]byte, len(chosen))
 	for i, q := range chosen {
 		payloads[i] = q.Payload
