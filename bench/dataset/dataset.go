@@ -19,11 +19,12 @@ const (
 
 // Set is what bench/peers/prepare.py writes: vectors of unit length, little-endian like this machine.
 type Set struct {
-	Name    string `json:"name"`
-	N       int    `json:"n"`
-	Dim     int    `json:"dim"`
-	Queries int    `json:"queries"`
-	Ladder  []int  `json:"ladder"`
+	Name    string             `json:"name"`
+	N       int                `json:"n"`
+	Dim     int                `json:"dim"`
+	Queries int                `json:"queries"`
+	Ladder  []int              `json:"ladder"`
+	Prefix  schemas.PrefixMode `json:"prefix"` // "" is native
 
 	Base    []float32 `json:"-"` // [N][Dim]
 	Vectors []float32 `json:"-"` // [Queries][Dim], of the queries
@@ -63,7 +64,7 @@ func readArray[T float32 | int32](dir, name string, n int) ([]T, error) {
 
 // Spec is an index of the set's rows.
 func (s *Set) Spec() *schemas.Spec {
-	spec := schemas.Spec{Name: s.Name, Ladder: s.Ladder, Encoder: "benchmark", Vectors: schemas.Float16,
+	spec := schemas.Spec{Name: s.Name, Ladder: s.Ladder, Prefix: s.Prefix, Encoder: "benchmark", Vectors: schemas.Float16,
 		Topic: schemas.Topic{Name: s.Name, Partitions: 1}}.WithDefaults()
 	return &spec
 }
