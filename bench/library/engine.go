@@ -13,7 +13,6 @@ import (
 	"github.com/adastream/adastream/index/bulk"
 	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/index/snapshot"
-	"github.com/adastream/adastream/schemas"
 )
 
 const k = dataset.K // neighbours that are asked for
@@ -33,7 +32,10 @@ type engine struct {
 // build makes a generation in memory.
 func build(ctx context.Context, o options, level avx.Level, set *dataset.Set) (*engine, error) {
 	spec := set.Spec()
-	spec.ListsPerRow, spec.Prefix = o.Lists, schemas.PrefixMode(o.Prefix)
+	spec.ListsPerRow = o.Lists
+	if o.Prefix != "" {
+		spec.Prefix = o.Prefix
+	}
 	if err := spec.Validate(); err != nil {
 		return nil, err
 	}

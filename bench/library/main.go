@@ -18,20 +18,21 @@ import (
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/bench/dataset"
 	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/schemas"
 )
 
 type options struct {
-	Dir        string `help:"Directory with base.f32, queries.f32, truth.i32 and meta.json." required:"" type:"existingdir"`
-	Cache      string `help:"Ignored: building takes less time than a cache is worth."`
-	Threads    int    `help:"Threads to build with; searching uses one." default:"2"`
-	NList      int    `name:"nlist" help:"Lists; 0 is what the builder chooses." default:"0"`
-	CoarseDims int    `help:"Level of the ladder that lists are chosen by; 0 is measured." default:"0"`
-	Prefix     string `help:"What makes prefixes meaningful: native, the encoder, or rotate, a learnt rotation." enum:"native,rotate" default:"native"`
-	Lists      int    `name:"lists-per-row" help:"Lists that each row is in, 1 or 2." default:"2"`
-	Table      bool   `help:"Print recall and queries a second of all settings, and exit."`
-	Queries    int    `help:"Queries of the table." default:"2000"`
-	Only       int    `help:"Lists to probe: only these settings are in the table."`
-	Profile    string `help:"Write a CPU profile of the table's searches to this file."`
+	Dir        string             `help:"Directory with base.f32, queries.f32, truth.i32 and meta.json." required:"" type:"existingdir"`
+	Cache      string             `help:"Ignored: building takes less time than a cache is worth."`
+	Threads    int                `help:"Threads to build with; searching uses one." default:"2"`
+	NList      int                `name:"nlist" help:"Lists; 0 is what the builder chooses." default:"0"`
+	CoarseDims int                `help:"Level of the ladder that lists are chosen by; 0 is measured." default:"0"`
+	Prefix     schemas.PrefixMode `help:"What makes prefixes meaningful: native, the encoder, or rotate, a learnt rotation; by default what meta.json says." enum:",native,rotate" default:""`
+	Lists      int                `name:"lists-per-row" help:"Lists that each row is in, 1 or 2." default:"2"`
+	Table      bool               `help:"Print recall and queries a second of all settings, and exit."`
+	Queries    int                `help:"Queries of the table." default:"2000"`
+	Only       int                `help:"Lists to probe: only these settings are in the table."`
+	Profile    string             `help:"Write a CPU profile of the table's searches to this file."`
 }
 
 func main() {
