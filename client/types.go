@@ -41,10 +41,11 @@ type Budget struct {
 
 // Plan is how much of an index is looked at.
 type Plan struct {
-	NProbe   int     `json:"nprobe"`
-	Margin   float64 `json:"margin,omitempty"`
-	ScanDims int     `json:"scan_dims,omitempty"`
-	Refine   int     `json:"refine,omitempty"`
+	NProbe    int     `json:"nprobe"`
+	Margin    float64 `json:"margin,omitempty"`
+	ScanDims  int     `json:"scan_dims,omitempty"`
+	Refine    int     `json:"refine,omitempty"`
+	Originals bool    `json:"originals,omitempty"` // decide among the candidates that may be the best
 }
 
 // Query is one query with all that can be asked. Vector or Like is given.
@@ -122,7 +123,8 @@ type Usage struct {
 	Lists        int    `json:"lists_probed"`
 	Codes        int    `json:"codes_scanned"`
 	Refined      int    `json:"refined"`
-	Matching     *int64 `json:"matching,omitempty"` // rows that the filter selects; nil without one
+	Originals    int    `json:"originals,omitempty"` // rows scored by them
+	Matching     *int64 `json:"matching,omitempty"`  // rows that the filter selects; nil without one
 	Bytes        int64  `json:"bytes"`
 	Dims         int    `json:"dims"`
 	Microseconds int64  `json:"microseconds"`

@@ -245,19 +245,20 @@ type ListStats struct {
 
 // PlanPoint is a measured plan, and what a query by it costs on average.
 type PlanPoint struct {
-	NProbe   int     `json:"nprobe"`           // lists at most
-	Margin   float64 `json:"margin,omitempty"` // by how much the score of a list may be below that of the best eighth; 0: any
-	ScanDims int     `json:"scan_dims"`        // prefix that the codes are scanned on
-	Refine   int     `json:"refine"`           // candidates that are scored on their int8 rows
-	Dims     int     `json:"dims,omitempty"`   // width of all that is compared; 0: the full one
-	Recall   float64 `json:"recall"`           // recall@10 against exact search
-	Low      float64 `json:"low"`              // 95 % confidence interval
-	High     float64 `json:"high"`
-	Lists    float64 `json:"lists"`   // probed
-	Scanned  float64 `json:"scanned"` // codes scanned
-	Refined  float64 `json:"refined"` // int8 rows scored
-	Bytes    float64 `json:"bytes"`   // of those codes and rows
-	Micros   float64 `json:"micros"`  // microseconds on the builder, one thread
+	NProbe    int     `json:"nprobe"`              // lists at most
+	Margin    float64 `json:"margin,omitempty"`    // by how much the score of a list may be below that of the best eighth; 0: any
+	ScanDims  int     `json:"scan_dims"`           // prefix that the codes are scanned on
+	Refine    int     `json:"refine"`              // candidates that are scored on their int8 rows
+	Originals bool    `json:"originals,omitempty"` // of those that may be among the best the originals decide
+	Dims      int     `json:"dims,omitempty"`      // width of all that is compared; 0: the full one
+	Recall    float64 `json:"recall"`              // recall@10 against exact search
+	Low       float64 `json:"low"`                 // 95 % confidence interval
+	High      float64 `json:"high"`
+	Lists     float64 `json:"lists"`   // probed
+	Scanned   float64 `json:"scanned"` // codes scanned
+	Refined   float64 `json:"refined"` // int8 rows scored
+	Bytes     float64 `json:"bytes"`   // of those codes, rows and originals
+	Micros    float64 `json:"micros"`  // microseconds on the builder, one thread
 }
 
 // Quality is the verdict of the gate over a generation.

@@ -6,13 +6,19 @@ import (
 	"github.com/adastream/adastream/index/search"
 )
 
-// Settings are the plans that are measured, exact search last. The more lists, the more candidates are worth refining.
+// Settings are the plans that are measured, exact search last. The more lists, the more candidates are worth refining, and
+// those with the most also with their originals.
 func (s *Set) Settings(nlist int) []search.Plan {
 	var plans []search.Plan
 	for nprobe := 8; nprobe <= max(8, nlist/8); nprobe *= 2 {
 		for _, part := range []int{nprobe, nprobe + nprobe/2} {
 			for _, each := range []int{2, 4, 8} {
-				plans = append(plans, search.Plan{NProbe: min(part, nlist), ScanDims: s.Dim, Refine: min(max(40, each*part), 2000)})
+				p := search.Plan{NProbe: min(part, nlist), ScanDims: s.Dim, Refine: min(max(40, each*part), 2000)}
+				plans = append(plans, p)
+				if each == 8 {
+					p.Originals = true
+					plans = append(plans, p)
+				}
 			}
 		}
 	}
@@ -23,6 +29,9 @@ func (s *Set) Settings(nlist int) []search.Plan {
 func Describe(p search.Plan) string {
 	if p.Exact {
 		return "exact"
+	}
+	if p.Originals {
+		return fmt.Sprintf("nprobe=%d refine=%d originals", p.NProbe, p.Refine)
 	}
 	return fmt.Sprintf("nprobe=%d refine=%d", p.NProbe, p.Refine)
 }

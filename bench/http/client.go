@@ -83,7 +83,7 @@ func (c *client) one(ctx context.Context, p search.Plan, first, _ int) error {
 	if p.Exact {
 		body = append(body, `"exact":true}`...)
 	} else {
-		body = fmt.Appendf(body, `"plan":{"nprobe":%d,"scan_dims":%d,"refine":%d}}`, p.NProbe, p.ScanDims, p.Refine)
+		body = fmt.Appendf(body, `"plan":{"nprobe":%d,"scan_dims":%d,"refine":%d,"originals":%t}}`, p.NProbe, p.ScanDims, p.Refine, p.Originals)
 	}
 	c.spent.encode += time.Since(started)
 	raw, err := c.post(ctx, c.url, jsonType, body)
@@ -123,6 +123,7 @@ func (c *client) many(ctx context.Context, p search.Plan, first, end int) error 
 		parameters.Set("plan.nprobe", strconv.Itoa(p.NProbe))
 		parameters.Set("plan.scan_dims", strconv.Itoa(p.ScanDims))
 		parameters.Set("plan.refine", strconv.Itoa(p.Refine))
+		parameters.Set("plan.originals", strconv.FormatBool(p.Originals))
 	}
 	c.spent.encode += time.Since(started)
 	raw, err := c.post(ctx, c.url+"?"+parameters.Encode(), arrowType, body)

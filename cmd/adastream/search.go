@@ -116,6 +116,9 @@ func printAnswer(w io.Writer, a *client.Answer) {
 	}
 	t.Flush()
 	how := fmt.Sprintf("%d lists, %d codes, %d rows refined", a.Usage.Lists, a.Usage.Codes, a.Usage.Refined)
+	if n := a.Usage.Originals; n > 0 {
+		how += fmt.Sprintf(", %d originals", n)
+	}
 	if a.Usage.Matching != nil {
 		how = fmt.Sprintf("%d match the filter; %s", *a.Usage.Matching, how)
 	}

@@ -58,7 +58,8 @@ type Result struct {
 	Lists     float64 // probed
 	Scanned   float64 // codes
 	Refined   float64 // int8 rows
-	Bytes     float64 // of those codes and rows
+	Originals float64 // scored
+	Bytes     float64 // of those codes, rows and originals
 	Micros    float64 // microseconds of one query on this thread
 }
 
@@ -140,12 +141,13 @@ func (m *meter) measure(ctx context.Context, plan search.Plan) (Result, error) {
 	}
 	n := t.queries
 	r := Result{
-		Recall:  t.Mean(),
-		Lists:   float64(total.Lists) / n,
-		Scanned: float64(total.Codes) / n,
-		Refined: float64(total.Refined) / n,
-		Bytes:   float64(total.Bytes) / n,
-		Micros:  float64(took.Nanoseconds()) / 1000 / n,
+		Recall:    t.Mean(),
+		Lists:     float64(total.Lists) / n,
+		Scanned:   float64(total.Codes) / n,
+		Refined:   float64(total.Refined) / n,
+		Originals: float64(total.Originals) / n,
+		Bytes:     float64(total.Bytes) / n,
+		Micros:    float64(took.Nanoseconds()) / 1000 / n,
 	}
 	r.Low, r.High = t.Interval(Z95)
 	return r, nil

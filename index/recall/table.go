@@ -21,6 +21,8 @@ const (
 	betweenWork = sweepWork / 2
 	// narrowWork bounds a sweep of a narrower width. Those saturate early: what a prefix does not tell, no plan finds.
 	narrowWork = sweepWork / 16
+	// originalsWork bounds a sweep of plans that originals decide. It begins where int8 rows end.
+	originalsWork = sweepWork / 4
 	// marginLeast is the fewest lists that a margin is measured with: the best eighth of fewer says little.
 	marginLeast = 16
 	// marginQueries of the sample calibrate margins.
@@ -36,13 +38,16 @@ const (
 var marginShares = [...]float64{0.5, 0.75}
 
 // refines are the numbers of candidates that are tried.
-var refines = [...]int{50, 100, 200, 400, 800}
+var refines = [...]int{50, 100, 200, 400, 800, 1600, 3200}
 
 // Table measures plans and returns those that are worth choosing, in order of cost: each has more recall than all that
 // cost less. Lists probed double from 1 until recall saturates; candidates refined double as long as that helps; codes
 // are scanned on the full width and on the levels of the ladder that are at least half of it. Then lists probed go in
 // finer steps, but only with what was worth choosing at the doublings, and with margins instead of fewer lists where there
 // are enough of them. Without a model there are no plans.
+//
+// What int8 rows cannot tell apart no such plan finds. So next come, likewise in order, plans that originals decide, if these
+// have more recall than all before.
 //
 // After these come, each in its own order of cost, plans of every narrower level of the ladder: for queries that cap the
 // width. Their recall is against the neighbours on the full width too.
@@ -60,6 +65,13 @@ func Table(ctx context.Context, level avx.Level, snap *snapshot.Snapshot, s Samp
 	plans, err := (&sweep{meter: m, model: mdl, work: sweepWork}).run(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if best := plans[len(plans)-1]; best.Recall < 1 && snap.HasVectors() {
+		more, err := (&sweep{meter: m, model: mdl, work: originalsWork, originals: true, least: best.NProbe / 4}).run(ctx)
+		if err != nil {
+			return nil, err
+		}
+		plans = append(plans, slices.DeleteFunc(more, func(p schemas.PlanPoint) bool { return p.Recall <= best.Recall })...)
 	}
 	for _, dims := range slices.Backward(mdl.Ladder()[:len(mdl.Ladder())-1]) {
 		narrow, err := (&sweep{meter: m, model: mdl, work: narrowWork, dims: dims}).run(ctx)
@@ -88,13 +100,15 @@ type point struct {
 }
 
 type sweep struct {
-	meter   *meter
-	model   *model.Model
-	dims    int     // width of all plans, 0 is the full one
-	work    float64 // bound
-	spent   float64
-	points  []point
-	margins map[int][]float64 // by lists, one for each of marginShares
+	meter     *meter
+	model     *model.Model
+	dims      int     // width of all plans, 0 is the full one
+	originals bool    // of all plans
+	least     int     // lists to begin with
+	work      float64 // bound
+	spent     float64
+	points    []point
+	margins   map[int][]float64 // by lists, one for each of marginShares
 }
 
 func (s *sweep) width() int { return search.Plan{Dims: s.dims}.Width(s.model.Dim()) }
@@ -102,7 +116,7 @@ func (s *sweep) width() int { return search.Plan{Dims: s.dims}.Width(s.model.Dim
 // double measures nprobe in doublings.
 func (s *sweep) double(ctx context.Context) error {
 	last, flat := 0.0, 0
-	for nprobe := 1; ; nprobe = min(2*nprobe, s.model.NList()) {
+	for nprobe := max(1, s.least); ; nprobe = min(2*nprobe, s.model.NList()) {
 		best, err := s.probe(ctx, nprobe)
 		if err != nil {
 			return err
@@ -121,7 +135,7 @@ func (s *sweep) double(ctx context.Context) error {
 // probe measures the plans that probe so many lists and returns the best recall.
 func (s *sweep) probe(ctx context.Context, nprobe int) (best float64, err error) {
 	// Lists that no plan before has touched are paged in by a run that does not count.
-	if _, err := s.measure(ctx, search.Plan{NProbe: nprobe, ScanDims: s.width(), Refine: s.refines()[0], Dims: s.dims}); err != nil {
+	if _, err := s.measure(ctx, search.Plan{NProbe: nprobe, ScanDims: s.width(), Refine: s.refines()[0], Originals: s.originals, Dims: s.dims}); err != nil {
 		return 0, err
 	}
 	for _, dims := range slices.Backward(s.model.Ladder()) {
@@ -136,7 +150,7 @@ func (s *sweep) probe(ctx context.Context, nprobe int) (best float64, err error)
 			if s.spent >= s.work {
 				return best, nil
 			}
-			p, err := s.measure(ctx, search.Plan{NProbe: nprobe, ScanDims: dims, Refine: refine, Dims: s.dims})
+			p, err := s.measure(ctx, search.Plan{NProbe: nprobe, ScanDims: dims, Refine: refine, Originals: s.originals, Dims: s.dims})
 			if err != nil {
 				return 0, err
 			}
@@ -248,7 +262,7 @@ func (s *sweep) measure(ctx context.Context, p search.Plan) (point, error) {
 	c := cost(r, s.model, p)
 	s.spent += c * float64(s.meter.sample.N)
 	return point{schemas.PlanPoint{
-		NProbe: p.NProbe, Margin: p.Margin, ScanDims: p.ScanDims, Refine: p.Refine, Dims: p.Dims,
+		NProbe: p.NProbe, Margin: p.Margin, ScanDims: p.ScanDims, Refine: p.Refine, Originals: p.Originals, Dims: p.Dims,
 		Recall: r.Recall, Low: r.Low, High: r.High,
 		Lists: r.Lists, Scanned: r.Scanned, Refined: r.Refined, Bytes: r.Bytes, Micros: r.Micros,
 	}, c}, nil
@@ -273,9 +287,10 @@ func cost(r Result, mdl *model.Model, p search.Plan) float64 {
 		perList     = 9000 // full row of its centroid and of another on the shortlist, first cache misses of its codes
 		perRow      = 2500 // choosing a candidate, its scale
 		perByte     = 10   // int8 value of a row, mostly read from memory
+		perValue    = 200  // of an original, by the generic kernels
 	)
 	return perCentroid*float64(mdl.NList()) + perList*r.Lists +
-		float64(mdl.Subs(p.ScanDims))*r.Scanned + float64(perRow+perByte*p.Width(mdl.Dim()))*r.Refined
+		float64(mdl.Subs(p.ScanDims))*r.Scanned + float64(perRow+perByte*p.Width(mdl.Dim()))*r.Refined + float64(perValue*mdl.Dim())*r.Originals
 }
 
 // front keeps the points that have more recall than all that cost less.
@@ -344,5 +359,5 @@ func Of(plans []schemas.PlanPoint, dims int) []schemas.PlanPoint {
 }
 
 func planOf(p schemas.PlanPoint) search.Plan {
-	return search.Plan{NProbe: p.NProbe, Margin: p.Margin, ScanDims: p.ScanDims, Refine: p.Refine, Dims: p.Dims}
+	return search.Plan{NProbe: p.NProbe, Margin: p.Margin, ScanDims: p.ScanDims, Refine: p.Refine, Originals: p.Originals, Dims: p.Dims}
 }

@@ -3,6 +3,7 @@ package recall
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,6 +35,7 @@ type Budget struct {
 const (
 	ShortBudget = "budget" // nothing measured is within the budget: the cheapest plan it is
 	ShortDims   = "dims"   // no plan of the width that was asked for reaches the recall: the best one it is
+	ShortInt8   = "int8"   // originals should decide, and are not here: int8 rows do
 )
 
 // Choice is a plan for a wish.
@@ -57,34 +59,51 @@ func (w Wish) Choose(snap *snapshot.Snapshot, pace float64) (Choice, error) {
 	if err := all.Validate(snap); err != nil {
 		return Choice{}, err
 	}
-	plans := Of(snap.Manifest().Plans, dims)
+	plans, lacking := plansFor(snap, dims)
+	var c Choice
 	switch {
 	case w.Exact || snap.Model() == nil:
-		return Choice{Plan: all}, nil
+		c = Choice{Plan: all}
 	case w.Plan != nil:
 		plan := *w.Plan
 		plan.Dims = dims
 		if plan.ScanDims == 0 {
 			plan.ScanDims = plan.Width(mrl.Ladder(snap.Spec().Ladder).Dim())
 		}
-		return Choice{Plan: plan}, plan.Validate(snap)
+		if err := plan.Validate(snap); err != nil {
+			return Choice{}, err
+		}
+		c = Choice{Plan: plan}
 	case len(plans) == 0: // nothing was measured
-		c := Choice{Plan: all}
+		c = Choice{Plan: all}
 		if w.Budget != nil {
 			c.Short = ShortBudget
 		}
-		return c, nil
 	case w.Budget != nil:
-		return w.Budget.choose(plans, pace), nil
+		c = w.Budget.choose(plans, pace)
 	case w.Effort != nil:
-		return chosen(plans[int(math.Round(*w.Effort*float64(len(plans)-1)))]), nil
+		c = chosen(plans[int(math.Round(*w.Effort*float64(len(plans)-1)))])
 	default:
-		return w.aim(plans, snap.Spec().Defaults.TargetRecall, all), nil
+		c = w.aim(plans, lacking, snap.Spec().Defaults.TargetRecall, all)
 	}
+	if (c.Plan.Exact || c.Plan.Originals) && !snap.HasVectors() {
+		c.Short = ShortInt8
+	}
+	return c, nil
+}
+
+// plansFor returns the plans of a width that the snapshot has what it takes for, and whether it lacks originals for others.
+func plansFor(snap *snapshot.Snapshot, dims int) (plans []schemas.PlanPoint, lacking bool) {
+	plans = Of(snap.Manifest().Plans, dims)
+	decided := slices.IndexFunc(plans, func(p schemas.PlanPoint) bool { return p.Originals }) // from there on
+	if decided < 0 || snap.HasVectors() {
+		return plans, false
+	}
+	return plans[:decided], true
 }
 
 // aim takes the cheapest plan that reaches the target.
-func (w Wish) aim(plans []schemas.PlanPoint, target float64, all search.Plan) Choice {
+func (w Wish) aim(plans []schemas.PlanPoint, lacking bool, target float64, all search.Plan) Choice {
 	if w.TargetRecall != nil {
 		target = *w.TargetRecall
 	}
@@ -96,6 +115,8 @@ func (w Wish) aim(plans []schemas.PlanPoint, target float64, all search.Plan) Ch
 		c.Short = ShortDims
 	case w.TargetRecall != nil:
 		return Choice{Plan: all} // which reaches any
+	case lacking:
+		c.Short = ShortInt8
 	}
 	return c
 }
@@ -130,7 +151,7 @@ func (w Wish) Degrade(c Choice, snap *snapshot.Snapshot, floor float64) (Choice,
 	if w.Exact || w.Plan != nil || snap.Model() == nil {
 		return c, false
 	}
-	plans := Of(snap.Manifest().Plans, c.Plan.Dims)
+	plans, _ := plansFor(snap, c.Plan.Dims)
 	p, reached := Cheapest(plans, floor)
 	if !reached || c.Expected != nil && c.Expected.Recall <= p.Recall { // of plans on a front more recall is more cost
 		return c, false

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/index/snapshot"
+	"github.com/adastream/adastream/index/snapshot/snapshottest"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -84,6 +86,54 @@ func TestWish_Choose(t *testing.T) {
 	} {
 		if c, err := tt.w.Choose(snap, 1); err != nil || c != tt.want {
 			t.Errorf("%s: got %+v, %v, want %+v", tt.name, c, err, tt.want)
+		}
+	}
+}
+
+// Plans that originals decide are the last to be taken, and where originals are not kept the answer says what it is worth.
+func TestWish_originals(t *testing.T) {
+	for _, bare := range []bool{false, true} {
+		d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 8, 16, dim), rows, 1)
+		build := snapshottest.Build
+		if bare {
+			build = snapshottest.BuildBare
+		}
+		snap := build(t, d, d.Train(t, level(t), nlist), level(t), []snapshottest.Group{{Kind: snapshottest.Chunks, End: rows}}, nil)
+		plans := []schemas.PlanPoint{
+			{NProbe: 1, ScanDims: 32, Refine: 50, Recall: 0.6, Low: 0.55, Lists: 1, Bytes: 1000, Micros: 10},
+			{NProbe: 4, ScanDims: 32, Refine: 50, Recall: 0.8, Low: 0.75, Lists: 4, Bytes: 4000, Micros: 30},
+			{NProbe: 2, ScanDims: 32, Refine: 50, Originals: true, Recall: 0.97, Low: 0.96, Lists: 2, Bytes: 5000, Micros: 40},
+			{NProbe: 8, ScanDims: 32, Refine: 100, Originals: true, Recall: 0.998, Low: 0.995, Lists: 8, Bytes: 9000, Micros: 60},
+		}
+		snap.Manifest().Plans = plans
+		for _, tt := range []struct {
+			name  string
+			w     Wish
+			want  [2]int // with and without originals
+			short string // without
+		}{
+			{"nothing", Wish{}, [2]int{2, 1}, ShortInt8}, // the index promises 0.95
+			{"low", Wish{TargetRecall: at(0.3)}, [2]int{0, 0}, ""},
+			{"high", Wish{TargetRecall: at(0.99)}, [2]int{3, -1}, ShortInt8},
+			{"effort", Wish{Effort: at(1)}, [2]int{3, 1}, ""},
+			{"budget", Wish{Budget: &Budget{Microseconds: at(50)}}, [2]int{2, 1}, ""},
+			{"exact", Wish{Exact: true}, [2]int{-1, -1}, ShortInt8},
+			{"plan", Wish{Plan: &search.Plan{NProbe: 1, Refine: 1, Originals: true}}, [2]int{-2, -2}, ShortInt8},
+		} {
+			c, err := tt.w.Choose(snap, 1)
+			want, short := tt.want[0], ""
+			if bare {
+				want, short = tt.want[1], tt.short
+			}
+			is := -2
+			if c.Plan.Exact {
+				is = -1
+			} else if c.Expected != nil {
+				is = slices.Index(plans, *c.Expected)
+			}
+			if err != nil || is != want || c.Short != short {
+				t.Errorf("%s, bare %v: plan %d, short %q, %v, want %d, %q", tt.name, bare, is, c.Short, err, want, short)
+			}
 		}
 	}
 }

@@ -48,7 +48,7 @@ func (s *Searcher) probeAmong(ctx context.Context, plan Plan) error {
 	if s.enough() {
 		return nil
 	}
-	s.top.Reset(s.parts, s.top.k)
+	s.restart(s.top.k)
 	return s.scoreAll(ctx)
 }
 

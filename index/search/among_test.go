@@ -77,6 +77,10 @@ func TestAmong_isBruteForceOfWhatIsSelected(t *testing.T) {
 							if got := run(t, s, snap, query, 20, search.Plan{Exact: true, Among: among}); !slices.Equal(got, all[:min(20, len(all))]) {
 								t.Errorf("exact: %v, want %v", got, all[:min(20, len(all))])
 							}
+							plan.Originals = true
+							if got := run(t, s, snap, query, 20, plan); !slices.Equal(got, all[:min(20, len(all))]) {
+								t.Errorf("everything, by originals: %v, want %v", got, all[:min(20, len(all))])
+							}
 						}
 					})
 				}

@@ -48,7 +48,8 @@ func (s *Searcher) SearchBatch(ctx context.Context, snap *snapshot.Snapshot, vec
 
 // Add counts what other queries cost as well.
 func (u *Usage) Add(more Usage) {
-	u.Lists, u.Codes, u.Refined, u.Bytes = u.Lists+more.Lists, u.Codes+more.Codes, u.Refined+more.Refined, u.Bytes+more.Bytes
+	u.Lists, u.Codes, u.Refined = u.Lists+more.Lists, u.Codes+more.Codes, u.Refined+more.Refined
+	u.Originals, u.Bytes = u.Originals+more.Originals, u.Bytes+more.Bytes
 }
 
 // share answers some queries together. The error is about query i.
@@ -77,13 +78,13 @@ func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors [
 		s.query = &s.batch[i]
 		if !apart {
 			if s.refine(); !s.enough() { // rare enough to begin again
-				s.top.Reset(s.parts, k)
+				s.restart(k)
 				if err := s.probe(ctx, plan); err != nil {
 					return i, err
 				}
 			}
 		}
-		results[i] = append(results[i], s.top.Sort()...)
+		results[i] = append(results[i], s.best()...)
 	}
 	return 0, nil
 }

@@ -29,7 +29,7 @@ func TestBatchIsLikeSingleQueries(t *testing.T) {
 			"few rows": {{Kind: snapshottest.Chunks, End: 20}},
 		} {
 			snap := snapshottest.Build(t, d, mdl, level, groups, dead)
-			for _, plan := range []search.Plan{{NProbe: 1, ScanDims: 32, Refine: n}, {NProbe: 9, ScanDims: 16, Refine: n}, {NProbe: 24, ScanDims: 32, Refine: n}, {Exact: true}} {
+			for _, plan := range []search.Plan{{NProbe: 1, ScanDims: 32, Refine: n}, {NProbe: 9, ScanDims: 16, Refine: n}, {NProbe: 24, ScanDims: 32, Refine: n}, {NProbe: 10, ScanDims: 32, Refine: n, Originals: true}, {Exact: true}} {
 				t.Run(fmt.Sprintf("%d/%s/nprobe%d", queries, name, plan.NProbe), func(t *testing.T) {
 					s := search.New(level)
 					results := make([][]search.Hit, queries)
@@ -94,7 +94,7 @@ func TestBatchAllocatesNothing(t *testing.T) {
 		for i := range results {
 			results[i] = results[i][:0]
 		}
-		if _, _, err := s.SearchBatch(t.Context(), snap, d.Vectors, 10, search.Plan{NProbe: 5, ScanDims: 32, Refine: 50}, results); err != nil {
+		if _, _, err := s.SearchBatch(t.Context(), snap, d.Vectors, 10, search.Plan{NProbe: 5, ScanDims: 32, Refine: 50, Originals: true}, results); err != nil {
 			t.Fatal(err)
 		}
 	}); allocs != 0 {

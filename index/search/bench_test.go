@@ -24,30 +24,35 @@ func BenchmarkSearch(b *testing.B) {
 			{NProbe: 64, ScanDims: 128, Refine: 100},
 			{NProbe: 64, ScanDims: 64, Refine: 100},
 			{NProbe: 64, ScanDims: 128, Refine: 400},
+			{NProbe: 64, ScanDims: 128, Refine: 400, Originals: true},
 			{NProbe: lists, ScanDims: 128, Refine: 100},
 			{Exact: true},
 		} {
 			name := fmt.Sprintf("%s/nprobe%d_dims%d_refine%d", level, plan.NProbe, plan.ScanDims, plan.Refine)
-			if plan.Exact {
+			switch {
+			case plan.Originals:
+				name += "_originals"
+			case plan.Exact:
 				name = fmt.Sprintf("%s/exact", level)
 			}
 			b.Run(name, func(b *testing.B) {
 				s := search.New(level)
 				hits := make([]search.Hit, 0, k)
-				codes, queries := 0, 0
+				codes, queries, originals := 0, 0, 0
 				for b.Loop() {
 					_, u, err := s.Search(context.Background(), snap, d.Vector(queries%1000), k, plan, hits)
 					if err != nil {
 						b.Fatal(err)
 					}
 					queries++
-					codes += u.Codes
+					codes, originals = codes+u.Codes, originals+u.Originals
 					if plan.Exact {
 						codes += u.Refined
 					}
 				}
 				b.ReportMetric(float64(codes)/b.Elapsed().Seconds()/1e9, "Gcodes/s")
 				b.ReportMetric(float64(codes)/float64(queries), "codes/op")
+				b.ReportMetric(float64(originals)/float64(queries), "originals/op")
 			})
 		}
 	}

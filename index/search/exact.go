@@ -11,16 +11,7 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// exact compares every row. The answer is that of brute force over the originals if they are there, and of brute force
-// over the int8 rows if not.
-func (s *Searcher) exact(ctx context.Context) error {
-	if s.snap.HasVectors() {
-		return s.exactOriginals(ctx)
-	}
-	return s.scoreAll(ctx)
-}
-
-// scoreAll offers all rows that count by their int8 form.
+// scoreAll offers all rows that count.
 func (s *Searcher) scoreAll(ctx context.Context) error {
 	for i, p := range s.parts {
 		if err := s.score(ctx, i, 0, p.N); err != nil {
@@ -39,72 +30,24 @@ type contender struct {
 // contenders are pruned when there are so many, or twice as many as the last time were left.
 const leastContenders = 4096
 
-// exactOriginals reads few of the originals. An int8 row says what the score of its original is but for an error that is
-// bounded, so only rows whose score may reach the k-th best lower bound can be in the answer.
-func (s *Searcher) exactOriginals(ctx context.Context) error {
-	s.maybe = s.maybe[:0]
-	bound, limit := s.newBound(), leastContenders
-	dim := s.snap.Spec().Dim()
-	for i, p := range s.parts {
-		dead := s.snap.Dead(i)
-		for start := 0; start < p.N; start += scoreRows {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			n := min(scoreRows, p.N-start)
-			if s.among != nil {
-				s.at = s.among.AppendRows(s.at[:0], i, start, start+n)
-				dots := s.dots[:len(s.at)]
-				avx.DotI8At(s.level, s.quant, p.Int8, dim, s.at, dots)
-				s.refined(len(dots))
-				for j, dot := range dots {
-					s.contend(&bound, i, int(s.at[j]), dot)
-				}
-			} else {
-				dots := s.dots[:n]
-				avx.DotI8(s.level, s.quant, p.Int8[start*dim:], dim, dots)
-				s.refined(len(dots))
-				for j, dot := range dots {
-					if !dead.Has(start + j) {
-						s.contend(&bound, i, start+j, dot)
-					}
-				}
-			}
-			if len(s.maybe) >= limit {
-				s.prune()
-				limit = max(leastContenders, 2*len(s.maybe))
-			}
-		}
-	}
-	s.prune()
-	s.top.Reset(s.parts, s.top.k)
-	s.original = resize(s.original, 2*dim)
-	query := s.given
-	if len(s.vector) < dim {
-		query = s.vector
-	}
-	for _, c := range s.maybe {
-		p := s.parts[c.part]
-		s.offer(c.part, c.row, ScoreOriginal(s.snap, p, c.row, query, s.original))
-		s.usage.Bytes += int64(p.VectorBytes(len(s.vector)))
-	}
-	return nil
-}
-
-// contend makes a row a contender if it can be among the best, by the inner product of its int8 form.
-func (s *Searcher) contend(b *bound, part, row int, dot int32) {
-	p := s.parts[part]
-	score, off := float64(s.scoreOf(p, row, dot)), s.off(b, p, row)
-	if score+off < float64(s.top.Floor()) { // as of nearly all rows; what follows costs more
+// contend makes a row a contender if its original can be among the best. Its int8 row says what the score of the original is but
+// for an error that is bounded, so only rows whose score may reach the k-th best lower bound can be in the answer.
+func (s *Searcher) contend(part, row int, score float32) {
+	off := s.off(s.parts[part], row)
+	if float64(score)+off < float64(s.top.Floor()) { // as of nearly all rows of an exact search; what follows costs more
 		return
 	}
 	// Rounded away from the score, since float32 may round towards it.
-	most := math.Nextafter32(float32(score+off), math.MaxFloat32)
+	most := math.Nextafter32(float32(float64(score)+off), math.MaxFloat32)
 	if most < s.top.Floor() {
 		return
 	}
-	s.offer(part, row, math.Nextafter32(float32(score-off), -math.MaxFloat32))
+	s.keep(part, row, math.Nextafter32(float32(float64(score)-off), -math.MaxFloat32))
 	s.maybe = append(s.maybe, contender{part, row, most})
+	if len(s.maybe) >= s.limit {
+		s.prune()
+		s.limit = max(leastContenders, 2*len(s.maybe))
+	}
 }
 
 // prune drops contenders that cannot win any more.
@@ -116,6 +59,28 @@ func (s *Searcher) prune() {
 		}
 	}
 	s.maybe = kept
+}
+
+// best is the answer, the best first, valid until the next call of restart. It reads few of the originals.
+func (s *Searcher) best() []Hit {
+	if !s.originals {
+		return s.top.Sort()
+	}
+	s.prune()
+	s.top.Reset(s.parts, s.top.k)
+	dim := s.snap.Spec().Dim()
+	s.original = resize(s.original, 2*dim)
+	query := s.given
+	if len(s.vector) < dim {
+		query = s.vector
+	}
+	for _, c := range s.maybe {
+		p := s.parts[c.part]
+		s.keep(c.part, c.row, ScoreOriginal(s.snap, p, c.row, query, s.original))
+		s.usage.Bytes += int64(p.VectorBytes(len(s.vector)))
+	}
+	s.usage.Originals += len(s.maybe)
+	return s.top.Sort()
 }
 
 // bound is what the error of a score depends on beside the row.
@@ -145,7 +110,8 @@ func (s *Searcher) newBound() bound {
 
 // off bounds by how much the score of an int8 row differs from that of its original. Each of its values is off by half a
 // step at most, and each of the query's.
-func (s *Searcher) off(b *bound, p *segment.Part, row int) float64 {
+func (s *Searcher) off(p *segment.Part, row int) float64 {
+	b := &s.bound
 	const half = 0.5001 // steps are rounded themselves
 	levels := len(s.snap.Spec().Ladder)
 	level := levels - 1

@@ -18,10 +18,11 @@ import (
 
 // Usage is what a query cost.
 type Usage struct {
-	Lists   int   // lists probed
-	Codes   int   // codes scanned
-	Refined int   // int8 rows scored
-	Bytes   int64 // of those codes and rows, and of originals
+	Lists     int   // lists probed
+	Codes     int   // codes scanned
+	Refined   int   // int8 rows scored
+	Originals int   // originals scored
+	Bytes     int64 // of those codes, rows and originals
 }
 
 const (
@@ -54,7 +55,6 @@ type Searcher struct {
 	dots     []int32
 	scores   []float32
 	original []float32
-	maybe    []contender
 	at       []uint32 // rows to refine, one part after the other
 	ends     []int32  // for each part, end of its rows in at
 	places   []place  // of candidates
@@ -78,6 +78,12 @@ type query struct {
 	found  reservoir
 	top    Top
 	usage  Usage
+
+	// If the originals of what may be among the best decide.
+	originals bool
+	bound     bound
+	maybe     []contender
+	limit     int // that maybe is pruned at
 }
 
 // New makes a searcher that uses the kernels of a level, which this machine must support.
@@ -102,7 +108,8 @@ func (s *Searcher) Search(ctx context.Context, snap *snapshot.Snapshot, query []
 	if err := s.answer(ctx, plan); err != nil {
 		return dst, s.usage, err
 	}
-	return append(dst, s.top.Sort()...), s.usage, nil
+	dst = append(dst, s.best()...)
+	return dst, s.usage, nil
 }
 
 // wanted checks k and a plan, and returns how many hits there will be.
@@ -126,7 +133,7 @@ func (s *Searcher) answer(ctx context.Context, plan Plan) error {
 	case s.top.k == 0: // no live row
 		return nil
 	case plan.Exact || s.snap.Model() == nil:
-		return s.exact(ctx)
+		return s.scoreAll(ctx)
 	case s.among != nil:
 		return s.probeAmong(ctx, plan)
 	default:
@@ -158,8 +165,18 @@ func (s *Searcher) begin(snap *snapshot.Snapshot, query []float32, k int, plan P
 	}
 	s.scale = mrl.QuantizeQuery(s.quant, s.vector)
 	s.snap, s.parts, s.among, s.usage = snap, snap.Parts(), plan.Among, Usage{}
-	s.top.Reset(s.parts, k)
+	s.originals = k > 0 && (plan.Originals || plan.Exact || snap.Model() == nil) && snap.HasVectors()
+	if s.originals {
+		s.bound = s.newBound()
+	}
+	s.restart(k)
 	return nil
+}
+
+// restart forgets the rows that were offered.
+func (s *Searcher) restart(k int) {
+	s.top.Reset(s.parts, k)
+	s.maybe, s.limit = s.maybe[:0], leastContenders
 }
 
 // end lets go of the snapshot.
@@ -182,10 +199,10 @@ func (s *Searcher) probe(ctx context.Context, plan Plan) error {
 		if s.enough() {
 			return nil
 		}
-		s.top.Reset(s.parts, s.top.k)
+		s.restart(s.top.k)
 		nlist := s.snap.Model().NList()
 		if plan.NProbe >= nlist && plan.Margin == 0 { // the best codes are of dead rows
-			return s.exact(ctx)
+			return s.scoreAll(ctx)
 		}
 		plan.NProbe, plan.Margin = min(4*plan.NProbe, nlist), 0
 	}
@@ -452,8 +469,17 @@ func (s *Searcher) prefixNorm(p *segment.Part, row int) float64 {
 	return float64(p.Norms[row*len(s.snap.Spec().Ladder)+s.norm])
 }
 
-// offer adds a row to the answer if it is good enough.
+// offer takes a row into the answer, or makes it a contender, if its int8 row scores well enough.
 func (s *Searcher) offer(part, row int, score float32) {
+	if s.originals {
+		s.contend(part, row, score)
+	} else {
+		s.keep(part, row, score)
+	}
+}
+
+// keep adds a row to the answer if it is good enough.
+func (s *Searcher) keep(part, row int, score float32) {
 	if score >= s.top.Floor() {
 		s.top.Push(Hit{Part: part, Row: row, Score: score})
 	}

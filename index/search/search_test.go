@@ -444,7 +444,7 @@ func TestSearch_allocatesNothing(t *testing.T) {
 	s := search.New(best(t))
 	ctx := t.Context()
 	dst := make([]search.Hit, 0, 100)
-	for _, plan := range []search.Plan{{Exact: true}, everything(mdl), {NProbe: 1, ScanDims: 16, Refine: 10}} {
+	for _, plan := range []search.Plan{{Exact: true}, everything(mdl), {NProbe: 1, ScanDims: 16, Refine: 10}, {NProbe: 5, ScanDims: 32, Refine: 400, Originals: true}} {
 		query := func() {
 			if hits, _, err := s.Search(ctx, snap, d.Vector(0), 100, plan, dst[:0]); err != nil || len(hits) != 100 {
 				t.Fatal(len(hits), err)

@@ -317,6 +317,7 @@ func mergeAbout(parts []answer) client.About {
 		all.Degraded = cmp.Or(all.Degraded, p.Degraded)
 		u.Exact = u.Exact && p.Usage.Exact
 		u.Lists, u.Codes, u.Refined, u.Bytes = u.Lists+p.Usage.Lists, u.Codes+p.Usage.Codes, u.Refined+p.Usage.Refined, u.Bytes+p.Usage.Bytes
+		u.Originals += p.Usage.Originals
 		u.Dims, u.Microseconds = max(u.Dims, p.Usage.Dims), max(u.Microseconds, p.Usage.Microseconds)
 		if m := p.Usage.Matching; m != nil {
 			sum := *m

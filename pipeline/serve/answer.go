@@ -49,28 +49,30 @@ type usage struct {
 	Lists        int        `json:"lists_probed"`
 	Codes        int        `json:"codes_scanned"`
 	Refined      int        `json:"refined"`
-	Matching     *int64     `json:"matching,omitempty"` // rows that the filter selects; absent without one
+	Originals    int        `json:"originals,omitempty"` // scored
+	Matching     *int64     `json:"matching,omitempty"`  // rows that the filter selects; absent without one
 	Bytes        int64      `json:"bytes"`
 	Dims         int        `json:"dims"`
 	Microseconds int64      `json:"microseconds"`
 }
 
 type planUsage struct {
-	NProbe   int     `json:"nprobe"`
-	Margin   float64 `json:"margin,omitempty"`
-	ScanDims int     `json:"scan_dims"`
-	Refine   int     `json:"refine"`
+	NProbe    int     `json:"nprobe"`
+	Margin    float64 `json:"margin,omitempty"`
+	ScanDims  int     `json:"scan_dims"`
+	Refine    int     `json:"refine"`
+	Originals bool    `json:"originals,omitempty"`
 }
 
 func newUsage(plan search.Plan, u search.Usage, dim int, took time.Duration) usage {
-	cost := usage{Exact: plan.Exact, Lists: u.Lists, Codes: u.Codes, Refined: u.Refined, Bytes: u.Bytes,
+	cost := usage{Exact: plan.Exact, Lists: u.Lists, Codes: u.Codes, Refined: u.Refined, Originals: u.Originals, Bytes: u.Bytes,
 		Dims: plan.Width(dim), Microseconds: took.Microseconds()}
 	if plan.Among != nil {
 		matching := plan.Among.Count()
 		cost.Matching = &matching
 	}
 	if !plan.Exact {
-		cost.Plan = &planUsage{NProbe: plan.NProbe, Margin: plan.Margin, ScanDims: plan.ScanDims, Refine: plan.Refine}
+		cost.Plan = &planUsage{NProbe: plan.NProbe, Margin: plan.Margin, ScanDims: plan.ScanDims, Refine: plan.Refine, Originals: plan.Originals}
 	}
 	return cost
 }

@@ -9,11 +9,9 @@ import (
 	"github.com/adastream/adastream/index/snapshot"
 )
 
-// Reasons why an answer is less than what was asked for, beside those of package recall.
-const (
-	degradedOverload = "overload" // the query waited too long for a slot: the cheapest plan that reaches the floor it is
-	degradedInt8     = "int8"     // an exact search without originals compares int8 rows
-)
+// degradedOverload is a reason why an answer is less than what was asked for, beside those of package recall: the query waited
+// too long for a slot, and the cheapest plan that reaches the floor it is.
+const degradedOverload = "overload"
 
 // choose turns a wish into a plan, a cheaper one if the query has waited longer than the node's limit, or if half of those wait that
 // may: what comes next is to refuse. Degraded says why the plan is less than what was asked for, if it is.
@@ -26,9 +24,6 @@ func (n *Node) choose(snap *snapshot.Snapshot, w recall.Wish, waited time.Durati
 		if cheaper, ok := w.Degrade(c, snap, n.o.DegradeTo); ok {
 			c, degraded = cheaper, degradedOverload
 		}
-	}
-	if c.Plan.Exact && !snap.HasVectors() {
-		degraded = degradedInt8
 	}
 	if degraded != "" {
 		n.metrics.degraded.WithLabelValues(degraded).Inc()

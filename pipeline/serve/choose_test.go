@@ -66,6 +66,9 @@ func TestWishes(t *testing.T) {
 		{`"plan":{"nprobe":16,"margin":0.0001}`, "plan.nprobe=16&plan.margin=0.0001", func(a answerJSON) bool {
 			return a.Usage.Lists < 16 && a.Usage.Plan.Margin == 0.0001 && a.ExpectedRecall == nil
 		}},
+		{`"plan":{"nprobe":4,"originals":true}`, "plan.nprobe=4&plan.originals=true", func(a answerJSON) bool {
+			return a.Usage.Plan.Originals && a.Usage.Originals >= 10 && a.Usage.Originals <= a.Usage.Refined && a.Degraded == ""
+		}},
 		{`"exact":true`, "exact=true", func(a answerJSON) bool { return *a.ExpectedRecall == 1 && a.Interval == nil && a.Degraded == "" }},
 		{`"exact":true,"dims":8`, "exact=true&dims=8", func(a answerJSON) bool { return a.ExpectedRecall == nil && a.Usage.Dims == 8 }},
 	} {
@@ -101,6 +104,10 @@ func TestExactWithoutOriginals(t *testing.T) {
 	bare.current.Swap(now).Close()
 	a := decodeAnswer(t, call(bare.API(), http.MethodPost, "/v1/search", fmt.Sprintf(`{"vector":%s,"exact":true}`, vectorJSON(data.Vector(1)))))
 	if a.Degraded != "int8" || a.ExpectedRecall != nil || testutil.ToFloat64(bare.metrics.degraded.WithLabelValues("int8")) != 1 {
+		t.Errorf("%+v", a)
+	}
+	a = decodeAnswer(t, call(bare.API(), http.MethodPost, "/v1/search", fmt.Sprintf(`{"vector":%s,"plan":{"nprobe":4,"originals":true}}`, vectorJSON(data.Vector(1)))))
+	if a.Degraded != "int8" || a.Usage.Originals != 0 || len(a.Hits) != 10 {
 		t.Errorf("%+v", a)
 	}
 }

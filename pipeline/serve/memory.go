@@ -3,14 +3,15 @@ package serve
 import (
 	"fmt"
 
+	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/schemas"
 )
 
 // footprint is what a generation wants in memory to be fast, in bytes by what holds them. Generations share what has the same
 // name. It is told from the manifest, so before anything is fetched.
 //
-// Files count as far as every query reads them: originals do not, which only exact searches touch; the kernel drops them first.
-// What queries and requests need for themselves is not in it.
+// Files count as far as every query reads them: originals do only where they decide by default, see [byOriginals]; else exact
+// searches alone touch them, and the kernel drops them first. What queries and requests need for themselves is not in it.
 type footprint map[string]int64
 
 // Bytes of the heap for a row that was looked up by its id and for one that has a second list in a segment, see
@@ -21,19 +22,25 @@ const (
 	runBytes     = 16
 )
 
-func footprintOf(spec *schemas.Spec, m *schemas.Manifest) footprint {
+func footprintOf(spec *schemas.Spec, m *schemas.Manifest, originals bool) footprint {
 	f := footprint{}
 	var rows, runs int64
 	for _, c := range m.Chunks {
 		n := int64(c.NumRows)
 		f[c.Rows.SHA256], f[c.Codes.SHA256] = c.Rows.Size, c.Codes.Size
 		f["ids of "+c.ID] = n * idBytes
+		if originals {
+			f[c.Vectors.SHA256] = c.Vectors.Size
+		}
 		rows += n
 		runs += int64(c.EndList - c.FirstList)
 	}
 	for _, s := range m.Segments {
 		n := int64(s.NumRows)
-		f[s.SHA256] = max(0, s.Size-n*int64(spec.VectorBytes()))
+		f[s.SHA256] = s.Size
+		if !originals {
+			f[s.SHA256] = max(0, s.Size-n*int64(spec.VectorBytes()))
+		}
 		f["ids of "+s.ID] = n * (idBytes + spilledBytes)
 		rows += n
 		switch {
@@ -53,6 +60,12 @@ func footprintOf(spec *schemas.Spec, m *schemas.Manifest) footprint {
 	}
 	f[fmt.Sprintf("generation %d", m.Generation)] = own
 	return f
+}
+
+// byOriginals reports whether originals decide what a query finds that does not say how to search.
+func byOriginals(spec *schemas.Spec, m *schemas.Manifest) bool {
+	plan, _, _ := recall.Choose(m.Plans, spec.Defaults.TargetRecall)
+	return plan.Originals
 }
 
 func (f footprint) sum() (n int64) {

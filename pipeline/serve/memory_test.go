@@ -16,7 +16,7 @@ import (
 func TestGenerationWithoutRoomLeavesTheOldOne(t *testing.T) {
 	p := newPublisher(t)
 	p.add(0, 100)
-	limit := footprintOf(p.log.Spec(), &p.m).sum() + 20_000
+	limit := footprintOf(p.log.Spec(), &p.m, false).sum() + 20_000
 	n := p.node(Options{MemoryBytes: limit})
 	p.await(n, 1)
 	fetched := n.o.Cache.Stats().BytesDownloaded
@@ -26,7 +26,7 @@ func TestGenerationWithoutRoomLeavesTheOldOne(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	if n.generation() != 1 {
-		t.Fatalf("serves generation %d of %d bytes, allowed: %d with the first", n.generation(), footprintOf(p.log.Spec(), &p.m).sum(), limit)
+		t.Fatalf("serves generation %d of %d bytes, allowed: %d with the first", n.generation(), footprintOf(p.log.Spec(), &p.m, false).sum(), limit)
 	}
 	served := fmt.Sprint(limit - 20_000)
 	if v := n.View(); !errors.Is(v.Stale, ErrMemory) || v.Ready != nil {
@@ -64,7 +64,7 @@ func TestFirstGenerationIsTakenWhateverItWants(t *testing.T) {
 	p.await(p.node(Options{MemoryBytes: 1}), 1)
 }
 
-// What generations share counts once, what they do not counts twice; originals do not count.
+// What generations share counts once, what they do not counts twice; originals count where they decide.
 func TestFootprint(t *testing.T) {
 	spec := schemas.Spec{Ladder: []int{8, 16}, Vectors: schemas.Float16}
 	m := schemas.Manifest{Generation: 1, Model: &schemas.ModelRef{ID: "m", NList: 50, Object: schemas.Object{SHA256: "model", Size: 1000}},
@@ -72,20 +72,32 @@ func TestFootprint(t *testing.T) {
 			Codes: schemas.Object{SHA256: "codes", Size: 7000}, Vectors: schemas.Object{SHA256: "vectors", Size: 1 << 30}}},
 		Segments: []schemas.Segment{{ID: "s", NumRows: 10, Model: "m", Object: schemas.Object{SHA256: "s", Size: 900}}}}
 	files, ids, model, lists := int64(57_000+900-10*32), int64(800*12+10*16), int64(2000), int64((50+2*10)*16)
-	old := footprintOf(&spec, &m)
+	old := footprintOf(&spec, &m, false)
 	if want := files + ids + model + lists; old.sum() != want {
 		t.Errorf("%v: %d bytes, want %d", old, old.sum(), want)
 	}
+	if got, want := footprintOf(&spec, &m, true).sum(), old.sum()+1<<30+10*32; got != want {
+		t.Errorf("with originals: %d bytes, want %d", got, want)
+	}
+	spec.Defaults.TargetRecall = 0.9
+	m.Plans = []schemas.PlanPoint{{NProbe: 1, Recall: 0.8, Low: 0.79}, {NProbe: 1, Originals: true, Recall: 0.99, Low: 0.98}}
+	if !byOriginals(&spec, &m) {
+		t.Error("originals decide, which is not seen")
+	}
+	spec.Defaults.TargetRecall = 0.5
+	if byOriginals(&spec, &m) {
+		t.Error("int8 rows decide, which is not seen")
+	}
 	m.Generation, m.Dead = 2, &schemas.Object{SHA256: "dead"}
-	if got, want := footprintOf(&spec, &m).beside(old), lists+810/8; got != want {
+	if got, want := footprintOf(&spec, &m, false).beside(old), lists+810/8; got != want {
 		t.Errorf("the same parts and dead rows: %d bytes more, want %d", got, want)
 	}
 	m.Chunks[0].Codes = schemas.Object{SHA256: "other codes", Size: 8000}
-	if got, want := footprintOf(&spec, &m).beside(old), lists+810/8+8000; got != want {
+	if got, want := footprintOf(&spec, &m, false).beside(old), lists+810/8+8000; got != want {
 		t.Errorf("other codes: %d bytes more, want %d", got, want)
 	}
 	m.Model, spec.Prefix = &schemas.ModelRef{ID: "n", Object: schemas.Object{SHA256: "other model", Size: 10}}, schemas.PrefixRotate
-	if _, turned := footprintOf(&spec, &m)["turned s n"]; !turned {
-		t.Errorf("a segment of another model is turned, which is not in %v", footprintOf(&spec, &m))
+	if _, turned := footprintOf(&spec, &m, false)["turned s n"]; !turned {
+		t.Errorf("a segment of another model is turned, which is not in %v", footprintOf(&spec, &m, false))
 	}
 }

@@ -127,7 +127,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	for _, reason := range []string{codeOverloaded, codeTimeout, codeNotReady} { // so that they are there before the first
 		m.shed.WithLabelValues(reason)
 	}
-	for _, reason := range []string{degradedOverload, recall.ShortBudget, recall.ShortDims, degradedInt8} {
+	for _, reason := range []string{degradedOverload, recall.ShortBudget, recall.ShortDims, recall.ShortInt8} {
 		m.degraded.WithLabelValues(reason)
 	}
 	for _, l := range loadFaults {

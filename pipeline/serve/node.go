@@ -317,7 +317,7 @@ func (n *Node) advance(ctx context.Context) (err error) {
 	ctx, span := n.o.Tracer.Continue(ctx, "swap", trace.From(m.Trace))
 	defer func() { span.End(err) }()
 	span.Int("adastream.generation", m.Generation)
-	wants := footprintOf(to.Index.Spec(), m)
+	wants := footprintOf(to.Index.Spec(), m, !n.o.NoOriginals && byOriginals(to.Index.Spec(), m))
 	if err := n.admitGeneration(wants); err != nil {
 		return fmt.Errorf("%s: %w", to, err)
 	}

@@ -19,7 +19,7 @@ import (
 
 // parameters are the names of the search options of an Arrow request, which stand in its URL.
 var parameters = []string{"k", "target_recall", "budget.microseconds", "budget.lists", "budget.bytes", "effort", "exact",
-	"plan.nprobe", "plan.margin", "plan.scan_dims", "plan.refine", "dims", "fields", "filter", "encoder",
+	"plan.nprobe", "plan.margin", "plan.scan_dims", "plan.refine", "plan.originals", "dims", "fields", "filter", "encoder",
 	"min_score", "min_offsets", "max_staleness_seconds", "wait_seconds"}
 
 // refuseParameters refuses search options in the URL of a JSON request, which would be ignored.
@@ -94,6 +94,8 @@ func parseParameters(raw string) (*searchOptions, error) {
 			err = parseInt(name, value, &plan.ScanDims)
 		case "plan.refine":
 			err = parseInt(name, value, &plan.Refine)
+		case "plan.originals":
+			err = parseBool(name, value, &plan.Originals)
 		case "target_recall":
 			o.TargetRecall = new(float64)
 			err = parseFloat(name, value, o.TargetRecall)
@@ -114,9 +116,7 @@ func parseParameters(raw string) (*searchOptions, error) {
 		case "dims":
 			err = parseInt(name, value, &o.Dims)
 		case "exact":
-			if o.Exact, err = strconv.ParseBool(value); err != nil {
-				err = invalid(name+": "+value, "true or false")
-			}
+			err = parseBool(name, value, &o.Exact)
 		case "fields":
 			if value != "" {
 				o.Fields = strings.Split(value, ",")
@@ -147,9 +147,16 @@ func parseParameters(raw string) (*searchOptions, error) {
 		}
 	}
 	if o.Plan == nil && *plan != (planRequest{}) {
-		return nil, invalid("plan.nprobe: missing", "a number beside plan.margin, plan.scan_dims and plan.refine")
+		return nil, invalid("plan.nprobe: missing", "a number beside plan.margin, plan.scan_dims, plan.refine and plan.originals")
 	}
 	return o, nil
+}
+
+func parseBool(name, value string, into *bool) (err error) {
+	if *into, err = strconv.ParseBool(value); err != nil {
+		return invalid(name+": "+value, "true or false")
+	}
+	return nil
 }
 
 func parseInt(name, value string, into *int) (err error) {

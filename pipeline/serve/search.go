@@ -64,17 +64,18 @@ func (o *searchOptions) checkEncoder(spec *schemas.Spec) error {
 }
 
 type planRequest struct {
-	NProbe   int     `json:"nprobe"`
-	Margin   float64 `json:"margin"`    // 0 is none
-	ScanDims int     `json:"scan_dims"` // 0 is D, or what dims says
-	Refine   int     `json:"refine"`    // 0 is 10 * k
+	NProbe    int     `json:"nprobe"`
+	Margin    float64 `json:"margin"`    // 0 is none
+	ScanDims  int     `json:"scan_dims"` // 0 is D, or what dims says
+	Refine    int     `json:"refine"`    // 0 is 10 * k
+	Originals bool    `json:"originals"`
 }
 
 // wish is what the options say of how to search.
 func (o *wishOptions) wish(k int) recall.Wish {
 	w := recall.Wish{TargetRecall: o.TargetRecall, Budget: o.Budget, Effort: o.Effort, Exact: o.Exact, Dims: o.Dims}
 	if o.Plan != nil {
-		w.Plan = &search.Plan{NProbe: o.Plan.NProbe, Margin: o.Plan.Margin, ScanDims: o.Plan.ScanDims, Refine: o.Plan.Refine}
+		w.Plan = &search.Plan{NProbe: o.Plan.NProbe, Margin: o.Plan.Margin, ScanDims: o.Plan.ScanDims, Refine: o.Plan.Refine, Originals: o.Plan.Originals}
 		if w.Plan.Refine == 0 {
 			w.Plan.Refine = 10 * k
 		}

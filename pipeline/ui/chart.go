@@ -66,7 +66,11 @@ func (p planPoint) Title() string {
 	if p.Dims != 0 {
 		width = fmt.Sprintf(" of %d dimensions", p.Dims)
 	}
-	return fmt.Sprintf("recall %.3f (%.3f to %.3f)%s, %.0f µs: %d lists, codes of %d dimensions, %d refined", p.Recall, p.PlanPoint.Low, p.PlanPoint.High, width, p.Micros, p.NProbe, p.ScanDims, p.Refine)
+	decided := ""
+	if p.Originals {
+		decided = ", originals decide"
+	}
+	return fmt.Sprintf("recall %.3f (%.3f to %.3f)%s, %.0f µs: %d lists, codes of %d dimensions, %d refined%s", p.Recall, p.PlanPoint.Low, p.PlanPoint.High, width, p.Micros, p.NProbe, p.ScanDims, p.Refine, decided)
 }
 
 type segmentLine struct {
