@@ -171,7 +171,7 @@ func (w *worker) compare(part int) {
 			if s < worth || w.skip != nil && w.skip(q, part, w.rows[i]) {
 				continue
 			}
-			score := search.ScoreOriginal(w.snap, p, w.rows[i], query, w.buffer)
+			score := search.ScoreOriginal(w.level, w.snap, p, w.rows[i], query, w.buffer)
 			top.Push(search.Hit{Part: part, Row: w.rows[i], Score: score})
 			worth = top.Floor() - slack
 		}

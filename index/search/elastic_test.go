@@ -37,7 +37,7 @@ func exactIDs(snap *snapshot.Snapshot, query []float32, width, k int) []answer {
 	for i, p := range snap.Parts() {
 		for row := range p.N {
 			if !snap.Dead(i).Has(row) {
-				as = append(as, answer{strings.Clone(p.IDAt(row)), search.ScoreOriginal(snap, p, row, q, buffer)})
+				as = append(as, answer{strings.Clone(p.IDAt(row)), search.ScoreOriginal(avx.Generic, snap, p, row, q, buffer)})
 			}
 		}
 	}

@@ -76,7 +76,7 @@ func (s *Searcher) best() []Hit {
 	}
 	for _, c := range s.maybe {
 		p := s.parts[c.part]
-		s.keep(c.part, c.row, ScoreOriginal(s.snap, p, c.row, query, s.original))
+		s.keep(c.part, c.row, ScoreOriginal(s.level, s.snap, p, c.row, query, s.original))
 		s.usage.Bytes += int64(p.VectorBytes(len(s.vector)))
 	}
 	s.usage.Originals += len(s.maybe)
@@ -133,12 +133,12 @@ func (s *Searcher) off(p *segment.Part, row int) float64 {
 }
 
 // ScoreOriginal is the score of the original of row i of p, which must have vectors, for a query, prepared. If the query is a
-// prefix, by the axes of the model if it rotates, so is what it is compared with. Buffer has room for two vectors. It uses the
-// generic kernels on purpose, so that brute force is the same on every machine.
-func ScoreOriginal(snap *snapshot.Snapshot, p *segment.Part, i int, query, buffer []float32) float32 {
+// prefix, by the axes of the model if it rotates, so is what it is compared with. Buffer has room for two vectors. Level
+// is for what is exact: sums are those of the generic kernels, so that brute force is the same on every machine.
+func ScoreOriginal(level avx.Level, snap *snapshot.Snapshot, p *segment.Part, i int, query, buffer []float32) float32 {
 	dim := snap.Spec().Dim()
 	v := buffer[:dim]
-	p.Vector(avx.Generic, i, v)
+	p.Vector(level, i, v)
 	if len(query) < dim { // to rotate whole vectors, the query's too, would change nothing but the rounding
 		rotated := buffer[dim : 2*dim]
 		snap.Model().Rotate(avx.Generic, rotated, v)

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/exact"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/recall"
@@ -53,7 +54,7 @@ func (w *world) searched() {
 			w.t.Fatal(err)
 		}
 		for _, h := range hits {
-			if want := search.ScoreOriginal(s, s.Parts()[h.Part], h.Row, prepared, buffer); max(h.Score-want, want-h.Score) > 0.02 {
+			if want := search.ScoreOriginal(avx.Generic, s, s.Parts()[h.Part], h.Row, prepared, buffer); max(h.Score-want, want-h.Score) > 0.02 {
 				w.t.Fatalf("generation %d: a row of part %d has score %v, its original %v", m.Generation, h.Part, h.Score, want)
 			}
 			for _, x := range truth[q] {
