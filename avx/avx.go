@@ -96,6 +96,43 @@ func ScoresI8(l Level, p *PanelsI8, q []uint8, out []int32) {
 	}
 }
 
+// AssignI8 finds for each of n rows, row i being the p.Dim() values from rows[i*stride], the centroid
+// j with the largest score
+//
+//	<row, centroid j> * weight j + unit[i] * bias j
+//
+// where a row has QueryOffset added to its values, as in [ScoresI8]. The inner product is exact,
+// then each operation is rounded, so all levels agree to the bit. What best and score become is as
+// in [Assign].
+func AssignI8(l Level, p *WeightedI8, rows []uint8, n, stride int, unit []float32, best []int32, score []float32) {
+	rows, unit = window(rows, n, stride, p.panels.dim), unit[:n:len(unit)]
+	best, score = best[:n:len(best)], score[:n:len(score)]
+	if l == Generic {
+		assignI8Generic(p, rows, stride, unit, best, score)
+	} else {
+		assignI8SIMD(l, p, rows, stride, unit, best, score)
+	}
+}
+
+// TopLanes is the number of maxima that [ScoresRowsI8] finds of a row.
+const TopLanes = panelI8Width
+
+// ScoresRowsI8 sets out[i*outStride+j] to the score of row i and centroid j, to the bit that of
+// [AssignI8], and tops[i*TopLanes+j] to the largest of those of the centroids j, j+TopLanes and so on, -Inf
+// if there are none. Padding gets -Inf: outStride is at least p.Padded().
+func ScoresRowsI8(l Level, p *WeightedI8, rows []uint8, n, stride int, unit, out []float32, outStride int, tops []float32) {
+	if outStride < p.Padded() {
+		panic("avx: ScoresRowsI8: outStride out of range")
+	}
+	rows, unit = window(rows, n, stride, p.panels.dim), unit[:n:len(unit)]
+	out, tops = window(out, n, outStride, p.Padded()), tops[:n*TopLanes:len(tops)]
+	if l == Generic {
+		scoresRowsI8Generic(p, rows, n, stride, unit, out, outStride, tops)
+	} else {
+		scoresRowsI8SIMD(l, p, rows, n, stride, unit, out, outStride, tops)
+	}
+}
+
 // ScanPQ4 scans rows of 4-bit product quantiser codes and appends those that score at least
 // threshold, in row order, to the front of out. It returns their number.
 //
@@ -132,6 +169,16 @@ func Above(l Level, dots []int32, weight []float32, threshold float32, out []uin
 		return aboveGeneric(dots, weight, threshold, out)
 	}
 	return aboveSIMD(l, dots, weight, threshold, out)
+}
+
+// AboveFloats writes the i with scores[i] >= threshold, ascending, to the front of out. It returns
+// their number. len(out) must be at least len(scores).
+func AboveFloats(l Level, scores []float32, threshold float32, out []uint32) int {
+	out = out[:len(scores):len(out)]
+	if l == Generic {
+		return aboveFloatsGeneric(scores, threshold, out)
+	}
+	return aboveFloatsSIMD(l, scores, threshold, out)
 }
 
 // DotI8 sets out[i] to the inner product of q and rows[i*stride : i*stride+len(q)], for each

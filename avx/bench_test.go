@@ -127,6 +127,26 @@ func BenchmarkScoresI8(b *testing.B) {
 	}
 }
 
+// BenchmarkAssignI8 assigns to groups of lists, which a core has in its own caches.
+func BenchmarkAssignI8(b *testing.B) {
+	const n = 48
+	for _, dim := range []int{64, 256} {
+		for _, k := range []int{32, 128, 1024} {
+			p := PackWeightedI8(randomBytes[int8](newRand(), k*dim), k, dim, dim, make([]float32, k), nil)
+			rows, unit := make([]uint8, n*dim), make([]float32, n)
+			best, score := make([]int32, n), make([]float32, n)
+			b.Run(fmt.Sprintf("d=%d/K=%d", dim, k), func(b *testing.B) {
+				eachLevel(b, func(b *testing.B, l Level) {
+					for b.Loop() {
+						AssignI8(l, p, rows, n, dim, unit, best, score)
+					}
+					reportGFLOPS(b, 2*n*dim*k)
+				})
+			})
+		}
+	}
+}
+
 // BenchmarkAbove chooses from 8192 scores of which none, a tenth and all are found.
 func BenchmarkAbove(b *testing.B) {
 	const n = 8192

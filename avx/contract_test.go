@@ -16,7 +16,8 @@ func TestShortSlicesPanic(t *testing.T) {
 	codes := make([]byte, 100, 1000)
 	int32s := make([]int32, 100, 1000)
 	uint32s := make([]uint32, 100, 1000)
-	p := Pack(floats, 10, 10, nil)
+	p, p8 := Pack(floats, 10, 10, nil), PackWeightedI8(make([]int8, 80), 10, 8, 8, floats, nil)
+	tall := make([]float32, 320)
 	cases := map[string]func(l Level){
 		"Dot":                   func(l Level) { Dot(l, floats[:100], floats[:99]) },
 		"DotRows rows":          func(l Level) { DotRows(l, floats[:20], floats[:99], 20, floats[:5]) },
@@ -43,6 +44,16 @@ func TestShortSlicesPanic(t *testing.T) {
 		"ScanPQ4 odd m":         func(l Level) { ScanPQ4(l, codes, 1, 64, 3, codes, 32, 0, nil, uint32s) },
 		"ScoresI8 q":            func(l Level) { ScoresI8(l, PackI8(make([]int8, 80), 10, 8, 8), make([]uint8, 7), make([]int32, 10)) },
 		"ScoresI8 out":          func(l Level) { ScoresI8(l, PackI8(make([]int8, 80), 10, 8, 8), make([]uint8, 8), make([]int32, 9)) },
+		"AssignI8 rows":         func(l Level) { AssignI8(l, p8, make([]uint8, 79), 10, 8, floats, int32s, floats) },
+		"AssignI8 unit":         func(l Level) { AssignI8(l, p8, make([]uint8, 80), 10, 8, floats[:9], int32s, floats) },
+		"AssignI8 best":         func(l Level) { AssignI8(l, p8, make([]uint8, 80), 10, 8, floats, int32s[:9], floats) },
+		"AssignI8 score":        func(l Level) { AssignI8(l, p8, make([]uint8, 80), 10, 8, floats, int32s, floats[:9]) },
+		"ScoresRowsI8 rows":     func(l Level) { ScoresRowsI8(l, p8, make([]uint8, 79), 10, 8, floats, tall, 32, tall) },
+		"ScoresRowsI8 unit":     func(l Level) { ScoresRowsI8(l, p8, make([]uint8, 80), 10, 8, floats[:9], tall, 32, tall) },
+		"ScoresRowsI8 out":      func(l Level) { ScoresRowsI8(l, p8, make([]uint8, 80), 10, 8, floats, tall[:319], 32, tall) },
+		"ScoresRowsI8 tops":     func(l Level) { ScoresRowsI8(l, p8, make([]uint8, 80), 10, 8, floats, tall, 32, tall[:319]) },
+		"ScoresRowsI8 stride":   func(l Level) { ScoresRowsI8(l, p8, make([]uint8, 80), 10, 8, floats, tall, 31, tall) },
+		"AboveFloats out":       func(l Level) { AboveFloats(l, floats, 0, uint32s[:99]) },
 		"PackI8 rows":           func(l Level) { PackI8(make([]int8, 79), 10, 8, 8) },
 		"Above weight":          func(l Level) { Above(l, make([]int32, 9), floats[:8], 0, uint32s) },
 		"Above out":             func(l Level) { Above(l, make([]int32, 9), floats[:9], 0, uint32s[:8]) },
@@ -57,6 +68,8 @@ func TestShortSlicesPanic(t *testing.T) {
 		"SubtractMins":          func(l Level) { SubtractMins(l, floats[:95], floats[:6]) },
 		"Pack centroids":        func(Level) { Pack(floats, 11, 10, nil) },
 		"Pack bias":             func(Level) { Pack(floats, 10, 10, floats[:9]) },
+		"PackWeightedI8 weight": func(Level) { PackWeightedI8(bytes, 10, 8, 8, floats[:9], nil) },
+		"PackWeightedI8 bias":   func(Level) { PackWeightedI8(bytes, 10, 8, 8, floats, floats[:9]) },
 	}
 	for name, call := range cases {
 		for _, l := range Levels() {
@@ -82,6 +95,7 @@ func TestKernelsAllocateNothing(t *testing.T) {
 	words, bytes, at := randomWords(r, dim), randomBytes[int8](r, n*dim), []uint32{7, 100, 3, 3, 9}
 	scores := make([]float32, n*k)
 	halves, p8 := make([]uint16, n*dim), PackI8(bytes, n, dim, dim)
+	w8 := PackWeightedI8(bytes, n, dim, dim, rows, nil)
 	var sink float32
 	cases := map[string]func(l Level){
 		"Dot":          func(l Level) { sink += Dot(l, rows, rows) },
@@ -92,6 +106,9 @@ func TestKernelsAllocateNothing(t *testing.T) {
 		"ScoresRows":   func(l Level) { ScoresRows(l, p, rows, n, dim, scores, k) },
 		"ScanPQ4":      func(l Level) { ScanPQ4(l, codes, 4, 16*8, 8, lut, 100, 1000, codes, hits) },
 		"ScoresI8":     func(l Level) { ScoresI8(l, p8, lut, int32s) },
+		"AssignI8":     func(l Level) { AssignI8(l, w8, lut, 1, w8.Dim(), q, int32s, floats) },
+		"ScoresRowsI8": func(l Level) { ScoresRowsI8(l, w8, lut, 1, w8.Dim(), q, scores, w8.Padded(), floats) },
+		"AboveFloats":  func(l Level) { AboveFloats(l, floats[:100], 1, hits) },
 		"Above":        func(l Level) { Above(l, int32s, floats, 1, hits) },
 		"DotI8":        func(l Level) { DotI8(l, words, bytes, dim, int32s) },
 		"DotI8At":      func(l Level) { DotI8At(l, words, bytes, dim, at, int32s) },

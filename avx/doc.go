@@ -26,8 +26,8 @@
 //
 // # Agreement between levels
 //
-// Integer kernels, [QuantizeI8], [QuantizeU8], [SubtractMins] and the conversions of halves agree
-// bit for bit. The inner
+// Integer kernels, [AssignI8], [ScoresRowsI8], [QuantizeI8], [QuantizeU8], [SubtractMins] and the
+// conversions of halves agree bit for bit. The inner
 // products of floats differ by rounding, since levels add in different orders and some round
 // a product and its addition at once (FMA). Whatever the order, and with FMA or not, a result
 // r for n products and a bias obeys

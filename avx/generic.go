@@ -98,6 +98,47 @@ func scoresI8Generic(p *PanelsI8, q []uint8, out []int32) {
 	}
 }
 
+func assignI8Generic(p *WeightedI8, rows []uint8, stride int, unit []float32, best []int32, score []float32) {
+	var scores [panelI8Width]float32
+	for i := range best {
+		best[i], score[i] = 0, float32(math.Inf(-1))
+		for j := 0; j < len(p.bias); j += panelI8Width {
+			scoreWeightedGeneric(p, j, rows[i*stride:][:p.panels.dim], unit[i], &scores)
+			for k, s := range scores {
+				if s > score[i] {
+					best[i], score[i] = int32(j+k), s
+				}
+			}
+		}
+	}
+}
+
+func scoresRowsI8Generic(p *WeightedI8, rows []uint8, n, stride int, unit, out []float32, outStride int, tops []float32) {
+	var scores [panelI8Width]float32
+	for i := range tops {
+		tops[i] = float32(math.Inf(-1))
+	}
+	for i := range n {
+		for j := 0; j < len(p.bias); j += panelI8Width {
+			scoreWeightedGeneric(p, j, rows[i*stride:][:p.panels.dim], unit[i], &scores)
+			copy(out[i*outStride+j:], scores[:])
+			for k, s := range scores {
+				tops[i*TopLanes+k] = max(tops[i*TopLanes+k], s)
+			}
+		}
+	}
+}
+
+// scoreWeightedGeneric scores the panel of centroid j. Conversions keep compilers from rounding a product and a sum at once.
+func scoreWeightedGeneric(p *WeightedI8, j int, row []uint8, unit float32, scores *[panelI8Width]float32) {
+	var dots [panelI8Width]int32
+	panel := PanelsI8{centroids: p.panels.centroids[j*p.panels.dim:], sums: p.panels.sums[j:]}
+	scoresI8Generic(&panel, row, dots[:])
+	for k, dot := range dots {
+		scores[k] = float32(float32(dot)*p.weight[j+k]) + float32(unit*p.bias[j+k])
+	}
+}
+
 func scanPQ4Generic(codes []byte, blockStride, m int, lut []byte, count int, threshold uint16, out []uint32) int {
 	found := 0
 	var sums [BlockRows]uint32
@@ -163,6 +204,17 @@ func aboveGeneric(dots []int32, weight []float32, threshold float32, out []uint3
 	found := 0
 	for i, d := range dots {
 		if float32(d)*weight[i] >= threshold {
+			out[found] = uint32(i)
+			found++
+		}
+	}
+	return found
+}
+
+func aboveFloatsGeneric(scores []float32, threshold float32, out []uint32) int {
+	found := 0
+	for i, s := range scores {
+		if s >= threshold {
 			out[found] = uint32(i)
 			found++
 		}

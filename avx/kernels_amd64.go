@@ -47,10 +47,25 @@ func scanPQ4KernelAVX2(codes *byte, blockStride int, m int, lut *byte, count int
 //go:noescape
 func aboveKernelAVX2(dots *int32, weight *float32, n int, threshold float32, out *uint32) int
 
+// aboveFloatsKernelAVX2 lists the i < n with scores[i] >= threshold; n is a positive multiple of 8.
+//
+//go:noescape
+func aboveFloatsKernelAVX2(scores *float32, n int, threshold float32, out *uint32) int
+
 // scoresI8KernelAVX2 writes sums + q*centroids for 32*npanels centroids; dim is a positive multiple of 4.
 //
 //go:noescape
 func scoresI8KernelAVX2(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)
+
+// assign2I8KernelAVX2 is assign6I8KernelAVX512 for two rows.
+//
+//go:noescape
+func assign2I8KernelAVX2(rows *uint8, stride int, dim int, panels *int8, sums *int32, weight *float32, bias *float32, npanels int, unit *float32, score *float32, best *int32)
+
+// scores2I8KernelAVX2 is scores6I8KernelAVX512 for two rows.
+//
+//go:noescape
+func scores2I8KernelAVX2(rows *uint8, stride int, dim int, panels *int8, sums *int32, weight *float32, bias *float32, npanels int, unit *float32, out *float32, outStride int, tops *float32)
 
 // dotI8KernelAVX2 writes the inner products of q and n rows, stride apart;
 // n is at least 1 and dim at least 16.
@@ -141,10 +156,28 @@ func scanPQ4KernelAVX512(codes *byte, blockStride int, m int, lut *byte, count i
 //go:noescape
 func aboveKernelAVX512(dots *int32, weight *float32, n int, threshold float32, out *uint32) int
 
+// aboveFloatsKernelAVX512 lists the i < n with scores[i] >= threshold; n is a positive multiple of 16.
+//
+//go:noescape
+func aboveFloatsKernelAVX512(scores *float32, n int, threshold float32, out *uint32) int
+
 // scoresI8KernelAVX512 writes sums + q*centroids for 32*npanels centroids; dim is a positive multiple of 4.
 //
 //go:noescape
 func scoresI8KernelAVX512(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)
+
+// assign6I8KernelAVX512 finds the best of 32*npanels centroids for six rows, stride bytes apart, of which unit, score and best
+// have six values; dim is a positive multiple of 4, npanels at least 1. A row that none scores above -Inf gets
+// best 0, score -Inf.
+//
+//go:noescape
+func assign6I8KernelAVX512(rows *uint8, stride int, dim int, panels *int8, sums *int32, weight *float32, bias *float32, npanels int, unit *float32, score *float32, best *int32)
+
+// scores6I8KernelAVX512 writes the 32*npanels scores of each of six rows, stride bytes apart, to rows of out that are outStride
+// floats apart, and to the six rows of tops the best of every 32nd; dim is a positive multiple of 4, npanels at least 1.
+//
+//go:noescape
+func scores6I8KernelAVX512(rows *uint8, stride int, dim int, panels *int8, sums *int32, weight *float32, bias *float32, npanels int, unit *float32, out *float32, outStride int, tops *float32)
 
 // dotI8KernelAVX512 writes the inner products of q and n rows, stride apart;
 // n and dim are at least 1.
@@ -161,6 +194,19 @@ func dotI8AtKernelAVX512(q *int16, dim int, rows *int8, stride int, at *uint32, 
 //
 //go:noescape
 func scoresI8KernelVNNI(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)
+
+// assign6I8KernelVNNI finds the best of 32*npanels centroids for six rows, stride bytes apart, of which unit, score and best
+// have six values; dim is a positive multiple of 4, npanels at least 1. A row that none scores above -Inf gets
+// best 0, score -Inf.
+//
+//go:noescape
+func assign6I8KernelVNNI(rows *uint8, stride int, dim int, panels *int8, sums *int32, weight *float32, bias *float32, npanels int, unit *float32, score *float32, best *int32)
+
+// scores6I8KernelVNNI writes the 32*npanels scores of each of six rows, stride bytes apart, to rows of out that are outStride
+// floats apart, and to the six rows of tops the best of every 32nd; dim is a positive multiple of 4, npanels at least 1.
+//
+//go:noescape
+func scores6I8KernelVNNI(rows *uint8, stride int, dim int, panels *int8, sums *int32, weight *float32, bias *float32, npanels int, unit *float32, out *float32, outStride int, tops *float32)
 
 // dotI8KernelVNNI writes the inner products of q and n rows, stride apart;
 // n and dim are at least 1.

@@ -1299,6 +1299,41 @@ next:
 	VZEROUPPER
 	RET
 
+// func aboveFloatsKernelAVX2(scores *float32, n int, threshold float32, out *uint32) int
+// Requires: AVX, BMI
+TEXT ·aboveFloatsKernelAVX2(SB), NOSPLIT, $0-40
+	MOVQ         scores+0(FP), AX
+	MOVQ         out+24(FP), CX
+	MOVQ         n+8(FP), DX
+	VBROADCASTSS threshold+16(FP), Y0
+	XORQ         BX, BX
+
+by8:
+	VMOVUPS   (AX)(BX*4), Y1
+	VCMPPS    $0x1d, Y0, Y1, Y1
+	VMOVMSKPS Y1, SI
+	TESTL     SI, SI
+	JZ        next
+
+hit:
+	TZCNTQ SI, DI
+	ADDL   BX, DI
+	MOVL   DI, (CX)
+	ADDQ   $0x04, CX
+	LEAQ   -1(SI), DI
+	ANDQ   DI, SI
+	JNZ    hit
+
+next:
+	ADDQ $0x08, BX
+	CMPQ BX, DX
+	JLT  by8
+	SUBQ out+24(FP), CX
+	SHRQ $0x02, CX
+	MOVQ CX, ret+32(FP)
+	VZEROUPPER
+	RET
+
 // func scoresI8KernelAVX2(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)
 // Requires: AVX, AVX2
 TEXT ·scoresI8KernelAVX2(SB), NOSPLIT, $0-48
@@ -1343,6 +1378,391 @@ dims:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000080, DI
 	DECQ         SI
+	JNZ          panel
+	VZEROUPPER
+	RET
+
+// func assign2I8KernelAVX2(rows *uint8, stride int, dim int, panels *int8, sums *int32, weight *float32, bias *float32, npanels int, unit *float32, score *float32, best *int32)
+// Requires: AVX, AVX2
+TEXT ·assign2I8KernelAVX2(SB), NOSPLIT, $160-88
+	MOVQ     rows+0(FP), AX
+	MOVQ     stride+8(FP), CX
+	MOVQ     dim+16(FP), DX
+	MOVQ     panels+24(FP), BX
+	MOVQ     sums+32(FP), SI
+	MOVQ     weight+40(FP), DI
+	MOVQ     bias+48(FP), R8
+	MOVQ     npanels+56(FP), R9
+	MOVQ     unit+64(FP), R10
+	VXORPS   Y0, Y0, Y0
+	VMOVUPS  Y0, 128(SP)
+	VPCMPEQD Y1, Y1, Y1
+	VPSLLD   $0x17, Y1, Y1
+	VMOVUPS  Y0, 64(SP)
+	VMOVUPS  Y1, (SP)
+	VMOVUPS  Y0, 96(SP)
+	VMOVUPS  Y1, 32(SP)
+	VPCMPEQW Y12, Y12, Y12
+	VPSRLW   $0x0f, Y12, Y12
+
+panel:
+	VMOVDQU (SI), Y0
+	VMOVDQA Y0, Y4
+	VMOVDQU 32(SI), Y1
+	VMOVDQA Y1, Y5
+	VMOVDQU 64(SI), Y2
+	VMOVDQA Y2, Y6
+	VMOVDQU 96(SI), Y3
+	VMOVDQA Y3, Y7
+	MOVQ    DX, R11
+
+dims:
+	VPBROADCASTD (AX), Y8
+	VPBROADCASTD (AX)(CX*1), Y9
+	VMOVDQU      (BX), Y10
+	VPMADDUBSW   Y10, Y8, Y11
+	VPMADDWD     Y12, Y11, Y11
+	VPADDD       Y11, Y0, Y0
+	VPMADDUBSW   Y10, Y9, Y11
+	VPMADDWD     Y12, Y11, Y11
+	VPADDD       Y11, Y4, Y4
+	VMOVDQU      32(BX), Y10
+	VPMADDUBSW   Y10, Y8, Y11
+	VPMADDWD     Y12, Y11, Y11
+	VPADDD       Y11, Y1, Y1
+	VPMADDUBSW   Y10, Y9, Y11
+	VPMADDWD     Y12, Y11, Y11
+	VPADDD       Y11, Y5, Y5
+	VMOVDQU      64(BX), Y10
+	VPMADDUBSW   Y10, Y8, Y11
+	VPMADDWD     Y12, Y11, Y11
+	VPADDD       Y11, Y2, Y2
+	VPMADDUBSW   Y10, Y9, Y11
+	VPMADDWD     Y12, Y11, Y11
+	VPADDD       Y11, Y6, Y6
+	VMOVDQU      96(BX), Y10
+	VPMADDUBSW   Y10, Y8, Y11
+	VPMADDWD     Y12, Y11, Y11
+	VPADDD       Y11, Y3, Y3
+	VPMADDUBSW   Y10, Y9, Y11
+	VPMADDWD     Y12, Y11, Y11
+	VPADDD       Y11, Y7, Y7
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x04, AX
+	SUBQ         $0x04, R11
+	JNZ          dims
+	SUBQ         DX, AX
+	VBROADCASTSS (R10), Y11
+	VMULPS       (R8), Y11, Y11
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       (DI), Y0, Y0
+	VADDPS       Y11, Y0, Y0
+	VMOVUPS      (SP), Y8
+	VCMPPS       $0x1e, Y8, Y0, Y11
+	VMAXPS       Y8, Y0, Y8
+	VMOVUPS      Y8, (SP)
+	VMOVUPS      64(SP), Y0
+	VMOVDQU      128(SP), Y9
+	VBLENDVPS    Y11, Y9, Y0, Y0
+	VMOVUPS      Y0, 64(SP)
+	VBROADCASTSS 4(R10), Y11
+	VMULPS       (R8), Y11, Y11
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       (DI), Y4, Y4
+	VADDPS       Y11, Y4, Y4
+	VMOVUPS      32(SP), Y8
+	VCMPPS       $0x1e, Y8, Y4, Y11
+	VMAXPS       Y8, Y4, Y8
+	VMOVUPS      Y8, 32(SP)
+	VMOVUPS      96(SP), Y4
+	VMOVDQU      128(SP), Y9
+	VBLENDVPS    Y11, Y9, Y4, Y4
+	VMOVUPS      Y4, 96(SP)
+	VPADDD       ones<>+0(SB), Y9, Y9
+	VMOVDQU      Y9, 128(SP)
+	VBROADCASTSS (R10), Y11
+	VMULPS       32(R8), Y11, Y11
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       32(DI), Y1, Y1
+	VADDPS       Y11, Y1, Y1
+	VMOVUPS      (SP), Y8
+	VCMPPS       $0x1e, Y8, Y1, Y11
+	VMAXPS       Y8, Y1, Y8
+	VMOVUPS      Y8, (SP)
+	VMOVUPS      64(SP), Y1
+	VMOVDQU      128(SP), Y9
+	VBLENDVPS    Y11, Y9, Y1, Y1
+	VMOVUPS      Y1, 64(SP)
+	VBROADCASTSS 4(R10), Y11
+	VMULPS       32(R8), Y11, Y11
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       32(DI), Y5, Y5
+	VADDPS       Y11, Y5, Y5
+	VMOVUPS      32(SP), Y8
+	VCMPPS       $0x1e, Y8, Y5, Y11
+	VMAXPS       Y8, Y5, Y8
+	VMOVUPS      Y8, 32(SP)
+	VMOVUPS      96(SP), Y5
+	VMOVDQU      128(SP), Y9
+	VBLENDVPS    Y11, Y9, Y5, Y5
+	VMOVUPS      Y5, 96(SP)
+	VPADDD       ones<>+0(SB), Y9, Y9
+	VMOVDQU      Y9, 128(SP)
+	VBROADCASTSS (R10), Y11
+	VMULPS       64(R8), Y11, Y11
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       64(DI), Y2, Y2
+	VADDPS       Y11, Y2, Y2
+	VMOVUPS      (SP), Y8
+	VCMPPS       $0x1e, Y8, Y2, Y11
+	VMAXPS       Y8, Y2, Y8
+	VMOVUPS      Y8, (SP)
+	VMOVUPS      64(SP), Y2
+	VMOVDQU      128(SP), Y9
+	VBLENDVPS    Y11, Y9, Y2, Y2
+	VMOVUPS      Y2, 64(SP)
+	VBROADCASTSS 4(R10), Y11
+	VMULPS       64(R8), Y11, Y11
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       64(DI), Y6, Y6
+	VADDPS       Y11, Y6, Y6
+	VMOVUPS      32(SP), Y8
+	VCMPPS       $0x1e, Y8, Y6, Y11
+	VMAXPS       Y8, Y6, Y8
+	VMOVUPS      Y8, 32(SP)
+	VMOVUPS      96(SP), Y6
+	VMOVDQU      128(SP), Y9
+	VBLENDVPS    Y11, Y9, Y6, Y6
+	VMOVUPS      Y6, 96(SP)
+	VPADDD       ones<>+0(SB), Y9, Y9
+	VMOVDQU      Y9, 128(SP)
+	VBROADCASTSS (R10), Y11
+	VMULPS       96(R8), Y11, Y11
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       96(DI), Y3, Y3
+	VADDPS       Y11, Y3, Y3
+	VMOVUPS      (SP), Y8
+	VCMPPS       $0x1e, Y8, Y3, Y11
+	VMAXPS       Y8, Y3, Y8
+	VMOVUPS      Y8, (SP)
+	VMOVUPS      64(SP), Y3
+	VMOVDQU      128(SP), Y9
+	VBLENDVPS    Y11, Y9, Y3, Y3
+	VMOVUPS      Y3, 64(SP)
+	VBROADCASTSS 4(R10), Y11
+	VMULPS       96(R8), Y11, Y11
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       96(DI), Y7, Y7
+	VADDPS       Y11, Y7, Y7
+	VMOVUPS      32(SP), Y8
+	VCMPPS       $0x1e, Y8, Y7, Y11
+	VMAXPS       Y8, Y7, Y8
+	VMOVUPS      Y8, 32(SP)
+	VMOVUPS      96(SP), Y7
+	VMOVDQU      128(SP), Y9
+	VBLENDVPS    Y11, Y9, Y7, Y7
+	VMOVUPS      Y7, 96(SP)
+	VPADDD       ones<>+0(SB), Y9, Y9
+	VMOVDQU      Y9, 128(SP)
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x00000080, R8
+	DECQ         R9
+	JNZ          panel
+	MOVQ         score+72(FP), AX
+	MOVQ         best+80(FP), CX
+	VMOVUPS      (SP), Y1
+	VMOVUPS      64(SP), Y0
+	VMOVAPS      Y1, Y2
+	VPERM2F128   $0x01, Y2, Y2, Y3
+	VMAXPS       Y3, Y2, Y2
+	VPERMILPS    $0x4e, Y2, Y3
+	VMAXPS       Y3, Y2, Y2
+	VPERMILPS    $0xb1, Y2, Y3
+	VMAXPS       Y3, Y2, Y2
+	VMOVSS       X2, (AX)
+	VCMPPS       $0x00, Y2, Y1, Y1
+	VPSLLD       $0x03, Y0, Y0
+	VPADDD       lanes<>+0(SB), Y0, Y0
+	VPCMPEQD     Y2, Y2, Y2
+	VBLENDVPS    Y1, Y0, Y2, Y2
+	VPERM2F128   $0x01, Y2, Y2, Y3
+	VPMINUD      Y3, Y2, Y2
+	VPERMILPS    $0x4e, Y2, Y3
+	VPMINUD      Y3, Y2, Y2
+	VPERMILPS    $0xb1, Y2, Y3
+	VPMINUD      Y3, Y2, Y2
+	VMOVD        X2, (CX)
+	VMOVUPS      32(SP), Y1
+	VMOVUPS      96(SP), Y0
+	VMOVAPS      Y1, Y2
+	VPERM2F128   $0x01, Y2, Y2, Y3
+	VMAXPS       Y3, Y2, Y2
+	VPERMILPS    $0x4e, Y2, Y3
+	VMAXPS       Y3, Y2, Y2
+	VPERMILPS    $0xb1, Y2, Y3
+	VMAXPS       Y3, Y2, Y2
+	VMOVSS       X2, 4(AX)
+	VCMPPS       $0x00, Y2, Y1, Y1
+	VPSLLD       $0x03, Y0, Y0
+	VPADDD       lanes<>+0(SB), Y0, Y0
+	VPCMPEQD     Y2, Y2, Y2
+	VBLENDVPS    Y1, Y0, Y2, Y2
+	VPERM2F128   $0x01, Y2, Y2, Y3
+	VPMINUD      Y3, Y2, Y2
+	VPERMILPS    $0x4e, Y2, Y3
+	VPMINUD      Y3, Y2, Y2
+	VPERMILPS    $0xb1, Y2, Y3
+	VPMINUD      Y3, Y2, Y2
+	VMOVD        X2, 4(CX)
+	VZEROUPPER
+	RET
+
+// func scores2I8KernelAVX2(rows *uint8, stride int, dim int, panels *int8, sums *int32, weight *float32, bias *float32, npanels int, unit *float32, out *float32, outStride int, tops *float32)
+// Requires: AVX, AVX2
+TEXT ·scores2I8KernelAVX2(SB), NOSPLIT, $0-96
+	MOVQ     rows+0(FP), AX
+	MOVQ     stride+8(FP), CX
+	MOVQ     dim+16(FP), DX
+	MOVQ     panels+24(FP), BX
+	MOVQ     sums+32(FP), SI
+	MOVQ     weight+40(FP), DI
+	MOVQ     bias+48(FP), R8
+	MOVQ     npanels+56(FP), R9
+	MOVQ     unit+64(FP), R10
+	MOVQ     out+72(FP), R11
+	MOVQ     outStride+80(FP), R12
+	MOVQ     tops+88(FP), R13
+	SHLQ     $0x02, R12
+	VPCMPEQD Y0, Y0, Y0
+	VPSLLD   $0x17, Y0, Y0
+	VMOVUPS  Y0, (R13)
+	VMOVUPS  Y0, 32(R13)
+	VMOVUPS  Y0, 64(R13)
+	VMOVUPS  Y0, 96(R13)
+	VMOVUPS  Y0, 128(R13)
+	VMOVUPS  Y0, 160(R13)
+	VMOVUPS  Y0, 192(R13)
+	VMOVUPS  Y0, 224(R13)
+	VPCMPEQW Y12, Y12, Y12
+	VPSRLW   $0x0f, Y12, Y12
+
+panel:
+	VMOVDQU (SI), Y0
+	VMOVDQA Y0, Y4
+	VMOVDQU 32(SI), Y1
+	VMOVDQA Y1, Y5
+	VMOVDQU 64(SI), Y2
+	VMOVDQA Y2, Y6
+	VMOVDQU 96(SI), Y3
+	VMOVDQA Y3, Y7
+	MOVQ    DX, R14
+
+dims:
+	VPBROADCASTD (AX), Y8
+	VPBROADCASTD (AX)(CX*1), Y9
+	VMOVDQU      (BX), Y10
+	VPMADDUBSW   Y10, Y8, Y11
+	VPMADDWD     Y12, Y11, Y11
+	VPADDD       Y11, Y0, Y0
+	VPMADDUBSW   Y10, Y9, Y11
+	VPMADDWD     Y12, Y11, Y11
+	VPADDD       Y11, Y4, Y4
+	VMOVDQU      32(BX), Y10
+	VPMADDUBSW   Y10, Y8, Y11
+	VPMADDWD     Y12, Y11, Y11
+	VPADDD       Y11, Y1, Y1
+	VPMADDUBSW   Y10, Y9, Y11
+	VPMADDWD     Y12, Y11, Y11
+	VPADDD       Y11, Y5, Y5
+	VMOVDQU      64(BX), Y10
+	VPMADDUBSW   Y10, Y8, Y11
+	VPMADDWD     Y12, Y11, Y11
+	VPADDD       Y11, Y2, Y2
+	VPMADDUBSW   Y10, Y9, Y11
+	VPMADDWD     Y12, Y11, Y11
+	VPADDD       Y11, Y6, Y6
+	VMOVDQU      96(BX), Y10
+	VPMADDUBSW   Y10, Y8, Y11
+	VPMADDWD     Y12, Y11, Y11
+	VPADDD       Y11, Y3, Y3
+	VPMADDUBSW   Y10, Y9, Y11
+	VPMADDWD     Y12, Y11, Y11
+	VPADDD       Y11, Y7, Y7
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x04, AX
+	SUBQ         $0x04, R14
+	JNZ          dims
+	SUBQ         DX, AX
+	VBROADCASTSS (R10), Y11
+	VMULPS       (R8), Y11, Y11
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       (DI), Y0, Y0
+	VADDPS       Y11, Y0, Y0
+	VMOVUPS      Y0, (R11)
+	VMAXPS       (R13), Y0, Y0
+	VMOVUPS      Y0, (R13)
+	VBROADCASTSS 4(R10), Y11
+	VMULPS       (R8), Y11, Y11
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       (DI), Y4, Y4
+	VADDPS       Y11, Y4, Y4
+	VMOVUPS      Y4, (R11)(R12*1)
+	VMAXPS       128(R13), Y4, Y4
+	VMOVUPS      Y4, 128(R13)
+	VBROADCASTSS (R10), Y11
+	VMULPS       32(R8), Y11, Y11
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       32(DI), Y1, Y1
+	VADDPS       Y11, Y1, Y1
+	VMOVUPS      Y1, 32(R11)
+	VMAXPS       32(R13), Y1, Y1
+	VMOVUPS      Y1, 32(R13)
+	VBROADCASTSS 4(R10), Y11
+	VMULPS       32(R8), Y11, Y11
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       32(DI), Y5, Y5
+	VADDPS       Y11, Y5, Y5
+	VMOVUPS      Y5, 32(R11)(R12*1)
+	VMAXPS       160(R13), Y5, Y5
+	VMOVUPS      Y5, 160(R13)
+	VBROADCASTSS (R10), Y11
+	VMULPS       64(R8), Y11, Y11
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       64(DI), Y2, Y2
+	VADDPS       Y11, Y2, Y2
+	VMOVUPS      Y2, 64(R11)
+	VMAXPS       64(R13), Y2, Y2
+	VMOVUPS      Y2, 64(R13)
+	VBROADCASTSS 4(R10), Y11
+	VMULPS       64(R8), Y11, Y11
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       64(DI), Y6, Y6
+	VADDPS       Y11, Y6, Y6
+	VMOVUPS      Y6, 64(R11)(R12*1)
+	VMAXPS       192(R13), Y6, Y6
+	VMOVUPS      Y6, 192(R13)
+	VBROADCASTSS (R10), Y11
+	VMULPS       96(R8), Y11, Y11
+	VCVTDQ2PS    Y3, Y3
+	VMULPS       96(DI), Y3, Y3
+	VADDPS       Y11, Y3, Y3
+	VMOVUPS      Y3, 96(R11)
+	VMAXPS       96(R13), Y3, Y3
+	VMOVUPS      Y3, 96(R13)
+	VBROADCASTSS 4(R10), Y11
+	VMULPS       96(R8), Y11, Y11
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       96(DI), Y7, Y7
+	VADDPS       Y11, Y7, Y7
+	VMOVUPS      Y7, 96(R11)(R12*1)
+	VMAXPS       224(R13), Y7, Y7
+	VMOVUPS      Y7, 224(R13)
+	ADDQ         $0x00000080, R11
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x00000080, R8
+	DECQ         R9
 	JNZ          panel
 	VZEROUPPER
 	RET
@@ -4427,6 +4847,40 @@ next:
 	VZEROUPPER
 	RET
 
+// func aboveFloatsKernelAVX512(scores *float32, n int, threshold float32, out *uint32) int
+// Requires: AVX, AVX512F, POPCNT
+TEXT ·aboveFloatsKernelAVX512(SB), NOSPLIT, $0-40
+	MOVQ         scores+0(FP), AX
+	MOVQ         out+24(FP), CX
+	MOVQ         n+8(FP), DX
+	VBROADCASTSS threshold+16(FP), Z0
+	VMOVDQU32    lanes16<>+0(SB), Z1
+	MOVL         $0x00000010, BX
+	VPBROADCASTD BX, Z2
+	XORQ         BX, BX
+
+by16:
+	VMOVUPS       (AX)(BX*4), Z3
+	VCMPPS        $0x1d, Z0, Z3, K1
+	KORTESTW      K1, K1
+	JZ            next
+	VPCOMPRESSD.Z Z1, K1, Z3
+	VMOVDQU32     Z3, (CX)
+	KMOVW         K1, SI
+	POPCNTL       SI, SI
+	LEAQ          (CX)(SI*4), CX
+
+next:
+	VPADDD Z2, Z1, Z1
+	ADDQ   $0x10, BX
+	CMPQ   BX, DX
+	JLT    by16
+	SUBQ   out+24(FP), CX
+	SHRQ   $0x02, CX
+	MOVQ   CX, ret+32(FP)
+	VZEROUPPER
+	RET
+
 // func scoresI8KernelAVX512(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)
 // Requires: AVX, AVX512BW, AVX512F
 TEXT ·scoresI8KernelAVX512(SB), NOSPLIT, $0-48
@@ -4529,6 +4983,567 @@ dims1:
 	JMP          panels1
 
 end1:
+	VZEROUPPER
+	RET
+
+// func assign6I8KernelAVX512(rows *uint8, stride int, dim int, panels *int8, sums *int32, weight *float32, bias *float32, npanels int, unit *float32, score *float32, best *int32)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL
+TEXT ·assign6I8KernelAVX512(SB), NOSPLIT, $0-88
+	MOVQ         rows+0(FP), AX
+	MOVQ         stride+8(FP), CX
+	MOVQ         dim+16(FP), DX
+	MOVQ         panels+24(FP), BX
+	MOVQ         sums+32(FP), SI
+	MOVQ         weight+40(FP), DI
+	MOVQ         bias+48(FP), R8
+	MOVQ         npanels+56(FP), R9
+	MOVQ         unit+64(FP), R10
+	MOVL         $0x00000001, R11
+	VPBROADCASTD R11, Z13
+	VPXORD       Z12, Z12, Z12
+	VPXORD       Z6, Z6, Z6
+	VPXORD       Z7, Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+	MOVL         $0xff800000, R11
+	VPBROADCASTD R11, Z0
+	MOVL         $0xff800000, R11
+	VPBROADCASTD R11, Z1
+	MOVL         $0xff800000, R11
+	VPBROADCASTD R11, Z2
+	MOVL         $0xff800000, R11
+	VPBROADCASTD R11, Z3
+	MOVL         $0xff800000, R11
+	VPBROADCASTD R11, Z4
+	MOVL         $0xff800000, R11
+	VPBROADCASTD R11, Z5
+	LEAQ         (CX)(CX*2), R11
+	ADDQ         AX, R11
+	MOVL         $0x00010001, R12
+	VPBROADCASTD R12, Z30
+
+panel:
+	VMOVDQU32 (SI), Z14
+	VMOVDQA32 Z14, Z16
+	VMOVDQA32 Z14, Z18
+	VMOVDQA32 Z14, Z20
+	VMOVDQA32 Z14, Z22
+	VMOVDQA32 Z14, Z24
+	VMOVDQU32 64(SI), Z15
+	VMOVDQA32 Z15, Z17
+	VMOVDQA32 Z15, Z19
+	VMOVDQA32 Z15, Z21
+	VMOVDQA32 Z15, Z23
+	VMOVDQA32 Z15, Z25
+	MOVQ      DX, R12
+
+dims:
+	VMOVDQU32     (BX), Z26
+	VMOVDQU32     64(BX), Z27
+	VPBROADCASTD  (AX), Z28
+	VPMADDUBSW    Z26, Z28, Z29
+	VPMADDWD      Z30, Z29, Z29
+	VPADDD        Z29, Z14, Z14
+	VPMADDUBSW    Z27, Z28, Z29
+	VPMADDWD      Z30, Z29, Z29
+	VPADDD        Z29, Z15, Z15
+	VPBROADCASTD  (AX)(CX*1), Z28
+	VPMADDUBSW    Z26, Z28, Z29
+	VPMADDWD      Z30, Z29, Z29
+	VPADDD        Z29, Z16, Z16
+	VPMADDUBSW    Z27, Z28, Z29
+	VPMADDWD      Z30, Z29, Z29
+	VPADDD        Z29, Z17, Z17
+	VPBROADCASTD  (AX)(CX*2), Z28
+	VPMADDUBSW    Z26, Z28, Z29
+	VPMADDWD      Z30, Z29, Z29
+	VPADDD        Z29, Z18, Z18
+	VPMADDUBSW    Z27, Z28, Z29
+	VPMADDWD      Z30, Z29, Z29
+	VPADDD        Z29, Z19, Z19
+	VPBROADCASTD  (R11), Z28
+	VPMADDUBSW    Z26, Z28, Z29
+	VPMADDWD      Z30, Z29, Z29
+	VPADDD        Z29, Z20, Z20
+	VPMADDUBSW    Z27, Z28, Z29
+	VPMADDWD      Z30, Z29, Z29
+	VPADDD        Z29, Z21, Z21
+	VPBROADCASTD  (R11)(CX*1), Z28
+	VPMADDUBSW    Z26, Z28, Z29
+	VPMADDWD      Z30, Z29, Z29
+	VPADDD        Z29, Z22, Z22
+	VPMADDUBSW    Z27, Z28, Z29
+	VPMADDWD      Z30, Z29, Z29
+	VPADDD        Z29, Z23, Z23
+	VPBROADCASTD  (R11)(CX*2), Z28
+	VPMADDUBSW    Z26, Z28, Z29
+	VPMADDWD      Z30, Z29, Z29
+	VPADDD        Z29, Z24, Z24
+	VPMADDUBSW    Z27, Z28, Z29
+	VPMADDWD      Z30, Z29, Z29
+	VPADDD        Z29, Z25, Z25
+	ADDQ          $0x00000080, BX
+	ADDQ          $0x04, AX
+	ADDQ          $0x04, R11
+	SUBQ          $0x04, R12
+	JNZ           dims
+	SUBQ          DX, AX
+	SUBQ          DX, R11
+	VMOVUPS       (DI), Z26
+	VMOVUPS       (R8), Z27
+	VCVTDQ2PS     Z14, Z14
+	VMULPS        Z26, Z14, Z14
+	VMULPS.BCST   (R10), Z27, Z28
+	VADDPS        Z28, Z14, Z14
+	VCMPPS        $0x1e, Z0, Z14, K1
+	VMAXPS        Z0, Z14, Z0
+	VMOVDQA32     Z12, K1, Z6
+	VCVTDQ2PS     Z16, Z16
+	VMULPS        Z26, Z16, Z16
+	VMULPS.BCST   4(R10), Z27, Z28
+	VADDPS        Z28, Z16, Z16
+	VCMPPS        $0x1e, Z1, Z16, K1
+	VMAXPS        Z1, Z16, Z1
+	VMOVDQA32     Z12, K1, Z7
+	VCVTDQ2PS     Z18, Z18
+	VMULPS        Z26, Z18, Z18
+	VMULPS.BCST   8(R10), Z27, Z28
+	VADDPS        Z28, Z18, Z18
+	VCMPPS        $0x1e, Z2, Z18, K1
+	VMAXPS        Z2, Z18, Z2
+	VMOVDQA32     Z12, K1, Z8
+	VCVTDQ2PS     Z20, Z20
+	VMULPS        Z26, Z20, Z20
+	VMULPS.BCST   12(R10), Z27, Z28
+	VADDPS        Z28, Z20, Z20
+	VCMPPS        $0x1e, Z3, Z20, K1
+	VMAXPS        Z3, Z20, Z3
+	VMOVDQA32     Z12, K1, Z9
+	VCVTDQ2PS     Z22, Z22
+	VMULPS        Z26, Z22, Z22
+	VMULPS.BCST   16(R10), Z27, Z28
+	VADDPS        Z28, Z22, Z22
+	VCMPPS        $0x1e, Z4, Z22, K1
+	VMAXPS        Z4, Z22, Z4
+	VMOVDQA32     Z12, K1, Z10
+	VCVTDQ2PS     Z24, Z24
+	VMULPS        Z26, Z24, Z24
+	VMULPS.BCST   20(R10), Z27, Z28
+	VADDPS        Z28, Z24, Z24
+	VCMPPS        $0x1e, Z5, Z24, K1
+	VMAXPS        Z5, Z24, Z5
+	VMOVDQA32     Z12, K1, Z11
+	VPADDD        Z13, Z12, Z12
+	VMOVUPS       64(DI), Z26
+	VMOVUPS       64(R8), Z27
+	VCVTDQ2PS     Z15, Z15
+	VMULPS        Z26, Z15, Z15
+	VMULPS.BCST   (R10), Z27, Z28
+	VADDPS        Z28, Z15, Z15
+	VCMPPS        $0x1e, Z0, Z15, K1
+	VMAXPS        Z0, Z15, Z0
+	VMOVDQA32     Z12, K1, Z6
+	VCVTDQ2PS     Z17, Z17
+	VMULPS        Z26, Z17, Z17
+	VMULPS.BCST   4(R10), Z27, Z28
+	VADDPS        Z28, Z17, Z17
+	VCMPPS        $0x1e, Z1, Z17, K1
+	VMAXPS        Z1, Z17, Z1
+	VMOVDQA32     Z12, K1, Z7
+	VCVTDQ2PS     Z19, Z19
+	VMULPS        Z26, Z19, Z19
+	VMULPS.BCST   8(R10), Z27, Z28
+	VADDPS        Z28, Z19, Z19
+	VCMPPS        $0x1e, Z2, Z19, K1
+	VMAXPS        Z2, Z19, Z2
+	VMOVDQA32     Z12, K1, Z8
+	VCVTDQ2PS     Z21, Z21
+	VMULPS        Z26, Z21, Z21
+	VMULPS.BCST   12(R10), Z27, Z28
+	VADDPS        Z28, Z21, Z21
+	VCMPPS        $0x1e, Z3, Z21, K1
+	VMAXPS        Z3, Z21, Z3
+	VMOVDQA32     Z12, K1, Z9
+	VCVTDQ2PS     Z23, Z23
+	VMULPS        Z26, Z23, Z23
+	VMULPS.BCST   16(R10), Z27, Z28
+	VADDPS        Z28, Z23, Z23
+	VCMPPS        $0x1e, Z4, Z23, K1
+	VMAXPS        Z4, Z23, Z4
+	VMOVDQA32     Z12, K1, Z10
+	VCVTDQ2PS     Z25, Z25
+	VMULPS        Z26, Z25, Z25
+	VMULPS.BCST   20(R10), Z27, Z28
+	VADDPS        Z28, Z25, Z25
+	VCMPPS        $0x1e, Z5, Z25, K1
+	VMAXPS        Z5, Z25, Z5
+	VMOVDQA32     Z12, K1, Z11
+	VPADDD        Z13, Z12, Z12
+	ADDQ          $0x00000080, SI
+	ADDQ          $0x00000080, DI
+	ADDQ          $0x00000080, R8
+	DECQ          R9
+	JNZ           panel
+	MOVQ          score+72(FP), AX
+	MOVQ          best+80(FP), CX
+	VEXTRACTF64X4 $0x01, Z0, Y12
+	VMAXPS        Y0, Y12, Y12
+	VEXTRACTF32X4 $0x01, Y12, X13
+	VMAXPS        X12, X13, X13
+	VPERMILPS     $0x4e, X13, X12
+	VMAXPS        X12, X13, X13
+	VPERMILPS     $0xb1, X13, X12
+	VMAXPS        X12, X13, X13
+	VMOVSS        X13, (AX)
+	VBROADCASTSS  X13, Z12
+	VCMPPS        $0x00, Z12, Z0, K1
+	VPSLLD        $0x04, Z6, Z6
+	VPADDD        lanes16<>+0(SB), Z6, Z6
+	VPTERNLOGD    $0xff, Z12, Z12, Z12
+	VMOVDQA32     Z6, K1, Z12
+	VEXTRACTF64X4 $0x01, Z12, Y0
+	VPMINUD       Y12, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X6
+	VPMINUD       X0, X6, X6
+	VPERMILPS     $0x4e, X6, X0
+	VPMINUD       X0, X6, X6
+	VPERMILPS     $0xb1, X6, X0
+	VPMINUD       X0, X6, X6
+	VMOVD         X6, (CX)
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VMAXPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X6
+	VMAXPS        X0, X6, X6
+	VPERMILPS     $0x4e, X6, X0
+	VMAXPS        X0, X6, X6
+	VPERMILPS     $0xb1, X6, X0
+	VMAXPS        X0, X6, X6
+	VMOVSS        X6, 4(AX)
+	VBROADCASTSS  X6, Z0
+	VCMPPS        $0x00, Z0, Z1, K1
+	VPSLLD        $0x04, Z7, Z7
+	VPADDD        lanes16<>+0(SB), Z7, Z7
+	VPTERNLOGD    $0xff, Z0, Z0, Z0
+	VMOVDQA32     Z7, K1, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VPMINUD       Y0, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X0
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VPMINUD       X1, X0, X0
+	VMOVD         X0, 4(CX)
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VMAXPS        Y2, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 8(AX)
+	VBROADCASTSS  X1, Z0
+	VCMPPS        $0x00, Z0, Z2, K1
+	VPSLLD        $0x04, Z8, Z8
+	VPADDD        lanes16<>+0(SB), Z8, Z8
+	VPTERNLOGD    $0xff, Z0, Z0, Z0
+	VMOVDQA32     Z8, K1, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VPMINUD       Y0, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X0
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VPMINUD       X1, X0, X0
+	VMOVD         X0, 8(CX)
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VMAXPS        Y3, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 12(AX)
+	VBROADCASTSS  X1, Z0
+	VCMPPS        $0x00, Z0, Z3, K1
+	VPSLLD        $0x04, Z9, Z9
+	VPADDD        lanes16<>+0(SB), Z9, Z9
+	VPTERNLOGD    $0xff, Z0, Z0, Z0
+	VMOVDQA32     Z9, K1, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VPMINUD       Y0, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X0
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VPMINUD       X1, X0, X0
+	VMOVD         X0, 12(CX)
+	VEXTRACTF64X4 $0x01, Z4, Y0
+	VMAXPS        Y4, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 16(AX)
+	VBROADCASTSS  X1, Z0
+	VCMPPS        $0x00, Z0, Z4, K1
+	VPSLLD        $0x04, Z10, Z10
+	VPADDD        lanes16<>+0(SB), Z10, Z10
+	VPTERNLOGD    $0xff, Z0, Z0, Z0
+	VMOVDQA32     Z10, K1, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VPMINUD       Y0, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X0
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VPMINUD       X1, X0, X0
+	VMOVD         X0, 16(CX)
+	VEXTRACTF64X4 $0x01, Z5, Y0
+	VMAXPS        Y5, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 20(AX)
+	VBROADCASTSS  X1, Z0
+	VCMPPS        $0x00, Z0, Z5, K1
+	VPSLLD        $0x04, Z11, Z11
+	VPADDD        lanes16<>+0(SB), Z11, Z11
+	VPTERNLOGD    $0xff, Z0, Z0, Z0
+	VMOVDQA32     Z11, K1, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VPMINUD       Y0, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X0
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VPMINUD       X1, X0, X0
+	VMOVD         X0, 20(CX)
+	VZEROUPPER
+	RET
+
+// func scores6I8KernelAVX512(rows *uint8, stride int, dim int, panels *int8, sums *int32, weight *float32, bias *float32, npanels int, unit *float32, out *float32, outStride int, tops *float32)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·scores6I8KernelAVX512(SB), NOSPLIT, $0-96
+	MOVQ         rows+0(FP), AX
+	MOVQ         stride+8(FP), CX
+	MOVQ         dim+16(FP), DX
+	MOVQ         panels+24(FP), BX
+	MOVQ         sums+32(FP), SI
+	MOVQ         weight+40(FP), DI
+	MOVQ         bias+48(FP), R8
+	MOVQ         npanels+56(FP), R9
+	MOVQ         unit+64(FP), R10
+	MOVQ         out+72(FP), R11
+	MOVQ         outStride+80(FP), R12
+	SHLQ         $0x02, R12
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z0
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z1
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z2
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z3
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z4
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z5
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z6
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z7
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z8
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z9
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z10
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z11
+	LEAQ         (R12)(R12*2), R13
+	ADDQ         R11, R13
+	LEAQ         (CX)(CX*2), R14
+	ADDQ         AX, R14
+	MOVL         $0x00010001, R15
+	VPBROADCASTD R15, Z28
+
+panel:
+	VMOVDQU32 (SI), Z12
+	VMOVDQA32 Z12, Z14
+	VMOVDQA32 Z12, Z16
+	VMOVDQA32 Z12, Z18
+	VMOVDQA32 Z12, Z20
+	VMOVDQA32 Z12, Z22
+	VMOVDQU32 64(SI), Z13
+	VMOVDQA32 Z13, Z15
+	VMOVDQA32 Z13, Z17
+	VMOVDQA32 Z13, Z19
+	VMOVDQA32 Z13, Z21
+	VMOVDQA32 Z13, Z23
+	MOVQ      DX, R15
+
+dims:
+	VMOVDQU32    (BX), Z24
+	VMOVDQU32    64(BX), Z25
+	VPBROADCASTD (AX), Z26
+	VPMADDUBSW   Z24, Z26, Z27
+	VPMADDWD     Z28, Z27, Z27
+	VPADDD       Z27, Z12, Z12
+	VPMADDUBSW   Z25, Z26, Z27
+	VPMADDWD     Z28, Z27, Z27
+	VPADDD       Z27, Z13, Z13
+	VPBROADCASTD (AX)(CX*1), Z26
+	VPMADDUBSW   Z24, Z26, Z27
+	VPMADDWD     Z28, Z27, Z27
+	VPADDD       Z27, Z14, Z14
+	VPMADDUBSW   Z25, Z26, Z27
+	VPMADDWD     Z28, Z27, Z27
+	VPADDD       Z27, Z15, Z15
+	VPBROADCASTD (AX)(CX*2), Z26
+	VPMADDUBSW   Z24, Z26, Z27
+	VPMADDWD     Z28, Z27, Z27
+	VPADDD       Z27, Z16, Z16
+	VPMADDUBSW   Z25, Z26, Z27
+	VPMADDWD     Z28, Z27, Z27
+	VPADDD       Z27, Z17, Z17
+	VPBROADCASTD (R14), Z26
+	VPMADDUBSW   Z24, Z26, Z27
+	VPMADDWD     Z28, Z27, Z27
+	VPADDD       Z27, Z18, Z18
+	VPMADDUBSW   Z25, Z26, Z27
+	VPMADDWD     Z28, Z27, Z27
+	VPADDD       Z27, Z19, Z19
+	VPBROADCASTD (R14)(CX*1), Z26
+	VPMADDUBSW   Z24, Z26, Z27
+	VPMADDWD     Z28, Z27, Z27
+	VPADDD       Z27, Z20, Z20
+	VPMADDUBSW   Z25, Z26, Z27
+	VPMADDWD     Z28, Z27, Z27
+	VPADDD       Z27, Z21, Z21
+	VPBROADCASTD (R14)(CX*2), Z26
+	VPMADDUBSW   Z24, Z26, Z27
+	VPMADDWD     Z28, Z27, Z27
+	VPADDD       Z27, Z22, Z22
+	VPMADDUBSW   Z25, Z26, Z27
+	VPMADDWD     Z28, Z27, Z27
+	VPADDD       Z27, Z23, Z23
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x04, AX
+	ADDQ         $0x04, R14
+	SUBQ         $0x04, R15
+	JNZ          dims
+	SUBQ         DX, AX
+	SUBQ         DX, R14
+	VMOVUPS      (DI), Z24
+	VMOVUPS      (R8), Z25
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z24, Z12, Z12
+	VMULPS.BCST  (R10), Z25, Z26
+	VADDPS       Z26, Z12, Z12
+	VMOVUPS      Z12, (R11)
+	VMAXPS       Z0, Z12, Z0
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z24, Z14, Z14
+	VMULPS.BCST  4(R10), Z25, Z26
+	VADDPS       Z26, Z14, Z14
+	VMOVUPS      Z14, (R11)(R12*1)
+	VMAXPS       Z2, Z14, Z2
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z24, Z16, Z16
+	VMULPS.BCST  8(R10), Z25, Z26
+	VADDPS       Z26, Z16, Z16
+	VMOVUPS      Z16, (R11)(R12*2)
+	VMAXPS       Z4, Z16, Z4
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z24, Z18, Z18
+	VMULPS.BCST  12(R10), Z25, Z26
+	VADDPS       Z26, Z18, Z18
+	VMOVUPS      Z18, (R13)
+	VMAXPS       Z6, Z18, Z6
+	VCVTDQ2PS    Z20, Z20
+	VMULPS       Z24, Z20, Z20
+	VMULPS.BCST  16(R10), Z25, Z26
+	VADDPS       Z26, Z20, Z20
+	VMOVUPS      Z20, (R13)(R12*1)
+	VMAXPS       Z8, Z20, Z8
+	VCVTDQ2PS    Z22, Z22
+	VMULPS       Z24, Z22, Z22
+	VMULPS.BCST  20(R10), Z25, Z26
+	VADDPS       Z26, Z22, Z22
+	VMOVUPS      Z22, (R13)(R12*2)
+	VMAXPS       Z10, Z22, Z10
+	VMOVUPS      64(DI), Z24
+	VMOVUPS      64(R8), Z25
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z24, Z13, Z13
+	VMULPS.BCST  (R10), Z25, Z26
+	VADDPS       Z26, Z13, Z13
+	VMOVUPS      Z13, 64(R11)
+	VMAXPS       Z1, Z13, Z1
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z24, Z15, Z15
+	VMULPS.BCST  4(R10), Z25, Z26
+	VADDPS       Z26, Z15, Z15
+	VMOVUPS      Z15, 64(R11)(R12*1)
+	VMAXPS       Z3, Z15, Z3
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z24, Z17, Z17
+	VMULPS.BCST  8(R10), Z25, Z26
+	VADDPS       Z26, Z17, Z17
+	VMOVUPS      Z17, 64(R11)(R12*2)
+	VMAXPS       Z5, Z17, Z5
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z24, Z19, Z19
+	VMULPS.BCST  12(R10), Z25, Z26
+	VADDPS       Z26, Z19, Z19
+	VMOVUPS      Z19, 64(R13)
+	VMAXPS       Z7, Z19, Z7
+	VCVTDQ2PS    Z21, Z21
+	VMULPS       Z24, Z21, Z21
+	VMULPS.BCST  16(R10), Z25, Z26
+	VADDPS       Z26, Z21, Z21
+	VMOVUPS      Z21, 64(R13)(R12*1)
+	VMAXPS       Z9, Z21, Z9
+	VCVTDQ2PS    Z23, Z23
+	VMULPS       Z24, Z23, Z23
+	VMULPS.BCST  20(R10), Z25, Z26
+	VADDPS       Z26, Z23, Z23
+	VMOVUPS      Z23, 64(R13)(R12*2)
+	VMAXPS       Z11, Z23, Z11
+	ADDQ         $0x00000080, R11
+	ADDQ         $0x00000080, R13
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x00000080, R8
+	DECQ         R9
+	JNZ          panel
+	MOVQ         tops+88(FP), AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VMOVUPS      Z11, 704(AX)
 	VZEROUPPER
 	RET
 
@@ -4934,6 +5949,515 @@ dims1:
 	JMP          panels1
 
 end1:
+	VZEROUPPER
+	RET
+
+// func assign6I8KernelVNNI(rows *uint8, stride int, dim int, panels *int8, sums *int32, weight *float32, bias *float32, npanels int, unit *float32, score *float32, best *int32)
+// Requires: AVX, AVX2, AVX512F, AVX512VL, AVX512VNNI
+TEXT ·assign6I8KernelVNNI(SB), NOSPLIT, $0-88
+	MOVQ         rows+0(FP), AX
+	MOVQ         stride+8(FP), CX
+	MOVQ         dim+16(FP), DX
+	MOVQ         panels+24(FP), BX
+	MOVQ         sums+32(FP), SI
+	MOVQ         weight+40(FP), DI
+	MOVQ         bias+48(FP), R8
+	MOVQ         npanels+56(FP), R9
+	MOVQ         unit+64(FP), R10
+	MOVL         $0x00000001, R11
+	VPBROADCASTD R11, Z13
+	VPXORD       Z12, Z12, Z12
+	VPXORD       Z6, Z6, Z6
+	VPXORD       Z7, Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+	MOVL         $0xff800000, R11
+	VPBROADCASTD R11, Z0
+	MOVL         $0xff800000, R11
+	VPBROADCASTD R11, Z1
+	MOVL         $0xff800000, R11
+	VPBROADCASTD R11, Z2
+	MOVL         $0xff800000, R11
+	VPBROADCASTD R11, Z3
+	MOVL         $0xff800000, R11
+	VPBROADCASTD R11, Z4
+	MOVL         $0xff800000, R11
+	VPBROADCASTD R11, Z5
+	LEAQ         (CX)(CX*2), R11
+	ADDQ         AX, R11
+
+panel:
+	VMOVDQU32 (SI), Z14
+	VMOVDQA32 Z14, Z16
+	VMOVDQA32 Z14, Z18
+	VMOVDQA32 Z14, Z20
+	VMOVDQA32 Z14, Z22
+	VMOVDQA32 Z14, Z24
+	VMOVDQU32 64(SI), Z15
+	VMOVDQA32 Z15, Z17
+	VMOVDQA32 Z15, Z19
+	VMOVDQA32 Z15, Z21
+	VMOVDQA32 Z15, Z23
+	VMOVDQA32 Z15, Z25
+	MOVQ      DX, R12
+
+dims:
+	VMOVDQU32     (BX), Z26
+	VMOVDQU32     64(BX), Z27
+	VPBROADCASTD  (AX), Z28
+	VPDPBUSD      Z26, Z28, Z14
+	VPDPBUSD      Z27, Z28, Z15
+	VPBROADCASTD  (AX)(CX*1), Z28
+	VPDPBUSD      Z26, Z28, Z16
+	VPDPBUSD      Z27, Z28, Z17
+	VPBROADCASTD  (AX)(CX*2), Z28
+	VPDPBUSD      Z26, Z28, Z18
+	VPDPBUSD      Z27, Z28, Z19
+	VPBROADCASTD  (R11), Z28
+	VPDPBUSD      Z26, Z28, Z20
+	VPDPBUSD      Z27, Z28, Z21
+	VPBROADCASTD  (R11)(CX*1), Z28
+	VPDPBUSD      Z26, Z28, Z22
+	VPDPBUSD      Z27, Z28, Z23
+	VPBROADCASTD  (R11)(CX*2), Z28
+	VPDPBUSD      Z26, Z28, Z24
+	VPDPBUSD      Z27, Z28, Z25
+	ADDQ          $0x00000080, BX
+	ADDQ          $0x04, AX
+	ADDQ          $0x04, R11
+	SUBQ          $0x04, R12
+	JNZ           dims
+	SUBQ          DX, AX
+	SUBQ          DX, R11
+	VMOVUPS       (DI), Z26
+	VMOVUPS       (R8), Z27
+	VCVTDQ2PS     Z14, Z14
+	VMULPS        Z26, Z14, Z14
+	VMULPS.BCST   (R10), Z27, Z28
+	VADDPS        Z28, Z14, Z14
+	VCMPPS        $0x1e, Z0, Z14, K1
+	VMAXPS        Z0, Z14, Z0
+	VMOVDQA32     Z12, K1, Z6
+	VCVTDQ2PS     Z16, Z16
+	VMULPS        Z26, Z16, Z16
+	VMULPS.BCST   4(R10), Z27, Z28
+	VADDPS        Z28, Z16, Z16
+	VCMPPS        $0x1e, Z1, Z16, K1
+	VMAXPS        Z1, Z16, Z1
+	VMOVDQA32     Z12, K1, Z7
+	VCVTDQ2PS     Z18, Z18
+	VMULPS        Z26, Z18, Z18
+	VMULPS.BCST   8(R10), Z27, Z28
+	VADDPS        Z28, Z18, Z18
+	VCMPPS        $0x1e, Z2, Z18, K1
+	VMAXPS        Z2, Z18, Z2
+	VMOVDQA32     Z12, K1, Z8
+	VCVTDQ2PS     Z20, Z20
+	VMULPS        Z26, Z20, Z20
+	VMULPS.BCST   12(R10), Z27, Z28
+	VADDPS        Z28, Z20, Z20
+	VCMPPS        $0x1e, Z3, Z20, K1
+	VMAXPS        Z3, Z20, Z3
+	VMOVDQA32     Z12, K1, Z9
+	VCVTDQ2PS     Z22, Z22
+	VMULPS        Z26, Z22, Z22
+	VMULPS.BCST   16(R10), Z27, Z28
+	VADDPS        Z28, Z22, Z22
+	VCMPPS        $0x1e, Z4, Z22, K1
+	VMAXPS        Z4, Z22, Z4
+	VMOVDQA32     Z12, K1, Z10
+	VCVTDQ2PS     Z24, Z24
+	VMULPS        Z26, Z24, Z24
+	VMULPS.BCST   20(R10), Z27, Z28
+	VADDPS        Z28, Z24, Z24
+	VCMPPS        $0x1e, Z5, Z24, K1
+	VMAXPS        Z5, Z24, Z5
+	VMOVDQA32     Z12, K1, Z11
+	VPADDD        Z13, Z12, Z12
+	VMOVUPS       64(DI), Z26
+	VMOVUPS       64(R8), Z27
+	VCVTDQ2PS     Z15, Z15
+	VMULPS        Z26, Z15, Z15
+	VMULPS.BCST   (R10), Z27, Z28
+	VADDPS        Z28, Z15, Z15
+	VCMPPS        $0x1e, Z0, Z15, K1
+	VMAXPS        Z0, Z15, Z0
+	VMOVDQA32     Z12, K1, Z6
+	VCVTDQ2PS     Z17, Z17
+	VMULPS        Z26, Z17, Z17
+	VMULPS.BCST   4(R10), Z27, Z28
+	VADDPS        Z28, Z17, Z17
+	VCMPPS        $0x1e, Z1, Z17, K1
+	VMAXPS        Z1, Z17, Z1
+	VMOVDQA32     Z12, K1, Z7
+	VCVTDQ2PS     Z19, Z19
+	VMULPS        Z26, Z19, Z19
+	VMULPS.BCST   8(R10), Z27, Z28
+	VADDPS        Z28, Z19, Z19
+	VCMPPS        $0x1e, Z2, Z19, K1
+	VMAXPS        Z2, Z19, Z2
+	VMOVDQA32     Z12, K1, Z8
+	VCVTDQ2PS     Z21, Z21
+	VMULPS        Z26, Z21, Z21
+	VMULPS.BCST   12(R10), Z27, Z28
+	VADDPS        Z28, Z21, Z21
+	VCMPPS        $0x1e, Z3, Z21, K1
+	VMAXPS        Z3, Z21, Z3
+	VMOVDQA32     Z12, K1, Z9
+	VCVTDQ2PS     Z23, Z23
+	VMULPS        Z26, Z23, Z23
+	VMULPS.BCST   16(R10), Z27, Z28
+	VADDPS        Z28, Z23, Z23
+	VCMPPS        $0x1e, Z4, Z23, K1
+	VMAXPS        Z4, Z23, Z4
+	VMOVDQA32     Z12, K1, Z10
+	VCVTDQ2PS     Z25, Z25
+	VMULPS        Z26, Z25, Z25
+	VMULPS.BCST   20(R10), Z27, Z28
+	VADDPS        Z28, Z25, Z25
+	VCMPPS        $0x1e, Z5, Z25, K1
+	VMAXPS        Z5, Z25, Z5
+	VMOVDQA32     Z12, K1, Z11
+	VPADDD        Z13, Z12, Z12
+	ADDQ          $0x00000080, SI
+	ADDQ          $0x00000080, DI
+	ADDQ          $0x00000080, R8
+	DECQ          R9
+	JNZ           panel
+	MOVQ          score+72(FP), AX
+	MOVQ          best+80(FP), CX
+	VEXTRACTF64X4 $0x01, Z0, Y12
+	VMAXPS        Y0, Y12, Y12
+	VEXTRACTF32X4 $0x01, Y12, X13
+	VMAXPS        X12, X13, X13
+	VPERMILPS     $0x4e, X13, X12
+	VMAXPS        X12, X13, X13
+	VPERMILPS     $0xb1, X13, X12
+	VMAXPS        X12, X13, X13
+	VMOVSS        X13, (AX)
+	VBROADCASTSS  X13, Z12
+	VCMPPS        $0x00, Z12, Z0, K1
+	VPSLLD        $0x04, Z6, Z6
+	VPADDD        lanes16<>+0(SB), Z6, Z6
+	VPTERNLOGD    $0xff, Z12, Z12, Z12
+	VMOVDQA32     Z6, K1, Z12
+	VEXTRACTF64X4 $0x01, Z12, Y0
+	VPMINUD       Y12, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X6
+	VPMINUD       X0, X6, X6
+	VPERMILPS     $0x4e, X6, X0
+	VPMINUD       X0, X6, X6
+	VPERMILPS     $0xb1, X6, X0
+	VPMINUD       X0, X6, X6
+	VMOVD         X6, (CX)
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VMAXPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X6
+	VMAXPS        X0, X6, X6
+	VPERMILPS     $0x4e, X6, X0
+	VMAXPS        X0, X6, X6
+	VPERMILPS     $0xb1, X6, X0
+	VMAXPS        X0, X6, X6
+	VMOVSS        X6, 4(AX)
+	VBROADCASTSS  X6, Z0
+	VCMPPS        $0x00, Z0, Z1, K1
+	VPSLLD        $0x04, Z7, Z7
+	VPADDD        lanes16<>+0(SB), Z7, Z7
+	VPTERNLOGD    $0xff, Z0, Z0, Z0
+	VMOVDQA32     Z7, K1, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VPMINUD       Y0, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X0
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VPMINUD       X1, X0, X0
+	VMOVD         X0, 4(CX)
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VMAXPS        Y2, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 8(AX)
+	VBROADCASTSS  X1, Z0
+	VCMPPS        $0x00, Z0, Z2, K1
+	VPSLLD        $0x04, Z8, Z8
+	VPADDD        lanes16<>+0(SB), Z8, Z8
+	VPTERNLOGD    $0xff, Z0, Z0, Z0
+	VMOVDQA32     Z8, K1, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VPMINUD       Y0, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X0
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VPMINUD       X1, X0, X0
+	VMOVD         X0, 8(CX)
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VMAXPS        Y3, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 12(AX)
+	VBROADCASTSS  X1, Z0
+	VCMPPS        $0x00, Z0, Z3, K1
+	VPSLLD        $0x04, Z9, Z9
+	VPADDD        lanes16<>+0(SB), Z9, Z9
+	VPTERNLOGD    $0xff, Z0, Z0, Z0
+	VMOVDQA32     Z9, K1, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VPMINUD       Y0, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X0
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VPMINUD       X1, X0, X0
+	VMOVD         X0, 12(CX)
+	VEXTRACTF64X4 $0x01, Z4, Y0
+	VMAXPS        Y4, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 16(AX)
+	VBROADCASTSS  X1, Z0
+	VCMPPS        $0x00, Z0, Z4, K1
+	VPSLLD        $0x04, Z10, Z10
+	VPADDD        lanes16<>+0(SB), Z10, Z10
+	VPTERNLOGD    $0xff, Z0, Z0, Z0
+	VMOVDQA32     Z10, K1, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VPMINUD       Y0, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X0
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VPMINUD       X1, X0, X0
+	VMOVD         X0, 16(CX)
+	VEXTRACTF64X4 $0x01, Z5, Y0
+	VMAXPS        Y5, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0x4e, X1, X0
+	VMAXPS        X0, X1, X1
+	VPERMILPS     $0xb1, X1, X0
+	VMAXPS        X0, X1, X1
+	VMOVSS        X1, 20(AX)
+	VBROADCASTSS  X1, Z0
+	VCMPPS        $0x00, Z0, Z5, K1
+	VPSLLD        $0x04, Z11, Z11
+	VPADDD        lanes16<>+0(SB), Z11, Z11
+	VPTERNLOGD    $0xff, Z0, Z0, Z0
+	VMOVDQA32     Z11, K1, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VPMINUD       Y0, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X0
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VPMINUD       X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VPMINUD       X1, X0, X0
+	VMOVD         X0, 20(CX)
+	VZEROUPPER
+	RET
+
+// func scores6I8KernelVNNI(rows *uint8, stride int, dim int, panels *int8, sums *int32, weight *float32, bias *float32, npanels int, unit *float32, out *float32, outStride int, tops *float32)
+// Requires: AVX, AVX512F, AVX512VNNI
+TEXT ·scores6I8KernelVNNI(SB), NOSPLIT, $0-96
+	MOVQ         rows+0(FP), AX
+	MOVQ         stride+8(FP), CX
+	MOVQ         dim+16(FP), DX
+	MOVQ         panels+24(FP), BX
+	MOVQ         sums+32(FP), SI
+	MOVQ         weight+40(FP), DI
+	MOVQ         bias+48(FP), R8
+	MOVQ         npanels+56(FP), R9
+	MOVQ         unit+64(FP), R10
+	MOVQ         out+72(FP), R11
+	MOVQ         outStride+80(FP), R12
+	SHLQ         $0x02, R12
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z0
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z1
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z2
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z3
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z4
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z5
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z6
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z7
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z8
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z9
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z10
+	MOVL         $0xff800000, R13
+	VPBROADCASTD R13, Z11
+	LEAQ         (R12)(R12*2), R13
+	ADDQ         R11, R13
+	LEAQ         (CX)(CX*2), R14
+	ADDQ         AX, R14
+
+panel:
+	VMOVDQU32 (SI), Z12
+	VMOVDQA32 Z12, Z14
+	VMOVDQA32 Z12, Z16
+	VMOVDQA32 Z12, Z18
+	VMOVDQA32 Z12, Z20
+	VMOVDQA32 Z12, Z22
+	VMOVDQU32 64(SI), Z13
+	VMOVDQA32 Z13, Z15
+	VMOVDQA32 Z13, Z17
+	VMOVDQA32 Z13, Z19
+	VMOVDQA32 Z13, Z21
+	VMOVDQA32 Z13, Z23
+	MOVQ      DX, R15
+
+dims:
+	VMOVDQU32    (BX), Z24
+	VMOVDQU32    64(BX), Z25
+	VPBROADCASTD (AX), Z26
+	VPDPBUSD     Z24, Z26, Z12
+	VPDPBUSD     Z25, Z26, Z13
+	VPBROADCASTD (AX)(CX*1), Z26
+	VPDPBUSD     Z24, Z26, Z14
+	VPDPBUSD     Z25, Z26, Z15
+	VPBROADCASTD (AX)(CX*2), Z26
+	VPDPBUSD     Z24, Z26, Z16
+	VPDPBUSD     Z25, Z26, Z17
+	VPBROADCASTD (R14), Z26
+	VPDPBUSD     Z24, Z26, Z18
+	VPDPBUSD     Z25, Z26, Z19
+	VPBROADCASTD (R14)(CX*1), Z26
+	VPDPBUSD     Z24, Z26, Z20
+	VPDPBUSD     Z25, Z26, Z21
+	VPBROADCASTD (R14)(CX*2), Z26
+	VPDPBUSD     Z24, Z26, Z22
+	VPDPBUSD     Z25, Z26, Z23
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x04, AX
+	ADDQ         $0x04, R14
+	SUBQ         $0x04, R15
+	JNZ          dims
+	SUBQ         DX, AX
+	SUBQ         DX, R14
+	VMOVUPS      (DI), Z24
+	VMOVUPS      (R8), Z25
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z24, Z12, Z12
+	VMULPS.BCST  (R10), Z25, Z26
+	VADDPS       Z26, Z12, Z12
+	VMOVUPS      Z12, (R11)
+	VMAXPS       Z0, Z12, Z0
+	VCVTDQ2PS    Z14, Z14
+	VMULPS       Z24, Z14, Z14
+	VMULPS.BCST  4(R10), Z25, Z26
+	VADDPS       Z26, Z14, Z14
+	VMOVUPS      Z14, (R11)(R12*1)
+	VMAXPS       Z2, Z14, Z2
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z24, Z16, Z16
+	VMULPS.BCST  8(R10), Z25, Z26
+	VADDPS       Z26, Z16, Z16
+	VMOVUPS      Z16, (R11)(R12*2)
+	VMAXPS       Z4, Z16, Z4
+	VCVTDQ2PS    Z18, Z18
+	VMULPS       Z24, Z18, Z18
+	VMULPS.BCST  12(R10), Z25, Z26
+	VADDPS       Z26, Z18, Z18
+	VMOVUPS      Z18, (R13)
+	VMAXPS       Z6, Z18, Z6
+	VCVTDQ2PS    Z20, Z20
+	VMULPS       Z24, Z20, Z20
+	VMULPS.BCST  16(R10), Z25, Z26
+	VADDPS       Z26, Z20, Z20
+	VMOVUPS      Z20, (R13)(R12*1)
+	VMAXPS       Z8, Z20, Z8
+	VCVTDQ2PS    Z22, Z22
+	VMULPS       Z24, Z22, Z22
+	VMULPS.BCST  20(R10), Z25, Z26
+	VADDPS       Z26, Z22, Z22
+	VMOVUPS      Z22, (R13)(R12*2)
+	VMAXPS       Z10, Z22, Z10
+	VMOVUPS      64(DI), Z24
+	VMOVUPS      64(R8), Z25
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z24, Z13, Z13
+	VMULPS.BCST  (R10), Z25, Z26
+	VADDPS       Z26, Z13, Z13
+	VMOVUPS      Z13, 64(R11)
+	VMAXPS       Z1, Z13, Z1
+	VCVTDQ2PS    Z15, Z15
+	VMULPS       Z24, Z15, Z15
+	VMULPS.BCST  4(R10), Z25, Z26
+	VADDPS       Z26, Z15, Z15
+	VMOVUPS      Z15, 64(R11)(R12*1)
+	VMAXPS       Z3, Z15, Z3
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z24, Z17, Z17
+	VMULPS.BCST  8(R10), Z25, Z26
+	VADDPS       Z26, Z17, Z17
+	VMOVUPS      Z17, 64(R11)(R12*2)
+	VMAXPS       Z5, Z17, Z5
+	VCVTDQ2PS    Z19, Z19
+	VMULPS       Z24, Z19, Z19
+	VMULPS.BCST  12(R10), Z25, Z26
+	VADDPS       Z26, Z19, Z19
+	VMOVUPS      Z19, 64(R13)
+	VMAXPS       Z7, Z19, Z7
+	VCVTDQ2PS    Z21, Z21
+	VMULPS       Z24, Z21, Z21
+	VMULPS.BCST  16(R10), Z25, Z26
+	VADDPS       Z26, Z21, Z21
+	VMOVUPS      Z21, 64(R13)(R12*1)
+	VMAXPS       Z9, Z21, Z9
+	VCVTDQ2PS    Z23, Z23
+	VMULPS       Z24, Z23, Z23
+	VMULPS.BCST  20(R10), Z25, Z26
+	VADDPS       Z26, Z23, Z23
+	VMOVUPS      Z23, 64(R13)(R12*2)
+	VMAXPS       Z11, Z23, Z11
+	ADDQ         $0x00000080, R11
+	ADDQ         $0x00000080, R13
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x00000080, R8
+	DECQ         R9
+	JNZ          panel
+	MOVQ         tops+88(FP), AX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, 192(AX)
+	VMOVUPS      Z4, 256(AX)
+	VMOVUPS      Z5, 320(AX)
+	VMOVUPS      Z6, 384(AX)
+	VMOVUPS      Z7, 448(AX)
+	VMOVUPS      Z8, 512(AX)
+	VMOVUPS      Z9, 576(AX)
+	VMOVUPS      Z10, 640(AX)
+	VMOVUPS      Z11, 704(AX)
 	VZEROUPPER
 	RET
 

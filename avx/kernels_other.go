@@ -23,12 +23,24 @@ func scoresRowsSIMD(_ Level, p *Panels, rows []float32, n, stride int, out []flo
 
 func scoresI8SIMD(_ Level, p *PanelsI8, q []uint8, out []int32) { scoresI8Generic(p, q, out) }
 
+func assignI8SIMD(_ Level, p *WeightedI8, rows []uint8, stride int, unit []float32, best []int32, score []float32) {
+	assignI8Generic(p, rows, stride, unit, best, score)
+}
+
+func scoresRowsI8SIMD(_ Level, p *WeightedI8, rows []uint8, n, stride int, unit, out []float32, outStride int, tops []float32) {
+	scoresRowsI8Generic(p, rows, n, stride, unit, out, outStride, tops)
+}
+
 func scanPQ4SIMD(_ Level, codes []byte, blockStride, m int, lut []byte, count int, threshold uint16, _ []byte, out []uint32) int {
 	return scanPQ4Generic(codes, blockStride, m, lut, count, threshold, out)
 }
 
 func aboveSIMD(_ Level, dots []int32, weight []float32, threshold float32, out []uint32) int {
 	return aboveGeneric(dots, weight, threshold, out)
+}
+
+func aboveFloatsSIMD(_ Level, scores []float32, threshold float32, out []uint32) int {
+	return aboveFloatsGeneric(scores, threshold, out)
 }
 
 func dotI8SIMD(_ Level, q []int16, rows []int8, stride int, out []int32) {

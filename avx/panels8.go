@@ -60,3 +60,37 @@ func QuantizeQueryI8(dst []uint8, q []int16) {
 		dst[i] = QueryOffset
 	}
 }
+
+// WeightedI8 are centroids of int8 with a weight and a bias each, for [AssignI8].
+//
+//	weight, bias [ceil(n/32)][32]float32   0 and -Inf beyond n: padding never wins
+//
+// They are immutable after [PackWeightedI8] and safe for concurrent use.
+type WeightedI8 struct {
+	panels       *PanelsI8
+	weight, bias []float32
+}
+
+// PackWeightedI8 is [PackI8] with weights and biases, of which those of all rows must be given. A nil bias is all zeros.
+func PackWeightedI8(rows []int8, n, dim, stride int, weight, bias []float32) *WeightedI8 {
+	p := &WeightedI8{panels: PackI8(rows, n, dim, stride)}
+	padded := len(p.panels.sums)
+	p.weight, p.bias = make([]float32, padded), make([]float32, padded)
+	copy(p.weight, weight[:n:len(weight)])
+	if bias != nil {
+		copy(p.bias, bias[:n:len(bias)])
+	}
+	for j := n; j < padded; j++ {
+		p.bias[j] = float32(math.Inf(-1))
+	}
+	return p
+}
+
+// N returns the number of centroids.
+func (p *WeightedI8) N() int { return p.panels.n }
+
+// Padded returns their number with padding.
+func (p *WeightedI8) Padded() int { return len(p.bias) }
+
+// Dim returns the number of values of a row, see [PanelsI8.Dim].
+func (p *WeightedI8) Dim() int { return p.panels.dim }

@@ -222,6 +222,114 @@ func scorePanelsI8(l Level, p *PanelsI8, q []uint8, panel, npanels int, out *int
 	}
 }
 
+func assignI8SIMD(l Level, p *WeightedI8, rows []uint8, stride int, unit []float32, best []int32, score []float32) {
+	if p.panels.n == 0 || p.panels.dim == 0 {
+		assignI8Generic(p, rows, stride, unit, best, score)
+		return
+	}
+	for i := range best {
+		best[i], score[i] = 0, float32(math.Inf(-1))
+	}
+	group := max(1, groupBytes/(p.panels.dim*panelI8Width)) * panelI8Width
+	for start := 0; start < len(best); start += bandRows {
+		end := min(start+bandRows, len(best))
+		for j := 0; j < len(p.bias); j += group {
+			assignGroupI8(l, p, j, min(j+group, len(p.bias)), rows, start, end, stride, unit, best, score)
+		}
+	}
+}
+
+// A tile of assignI8 is 6 rows high at AVX512, and 2 at AVX2 and where there are fewer than 6.
+const maxTileI8 = 6
+
+// nextTileI8 returns the first row and the height of the tile that begins at row i of [start, end), and how far its rows are
+// apart. Where the rows that are left do not fill it, it goes back over some that are done; a single row is there twice.
+func nextTileI8(l Level, start, i, end, stride int) (first, height, apart int) {
+	switch n := end - start; {
+	case n < 2:
+		return i, 2, 0
+	case l == AVX2 || n < maxTileI8:
+		height = 2
+	default:
+		height = maxTileI8
+	}
+	return min(i, end-height), height, stride
+}
+
+// assignGroupI8 improves the best of rows [start, end) by the centroids [low, high).
+func assignGroupI8(l Level, p *WeightedI8, low, high int, rows []uint8, start, end, stride int, unit []float32, best []int32, score []float32) {
+	panels, sums := &p.panels.centroids[low*p.panels.dim], &p.panels.sums[low]
+	weight, bias, npanels, dim := &p.weight[low], &p.bias[low], (high-low)/panelI8Width, p.panels.dim
+	var tops, units [maxTileI8]float32
+	var ats [maxTileI8]int32
+	for i := start; i < end; {
+		first, height, apart := nextTileI8(l, start, i, end, stride)
+		done := min(height, end-first)
+		copy(units[:done], unit[first:])
+		row := &rows[first*stride]
+		switch {
+		case height == 2:
+			assign2I8KernelAVX2(row, apart, dim, panels, sums, weight, bias, npanels, &units[0], &tops[0], &ats[0])
+		case l == AVX512:
+			assign6I8KernelAVX512(row, apart, dim, panels, sums, weight, bias, npanels, &units[0], &tops[0], &ats[0])
+		default:
+			assign6I8KernelVNNI(row, apart, dim, panels, sums, weight, bias, npanels, &units[0], &tops[0], &ats[0])
+		}
+		for r, top := range tops[:done] {
+			if top > score[first+r] {
+				best[first+r], score[first+r] = int32(low)+ats[r], top
+			}
+		}
+		i = first + done
+	}
+}
+
+func scoresRowsI8SIMD(l Level, p *WeightedI8, rows []uint8, n, stride int, unit, out []float32, outStride int, tops []float32) {
+	if p.panels.n == 0 || p.panels.dim == 0 {
+		scoresRowsI8Generic(p, rows, n, stride, unit, out, outStride, tops)
+		return
+	}
+	for i := range tops {
+		tops[i] = float32(math.Inf(-1))
+	}
+	group := max(1, groupBytes/(p.panels.dim*panelI8Width)) * panelI8Width
+	for start := 0; start < n; start += bandRows {
+		end := min(start+bandRows, n)
+		for j := 0; j < len(p.bias); j += group {
+			scoresGroupI8(l, p, j, min(j+group, len(p.bias)), rows, start, end, stride, unit, out, outStride, tops)
+		}
+	}
+}
+
+// scoresGroupI8 writes the scores of rows [start, end) and centroids [low, high), and improves tops.
+func scoresGroupI8(l Level, p *WeightedI8, low, high int, rows []uint8, start, end, stride int, unit, out []float32, outStride int, tops []float32) {
+	panels, sums := &p.panels.centroids[low*p.panels.dim], &p.panels.sums[low]
+	weight, bias, npanels, dim := &p.weight[low], &p.bias[low], (high-low)/panelI8Width, p.panels.dim
+	var units [maxTileI8]float32
+	var lanes [maxTileI8 * TopLanes]float32
+	for i := start; i < end; {
+		first, height, apart := nextTileI8(l, start, i, end, stride)
+		done := min(height, end-first)
+		copy(units[:done], unit[first:])
+		row, at, apartOut := &rows[first*stride], &out[first*outStride+low], outStride
+		if apart == 0 {
+			units[1], apartOut = units[0], 0 // the same scores once more
+		}
+		switch {
+		case height == 2:
+			scores2I8KernelAVX2(row, apart, dim, panels, sums, weight, bias, npanels, &units[0], at, apartOut, &lanes[0])
+		case l == AVX512:
+			scores6I8KernelAVX512(row, apart, dim, panels, sums, weight, bias, npanels, &units[0], at, apartOut, &lanes[0])
+		default:
+			scores6I8KernelVNNI(row, apart, dim, panels, sums, weight, bias, npanels, &units[0], at, apartOut, &lanes[0])
+		}
+		for j, top := range lanes[:done*TopLanes] {
+			tops[first*TopLanes+j] = max(tops[first*TopLanes+j], top)
+		}
+		i = first + done
+	}
+}
+
 func scanPQ4SIMD(l Level, codes []byte, blockStride, m int, lut []byte, count int, threshold uint16, ahead []byte, out []uint32) int {
 	if count == 0 || m == 0 {
 		return scanPQ4Generic(codes, blockStride, m, lut, count, threshold, out)
@@ -252,6 +360,29 @@ func aboveSIMD(l Level, dots []int32, weight []float32, threshold float32, out [
 	}
 	for i := whole; i < len(dots); i++ {
 		if float32(dots[i])*weight[i] >= threshold {
+			out[found] = uint32(i)
+			found++
+		}
+	}
+	return found
+}
+
+func aboveFloatsSIMD(l Level, scores []float32, threshold float32, out []uint32) int {
+	found, whole := 0, len(scores)&^15
+	for start := 0; start < whole; {
+		n, some := min(callElements, whole-start), 0
+		if l == AVX2 {
+			some = aboveFloatsKernelAVX2(&scores[start], n, threshold, &out[found])
+		} else {
+			some = aboveFloatsKernelAVX512(&scores[start], n, threshold, &out[found])
+		}
+		for i := range out[found : found+some] {
+			out[found+i] += uint32(start)
+		}
+		found, start = found+some, start+n
+	}
+	for i := whole; i < len(scores); i++ {
+		if scores[i] >= threshold {
 			out[found] = uint32(i)
 			found++
 		}

@@ -14,15 +14,31 @@ func above() {
 	kernel("aboveKernelAVX2",
 		"func(dots *int32, weight *float32, n int, threshold float32, out *uint32) int",
 		"aboveKernelAVX2 lists the i < n with dots[i]*weight[i] >= threshold; n is a positive multiple of 8.")
-	dots, weight, out, n := loadGP("dots"), loadGP("weight"), loadGP("out"), loadGP("n")
+	dots, weight := loadGP("dots"), loadGP("weight")
+	listAbove(func(i GPVirtual, v VecVirtual) {
+		VCVTDQ2PS(Mem{Base: dots, Index: i, Scale: 4}, v)
+		VMULPS(Mem{Base: weight, Index: i, Scale: 4}, v, v)
+	})
+}
+
+// aboveFloats is above for scores as they are.
+func aboveFloats() {
+	kernel("aboveFloatsKernelAVX2", "func(scores *float32, n int, threshold float32, out *uint32) int",
+		"aboveFloatsKernelAVX2 lists the i < n with scores[i] >= threshold; n is a positive multiple of 8.")
+	scores := loadGP("scores")
+	listAbove(func(i GPVirtual, v VecVirtual) { VMOVUPS(Mem{Base: scores, Index: i, Scale: 4}, v) })
+}
+
+// listAbove emits the rest of both, given how the scores from i are loaded.
+func listAbove(load func(i GPVirtual, v VecVirtual)) {
+	out, n := loadGP("out"), loadGP("n")
 	threshold := YMM()
 	VBROADCASTSS(paramAddr("threshold"), threshold)
 	i := GP64()
 	XORQ(i, i)
 	Label("by8")
 	v := YMM()
-	VCVTDQ2PS(Mem{Base: dots, Index: i, Scale: 4}, v)
-	VMULPS(Mem{Base: weight, Index: i, Scale: 4}, v, v)
+	load(i, v)
 	VCMPPS(Imm(atLeast), threshold, v, v)
 	hits := GP64()
 	VMOVMSKPS(v, hits.As32())

@@ -17,8 +17,11 @@ func avx512(c constants) {
 	scores512()
 	scanPQ4x512(c)
 	above512(c)
+	aboveFloats512(c)
 	for _, vnni := range []bool{false, true} {
 		scoresI8x512(vnni)
+		assign6I8(c, vnni)
+		scores6I8(vnni)
 		dotI8x512(vnni)
 		dotI8At512(vnni)
 	}

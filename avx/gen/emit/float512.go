@@ -132,7 +132,24 @@ func above512(c constants) {
 	kernel("aboveKernelAVX512",
 		"func(dots *int32, weight *float32, n int, threshold float32, out *uint32) int",
 		"aboveKernelAVX512 lists the i < n with dots[i]*weight[i] >= threshold; n is a positive multiple of 16.")
-	dots, weight, out, n := loadGP("dots"), loadGP("weight"), loadGP("out"), loadGP("n")
+	dots, weight := loadGP("dots"), loadGP("weight")
+	listAbove512(c, func(i GPVirtual, v VecVirtual) {
+		VCVTDQ2PS(Mem{Base: dots, Index: i, Scale: 4}, v)
+		VMULPS(Mem{Base: weight, Index: i, Scale: 4}, v, v)
+	})
+}
+
+// aboveFloats512 is above512 for scores as they are.
+func aboveFloats512(c constants) {
+	kernel("aboveFloatsKernelAVX512", "func(scores *float32, n int, threshold float32, out *uint32) int",
+		"aboveFloatsKernelAVX512 lists the i < n with scores[i] >= threshold; n is a positive multiple of 16.")
+	scores := loadGP("scores")
+	listAbove512(c, func(i GPVirtual, v VecVirtual) { VMOVUPS(Mem{Base: scores, Index: i, Scale: 4}, v) })
+}
+
+// listAbove512 emits the rest of both, given how the scores from i are loaded.
+func listAbove512(c constants, load func(i GPVirtual, v VecVirtual)) {
+	out, n := loadGP("out"), loadGP("n")
 	threshold, ids, sixteen, v := ZMM(), ZMM(), ZMM(), ZMM()
 	VBROADCASTSS(paramAddr("threshold"), threshold)
 	VMOVDQU32(c.lanes16, ids)
@@ -140,8 +157,7 @@ func above512(c constants) {
 	i, hits, count := GP64(), K(), GP64()
 	XORQ(i, i)
 	Label("by16")
-	VCVTDQ2PS(Mem{Base: dots, Index: i, Scale: 4}, v)
-	VMULPS(Mem{Base: weight, Index: i, Scale: 4}, v, v)
+	load(i, v)
 	VCMPPS(Imm(atLeast), threshold, v, hits)
 	KORTESTW(hits, hits)
 	JZ(LabelRef("next"))
