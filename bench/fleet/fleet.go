@@ -128,6 +128,9 @@ func (p *Process) Ended() (bool, error) {
 	}
 }
 
+// Pid is the number of the process.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
 // Log is what the process has printed.
 func (p *Process) Log() string { return p.log.String() }
 
