@@ -41,6 +41,10 @@ func (p *Part) Release() {
 	}
 }
 
+// Scattered says that rows are read a few at a time all over the part, as queries do. They look through codes of a chunk a list at a
+// time, and through its originals from begin to end.
+func (p *Part) Scattered() { p.mapped[0].Scattered() }
+
 // Segment opens a delta segment.
 func Segment(ctx context.Context, c *store.Cache, spec *schemas.Spec, s schemas.Segment) (*Part, error) {
 	return open(ctx, c, []schemas.Object{s.Object}, func(bytes [][]byte) (*segment.Part, error) {

@@ -403,6 +403,9 @@ func (n *Node) open(ctx context.Context, to *commit.Served, m *schemas.Manifest)
 			if p, err = open(); err != nil {
 				return err
 			}
+			if mdl != nil && p.Model == mdl.ID() { // else all of it is compared with each query
+				p.Scattered()
+			}
 			fetched++
 		} else {
 			p.Share()

@@ -13,8 +13,8 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// trainRotating makes a model of axes of its own.
-func trainRotating(t *testing.T, spec *schemas.Spec, seed int) (mdl *model.Model) {
+// trainModel makes a model, of axes of its own if the index has them.
+func trainModel(t *testing.T, spec *schemas.Spec, seed int) (mdl *model.Model) {
 	t.Helper()
 	const n = 200
 	sample := make([]float32, 0, n*testDim)
@@ -34,7 +34,7 @@ func trainRotating(t *testing.T, spec *schemas.Spec, seed int) (mdl *model.Model
 // query is compared with rows that were rotated otherwise. Vectors are shown as they were given, but for their length.
 func TestSegmentsOfOtherAxes(t *testing.T) {
 	p := newPublisherOf(t, schemas.PrefixRotate)
-	a, b := trainRotating(t, p.log.Spec(), 1), trainRotating(t, p.log.Spec(), 2)
+	a, b := trainModel(t, p.log.Spec(), 1), trainModel(t, p.log.Spec(), 2)
 	if a.Axes() == b.Axes() {
 		t.Fatal("the models have the same axes")
 	}
