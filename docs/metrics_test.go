@@ -99,9 +99,11 @@ func roles(t *testing.T) map[string]*prometheus.Registry {
 		t.Fatal(err)
 	}
 	node.API() // knows the routes
-	if _, err := fanout.New(fanout.Options{Spec: spec, Registry: found["query"]}); err != nil {
+	router, err := fanout.New(fanout.Options{Spec: spec, Registry: found["query"]})
+	if err != nil {
 		t.Fatal(err)
 	}
+	router.API()
 	file := filepath.Join(t.TempDir(), "tokens")
 	_, line, err := access.NewToken(access.Token{Name: "docs", Scopes: []access.Scope{access.Search}})
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/adastream/adastream/pipeline/problem"
+	"github.com/adastream/adastream/pipeline/trace"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -35,6 +36,7 @@ type Options struct {
 
 	Logger   *slog.Logger          // nil discards
 	Registry prometheus.Registerer // nil registers nothing
+	Tracer   *trace.Tracer         // nil traces nothing
 }
 
 // Validate joins all faults of o.
@@ -100,7 +102,7 @@ func New(o Options) (*Router, error) {
 	r := &Router{o: o, id: id, running: make(chan struct{}, o.MaxRunning), metrics: newMetrics(o.Registry)}
 	peers := newPeerTransport(o.TLS)
 	for n := range o.Spec.Shards {
-		s := shard{number: n}
+		s := shard{number: n, label: strconv.Itoa(n)}
 		if api := o.Own[n]; api != nil {
 			s.targets = append(s.targets, &target{name: "this node", transport: inProcess{api}, base: "http://this-node/v1/", own: true})
 		}
@@ -110,7 +112,7 @@ func New(o Options) (*Router, error) {
 		if len(s.targets) == 0 {
 			o.Logger.Warn("no node is known for a shard: searches of the whole index are refused", "shard", n)
 		}
-		r.metrics.failures.WithLabelValues(strconv.Itoa(n))
+		r.metrics.shard(s.label)
 		r.shards = append(r.shards, s)
 	}
 	return r, nil
@@ -138,14 +140,14 @@ const known = "POST /v1/search, GET /v1/vectors/{id}, POST /v1/vectors:batchGet,
 // API is the handler of the query API of the whole index, and of the shards of this process.
 func (r *Router) API() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/v1/search", r.route(http.MethodPost, r.search))
-	mux.Handle("/v1/vectors/{id...}", r.route(http.MethodGet, r.vector))
-	mux.Handle("/v1/vectors:batchGet", r.route(http.MethodPost, r.vectors))
-	mux.Handle("/v1/index", r.route(http.MethodGet, r.index))
-	mux.Handle("/v1/shards", r.route(http.MethodGet, r.list))
+	mux.Handle("/v1/search", r.route("search", http.MethodPost, r.search))
+	mux.Handle("/v1/vectors/{id...}", r.route("vector", http.MethodGet, r.vector))
+	mux.Handle("/v1/vectors:batchGet", r.route("vectors", http.MethodPost, r.vectors))
+	mux.Handle("/v1/index", r.route("index", http.MethodGet, r.index))
+	mux.Handle("/v1/shards", r.route("shards", http.MethodGet, r.list))
 	mux.HandleFunc("/v1/shards/{shard}/{rest...}", r.own)
 	mux.HandleFunc("/v1/admin/shards/{shard}/channel", func(w http.ResponseWriter, q *http.Request) { r.pass(w, q, "/v1/admin/channel") })
-	mux.Handle("/", r.route("", func(q *http.Request) (any, error) {
+	mux.Handle("/", r.route("other", "", func(q *http.Request) (any, error) {
 		return nil, &problem.Problem{Title: "no such url", Status: http.StatusNotFound, Code: "no_such_url", Detail: fmt.Sprintf("%.*s", schemas.MaxIDBytes, q.URL.Path), Allowed: known}
 	}))
 	return mux
@@ -199,10 +201,13 @@ func (r *Router) here() string {
 	return strings.Join(numbers, ", ")
 }
 
-// route wraps a handler: method, limits, one answer or one problem.
-func (r *Router) route(method string, handle func(*http.Request) (any, error)) http.Handler {
+// route wraps a handler: method, limits, one answer or one problem, counted by status.
+func (r *Router) route(name, method string, handle func(*http.Request) (any, error)) http.Handler {
+	r.metrics.route(name)
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		answer, err := func() (any, error) {
+		began := time.Now()
+		traced, span := r.o.Tracer.Serve(q.Context(), q.Header, "merged "+name)
+		body, err := func() ([]byte, error) {
 			if method != "" && q.Method != method && !(method == http.MethodGet && q.Method == http.MethodHead) {
 				w.Header().Set("Allow", method)
 				return nil, &problem.Problem{Title: "method not allowed", Status: http.StatusMethodNotAllowed, Code: "bad_method", Detail: q.Method, Allowed: method}
@@ -214,20 +219,25 @@ func (r *Router) route(method string, handle func(*http.Request) (any, error)) h
 				return nil, &problem.Problem{Title: "overloaded", Status: http.StatusTooManyRequests, Code: "overloaded", Detail: fmt.Sprintf("%d requests are running", r.o.MaxRunning)}
 			}
 			q.Body = http.MaxBytesReader(w, q.Body, r.o.MaxBody)
-			ctx, cancel := context.WithTimeout(q.Context(), r.o.Timeout)
+			ctx, cancel := context.WithTimeout(traced, r.o.Timeout)
 			defer cancel()
-			return handle(q.WithContext(ctx))
-		}()
-		if err == nil {
-			var body []byte
-			if body, err = json.Marshal(answer); err == nil {
-				w.Header().Set("Content-Type", "application/json")
-				w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
-				_, _ = w.Write(append(body, '\n')) // the client is gone if this fails
-				return
+			answer, err := handle(q.WithContext(ctx))
+			if err != nil {
+				return nil, err
 			}
+			return json.Marshal(answer)
+		}()
+		span.End(err)
+		if err != nil {
+			p := r.problemOf(err)
+			r.metrics.answered(name, p.Status, began)
+			p.Write(w)
+			return
 		}
-		r.problemOf(err).Write(w)
+		r.metrics.answered(name, http.StatusOK, began)
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
+		_, _ = w.Write(append(body, '\n')) // the client is gone if this fails
 	})
 }
 

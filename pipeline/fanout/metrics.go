@@ -1,21 +1,55 @@
 package fanout
 
 import (
+	"net/http"
+	"strconv"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 type metrics struct {
-	failures *prometheus.CounterVec
-	doubled  prometheus.Counter
+	requests       *prometheus.CounterVec
+	requestSeconds *prometheus.HistogramVec
+	shardSeconds   *prometheus.HistogramVec
+	failures       *prometheus.CounterVec
+	doubled        prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	f := promauto.With(r)
+	histograms := func(name, help, label string) *prometheus.HistogramVec {
+		return f.NewHistogramVec(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "query", Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(100e-6, 2, 16),
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour}, []string{label})
+	}
 	return &metrics{
+		requests: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "merged_requests_total",
+			Help: "Requests that were answered for all shards of an index, by route and status code. What each shard was asked for them is in requests_total of its node."}, []string{"route", "code"}),
+		requestSeconds: histograms("merged_request_seconds", "Time of a request that is answered for all shards, from its headers to its answer, writing to the connection not included.", "route"),
+		shardSeconds:   histograms("shard_request_seconds", "Time of a request to one node of a shard, of this process or a peer, until its answer is read or it is given up, by shard.", "shard"),
 		failures: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "shard_failures_total",
 			Help: "Times that a node of a shard, of this process or a peer, did not answer and the next one was asked, by shard."}, []string{"shard"}),
 		doubled: f.NewCounter(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "doubled_ids_total",
 			Help: "Hits that were left out of merged answers because another shard has the id too. Should never happen: a producer does not partition by id."}),
 	}
+}
+
+// route shows one before its first request.
+func (m *metrics) route(name string) {
+	m.requestSeconds.WithLabelValues(name)
+	for _, status := range []int{http.StatusOK, http.StatusInternalServerError, http.StatusServiceUnavailable} {
+		m.requests.WithLabelValues(name, strconv.Itoa(status))
+	}
+}
+
+// shard shows one before it is asked.
+func (m *metrics) shard(label string) {
+	m.shardSeconds.WithLabelValues(label)
+	m.failures.WithLabelValues(label)
+}
+
+func (m *metrics) answered(route string, status int, began time.Time) {
+	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
+	m.requestSeconds.WithLabelValues(route).Observe(time.Since(began).Seconds())
 }

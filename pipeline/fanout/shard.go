@@ -17,11 +17,13 @@ import (
 	"time"
 
 	"github.com/adastream/adastream/pipeline/problem"
+	"github.com/adastream/adastream/pipeline/trace"
 )
 
 // shard is one of the index.
 type shard struct {
 	number  int
+	label   string    // its number, in metrics
 	targets []*target // that answer for it
 }
 
@@ -80,11 +82,11 @@ func (r *Router) ask(ctx context.Context, s *shard, q request, header http.Heade
 		return nil, &problem.Problem{Title: "a shard cannot be asked", Status: http.StatusServiceUnavailable, Code: "no_shard", Detail: fmt.Sprintf("shard %d: this node has none and knows no other", s.number), Allowed: "--shard or --peers with it"}
 	}
 	for i, t := range targets {
-		if body, err = r.askOne(ctx, t, q, header, len(targets)-i); err == nil || !another(err) || ctx.Err() != nil {
+		if body, err = r.try(ctx, s, t, q, header, len(targets)-i); err == nil || !another(err) || ctx.Err() != nil {
 			break
 		}
 		t.failed.Store(time.Now().UnixNano())
-		r.metrics.failures.WithLabelValues(fmt.Sprint(s.number)).Inc()
+		r.metrics.failures.WithLabelValues(s.label).Inc()
 		r.o.Logger.Warn("a node of a shard did not answer", "shard", s.number, "node", t.name, "error", err)
 	}
 	var p *problem.Problem
@@ -123,6 +125,23 @@ func another(err error) bool {
 		return true
 	}
 	return wrongNode(p)
+}
+
+// try is askOne as metrics and traces see it: each node that is asked has a span of its own, which it goes on from.
+func (r *Router) try(ctx context.Context, s *shard, t *target, q request, header http.Header, left int) ([]byte, error) {
+	began := time.Now()
+	ctx, span := r.o.Tracer.Start(ctx, "ask shard")
+	if parent := span.Parent(); parent != "" {
+		header = header.Clone()
+		header.Set(trace.Header, parent)
+		span.Int("adastream.shard", int64(s.number))
+		span.Text("adastream.node", t.name)
+	}
+	body, err := r.askOne(ctx, t, q, header, left)
+	span.Int("adastream.answer_bytes", int64(len(body)))
+	span.End(err)
+	r.metrics.shardSeconds.WithLabelValues(s.label).Observe(time.Since(began).Seconds())
+	return body, err
 }
 
 // askOne asks one target, which is left some of the time if there are others.

@@ -80,7 +80,7 @@ func New(o Options) (*Nodes, error) {
 		return n, nil
 	}
 	n.router, err = fanout.New(fanout.Options{Spec: spec, Own: own, Peers: peers, TLS: o.PeersTLS, MaxBody: o.Node.MaxBody,
-		Timeout: o.Node.Timeout, Logger: o.Logger, Registry: o.Registry})
+		Timeout: o.Node.Timeout, Logger: o.Logger, Registry: o.Registry, Tracer: o.Node.Tracer})
 	if err != nil {
 		return nil, cli.Usage(err)
 	}
