@@ -28,7 +28,11 @@ func (c *command) run(ctx context.Context) error {
 	}
 	defer stop()
 	registry := cli.NewRegistry()
-	gate, err := c.Access.Open(c.Listen, log, registry)
+	peers, files, err := c.PeersTLS()
+	if err != nil {
+		return err
+	}
+	gate, err := c.Access.Open(c.Listen, log, registry, files...)
 	if err != nil {
 		return err
 	}
@@ -52,10 +56,6 @@ func (c *command) run(ctx context.Context) error {
 	memory := cli.Memory() / 10 * 9 // the rest is for queries
 	if c.MemoryBytes != nil {
 		memory = *c.MemoryBytes
-	}
-	peers, err := c.PeersTLS()
-	if err != nil {
-		return err
 	}
 	served, err := nodes.New(nodes.Options{
 		Scopes: scopes, Registry: registry, Logger: log, Peers: c.Peers, PeersTLS: peers,

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 )
 
-// Certificate is what a server shows, and of whom it asks for one, as files were when they were last good.
+// Certificate is what a server or a client shows, and of whom it asks for one, as files were when they were last good.
 type Certificate struct {
 	file    source
 	mu      sync.Mutex // of Look
@@ -68,6 +68,11 @@ func parsePair(contents [][]byte) (*tls.Config, error) {
 // that are open stay.
 func (c *Certificate) Config() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current.Load(), nil }}
+}
+
+// Show is for the GetClientCertificate of a client: each handshake shows what was last read.
+func (c *Certificate) Show(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	return &c.current.Load().Certificates[0], nil
 }
 
 // Anyone is Config without a certificate of the client.

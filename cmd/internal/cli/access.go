@@ -60,13 +60,13 @@ type Gate struct {
 }
 
 // Open reads the files. listen is the address of the query API: whether others than this machine can reach it decides what needs
-// no token, and what is worth a warning.
-func (a Access) Open(listen string, log *slog.Logger, registry prometheus.Registerer) (*Gate, error) {
+// no token, and what is worth a warning. Run follows other files too.
+func (a Access) Open(listen string, log *slog.Logger, registry prometheus.Registerer, others ...access.Reloaded) (*Gate, error) {
 	if err := a.Validate(); err != nil {
 		return nil, Usage(err)
 	}
 	g := &Gate{flags: a, log: log}
-	var files []access.Reloaded
+	files := others
 	var tokens *access.Tokens
 	var err error
 	if a.TokensFile != "" {

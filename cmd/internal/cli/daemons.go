@@ -2,7 +2,11 @@ package cli
 
 import (
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"time"
+
+	"github.com/adastream/adastream/pipeline/access"
 )
 
 // Query are the flags of a query node.
@@ -14,6 +18,8 @@ type Query struct {
 	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9093"`
 	Peers        []string      `help:"Where shards that are not served here, or here too, are served: N=URL, separated by commas; several of one shard are its replicas. Searches ask one node of each shard, and carry the token of who asked." placeholder:"N=URL"`
 	PeersCA      string        `help:"PEM file of certificate authorities to trust for https peers, instead of the system's." name:"peers-ca" type:"existingfile" placeholder:"FILE"`
+	PeersCert    string        `help:"PEM file of the certificate to show to https peers that ask for one, with --peers-key; both are read again when they change." name:"peers-cert" type:"existingfile" placeholder:"FILE"`
+	PeersKey     string        `help:"PEM file of the private key of --peers-cert." name:"peers-key" type:"existingfile" placeholder:"FILE"`
 	PollEvery    time.Duration `help:"Time between two looks at the channel." default:"250ms"`
 	MaxRunning   int           `help:"Queries that run at a time; others wait." default:"64"`
 	MaxWaiting   int           `help:"Requests that may wait, for their turn or for a processor; more are refused with 429 before they are read. 0 is 16 times --max-running." default:"0"`
@@ -29,13 +35,23 @@ type Query struct {
 	Logging      `group:"Log and configuration:"`
 }
 
-// PeersTLS is how peers of https are reached.
-func (q Query) PeersTLS() (*tls.Config, error) {
-	config, err := clientTLS("peers", q.PeersCA, "", "")
-	if err != nil {
-		return nil, Usage(err)
+// PeersTLS is how peers of https are reached, and the files of it that are to be followed.
+func (q Query) PeersTLS() (config *tls.Config, files []access.Reloaded, err error) {
+	if config, err = clientTLS("peers", q.PeersCA, "", ""); err != nil {
+		return nil, nil, Usage(err)
 	}
-	return config, nil
+	switch {
+	case (q.PeersCert == "") != (q.PeersKey == ""):
+		return nil, nil, Usage(errors.New("--peers-cert and --peers-key: one goes with the other"))
+	case q.PeersCert == "":
+		return config, nil, nil
+	}
+	shown, err := access.OpenCertificate(q.PeersCert, q.PeersKey, "")
+	if err != nil {
+		return nil, nil, Usage(fmt.Errorf("--peers-cert, --peers-key: %w", err))
+	}
+	config.GetClientCertificate = shown.Show
+	return config, []access.Reloaded{shown}, nil
 }
 
 // Builder are the flags of a builder.
