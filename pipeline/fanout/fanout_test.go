@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -44,6 +43,7 @@ type row struct {
 	vector []float32
 	class  string
 	year   int64
+	maybe  *bool
 }
 
 func someRows(n int) []row {
@@ -51,6 +51,10 @@ func someRows(n int) []row {
 	rows := make([]row, n)
 	for i := range rows {
 		rows[i] = row{id: fmt.Sprint("id-", i), class: fmt.Sprint("class ", rng.IntN(9)), year: 1<<60 + int64(rng.IntN(50))}
+		if n := rng.IntN(3); n > 0 {
+			yes := n > 1
+			rows[i].maybe = &yes
+		}
 		for range dim {
 			rows[i].vector = append(rows[i].vector, float32(rng.NormFloat64()))
 		}
@@ -62,7 +66,7 @@ func someRows(n int) []row {
 func build(t *testing.T, shards int, rows []row) (*schemas.Spec, map[int]http.Handler) {
 	t.Helper()
 	spec := schemas.Spec{Name: "words", Ladder: []int{8, dim}, Encoder: "e", Topic: schemas.Topic{Name: "t", Partitions: partitions}, Shards: shards,
-		Attributes: []schemas.Attribute{{Name: "class", Type: schemas.AttributeString}, {Name: "year", Type: schemas.AttributeInt}},
+		Attributes: []schemas.Attribute{{Name: "class", Type: schemas.AttributeString}, {Name: "year", Type: schemas.AttributeInt}, {Name: "maybe", Type: schemas.AttributeBool}},
 		Defaults:   schemas.Defaults{TargetRecall: 0.5}}.WithDefaults()
 	b := store.NewMemory()
 	if err := commit.Create(t.Context(), b, &spec); err != nil {
@@ -81,10 +85,15 @@ func build(t *testing.T, shards int, rows []row) (*schemas.Spec, map[int]http.Ha
 		rows := of[p]
 		rows.IDs, rows.Orders = append(rows.IDs, r.id), append(rows.Orders, segment.Order{Partition: int32(p), Offset: int64(rows.Len())})
 		rows.Vectors = append(rows.Vectors, r.vector...)
-		class, year := array.NewStringBuilder(memory.DefaultAllocator), array.NewInt64Builder(memory.DefaultAllocator)
+		class, year, maybe := array.NewStringBuilder(memory.DefaultAllocator), array.NewInt64Builder(memory.DefaultAllocator), array.NewBooleanBuilder(memory.DefaultAllocator)
 		class.Append(r.class)
 		year.Append(r.year)
-		for i, b := range []array.Builder{class, year} {
+		if r.maybe == nil {
+			maybe.AppendNull()
+		} else {
+			maybe.Append(*r.maybe)
+		}
+		for i, b := range []array.Builder{class, year, maybe} {
 			if err := rows.Attributes[i].AppendFrom(b.NewArray(), 0); err != nil {
 				t.Fatal(err)
 			}
@@ -189,42 +198,55 @@ func TestSameAsOneShard(t *testing.T) {
 			offsets[fmt.Sprint(p)] = 1
 		}
 		for name, test := range map[string]struct{ method, path, body string }{
-			"vector":           {"POST", "/v1/search", `{"exact":true,"vector":` + vector + `}`},
-			"k":                {"POST", "/v1/search", `{"exact":true,"k":57,"vector":` + vector + `}`},
-			"k as K":           {"POST", "/v1/search", `{"exact":true,"K":3,"vector":` + vector + `}`},
-			"all rows":         {"POST", "/v1/search", `{"exact":true,"k":1000,"fields":[],"vector":` + vector + `}`},
-			"vectors":          {"POST", "/v1/search", `{"exact":true,"vectors":[` + vector + `,` + other + `]}`},
-			"one of vectors":   {"POST", "/v1/search", `{"exact":true,"vectors":[` + vector + `]}`},
-			"like":             {"POST", "/v1/search", `{"exact":true,"like":"id-9"}`},
-			"like with k":      {"POST", "/v1/search", `{"exact":true,"k":1000,"like":"id-9"}`},
-			"like nothing":     {"POST", "/v1/search", `{"exact":true,"like":"nobody"}`},
-			"filter":           {"POST", "/v1/search", `{"exact":true,"filter":{"class":"class 3"},"vector":` + vector + `}`},
-			"no row":           {"POST", "/v1/search", `{"exact":true,"filter":{"class":"none"},"vector":` + vector + `}`},
-			"score":            {"POST", "/v1/search", `{"exact":true,"min_score":0.4,"k":100,"vector":` + vector + `}`},
-			"with vectors":     {"POST", "/v1/search", `{"exact":true,"include_vector":true,"fields":["year"],"vector":` + vector + `}`},
-			"groups":           {"POST", "/v1/search", `{"exact":true,"group_by":"class","k":4,"vector":` + vector + `}`},
-			"all groups":       {"POST", "/v1/search", `{"exact":true,"group_by":"class","k":40,"vector":` + vector + `}`},
-			"groups of size 1": {"POST", "/v1/search", `{"exact":true,"group_by":"year","group_size":1,"k":4,"like":"id-1"}`},
-			"offsets":          {"POST", "/v1/search", `{"exact":true,"min_offsets":` + text(offsets) + `,"wait_seconds":4,"vector":` + vector + `}`},
-			"an offset":        {"POST", "/v1/search", `{"exact":true,"min_offsets":{"1":1},"wait_seconds":4,"vector":` + vector + `}`},
-			"no partition":     {"POST", "/v1/search", `{"min_offsets":{"5":1},"vector":` + vector + `}`},
-			"not an object":    {"POST", "/v1/search", `[1]`},
-			"not JSON":         {"POST", "/v1/search", `{"k":`},
-			"k is text":        {"POST", "/v1/search", `{"k":"ten","vector":` + vector + `}`},
-			"k is 0":           {"POST", "/v1/search", `{"k":0,"vector":` + vector + `}`},
-			"k is null":        {"POST", "/v1/search", `{"k":null,"vector":` + vector + `}`},
-			"unknown field":    {"POST", "/v1/search", `{"kk":1,"vector":` + vector + `}`},
-			"short vector":     {"POST", "/v1/search", `{"vector":[1]}`},
-			"nothing asked":    {"POST", "/v1/search", `{}`},
-			"parameters":       {"POST", "/v1/search?k=3", `{"vector":` + vector + `}`},
-			"wait alone":       {"POST", "/v1/search", `{"wait_seconds":1,"vector":` + vector + `}`},
-			"get":              {"POST", "/v1/vectors:batchGet", `{"ids":["id-5","nobody","id-2","id-2"],"include_vector":true}`},
-			"get with offset":  {"POST", "/v1/vectors:batchGet", `{"ids":["id-5"],"min_offsets":{"2":1}}`},
-			"get nothing":      {"POST", "/v1/vectors:batchGet", `{"ids":[]}`},
-			"get rubbish":      {"POST", "/v1/vectors:batchGet", `{"ids":7}`},
-			"a vector":         {"GET", "/v1/vectors/id-77", ""},
-			"no vector":        {"GET", "/v1/vectors/no%2Fbody", ""},
-			"search by get":    {"GET", "/v1/search", ""},
+			"vector":             {"POST", "/v1/search", `{"exact":true,"vector":` + vector + `}`},
+			"k":                  {"POST", "/v1/search", `{"exact":true,"k":57,"vector":` + vector + `}`},
+			"k as K":             {"POST", "/v1/search", `{"exact":true,"K":3,"vector":` + vector + `}`},
+			"all rows":           {"POST", "/v1/search", `{"exact":true,"k":1000,"fields":[],"vector":` + vector + `}`},
+			"vectors":            {"POST", "/v1/search", `{"exact":true,"vectors":[` + vector + `,` + other + `]}`},
+			"one of vectors":     {"POST", "/v1/search", `{"exact":true,"vectors":[` + vector + `]}`},
+			"like":               {"POST", "/v1/search", `{"exact":true,"like":"id-9"}`},
+			"like with k":        {"POST", "/v1/search", `{"exact":true,"k":1000,"like":"id-9"}`},
+			"like nothing":       {"POST", "/v1/search", `{"exact":true,"like":"nobody"}`},
+			"filter":             {"POST", "/v1/search", `{"exact":true,"filter":{"class":"class 3"},"vector":` + vector + `}`},
+			"no row":             {"POST", "/v1/search", `{"exact":true,"filter":{"class":"none"},"vector":` + vector + `}`},
+			"score":              {"POST", "/v1/search", `{"exact":true,"min_score":0.4,"k":100,"vector":` + vector + `}`},
+			"with vectors":       {"POST", "/v1/search", `{"exact":true,"include_vector":true,"fields":["year"],"vector":` + vector + `}`},
+			"groups":             {"POST", "/v1/search", `{"exact":true,"group_by":"class","k":4,"vector":` + vector + `}`},
+			"all groups":         {"POST", "/v1/search", `{"exact":true,"group_by":"class","k":40,"vector":` + vector + `}`},
+			"groups of 3":        {"POST", "/v1/search", `{"exact":true,"group_by":"class","group_size":3,"k":4,"vector":` + vector + `}`},
+			"groups of many":     {"POST", "/v1/search", `{"exact":true,"group_by":"class","group_size":100,"k":2,"like":"id-1"}`},
+			"few of many groups": {"POST", "/v1/search", `{"exact":true,"group_by":"year","group_size":5,"k":3,"vector":` + vector + `}`},
+			"all of all groups":  {"POST", "/v1/search", `{"exact":true,"group_by":"year","group_size":20,"k":50,"vector":` + vector + `}`},
+			"groups of nulls":    {"POST", "/v1/search", `{"exact":true,"group_by":"maybe","group_size":4,"k":2,"vector":` + vector + `}`},
+			"groups, filtered":   {"POST", "/v1/search", `{"exact":true,"group_by":"year","group_size":3,"filter":{"$or":[{"year":{"$gt":1152921504606846980}},{"class":"class 3"}]},"vector":` + vector + `}`},
+			"groups by a filter": {"POST", "/v1/search", `{"exact":true,"group_by":"class","GROUP_SIZE":3,"K":2,"Filter":{"class":{"$ne":"class 3"}},"vector":` + vector + `}`},
+			"groups of a score":  {"POST", "/v1/search", `{"exact":true,"group_by":"class","group_size":9,"min_score":0.3,"k":3,"vector":` + vector + `}`},
+			"groups, too many":   {"POST", "/v1/search", `{"exact":true,"group_by":"class","group_size":500,"k":3,"vector":` + vector + `}`},
+			"group_size is 0":    {"POST", "/v1/search", `{"exact":true,"group_by":"class","group_size":0,"k":3,"vector":` + vector + `}`},
+			"group_size alone":   {"POST", "/v1/search", `{"exact":true,"group_size":2,"vector":` + vector + `}`},
+			"groups of vectors":  {"POST", "/v1/search", `{"exact":true,"group_by":"class","group_size":2,"vectors":[` + vector + `]}`},
+			"groups of nothing":  {"POST", "/v1/search", `{"exact":true,"group_by":"colour","group_size":2,"vector":` + vector + `}`},
+			"groups of size 1":   {"POST", "/v1/search", `{"exact":true,"group_by":"year","group_size":1,"k":4,"like":"id-1"}`},
+			"offsets":            {"POST", "/v1/search", `{"exact":true,"min_offsets":` + text(offsets) + `,"wait_seconds":4,"vector":` + vector + `}`},
+			"an offset":          {"POST", "/v1/search", `{"exact":true,"min_offsets":{"1":1},"wait_seconds":4,"vector":` + vector + `}`},
+			"no partition":       {"POST", "/v1/search", `{"min_offsets":{"5":1},"vector":` + vector + `}`},
+			"not an object":      {"POST", "/v1/search", `[1]`},
+			"not JSON":           {"POST", "/v1/search", `{"k":`},
+			"k is text":          {"POST", "/v1/search", `{"k":"ten","vector":` + vector + `}`},
+			"k is 0":             {"POST", "/v1/search", `{"k":0,"vector":` + vector + `}`},
+			"k is null":          {"POST", "/v1/search", `{"k":null,"vector":` + vector + `}`},
+			"unknown field":      {"POST", "/v1/search", `{"kk":1,"vector":` + vector + `}`},
+			"short vector":       {"POST", "/v1/search", `{"vector":[1]}`},
+			"nothing asked":      {"POST", "/v1/search", `{}`},
+			"parameters":         {"POST", "/v1/search?k=3", `{"vector":` + vector + `}`},
+			"wait alone":         {"POST", "/v1/search", `{"wait_seconds":1,"vector":` + vector + `}`},
+			"get":                {"POST", "/v1/vectors:batchGet", `{"ids":["id-5","nobody","id-2","id-2"],"include_vector":true}`},
+			"get with offset":    {"POST", "/v1/vectors:batchGet", `{"ids":["id-5"],"min_offsets":{"2":1}}`},
+			"get nothing":        {"POST", "/v1/vectors:batchGet", `{"ids":[]}`},
+			"get rubbish":        {"POST", "/v1/vectors:batchGet", `{"ids":7}`},
+			"a vector":           {"GET", "/v1/vectors/id-77", ""},
+			"no vector":          {"GET", "/v1/vectors/no%2Fbody", ""},
+			"search by get":      {"GET", "/v1/search", ""},
 		} {
 			t.Run(fmt.Sprintf("%d shards/%s", shards, name), func(t *testing.T) {
 				got, want := answerOf(t, call(all, test.method, test.path, test.body)), answerOf(t, call(one[0], test.method, test.path, test.body))
@@ -296,7 +318,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	}{
 		{all, "SearchAnswer", "POST", "/v1/search", `{"vector":` + vector + `}`},
 		{all, "SearchAnswer", "POST", "/v1/search", `{"exact":true,"filter":{"class":"class 1"},"vectors":[` + vector + `]}`},
-		{all, "SearchAnswer", "POST", "/v1/search", `{"group_by":"class","like":"id-3"}`},
+		{all, "SearchAnswer", "POST", "/v1/search", `{"group_by":"class","group_size":2,"k":3,"like":"id-3"}`},
 		{all, "VectorAnswer", "GET", "/v1/vectors/id-1", ""},
 		{all, "VectorsAnswer", "POST", "/v1/vectors:batchGet", `{"ids":["id-1","nobody"]}`},
 		{all, "IndexAnswer", "GET", "/v1/index", ""},
@@ -306,7 +328,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{half, "Problem", "GET", "/v1/shards/1/stats", ""},
 		{all, "Problem", "GET", "/v1/recall", ""},
 		{all, "Problem", "DELETE", "/v1/search", ""},
-		{all, "Problem", "POST", "/v1/search", `{"group_by":"class","group_size":2,"vector":` + vector + `}`},
+		{all, "Problem", "POST", "/v1/search", `{"group_by":"class","group_size":0,"vector":` + vector + `}`},
 	} {
 		s, err := compiler.Compile(name + "#/components/schemas/" + test.schema)
 		if err != nil {
@@ -324,86 +346,6 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 			t.Errorf("%s %s: %v\n%s", test.method, test.path, err, w.Body)
 		}
 	}
-}
-
-// TestNodesThatFail: another node of the shard is asked; where there is none nothing is left out in silence.
-func TestNodesThatFail(t *testing.T) {
-	rows := someRows(300)
-	spec, nodes := build(t, 2, rows)
-	query := `{"exact":true,"vector":` + text(rows[0].vector) + `}`
-	good := peer(t, spec, map[int]http.Handler{1: nodes[1]})
-	gone := httptest.NewServer(http.NotFoundHandler())
-	gone.Close()
-	answering := func(h http.HandlerFunc) *url.URL {
-		s := httptest.NewServer(h)
-		t.Cleanup(s.Close)
-		u, _ := url.Parse(s.URL)
-		return u
-	}
-	away, _ := url.Parse(gone.URL)
-	other := *spec
-	other.Encoder = "another"
-	for name, test := range map[string]struct {
-		bad    *url.URL
-		detail string // where the other one is not there
-	}{
-		"gone":          {away, "none of its 1 nodes answers"},
-		"no node":       {answering(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }), ""},
-		"a proxy's 502": {answering(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "bad gateway", http.StatusBadGateway) }), "none of its 1 nodes answers"},
-		"not ready": {answering(func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(503)
-			fmt.Fprint(w, `{"status":503,"code":"not_ready","detail":"no generation is loaded yet"}`)
-		}), "no generation is loaded yet"},
-		"another shard": {peer(t, spec, map[int]http.Handler{0: nodes[0]}), `none of its 1 nodes answers: shard: \"1\" is not one of this node's`},
-		"another index": {peer(t, &other, map[int]http.Handler{1: nodes[1]}), "this node is of index words"},
-		"silent": {answering(func(_ http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body) // else the server does not see that the client leaves
-			<-r.Context().Done()
-		}), "did not end within"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			registry := prometheus.NewRegistry()
-			both := router(t, fanout.Options{Spec: spec, Own: map[int]http.Handler{0: nodes[0]}, Peers: map[int][]*url.URL{1: {test.bad, good}}, Timeout: 2 * time.Second, Registry: registry})
-			if name != "no node" { // it answers, and the answer is no JSON: that is the fault of who named it as a peer
-				var failures map[string]float64
-				for i := 0; i < 200 && failures["1"] == 0; i++ { // the first to be asked is drawn by lot
-					if w := call(both, "POST", "/v1/search", query); w.Code != 200 {
-						t.Fatalf("%d: %s", w.Code, w.Body)
-					}
-					failures = failuresOf(t, registry)
-				}
-				if failures["0"] != 0 || failures["1"] == 0 {
-					t.Errorf("failures by shard are shown as %v", failures)
-				}
-			}
-			alone := router(t, fanout.Options{Spec: spec, Own: map[int]http.Handler{0: nodes[0]}, Peers: map[int][]*url.URL{1: {test.bad}}, Timeout: time.Second})
-			w := call(alone, "POST", "/v1/search", query)
-			if w.Code < 400 || !strings.Contains(w.Body.String(), test.detail) {
-				t.Errorf("%d: %s, want %q", w.Code, w.Body, test.detail)
-			}
-		})
-	}
-	w := call(router(t, fanout.Options{Spec: spec, Own: map[int]http.Handler{0: nodes[0]}}), "POST", "/v1/search", query)
-	if w.Code != 503 || !strings.Contains(w.Body.String(), "shard 1: this node has none and knows no other") {
-		t.Errorf("%d: %s", w.Code, w.Body)
-	}
-}
-
-func failuresOf(t *testing.T, r *prometheus.Registry) map[string]float64 {
-	t.Helper()
-	families, err := r.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	failures := map[string]float64{}
-	for _, f := range families {
-		if f.GetName() == "adastream_query_shard_failures_total" {
-			for _, m := range f.GetMetric() {
-				failures[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
-			}
-		}
-	}
-	return failures
 }
 
 // TestDoubled: an id that is in two shards is in an answer once, and that is counted.

@@ -52,15 +52,15 @@ func (r *Router) find(q *http.Request, wanted client.VectorsRequest) (at int, al
 }
 
 func (r *Router) findIn(q *http.Request, body func(shard int) []byte) ([]found, error) {
-	bodies, err := r.askAll(q.Context(), q.Header, func(shard int) request {
-		return request{http.MethodPost, "vectors:batchGet", body(shard)}
+	replies, err := r.askAll(q.Context(), q.Header, func(shard int) *request {
+		return &request{method: http.MethodPost, path: "vectors:batchGet", body: body(shard)}
 	})
 	if err != nil {
 		return nil, err
 	}
-	all := make([]found, len(bodies))
-	for i, body := range bodies {
-		if err := json.Unmarshal(body, &all[i]); err != nil {
+	all := make([]found, len(replies))
+	for i, a := range replies {
+		if err := json.Unmarshal(a.body, &all[i]); err != nil {
 			return nil, fmt.Errorf("answer of shard %d: %w", i, err)
 		}
 	}
@@ -142,14 +142,14 @@ func (r *Router) vectors(q *http.Request) (any, error) {
 
 // index answers GET /v1/index: what all shards take.
 func (r *Router) index(q *http.Request) (any, error) {
-	bodies, err := r.askAll(q.Context(), q.Header, func(int) request { return request{http.MethodGet, "index", nil} })
+	replies, err := r.askAll(q.Context(), q.Header, func(int) *request { return &request{method: http.MethodGet, path: "index"} })
 	if err != nil {
 		return nil, err
 	}
 	var all client.Index
-	for i, body := range bodies {
+	for i, a := range replies {
 		var one client.Index
-		if err := json.Unmarshal(body, &one); err != nil {
+		if err := json.Unmarshal(a.body, &one); err != nil {
 			return nil, fmt.Errorf("answer of shard %d: %w", i, err)
 		}
 		if i == 0 {
@@ -186,12 +186,12 @@ func (r *Router) list(q *http.Request) (any, error) {
 				infos[i].Peers = append(infos[i].Peers, t.name)
 			}
 		}
-		body, err := r.ask(q.Context(), s, request{http.MethodGet, "stats", nil}, q.Header)
+		a, err := r.ask(q.Context(), s, request{method: http.MethodGet, path: "stats"}, q.Header)
 		var stats struct {
 			Snapshot *client.Snapshot `json:"snapshot"`
 		}
 		if err == nil {
-			err = json.Unmarshal(body, &stats)
+			err = json.Unmarshal(a.body, &stats)
 		}
 		if err != nil {
 			infos[i].Problem = err.Error()

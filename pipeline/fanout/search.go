@@ -25,6 +25,7 @@ type searchBody struct {
 	Like      *string          `json:"like"`
 	GroupBy   *string          `json:"group_by"`
 	GroupSize *int             `json:"group_size"`
+	Filter    json.RawMessage  `json:"filter"`
 	Offsets   map[string]int64 `json:"min_offsets"`
 	Staleness *float64         `json:"max_staleness_seconds"`
 }
@@ -50,9 +51,6 @@ func (r *Router) search(q *http.Request) (any, error) {
 	if err := json.Unmarshal(raw, &body); err != nil || q.URL.RawQuery != "" {
 		return nil, r.refused(q, raw)
 	}
-	if body.GroupBy != nil && body.GroupSize != nil && *body.GroupSize != 1 {
-		return nil, invalid(fmt.Sprintf("group_size: %d", *body.GroupSize), "1 where shards are merged")
-	}
 	bodies, err := r.bodies(raw, body.Offsets, body.Staleness)
 	if err != nil {
 		return nil, r.refused(q, raw)
@@ -62,17 +60,41 @@ func (r *Router) search(q *http.Request) (any, error) {
 			return nil, err
 		}
 	}
-	answers, err := r.askAll(q.Context(), q.Header, func(shard int) request {
-		return request{http.MethodPost, "search", bodies[shard]}
-	})
-	if err != nil {
-		return nil, err
-	}
 	k := 10
 	if body.K != nil {
 		k = *body.K
 	}
-	return r.merge(answers, k)
+	if body.GroupBy != nil {
+		return r.groups(q, &body, bodies, k)
+	}
+	parts, err := r.askSearch(q, func(shard int) *request { return searchFor(bodies[shard]) })
+	if err != nil {
+		return nil, err
+	}
+	return r.merge(parts, k)
+}
+
+func searchFor(body []byte) *request {
+	return &request{method: http.MethodPost, path: "search", body: body}
+}
+
+// askSearch asks shards to search, but for those of which q is nil.
+func (r *Router) askSearch(q *http.Request, of func(shard int) *request) ([]answer, error) {
+	replies, err := r.askAll(q.Context(), q.Header, of)
+	if err != nil {
+		return nil, err
+	}
+	parts := make([]answer, len(replies))
+	for i, a := range replies {
+		if a.from == nil {
+			continue
+		}
+		if err := json.Unmarshal(a.body, &parts[i]); err != nil {
+			return nil, fmt.Errorf("answer of shard %d: %w", i, err)
+		}
+		parts[i].from = a.from
+	}
+	return parts, nil
 }
 
 // refused is what a node says to a request that cannot be read here: the error is its.
@@ -81,7 +103,7 @@ func (r *Router) refused(q *http.Request, raw []byte) error {
 	if q.URL.RawQuery != "" {
 		path += "?" + q.URL.RawQuery
 	}
-	_, err := r.ask(q.Context(), &r.shards[0], request{q.Method, path, raw}, q.Header)
+	_, err := r.ask(q.Context(), &r.shards[0], request{method: q.Method, path: path, body: raw}, q.Header)
 	if err == nil {
 		err = errors.New("a node answers a request that cannot be read here")
 	}
@@ -196,27 +218,18 @@ type hits struct {
 	Hits []hit `json:"hits"`
 }
 
-type group struct {
-	Value json.RawMessage `json:"value"`
-	Hits  []hit           `json:"hits"`
-}
-
 // answer is that of a search, of one shard or of all.
 type answer struct {
 	Hits    *[]hit   `json:"hits,omitempty"`
 	Results *[]hits  `json:"results,omitempty"`
 	Groups  *[]group `json:"groups,omitempty"`
 	client.About
+
+	from *target
 }
 
 // merge makes one answer of those of all shards.
-func (r *Router) merge(bodies [][]byte, k int) (*answer, error) {
-	parts := make([]answer, len(bodies))
-	for i, body := range bodies {
-		if err := json.Unmarshal(body, &parts[i]); err != nil {
-			return nil, fmt.Errorf("answer of shard %d: %w", i, err)
-		}
-	}
+func (r *Router) merge(parts []answer, k int) (*answer, error) {
 	a := &answer{About: mergeAbout(parts)}
 	switch first := parts[0]; {
 	case first.Hits != nil:
@@ -240,14 +253,8 @@ func (r *Router) merge(bodies [][]byte, k int) (*answer, error) {
 			}
 		}
 		a.Results = &results
-	case first.Groups != nil:
-		merged, err := mergeGroups(parts, k)
-		if err != nil {
-			return nil, err
-		}
-		a.Groups = &merged
 	default:
-		return nil, errors.New("answer of shard 0: it has neither hits nor results nor groups")
+		return nil, errors.New("answer of shard 0: it has neither hits nor results")
 	}
 	return a, nil
 }
@@ -280,31 +287,6 @@ func (r *Router) best(parts []answer, k int, of func(answer) ([]hit, bool)) ([]h
 		return false
 	})
 	return all[:min(k, len(all))], nil
-}
-
-// mergeGroups keeps the best hit of each value, and the k best of those. A group among the best of all is among the best of the shard
-// that has its best hit.
-func mergeGroups(parts []answer, k int) ([]group, error) {
-	merged := []group{}
-	for i, p := range parts {
-		if p.Groups == nil {
-			return nil, fmt.Errorf("answer of shard %d: it is of another shape than that of shard 0", i)
-		}
-		merged = append(merged, *p.Groups...)
-	}
-	for _, g := range merged {
-		if len(g.Hits) != 1 {
-			return nil, fmt.Errorf("a group has %d hits, wanted: 1", len(g.Hits))
-		}
-	}
-	slices.SortFunc(merged, func(a, b group) int { return a.Hits[0].compare(b.Hits[0]) })
-	seen := map[string]bool{}
-	merged = slices.DeleteFunc(merged, func(g group) bool {
-		there := seen[string(g.Value)]
-		seen[string(g.Value)] = true
-		return there
-	})
-	return merged[:min(k, len(merged))], nil
 }
 
 // mergeAbout says of all shards together what each says of itself.

@@ -41,19 +41,21 @@ type target struct {
 // avoid is for how long a target that did not answer is asked after the others.
 const avoid = time.Second
 
-// order is the targets as they are to be asked: those that work before those that have just failed, one of this process before
-// others, then by how much they have to do.
-func (s *shard) order(now time.Time) []*target {
+// order is the targets as they are to be asked: those that work before those that have just failed, the wanted one and then one of
+// this process before others, then by how much they have to do.
+func (s *shard) order(now time.Time, first *target) []*target {
 	ordered := slices.Clone(s.targets)
 	rand.Shuffle(len(ordered), func(i, j int) { ordered[i], ordered[j] = ordered[j], ordered[i] })
 	rank := func(t *target) int {
 		switch {
 		case now.Sub(time.Unix(0, t.failed.Load())) < avoid:
-			return 2
-		case !t.own:
+			return 3
+		case t == first:
+			return 0
+		case t.own:
 			return 1
 		}
-		return 0
+		return 2
 	}
 	slices.SortStableFunc(ordered, func(a, b *target) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.running.Load(), b.running.Load()))
@@ -64,8 +66,15 @@ func (s *shard) order(now time.Time) []*target {
 // request is what is asked of a shard.
 type request struct {
 	method string
-	path   string // below /v1/
-	body   []byte // nil for none
+	path   string  // below /v1/
+	body   []byte  // nil for none
+	first  *target // who is asked first; nil leaves it open
+}
+
+// reply is what a node answered.
+type reply struct {
+	body []byte
+	from *target
 }
 
 // passedOn are the headers of the caller's request that nodes get too.
@@ -76,13 +85,14 @@ const maxAnswer = 1 << 30
 
 // ask asks the targets of a shard, one after the other, until one answers. What a node refuses because of the request itself is an
 // answer: a *problem.Problem as the node said it.
-func (r *Router) ask(ctx context.Context, s *shard, q request, header http.Header) (body []byte, err error) {
-	targets := s.order(time.Now())
+func (r *Router) ask(ctx context.Context, s *shard, q request, header http.Header) (a reply, err error) {
+	targets := s.order(time.Now(), q.first)
 	if len(targets) == 0 {
-		return nil, &problem.Problem{Title: "a shard cannot be asked", Status: http.StatusServiceUnavailable, Code: "no_shard", Detail: fmt.Sprintf("shard %d: this node has none and knows no other", s.number), Allowed: "--shard or --peers with it"}
+		return a, &problem.Problem{Title: "a shard cannot be asked", Status: http.StatusServiceUnavailable, Code: "no_shard", Detail: fmt.Sprintf("shard %d: this node has none and knows no other", s.number), Allowed: "--shard or --peers with it"}
 	}
 	for i, t := range targets {
-		if body, err = r.try(ctx, s, t, q, header, len(targets)-i); err == nil || !another(err) || ctx.Err() != nil {
+		a.from = t
+		if a.body, err = r.try(ctx, s, t, q, header, len(targets)-i); err == nil || !another(err) || ctx.Err() != nil {
 			break
 		}
 		t.failed.Store(time.Now().UnixNano())
@@ -92,17 +102,17 @@ func (r *Router) ask(ctx context.Context, s *shard, q request, header http.Heade
 	var p *problem.Problem
 	switch {
 	case err == nil:
-		return body, nil
+		return a, nil
 	case errors.As(err, &p) && wrongNode(p):
-		return nil, noAnswer(s, p)
+		return a, noAnswer(s, p)
 	case errors.As(err, &p):
 		own := *p
 		own.Detail = fmt.Sprintf("shard %d: %s", s.number, p.Detail)
-		return nil, &own
+		return a, &own
 	case ctx.Err() != nil:
-		return nil, ctx.Err()
+		return a, ctx.Err()
 	}
-	return nil, noAnswer(s, err)
+	return a, noAnswer(s, err)
 }
 
 func noAnswer(s *shard, last error) error {
@@ -186,22 +196,26 @@ func (r *Router) askOne(ctx context.Context, t *target, q request, header http.H
 	return nil, p
 }
 
-// askAll asks all shards at once. The first error that is not a matter of one node counts.
-func (r *Router) askAll(ctx context.Context, header http.Header, q func(shard int) request) ([][]byte, error) {
+// askAll asks all shards at once, but for those of which q is nil. The first error that is not a matter of one node counts.
+func (r *Router) askAll(ctx context.Context, header http.Header, q func(shard int) *request) ([]reply, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	bodies, errs := make([][]byte, len(r.shards)), make([]error, len(r.shards))
+	replies, errs := make([]reply, len(r.shards)), make([]error, len(r.shards))
 	var asking sync.WaitGroup
 	for i := range r.shards {
+		wanted := q(i)
+		if wanted == nil {
+			continue
+		}
 		asking.Go(func() {
-			bodies[i], errs[i] = r.ask(ctx, &r.shards[i], q(i), header)
+			replies[i], errs[i] = r.ask(ctx, &r.shards[i], *wanted, header)
 			if p := (*problem.Problem)(nil); errors.As(errs[i], &p) && p.Status < http.StatusInternalServerError {
 				cancel() // the request is refused, whatever the others find
 			}
 		})
 	}
 	asking.Wait()
-	return bodies, worst(errs)
+	return replies, worst(errs)
 }
 
 // worst is the error that the caller is told: what is wrong with the request before what is wrong with nodes, and that before what
