@@ -135,7 +135,7 @@ func IndexID(spec *schemas.Spec) (string, error) {
 // for them.
 var perShard = []string{"search", "vectors:batchGet", "vectors/", "snapshots", "snapshots/", "index", "stats", "recall"}
 
-const known = "POST /v1/search, GET /v1/vectors/{id}, POST /v1/vectors:batchGet, GET /v1/index, GET /v1/shards, and below /v1/shards/{shard}/ these and snapshots, stats and recall; POST /v1/admin/shards/{shard}/channel"
+const known = "POST /v1/search, GET /v1/vectors/{id}, POST /v1/vectors:batchGet, GET /v1/index, GET /v1/stats, GET /v1/shards, and below /v1/shards/{shard}/ these and snapshots, stats and recall; POST /v1/admin/shards/{shard}/channel"
 
 // API is the handler of the query API of the whole index, and of the shards of this process.
 func (r *Router) API() http.Handler {
@@ -144,6 +144,7 @@ func (r *Router) API() http.Handler {
 	mux.Handle("/v1/vectors/{id...}", r.route("vector", http.MethodGet, r.vector))
 	mux.Handle("/v1/vectors:batchGet", r.route("vectors", http.MethodPost, r.vectors))
 	mux.Handle("/v1/index", r.route("index", http.MethodGet, r.index))
+	mux.Handle("/v1/stats", r.route("stats", http.MethodGet, r.stats))
 	mux.Handle("/v1/shards", r.route("shards", http.MethodGet, r.list))
 	mux.HandleFunc("/v1/shards/{shard}/{rest...}", r.own)
 	mux.HandleFunc("/v1/admin/shards/{shard}/channel", func(w http.ResponseWriter, q *http.Request) { r.pass(w, q, "/v1/admin/channel") })

@@ -322,6 +322,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{all, "VectorAnswer", "GET", "/v1/vectors/id-1", ""},
 		{all, "VectorsAnswer", "POST", "/v1/vectors:batchGet", `{"ids":["id-1","nobody"]}`},
 		{all, "IndexAnswer", "GET", "/v1/index", ""},
+		{all, "StatsAnswer", "GET", "/v1/stats", ""},
 		{all, "ShardsAnswer", "GET", "/v1/shards", ""},
 		{half, "ShardsAnswer", "GET", "/v1/shards", ""},
 		{half, "Problem", "POST", "/v1/search", `{"vector":` + vector + `}`},
@@ -399,7 +400,8 @@ func TestShardPaths(t *testing.T) {
 		{"POST", "/v1/shards/1/vectors%2F..%2Fadmin/channel", move, 404, ""},
 		{"POST", "/v1/admin/shards/1/channel", move, 200, `"pinned":true`},
 		{"POST", "/v1/admin/shards/0/channel", move, 404, "no_such_shard"},
-		{"GET", "/v1/stats", "", 404, "below /v1/shards/{shard}/"},
+		{"GET", "/v1/snapshots", "", 404, "below /v1/shards/{shard}/"},
+		{"GET", "/v1/stats", "", 503, "no_shard"},
 		{"GET", "/v1/shards", "", 200, `{"shard":0,"here":false,"peers":[],"serving":null,"partitions":[0,2,4],"problem":"shard 0: this node has none and knows no other"}`},
 		{"GET", "/v1/index", "", 503, "no_shard"},
 	} {

@@ -38,6 +38,7 @@ adastream_query_merged_requests_total{code="200",route="index"} 0
 adastream_query_merged_requests_total{code="200",route="other"} 0
 adastream_query_merged_requests_total{code="200",route="search"} 3
 adastream_query_merged_requests_total{code="200",route="shards"} 0
+adastream_query_merged_requests_total{code="200",route="stats"} 0
 adastream_query_merged_requests_total{code="200",route="vector"} 0
 adastream_query_merged_requests_total{code="200",route="vectors"} 0
 adastream_query_merged_requests_total{code="400",route="search"} 1
@@ -47,12 +48,14 @@ adastream_query_merged_requests_total{code="500",route="index"} 0
 adastream_query_merged_requests_total{code="500",route="other"} 0
 adastream_query_merged_requests_total{code="500",route="search"} 0
 adastream_query_merged_requests_total{code="500",route="shards"} 0
+adastream_query_merged_requests_total{code="500",route="stats"} 0
 adastream_query_merged_requests_total{code="500",route="vector"} 0
 adastream_query_merged_requests_total{code="500",route="vectors"} 0
 adastream_query_merged_requests_total{code="503",route="index"} 0
 adastream_query_merged_requests_total{code="503",route="other"} 0
 adastream_query_merged_requests_total{code="503",route="search"} 0
 adastream_query_merged_requests_total{code="503",route="shards"} 0
+adastream_query_merged_requests_total{code="503",route="stats"} 0
 adastream_query_merged_requests_total{code="503",route="vector"} 0
 adastream_query_merged_requests_total{code="503",route="vectors"} 0
 `), "adastream_query_merged_requests_total"); err != nil {
