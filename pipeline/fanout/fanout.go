@@ -71,11 +71,12 @@ func (o Options) isShard(shard int) error {
 
 // Router is the API of a whole index. It may be used concurrently.
 type Router struct {
-	o       Options
-	id      string // of the index
-	shards  []shard
-	running chan struct{}
-	metrics *metrics
+	o         Options
+	id        string // of the index
+	shards    []shard
+	running   chan struct{}
+	measuring chan struct{} // who measures recall
+	metrics   *metrics
 }
 
 // New returns a Router.
@@ -99,7 +100,7 @@ func New(o Options) (*Router, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Router{o: o, id: id, running: make(chan struct{}, o.MaxRunning), metrics: newMetrics(o.Registry)}
+	r := &Router{o: o, id: id, running: make(chan struct{}, o.MaxRunning), measuring: make(chan struct{}, 1), metrics: newMetrics(o.Registry)}
 	peers := newPeerTransport(o.TLS)
 	for n := range o.Spec.Shards {
 		s := shard{number: n, label: strconv.Itoa(n)}
@@ -133,9 +134,9 @@ func IndexID(spec *schemas.Spec) (string, error) {
 
 // perShard are the paths below /v1/ that a shard has too. Those of administrators are not among them: they stay where guards look
 // for them.
-var perShard = []string{"search", "vectors:batchGet", "vectors/", "snapshots", "snapshots/", "index", "stats", "recall"}
+var perShard = []string{"search", "vectors:batchGet", "vectors:sample", "vectors/", "snapshots", "snapshots/", "index", "stats", "recall"}
 
-const known = "POST /v1/search, GET /v1/vectors/{id}, POST /v1/vectors:batchGet, GET /v1/index, GET /v1/stats, GET /v1/shards, and below /v1/shards/{shard}/ these and snapshots, stats and recall; POST /v1/admin/shards/{shard}/channel"
+const known = "POST /v1/search, GET /v1/vectors/{id}, POST /v1/vectors:batchGet, POST /v1/vectors:sample, POST /v1/recall, GET /v1/index, GET /v1/stats, GET /v1/shards, and below /v1/shards/{shard}/ these and snapshots; POST /v1/admin/shards/{shard}/channel"
 
 // API is the handler of the query API of the whole index, and of the shards of this process.
 func (r *Router) API() http.Handler {
@@ -143,6 +144,8 @@ func (r *Router) API() http.Handler {
 	mux.Handle("/v1/search", r.route("search", http.MethodPost, r.search))
 	mux.Handle("/v1/vectors/{id...}", r.route("vector", http.MethodGet, r.vector))
 	mux.Handle("/v1/vectors:batchGet", r.route("vectors", http.MethodPost, r.vectors))
+	mux.Handle("/v1/vectors:sample", r.route("sample", http.MethodPost, r.sample))
+	mux.Handle("/v1/recall", r.route("recall", http.MethodPost, r.recall))
 	mux.Handle("/v1/index", r.route("index", http.MethodGet, r.index))
 	mux.Handle("/v1/stats", r.route("stats", http.MethodGet, r.stats))
 	mux.Handle("/v1/shards", r.route("shards", http.MethodGet, r.list))

@@ -327,6 +327,8 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{half, "ShardsAnswer", "GET", "/v1/shards", ""},
 		{half, "Problem", "POST", "/v1/search", `{"vector":` + vector + `}`},
 		{half, "Problem", "GET", "/v1/shards/1/stats", ""},
+		{all, "RecallAnswer", "POST", "/v1/recall", `{"queries":11,"k":3}`},
+		{all, "SampleAnswer", "POST", "/v1/vectors:sample", `{"count":3}`},
 		{all, "Problem", "GET", "/v1/recall", ""},
 		{all, "Problem", "DELETE", "/v1/search", ""},
 		{all, "Problem", "POST", "/v1/search", `{"group_by":"class","group_size":0,"vector":` + vector + `}`},

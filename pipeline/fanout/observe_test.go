@@ -36,6 +36,8 @@ func TestMetrics(t *testing.T) {
 # TYPE adastream_query_merged_requests_total counter
 adastream_query_merged_requests_total{code="200",route="index"} 0
 adastream_query_merged_requests_total{code="200",route="other"} 0
+adastream_query_merged_requests_total{code="200",route="recall"} 0
+adastream_query_merged_requests_total{code="200",route="sample"} 0
 adastream_query_merged_requests_total{code="200",route="search"} 3
 adastream_query_merged_requests_total{code="200",route="shards"} 0
 adastream_query_merged_requests_total{code="200",route="stats"} 0
@@ -46,6 +48,8 @@ adastream_query_merged_requests_total{code="404",route="other"} 1
 adastream_query_merged_requests_total{code="405",route="search"} 1
 adastream_query_merged_requests_total{code="500",route="index"} 0
 adastream_query_merged_requests_total{code="500",route="other"} 0
+adastream_query_merged_requests_total{code="500",route="recall"} 0
+adastream_query_merged_requests_total{code="500",route="sample"} 0
 adastream_query_merged_requests_total{code="500",route="search"} 0
 adastream_query_merged_requests_total{code="500",route="shards"} 0
 adastream_query_merged_requests_total{code="500",route="stats"} 0
@@ -53,6 +57,8 @@ adastream_query_merged_requests_total{code="500",route="vector"} 0
 adastream_query_merged_requests_total{code="500",route="vectors"} 0
 adastream_query_merged_requests_total{code="503",route="index"} 0
 adastream_query_merged_requests_total{code="503",route="other"} 0
+adastream_query_merged_requests_total{code="503",route="recall"} 0
+adastream_query_merged_requests_total{code="503",route="sample"} 0
 adastream_query_merged_requests_total{code="503",route="search"} 0
 adastream_query_merged_requests_total{code="503",route="shards"} 0
 adastream_query_merged_requests_total{code="503",route="stats"} 0

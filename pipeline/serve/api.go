@@ -40,6 +40,7 @@ func (n *Node) API() http.Handler {
 	mux.Handle("/v1/search", n.route("search", http.MethodPost, n.search))
 	mux.Handle("/v1/vectors/{id...}", n.route("vector", http.MethodGet, n.vector))
 	mux.Handle("/v1/vectors:batchGet", n.route("vectors", http.MethodPost, n.vectors))
+	mux.Handle("/v1/vectors:sample", n.route("sample", http.MethodPost, n.sample))
 	mux.Handle("/v1/snapshots", n.route("snapshots", http.MethodGet, n.snapshots))
 	mux.Handle("/v1/snapshots/{generation}", n.route("snapshot", http.MethodGet, n.snapshot))
 	mux.Handle("/v1/index", n.route("index", http.MethodGet, n.index))
@@ -50,7 +51,7 @@ func (n *Node) API() http.Handler {
 	}
 	mux.Handle("/", n.route("other", "", func(r *http.Request) (*response, error) {
 		return nil, &problem{Title: "no such url", Status: http.StatusNotFound, Code: codeNoRoute, Detail: fmt.Sprintf("%.*s", schemas.MaxIDBytes, r.URL.Path),
-			Allowed: "POST /v1/search, GET /v1/vectors/{id}, POST /v1/vectors:batchGet, GET /v1/snapshots, GET /v1/snapshots/{generation}, GET /v1/index, GET /v1/stats, POST /v1/recall"}
+			Allowed: "POST /v1/search, GET /v1/vectors/{id}, POST /v1/vectors:batchGet, POST /v1/vectors:sample, GET /v1/snapshots, GET /v1/snapshots/{generation}, GET /v1/index, GET /v1/stats, POST /v1/recall"}
 	}))
 	return mux
 }

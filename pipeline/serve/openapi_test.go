@@ -71,6 +71,8 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	}
 	check("VectorAnswer", http.MethodGet, "/v1/vectors/id-1", "", http.StatusOK)
 	check("VectorsAnswer", http.MethodPost, "/v1/vectors:batchGet", `{"ids":["id-1","nobody","id-1"],"include_vector":true}`, http.StatusOK)
+	check("SampleAnswer", http.MethodPost, "/v1/vectors:sample", `{"count":3}`, http.StatusOK)
+	check("Problem", http.MethodPost, "/v1/vectors:sample", `{"count":0}`, http.StatusBadRequest)
 	check("Generation", http.MethodGet, "/v1/snapshots/1", "", http.StatusOK)
 	check("Problem", http.MethodGet, "/v1/snapshots/2", "", http.StatusNotFound)
 	check("IndexAnswer", http.MethodGet, "/v1/index", "", http.StatusOK)

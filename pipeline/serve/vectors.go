@@ -122,6 +122,48 @@ func (n *Node) vectors(r *http.Request) (*response, error) {
 	return jsonResponse(a)
 }
 
+// sampleBody is the body of POST /v1/vectors:sample.
+type sampleBody struct {
+	Count *int `json:"count"` // default 100
+}
+
+type sampleAnswer struct {
+	Vectors  []vectorInfo `json:"vectors"` // fewer than asked for if there are not so many
+	Snapshot snapshotInfo `json:"snapshot"`
+}
+
+// sample answers POST /v1/vectors:sample: rows as POST /v1/recall draws them, with their vectors.
+func (n *Node) sample(r *http.Request) (*response, error) {
+	var body sampleBody
+	if err := decodeBody(r, &body); err != nil {
+		return nil, err
+	}
+	count := defaultMeasured
+	if body.Count != nil {
+		count = *body.Count
+	}
+	if most := min(n.o.MaxK, maxMeasured); count < 1 || count > most {
+		return nil, invalid(fmt.Sprintf("count: %d", count), fmt.Sprintf("1 to %d", most))
+	}
+	if _, err := n.admit(r.Context()); err != nil {
+		return nil, err
+	}
+	defer n.leave(1)
+	snap := n.hold()
+	if snap == nil {
+		return nil, errNotReady
+	}
+	defer snap.Release()
+	a := sampleAnswer{Vectors: []vectorInfo{}, Snapshot: snap.info()}
+	for _, h := range draw(snap, count) {
+		v, ok := snap.row(idOf(snap.Snapshot, h), nil, true)
+		if ok {
+			a.Vectors = append(a.Vectors, v)
+		}
+	}
+	return jsonResponse(a)
+}
+
 // fieldsOf returns the indices of the attributes of some names, of all if names is nil.
 func fieldsOf(spec *schemas.Spec, names []string) ([]int, error) {
 	if names == nil {
