@@ -67,7 +67,7 @@ func Table(ctx context.Context, level avx.Level, snap *snapshot.Snapshot, s Samp
 		return nil, err
 	}
 	if best := plans[len(plans)-1]; best.Recall < 1 && snap.HasVectors() {
-		more, err := (&sweep{meter: m, model: mdl, work: originalsWork, originals: true, least: best.NProbe / 4}).run(ctx)
+		more, err := (&sweep{meter: m, model: mdl, work: originalsWork, originals: true, from: best}).run(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -102,10 +102,10 @@ type point struct {
 type sweep struct {
 	meter     *meter
 	model     *model.Model
-	dims      int     // width of all plans, 0 is the full one
-	originals bool    // of all plans
-	least     int     // lists to begin with
-	work      float64 // bound
+	dims      int               // width of all plans, 0 is the full one
+	originals bool              // of all plans
+	from      schemas.PlanPoint // the best plan that int8 rows decide: the sweep begins near it
+	work      float64           // bound
 	spent     float64
 	points    []point
 	margins   map[int][]float64 // by lists, one for each of marginShares
@@ -116,7 +116,7 @@ func (s *sweep) width() int { return search.Plan{Dims: s.dims}.Width(s.model.Dim
 // double measures nprobe in doublings.
 func (s *sweep) double(ctx context.Context) error {
 	last, flat := 0.0, 0
-	for nprobe := max(1, s.least); ; nprobe = min(2*nprobe, s.model.NList()) {
+	for nprobe := max(1, s.from.NProbe/4); ; nprobe = min(2*nprobe, s.model.NList()) {
 		best, err := s.probe(ctx, nprobe)
 		if err != nil {
 			return err
@@ -139,7 +139,7 @@ func (s *sweep) probe(ctx context.Context, nprobe int) (best float64, err error)
 		return 0, err
 	}
 	for _, dims := range slices.Backward(s.model.Ladder()) {
-		if dims > s.width() {
+		if dims > s.width() || dims < s.from.ScanDims {
 			continue
 		}
 		if 2*dims < s.width() {
@@ -270,7 +270,7 @@ func (s *sweep) measure(ctx context.Context, p search.Plan) (point, error) {
 
 // refines are those that a search does not raise, or what it raises them to.
 func (s *sweep) refines() []int {
-	least := 2 * s.meter.k
+	least := max(2*s.meter.k, s.from.Refine/2)
 	for i, r := range refines {
 		if r >= least {
 			return refines[i:]
