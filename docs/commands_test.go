@@ -13,7 +13,7 @@ import (
 )
 
 // programs are what the first command of a block begins with; indented text that does not is no block of commands.
-var programs = []string{"adastream", "ingestor", "builder", "query", "go", "curl", "export", "kubectl", "helm", "python", "pip", "bench/run", "bench/runbook/run", "bench/data/venv/bin/python", ".ci/run", ".ci/s3.sh", "mkdir", "cat"}
+var programs = []string{"adastream", "ingestor", "builder", "query", "go", "curl", "export", "kubectl", "helm", "python", "pip", "bench/run", "bench/runbook/run", "bench/scale/run", "bench/data/venv/bin/python", ".ci/run", ".ci/s3.sh", "mkdir", "cat"}
 
 // ourPrograms are the programs of this repository: also those of their calls that are not run are parsed by them.
 var ourPrograms = []string{"adastream", "ingestor", "builder", "query"}

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,14 +19,12 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-const (
-	indexName = "scale"
-	encoder   = "scale/1"
-)
+const encoder = "scale/1"
 
 // fed is what getting rows in and building came to.
 type fed struct {
 	Via           string           `json:"via"`
+	Before        int              `json:"rows_before"`   // that an earlier run, which was stopped, had got in
 	In            float64          `json:"in_seconds"`    // until the last row was committed
 	Built         float64          `json:"built_seconds"` // until nothing was left to do, from the beginning
 	Roles         map[string]used  `json:"roles"`
@@ -50,7 +45,7 @@ type fed struct {
 func (b *bench) feed() error {
 	b.watcher.roles() // from here on
 	ladder := strings.Trim(strings.ReplaceAll(fmt.Sprint(b.Ladder), " ", ","), "[]")
-	if _, err := b.bin.Run(b.ctx, "adastream", "init", "--store", b.Store, "--brokers", b.Brokers, "--name", indexName, "--topic", indexName,
+	if _, err := b.bin.Run(b.ctx, "adastream", "init", "--store", b.Store, "--brokers", b.Brokers, "--name", b.Name, "--topic", b.Name,
 		"--ladder", ladder, "--encoder", encoder, "--vectors", string(schemas.Float16), "--partitions", fmt.Sprint(b.Partitions), "--loads", "1"); err != nil {
 		return err
 	}
@@ -59,7 +54,7 @@ func (b *bench) feed() error {
 		return err
 	}
 	began := time.Now()
-	builder, ops, err := b.daemon("builder", append([]string{"--log-level", "debug"}, b.BuilderFlag...)...)
+	builder, _, err := b.daemon("builder", append([]string{"--log-level", "debug"}, b.BuilderFlag...)...)
 	if err != nil {
 		return err
 	}
@@ -74,12 +69,15 @@ func (b *bench) feed() error {
 		daemons = append(daemons, ingestor)
 	}
 	f := &fed{Via: b.Via}
-	if err := b.bring(index, daemons); err != nil {
+	if f.Before, err = b.truth.read(b.dir); err != nil {
+		return err
+	}
+	if err := b.bring(index, daemons, f.Before); err != nil {
 		return errors.Join(err, b.keepLogs(daemons))
 	}
 	f.In = time.Since(began).Seconds()
-	fmt.Printf("fed: all rows are committed after %.0f s, %.0f rows/s\n", f.In, float64(b.Rows)/f.In)
-	m, err := b.settle(index, ops, daemons, int64(b.Rows))
+	fmt.Printf("fed: all rows are committed after %.0f s, %.0f rows/s\n", f.In, float64(b.Rows-f.Before)/f.In)
+	m, err := b.settle(index, builder, daemons, int64(b.Rows))
 	if err != nil {
 		return errors.Join(err, b.keepLogs(daemons))
 	}
@@ -95,16 +93,23 @@ func (b *bench) feed() error {
 		return err
 	}
 	f.print(b.Rows)
-	if err := b.truth.write(b.dir); err != nil {
+	if err := b.record("feed", f); err != nil {
 		return err
 	}
+	return stop(daemons)
+}
+
+// stop lets daemons end. A builder may be about to land a rewrite.
+func stop(daemons []*fleet.Process) error {
 	for _, p := range daemons {
-		if err := p.Stop(30 * time.Second); err != nil {
+		if err := p.Stop(grace); err != nil {
 			return err
 		}
 	}
-	return b.record("feed", f)
+	return nil
 }
+
+const grace = 2 * time.Minute
 
 func (b *bench) keepLogs(daemons []*fleet.Process) error {
 	var faults []error
@@ -158,14 +163,14 @@ func (f *fed) print(rows int) {
 	f.Jobs.print()
 }
 
-// bring gets all rows in, a file at a time, while the next one is drawn.
-func (b *bench) bring(index *commit.Log, daemons []*fleet.Process) error {
+// bring gets the rows from the first-th on in, a file at a time, while the next one is drawn.
+func (b *bench) bring(index *commit.Log, daemons []*fleet.Process, first int) error {
 	ctx, cancel := context.WithCancel(b.ctx)
 	defer cancel()
 	parts := make(chan part)
 	failed := make(chan error, 1)
 	go func() {
-		failed <- b.draw(ctx, parts)
+		failed <- b.draw(ctx, first, parts)
 		close(parts)
 	}()
 	for p := range parts {
@@ -177,6 +182,9 @@ func (b *bench) bring(index *commit.Log, daemons []*fleet.Process) error {
 		}
 		if err == nil && b.Via == "kafka" {
 			err = b.takenIn(index, daemons, int64(p.end))
+		}
+		if err == nil {
+			err = p.nearest.write(b.dir, p.end)
 		}
 		if err = errors.Join(err, os.Remove(p.file)); err != nil {
 			return err
@@ -190,13 +198,14 @@ func (b *bench) bring(index *commit.Log, daemons []*fleet.Process) error {
 type part struct {
 	file       string
 	first, end int
+	nearest    truth // of all rows up to its end
 }
 
 // draw writes the parts, one ahead of the one that is loaded, and notes what queries should find.
-func (b *bench) draw(ctx context.Context, parts chan<- part) error {
+func (b *bench) draw(ctx context.Context, first int, parts chan<- part) error {
 	dim := b.law.dims()
-	for first := 0; first < b.Rows; first += b.PartRows {
-		p := part{filepath.Join(b.dir, fmt.Sprintf("rows-%09d.fbin", first)), first, min(first+b.PartRows, b.Rows)}
+	for ; first < b.Rows; first += b.PartRows {
+		p := part{file: filepath.Join(b.dir, fmt.Sprintf("rows-%09d.fbin", first)), first: first, end: min(first+b.PartRows, b.Rows)}
 		rows := make([]float32, (p.end-p.first)*dim)
 		for at := 0; at < len(rows); at += blockRows * dim {
 			block := rows[at:min(len(rows), at+blockRows*dim)]
@@ -208,6 +217,7 @@ func (b *bench) draw(ctx context.Context, parts chan<- part) error {
 		if err := writeFbin(p.file, rows, dim); err != nil {
 			return err
 		}
+		p.nearest.nearest = slices.Clone(b.truth.nearest) // whose slices are replaced, not changed
 		select {
 		case parts <- p:
 		case <-ctx.Done():
@@ -237,7 +247,7 @@ func (b *bench) load(p part) error {
 }
 
 func (b *bench) produce(p part) error {
-	return b.ours("produce", "produce", "--brokers", b.Brokers, "--topic", indexName, "--encoder", encoder, "--first-id", fmt.Sprint(p.first), p.file)
+	return b.ours("produce", "produce", "--brokers", b.Brokers, "--topic", b.Name, "--encoder", encoder, "--first-id", fmt.Sprint(p.first), p.file)
 }
 
 // ours runs a command of the operator's tool, and watches it.
@@ -265,7 +275,7 @@ const behind = 128
 
 // takenIn waits until the ingestor is less than that behind, or at the end with the last part.
 func (b *bench) takenIn(index *commit.Log, daemons []*fleet.Process, end int64) error {
-	client, err := source.New(source.Options{Brokers: strings.Split(b.Brokers, ","), Topic: indexName})
+	client, err := source.New(source.Options{Brokers: strings.Split(b.Brokers, ","), Topic: b.Name})
 	if err != nil {
 		return err
 	}
@@ -298,8 +308,8 @@ func (b *bench) takenIn(index *commit.Log, daemons []*fleet.Process, end int64) 
 	}
 }
 
-// settle waits until the newest generation has all rows, no job runs, and none has begun for a while.
-func (b *bench) settle(index *commit.Log, ops string, daemons []*fleet.Process, rows int64) (*schemas.Manifest, error) {
+// settle waits until a generation has all rows, and the builder has told of no job for a while that has not landed.
+func (b *bench) settle(index *commit.Log, builder *fleet.Process, daemons []*fleet.Process, rows int64) (*schemas.Manifest, error) {
 	const quiet = 5 * time.Second
 	since := time.Now()
 	var m *schemas.Manifest
@@ -312,14 +322,10 @@ func (b *bench) settle(index *commit.Log, ops string, daemons []*fleet.Process, 
 		if err != nil {
 			return nil, err
 		}
-		busy, err := working(b.ctx, ops)
-		if err != nil {
-			return nil, err
+		if newer != nil { // perhaps one without news, of a collection
+			m = newer
 		}
-		if newer != nil {
-			m, since = newer, time.Now()
-		}
-		if busy || m == nil || m.LiveRows < rows {
+		if m == nil || m.LiveRows < rows || busy(builder.Log()) {
 			since = time.Now()
 		}
 		if time.Since(since) > quiet {
@@ -331,24 +337,9 @@ func (b *bench) settle(index *commit.Log, ops string, daemons []*fleet.Process, 
 	}
 }
 
-// working says whether a builder has a job under way.
-func working(ctx context.Context, ops string) (bool, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, ops+"/metrics", nil)
-	if err != nil {
-		return false, err
-	}
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return true, nil // it is starting
-	}
-	defer response.Body.Close()
-	raw, err := io.ReadAll(response.Body)
-	for line := range bytes.Lines(raw) {
-		if bytes.HasPrefix(line, []byte("adastream_builder_jobs_running{")) && !bytes.HasSuffix(bytes.TrimSpace(line), []byte(" 0")) {
-			return true, err
-		}
-	}
-	return false, err
+// busy says whether a job has begun, by a builder's log, and has not landed.
+func busy(log string) bool {
+	return strings.Count(log, `"msg":"job started"`) > strings.Count(log, `"msg":"job landed"`)
 }
 
 // ended says which daemon has ended although it should not.

@@ -40,6 +40,7 @@ type options struct {
 	Work    string   `help:"Directory for programs, caches, the file of rows on its way, logs and results." required:""`
 	Store   string   `help:"Where the index is." required:""`
 	Brokers string   `help:"Of a Kafka." required:""`
+	Name    string   `help:"Of the index and its topic." default:"scale"`
 	Steps   []string `help:"What to do: ${enum}." enum:"feed,serve,change" default:"feed,serve,change"`
 
 	Rows        int      `help:"Rows of the index." default:"200000"`
@@ -60,7 +61,9 @@ type options struct {
 	Window      time.Duration `help:"Of the cold curve." default:"5s"`
 	Connections int           `help:"Queries that are asked at a time." default:"4"`
 
-	Changes int   `help:"Times that 1,000 rows are changed." default:"20"`
+	Changes      int           `help:"Times that 1,000 rows are changed." default:"20"`
+	CollectEvery time.Duration `help:"Time between collections of garbage while rows are changed." default:"20s"`
+
 	LeaveMB int64 `help:"Stop when the disk has fewer MiB left." name:"leave-mib" default:"12288"`
 }
 
@@ -203,7 +206,7 @@ func (b *bench) daemon(role string, args ...string) (p *fleet.Process, ops strin
 
 // end stops a daemon and keeps its log.
 func (b *bench) end(p *fleet.Process, log string) error {
-	return errors.Join(p.Stop(30*time.Second), os.WriteFile(filepath.Join(b.dir, log), []byte(p.Log()), 0o600))
+	return errors.Join(p.Stop(grace), os.WriteFile(filepath.Join(b.dir, log), []byte(p.Log()), 0o600))
 }
 
 // record appends what a step measured to the results.

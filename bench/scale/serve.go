@@ -49,8 +49,8 @@ const ownMemory = 96 << 20
 
 // serve starts a query node again and again, each time with other memory.
 func (b *bench) serve() error {
-	if err := b.truth.read(b.dir); err != nil {
-		return fmt.Errorf("what queries should find, of the step feed: %w", err)
+	if rows, err := b.truth.read(b.dir); err != nil || rows < b.Rows {
+		return fmt.Errorf("step feed has got in %d rows of %d: %w", rows, b.Rows, err)
 	}
 	index, err := b.index()
 	if err != nil {

@@ -3,6 +3,9 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,7 +62,7 @@ func (t *truth) add(first int, rows []float32) {
 
 // push adds what is nearer than the last one, and returns the score of the new last one.
 func (t *truth) push(q int, n neighbour) float32 {
-	found := append(t.nearest[q], n)
+	found := append(slices.Clone(t.nearest[q]), n)
 	slices.SortFunc(found, func(a, b neighbour) int { return cmp.Compare(b.Score, a.Score) })
 	if t.nearest[q] = found[:min(len(found), dataset.K)]; len(t.nearest[q]) < dataset.K {
 		return -2
@@ -79,18 +82,37 @@ func (t *truth) recall(q int, found []int) (hits int) {
 
 const truthFile = "truth.json"
 
-func (t *truth) write(dir string) error {
-	raw, err := json.Marshal(t.nearest)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, truthFile), raw, 0o600)
+// fedSoFar is what a work directory keeps, so that a run can go on after one that was stopped.
+type fedSoFar struct {
+	Rows    int           `json:"rows"` // that are in, the first ones of the law
+	Nearest [][]neighbour `json:"nearest"`
 }
 
-func (t *truth) read(dir string) error {
-	raw, err := os.ReadFile(filepath.Join(dir, truthFile))
+func (t *truth) write(dir string, rows int) error {
+	raw, err := json.Marshal(fedSoFar{rows, t.nearest})
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal(raw, &t.nearest)
+	name := filepath.Join(dir, truthFile)
+	return errors.Join(os.WriteFile(name+".new", raw, 0o600), os.Rename(name+".new", name))
+}
+
+// read returns how many rows are in, 0 if nothing is there.
+func (t *truth) read(dir string) (rows int, err error) {
+	raw, err := os.ReadFile(filepath.Join(dir, truthFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	var f fedSoFar
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return 0, err
+	}
+	if len(f.Nearest) != len(t.nearest) {
+		return 0, fmt.Errorf("%s is of %d queries, and not of %d", truthFile, len(f.Nearest), len(t.nearest))
+	}
+	t.nearest = f.Nearest
+	return f.Rows, nil
 }
