@@ -239,6 +239,7 @@ func TestSameAsOneShard(t *testing.T) {
 			"short vector":       {"POST", "/v1/search", `{"vector":[1]}`},
 			"nothing asked":      {"POST", "/v1/search", `{}`},
 			"parameters":         {"POST", "/v1/search?k=3", `{"vector":` + vector + `}`},
+			"other parameters":   {"POST", "/v1/search?pretty", `{"exact":true,"vector":` + vector + `}`},
 			"wait alone":         {"POST", "/v1/search", `{"wait_seconds":1,"vector":` + vector + `}`},
 			"get":                {"POST", "/v1/vectors:batchGet", `{"ids":["id-5","nobody","id-2","id-2"],"include_vector":true}`},
 			"get with offset":    {"POST", "/v1/vectors:batchGet", `{"ids":["id-5"],"min_offsets":{"2":1}}`},

@@ -20,7 +20,7 @@ func (r *Router) groups(q *http.Request, body *searchBody, bodies [][]byte, k in
 		size = *body.GroupSize
 	}
 	for {
-		parts, err := r.askSearch(q, func(shard int) *request { return searchFor(bodies[shard]) })
+		parts, err := r.askSearch(q, func(shard int) *request { return searchFor(pathOf(q), bodies[shard]) })
 		if err != nil {
 			return nil, err
 		}
@@ -71,7 +71,7 @@ func moreOf(p answer, groups []group, body *searchBody, sent []byte, k int) (*re
 	if err != nil {
 		return nil, err
 	}
-	more := searchFor(raw)
+	more := searchFor("search", raw)
 	more.first = p.from
 	return more, nil
 }

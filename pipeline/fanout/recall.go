@@ -236,7 +236,7 @@ func (m *measuring) search(body []byte, from, to int) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	parts, err := m.r.askSearch(m.q, func(int) *request { return searchFor(raw) })
+	parts, err := m.r.askSearch(m.q, func(int) *request { return searchFor("search", raw) })
 	if err != nil {
 		return nil, err
 	}

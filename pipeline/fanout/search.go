@@ -48,9 +48,10 @@ func (r *Router) search(q *http.Request) (any, error) {
 		return nil, err
 	}
 	var body searchBody
-	if err := json.Unmarshal(raw, &body); err != nil || q.URL.RawQuery != "" {
+	if err := json.Unmarshal(raw, &body); err != nil {
 		return nil, r.refused(q, raw)
 	}
+	path := pathOf(q)
 	bodies, err := r.bodies(raw, body.Offsets, body.Staleness)
 	if err != nil {
 		return nil, r.refused(q, raw)
@@ -67,15 +68,24 @@ func (r *Router) search(q *http.Request) (any, error) {
 	if body.GroupBy != nil {
 		return r.groups(q, &body, bodies, k)
 	}
-	parts, err := r.askSearch(q, func(shard int) *request { return searchFor(bodies[shard]) })
+	parts, err := r.askSearch(q, func(shard int) *request { return searchFor(path, bodies[shard]) })
 	if err != nil {
 		return nil, err
 	}
 	return r.merge(parts, k)
 }
 
-func searchFor(body []byte) *request {
-	return &request{method: http.MethodPost, path: "search", body: body}
+func searchFor(path string, body []byte) *request {
+	return &request{method: http.MethodPost, path: path, body: body}
+}
+
+// pathOf is what a request asks for, below /v1/. Which parameters are none of a request nodes say.
+func pathOf(q *http.Request) string {
+	path := strings.TrimPrefix(q.URL.Path, "/v1/")
+	if q.URL.RawQuery != "" {
+		path += "?" + q.URL.RawQuery
+	}
+	return path
 }
 
 // askSearch asks shards to search, but for those of which q is nil.
@@ -99,11 +109,7 @@ func (r *Router) askSearch(q *http.Request, of func(shard int) *request) ([]answ
 
 // refused is what a node says to a request that cannot be read here: the error is its.
 func (r *Router) refused(q *http.Request, raw []byte) error {
-	path := strings.TrimPrefix(q.URL.Path, "/v1/")
-	if q.URL.RawQuery != "" {
-		path += "?" + q.URL.RawQuery
-	}
-	_, err := r.ask(q.Context(), &r.shards[0], request{method: q.Method, path: path, body: raw}, q.Header)
+	_, err := r.ask(q.Context(), &r.shards[0], request{method: q.Method, path: pathOf(q), body: raw}, q.Header)
 	if err == nil {
 		err = errors.New("a node answers a request that cannot be read here")
 	}
