@@ -211,7 +211,7 @@ func (r *Router) route(name, method string, handle func(*http.Request) (any, err
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		began := time.Now()
 		traced, span := r.o.Tracer.Serve(q.Context(), q.Header, "merged "+name)
-		body, err := func() ([]byte, error) {
+		answer, err := func() (any, error) {
 			if method != "" && q.Method != method && !(method == http.MethodGet && q.Method == http.MethodHead) {
 				w.Header().Set("Allow", method)
 				return nil, &problem.Problem{Title: "method not allowed", Status: http.StatusMethodNotAllowed, Code: "bad_method", Detail: q.Method, Allowed: method}
@@ -225,12 +225,9 @@ func (r *Router) route(name, method string, handle func(*http.Request) (any, err
 			q.Body = http.MaxBytesReader(w, q.Body, r.o.MaxBody)
 			ctx, cancel := context.WithTimeout(traced, r.o.Timeout)
 			defer cancel()
-			answer, err := handle(q.WithContext(ctx))
-			if err != nil {
-				return nil, err
-			}
-			return json.Marshal(answer)
+			return handle(q.WithContext(ctx))
 		}()
+		contentType, body, err := encode(answer, err)
 		span.End(err)
 		if err != nil {
 			p := r.problemOf(err)
@@ -239,10 +236,22 @@ func (r *Router) route(name, method string, handle func(*http.Request) (any, err
 			return
 		}
 		r.metrics.answered(name, http.StatusOK, began)
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
-		_, _ = w.Write(append(body, '\n')) // the client is gone if this fails
+		w.Header().Set("Content-Type", contentType)
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		_, _ = w.Write(body) // the client is gone if this fails
 	})
+}
+
+// encode makes an answer, if there is no error, into what is sent.
+func encode(answer any, err error) (contentType string, body []byte, _ error) {
+	if err != nil {
+		return "", nil, err
+	}
+	if s, ok := answer.(stream); ok {
+		return arrowType, s, nil
+	}
+	body, err = json.Marshal(answer)
+	return jsonType, append(body, '\n'), err
 }
 
 func (r *Router) problemOf(err error) *problem.Problem {

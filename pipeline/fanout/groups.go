@@ -44,7 +44,7 @@ func (r *Router) groups(q *http.Request, body *searchBody, bodies [][]byte, k in
 		}
 		if add(parts, others) {
 			merged := r.mergeGroups(parts, k, size, true)
-			return &answer{Groups: &merged, About: mergeAbout(parts)}, nil
+			return &answer{Groups: &merged, About: mergeAbout(aboutOf(parts))}, nil
 		}
 	}
 }

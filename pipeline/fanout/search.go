@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"mime"
 	"net/http"
 	"slices"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/adastream/adastream/client"
 	"github.com/adastream/adastream/pipeline/problem"
+	"github.com/adastream/adastream/pipeline/serve"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -30,25 +30,20 @@ type searchBody struct {
 	Staleness *float64         `json:"max_staleness_seconds"`
 }
 
-func invalid(detail, allowed string) *problem.Problem {
-	return &problem.Problem{Title: "a field has a value that is not allowed", Status: http.StatusBadRequest, Code: "invalid", Detail: detail, Allowed: allowed}
-}
+// defaultK is how many hits a query has that does not say.
+const defaultK = 10
 
 // search answers POST /v1/search.
 func (r *Router) search(q *http.Request) (any, error) {
-	for _, name := range []string{"Content-Type", "Accept"} {
-		for _, header := range q.Header[name] {
-			if kind, _, _ := mime.ParseMediaType(header); kind == "application/vnd.apache.arrow.stream" {
-				return nil, invalid(name+": "+kind, "application/json where shards are merged")
-			}
-		}
-	}
 	raw, err := io.ReadAll(q.Body)
 	if err != nil {
 		return nil, err
 	}
+	if serve.SendsArrow(q) {
+		return r.searchArrow(q, raw)
+	}
 	var body searchBody
-	if err := json.Unmarshal(raw, &body); err != nil {
+	if err := json.Unmarshal(raw, &body); err != nil || body.GroupBy != nil && serve.WantsArrow(q) {
 		return nil, r.refused(q, raw)
 	}
 	path := pathOf(q)
@@ -61,18 +56,31 @@ func (r *Router) search(q *http.Request) (any, error) {
 			return nil, err
 		}
 	}
-	k := 10
+	k := defaultK
 	if body.K != nil {
 		k = *body.K
 	}
 	if body.GroupBy != nil {
 		return r.groups(q, &body, bodies, k)
 	}
-	parts, err := r.askSearch(q, func(shard int) *request { return searchFor(path, bodies[shard]) })
+	return r.searched(q, k, func(shard int) *request { return searchFor(path, bodies[shard]) })
+}
+
+// searched asks all shards, and merges what they find into the form that is wanted.
+func (r *Router) searched(q *http.Request, k int, of func(shard int) *request) (any, error) {
+	of = inFormOf(q, of)
+	if !serve.WantsArrow(q) {
+		parts, err := r.askSearch(q, of)
+		if err != nil {
+			return nil, err
+		}
+		return r.merge(parts, k)
+	}
+	replies, err := r.askAll(q.Context(), q.Header, of)
 	if err != nil {
 		return nil, err
 	}
-	return r.merge(parts, k)
+	return r.mergeArrow(replies, k)
 }
 
 func searchFor(path string, body []byte) *request {
@@ -107,9 +115,24 @@ func (r *Router) askSearch(q *http.Request, of func(shard int) *request) ([]answ
 	return parts, nil
 }
 
+// inFormOf makes requests of the content types of one.
+func inFormOf(q *http.Request, of func(shard int) *request) func(shard int) *request {
+	return func(shard int) *request {
+		asked := of(shard)
+		if serve.SendsArrow(q) {
+			asked.sends = arrowType
+		}
+		if serve.WantsArrow(q) {
+			asked.wants = arrowType
+		}
+		return asked
+	}
+}
+
 // refused is what a node says to a request that cannot be read here: the error is its.
 func (r *Router) refused(q *http.Request, raw []byte) error {
-	_, err := r.ask(q.Context(), &r.shards[0], request{method: q.Method, path: pathOf(q), body: raw}, q.Header)
+	as := inFormOf(q, func(int) *request { return &request{method: q.Method, path: pathOf(q), body: raw} })
+	_, err := r.ask(q.Context(), &r.shards[0], *as(0), q.Header)
 	if err == nil {
 		err = errors.New("a node answers a request that cannot be read here")
 	}
@@ -125,6 +148,27 @@ func (r *Router) bodies(raw []byte, offsets map[string]int64, staleness *float64
 		}
 		return bodies, nil
 	}
+	of, err := r.offsetsOf(offsets)
+	if err != nil {
+		return nil, err
+	}
+	for i := range bodies {
+		changed := map[string]any{"min_offsets": of[i]}
+		if of[i] == nil {
+			changed["min_offsets"] = nil
+			if staleness == nil {
+				changed["wait_seconds"] = nil // for nothing
+			}
+		}
+		if bodies[i], err = with(raw, changed); err != nil {
+			return nil, err
+		}
+	}
+	return bodies, nil
+}
+
+// offsetsOf are those of the partitions of each shard, nil of one that has none of them.
+func (r *Router) offsetsOf(offsets map[string]int64) ([]map[string]int64, error) {
 	of := make([]map[string]int64, len(r.shards))
 	for text, offset := range offsets {
 		p, err := strconv.Atoi(text)
@@ -137,20 +181,7 @@ func (r *Router) bodies(raw []byte, offsets map[string]int64, staleness *float64
 		}
 		of[shard][text] = offset
 	}
-	for i := range bodies {
-		changed := map[string]any{"min_offsets": of[i]}
-		if of[i] == nil {
-			changed["min_offsets"] = nil
-			if staleness == nil {
-				changed["wait_seconds"] = nil // for nothing
-			}
-		}
-		var err error
-		if bodies[i], err = with(raw, changed); err != nil {
-			return nil, err
-		}
-	}
-	return bodies, nil
+	return of, nil
 }
 
 // with is a JSON object with other values in some fields, and without those whose value is nil.
@@ -236,7 +267,7 @@ type answer struct {
 
 // merge makes one answer of those of all shards.
 func (r *Router) merge(parts []answer, k int) (*answer, error) {
-	a := &answer{About: mergeAbout(parts)}
+	a := &answer{About: mergeAbout(aboutOf(parts))}
 	switch first := parts[0]; {
 	case first.Hits != nil:
 		merged, err := r.best(parts, k, func(p answer) ([]hit, bool) { return deref(p.Hits), p.Hits != nil })
@@ -265,6 +296,14 @@ func (r *Router) merge(parts []answer, k int) (*answer, error) {
 	return a, nil
 }
 
+func aboutOf(parts []answer) []client.About {
+	abouts := make([]client.About, len(parts))
+	for i, p := range parts {
+		abouts[i] = p.About
+	}
+	return abouts
+}
+
 func deref[T any](list *[]T) []T {
 	if list == nil {
 		return nil
@@ -283,22 +322,29 @@ func (r *Router) best(parts []answer, k int, of func(answer) ([]hit, bool)) ([]h
 		all = append(all, found...)
 	}
 	slices.SortFunc(all, hit.compare)
-	seen := make(map[string]bool, min(k, len(all)))
-	all = slices.DeleteFunc(all, func(h hit) bool {
-		if seen[h.id] {
+	return first(r, all, k), nil
+}
+
+func (h hit) key() string { return h.id }
+
+// first are the first k of sorted hits, each id once.
+func first[H interface{ key() string }](r *Router, hits []H, k int) []H {
+	seen := make(map[string]bool, min(k, len(hits)))
+	hits = slices.DeleteFunc(hits, func(h H) bool {
+		if seen[h.key()] {
 			r.metrics.doubled.Inc()
 			return true
 		}
-		seen[h.id] = true
+		seen[h.key()] = true
 		return false
 	})
-	return all[:min(k, len(all))], nil
+	return hits[:min(k, len(hits))]
 }
 
 // mergeAbout says of all shards together what each says of itself.
-func mergeAbout(parts []answer) client.About {
+func mergeAbout(parts []client.About) client.About {
 	snapshots := make([]client.Snapshot, len(parts))
-	all, u := parts[0].About, &client.Usage{Exact: true}
+	all, u := parts[0], &client.Usage{Exact: true}
 	rows, recall, low, high, expected := 0.0, 0.0, 0.0, 0.0, true
 	for i, p := range parts {
 		snapshots[i] = p.Snapshot

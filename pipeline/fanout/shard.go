@@ -69,6 +69,8 @@ type request struct {
 	path   string  // below /v1/
 	body   []byte  // nil for none
 	first  *target // who is asked first; nil leaves it open
+
+	sends, wants string // content types; "" is JSON
 }
 
 // reply is what a node answered.
@@ -171,8 +173,8 @@ func (r *Router) askOne(ctx context.Context, t *target, q request, header http.H
 		}
 	}
 	out.Header.Set(IndexHeader, r.id)
-	out.Header.Set("Content-Type", "application/json")
-	out.Header.Set("Accept", "application/json")
+	out.Header.Set("Content-Type", cmp.Or(q.sends, jsonType))
+	out.Header.Set("Accept", cmp.Or(q.wants, jsonType))
 	t.running.Add(1)
 	defer t.running.Add(-1)
 	answer, err := t.transport.RoundTrip(out)

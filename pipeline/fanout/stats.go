@@ -16,27 +16,27 @@ type stats struct {
 	Stale            string            `json:"stale,omitempty"`   // of which shards, and why
 	ConfirmedSeconds *float64          `json:"confirmed_seconds"` // the longest; null if one never did
 	FreshnessSeconds *float64          `json:"freshness_seconds"` // the longest
-	Searches         searches          `json:"searches"`          // a merged one counts in each shard
-	Slots            slots             `json:"slots"`
-	Memory           memory            `json:"memory"`
+	Searches         searchesInfo      `json:"searches"`          // a merged one counts in each shard
+	Slots            slotsInfo         `json:"slots"`
+	Memory           memoryInfo        `json:"memory"`
 	Snapshot         *client.Snapshot  `json:"snapshot"` // null while one has none
 	Live             *schemas.Estimate `json:"live"`     // by rows; null while one has none
 	Shards           []shardStats      `json:"shards,omitempty"`
 }
 
-type searches struct {
+type searchesInfo struct {
 	Count            uint64  `json:"count"`
 	MeanMicroseconds float64 `json:"mean_microseconds"`
 }
 
-type slots struct {
+type slotsInfo struct {
 	Running    int   `json:"running"`
 	MaxRunning int   `json:"max_running"`
 	Waiting    int64 `json:"waiting"`
 	MaxWaiting int   `json:"max_waiting"`
 }
 
-type memory struct {
+type memoryInfo struct {
 	WantedBytes int64 `json:"wanted_bytes"`
 	LimitBytes  int64 `json:"limit_bytes"` // 0 is none, as soon as one has none
 }
@@ -68,7 +68,7 @@ func (r *Router) stats(q *http.Request) (any, error) {
 
 func mergeStats(parts []stats) stats {
 	all := parts[0]
-	all.Searches, all.Slots, all.Memory, all.Stale = searches{}, slots{}, memory{}, ""
+	all.Searches, all.Slots, all.Memory, all.Stale = searchesInfo{}, slotsInfo{}, memoryInfo{}, ""
 	var stale []string
 	snapshots, unlimited, confirmed, took := []client.Snapshot{}, false, true, 0.0
 	for i, p := range parts {
@@ -79,8 +79,8 @@ func mergeStats(parts []stats) stats {
 		confirmed = confirmed && p.ConfirmedSeconds != nil
 		all.ConfirmedSeconds, all.FreshnessSeconds = longest(all.ConfirmedSeconds, p.ConfirmedSeconds), longest(all.FreshnessSeconds, p.FreshnessSeconds)
 		all.Searches.Count, took = all.Searches.Count+p.Searches.Count, took+float64(p.Searches.Count)*p.Searches.MeanMicroseconds
-		all.Slots = slots{all.Slots.Running + p.Slots.Running, all.Slots.MaxRunning + p.Slots.MaxRunning, all.Slots.Waiting + p.Slots.Waiting, all.Slots.MaxWaiting + p.Slots.MaxWaiting}
-		all.Memory = memory{all.Memory.WantedBytes + p.Memory.WantedBytes, all.Memory.LimitBytes + p.Memory.LimitBytes}
+		all.Slots = slotsInfo{all.Slots.Running + p.Slots.Running, all.Slots.MaxRunning + p.Slots.MaxRunning, all.Slots.Waiting + p.Slots.Waiting, all.Slots.MaxWaiting + p.Slots.MaxWaiting}
+		all.Memory = memoryInfo{all.Memory.WantedBytes + p.Memory.WantedBytes, all.Memory.LimitBytes + p.Memory.LimitBytes}
 		unlimited = unlimited || p.Memory.LimitBytes == 0
 		if p.Snapshot != nil {
 			snapshots = append(snapshots, *p.Snapshot)

@@ -137,14 +137,14 @@ func (a *searchAnswer) attribute(j int) arrow.Array {
 	b := array.NewBuilder(memory.DefaultAllocator, a.snap.Spec().Attributes[j].Type.ArrowType())
 	for _, hits := range a.results {
 		for _, h := range hits {
-			appendTo(b, a.snap.Parts()[h.Part].Attribute(j), h.Row)
+			AppendTo(b, a.snap.Parts()[h.Part].Attribute(j), h.Row)
 		}
 	}
 	return b.NewArray()
 }
 
-// appendTo appends value i of a column in its stored type, which is that of the builder.
-func appendTo(b array.Builder, from arrow.Array, i int) {
+// AppendTo appends value i of a column in its stored type, which is that of the builder.
+func AppendTo(b array.Builder, from arrow.Array, i int) {
 	if from.IsNull(i) {
 		b.AppendNull()
 		return

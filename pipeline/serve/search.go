@@ -92,7 +92,7 @@ func (n *Node) search(r *http.Request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	arrow := wantsArrow(r)
+	arrow := WantsArrow(r)
 	switch {
 	case arrow && o.IncludeVector:
 		return nil, invalid("include_vector: true", "false in an Arrow answer")
@@ -137,14 +137,17 @@ func (n *Node) search(r *http.Request) (*response, error) {
 // readSearch reads a request in the form that its content type says. Anything but Arrow is read as JSON. Which queries fit is
 // up to the snapshot that is to answer: with its spec queriesOf returns them.
 func (n *Node) readSearch(r *http.Request) (queriesOf func(*schemas.Spec) (*queries, error), o *searchOptions, err error) {
-	if isType(r.Header.Get("Content-Type"), arrowType) {
+	if SendsArrow(r) {
 		return n.readArrow(r)
 	}
 	return n.readJSON(r)
 }
 
-// wantsArrow reports whether the answer is to be Arrow: what the header Accept names first, else what the request is.
-func wantsArrow(r *http.Request) bool {
+// SendsArrow reports whether the body of a request is an Arrow stream, so that its options stand in the URL.
+func SendsArrow(r *http.Request) bool { return isType(r.Header.Get("Content-Type"), arrowType) }
+
+// WantsArrow reports whether the answer is to be Arrow: what the header Accept names first, else what the request is.
+func WantsArrow(r *http.Request) bool {
 	for _, header := range r.Header["Accept"] {
 		for accepted := range strings.SplitSeq(header, ",") {
 			switch {
@@ -155,7 +158,7 @@ func wantsArrow(r *http.Request) bool {
 			}
 		}
 	}
-	return isType(r.Header.Get("Content-Type"), arrowType)
+	return SendsArrow(r)
 }
 
 // isType compares a media type, parameters aside.
