@@ -83,6 +83,11 @@ func openers(t testing.TB) []opener {
 		if err == nil {
 			use(p)
 		}
+		if p, again := ReopenChunk(spec, c, rows, codes, vectors); again == nil {
+			p.EndSpill() // nothing else is known of it
+		} else if err == nil {
+			t.Fatalf("opened, and then: %v", again)
+		}
 		return err
 	}
 	return []opener{

@@ -29,7 +29,16 @@ type file struct {
 }
 
 // openFile opens a file of a kind. schemaOf gives the schema that it must have, from what its metadata says.
-func openFile(name, kind string, data []byte, schemaOf func(f *file) *arrow.Schema) (f *file, err error) {
+func openFile(name, kind string, data []byte, schemaOf func(f *file) *arrow.Schema) (*file, error) {
+	return readFile(name, kind, data, schemaOf, false)
+}
+
+// reopenFile opens a file without a look at its values, see [ReopenChunk].
+func reopenFile(name, kind string, data []byte, schemaOf func(f *file) *arrow.Schema) (*file, error) {
+	return readFile(name, kind, data, schemaOf, true)
+}
+
+func readFile(name, kind string, data []byte, schemaOf func(f *file) *arrow.Schema, again bool) (f *file, err error) {
 	defer func() {
 		if r := recover(); r != nil { // arrow and flatbuffers panic on tables that do not hold together
 			f, err = nil, corrupt(name, "%v", r)
@@ -62,6 +71,12 @@ func openFile(name, kind string, data []byte, schemaOf func(f *file) *arrow.Sche
 	f.n, f.columns = int(batch.NumRows()), batch.Columns()
 	for j, c := range f.columns {
 		if err := f.checkColumn(j, c); err != nil {
+			return nil, err
+		}
+		if again {
+			continue
+		}
+		if err := f.checkValues(j, c); err != nil {
 			return nil, err
 		}
 	}
@@ -145,10 +160,6 @@ func (f *file) checkColumn(j int, c arrow.Array) error {
 		}
 	}
 	switch c := c.(type) {
-	case *array.String:
-		return f.checkOffsets(field.Name, c.ValueOffsets(), len(c.ValueBytes()))
-	case *array.Binary:
-		return f.checkOffsets(field.Name, c.ValueOffsets(), len(c.ValueBytes()))
 	case *array.Boolean:
 		return f.checkBytes(field.Name, c.Data().Buffers()[1], bitutil.BytesForBits(int64(f.n)))
 	case *array.FixedSizeBinary:
@@ -159,6 +170,17 @@ func (f *file) checkColumn(j int, c arrow.Array) error {
 		if child := c.ListValues(); child.Len() != want || child.NullN() != 0 {
 			return corrupt(f.name, "column %q has %d values of which %d are null, allowed: %d without nulls", field.Name, child.Len(), child.NullN(), want)
 		}
+	}
+	return nil
+}
+
+// checkValues checks what no length tells.
+func (f *file) checkValues(j int, c arrow.Array) error {
+	switch c := c.(type) {
+	case *array.String:
+		return f.checkOffsets(f.schema.Field(j).Name, c.ValueOffsets(), len(c.ValueBytes()))
+	case *array.Binary:
+		return f.checkOffsets(f.schema.Field(j).Name, c.ValueOffsets(), len(c.ValueBytes()))
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package segment
 import (
 	"cmp"
 	"math"
+	"slices"
+	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -39,18 +41,36 @@ func OpenSegment(spec *schemas.Spec, id string, data []byte) (*Part, error) {
 	if p.N > 0 {
 		p.FirstList, p.EndList = int(p.lists[0]), int(p.lists[p.N-1])+1
 	}
-	if err := p.indexLists(name); err != nil {
+	if err := p.indexLists(name, false); err != nil {
 		return nil, err
 	}
-	p.Spilled, _ = coarse.SortByList(p.spills, p.endSpill)
+	p.Spilled, _ = coarse.SortByList(p.spills, p.EndSpill())
 	return p, nil
 }
 
 // OpenChunk opens the three files of a chunk. vectors may be nil: such a part has no originals. The part aliases the
 // bytes as described at [OpenSegment].
 func OpenChunk(spec *schemas.Spec, c schemas.Chunk, rows, codes, vectors []byte) (*Part, error) {
+	return openChunk(spec, c, rows, codes, vectors, false)
+}
+
+// ReopenChunk opens the files of a chunk, of the same bytes, that [OpenChunk] of a program of the same [Rules] has opened before:
+// it looks at what each list and block needs, and not at rows, so it takes no time that grows with them. Of files that have changed
+// since, what the part gives out may be anything, a panic too.
+func ReopenChunk(spec *schemas.Spec, c schemas.Chunk, rows, codes, vectors []byte) (*Part, error) {
+	return openChunk(spec, c, rows, codes, vectors, true)
+}
+
+// Rules counts the changes of what opening looks for in rows: what a program with other rules has opened is to be opened anew.
+const Rules = 1
+
+func openChunk(spec *schemas.Spec, c schemas.Chunk, rows, codes, vectors []byte, again bool) (*Part, error) {
+	open := openFile
+	if again {
+		open = reopenFile
+	}
 	name := "chunk " + c.ID
-	f, err := openFile(objectName(name, c.Rows), schemas.KindRows, rows, func(f *file) *arrow.Schema { return spec.RowsSchema(f.axes) })
+	f, err := open(objectName(name, c.Rows), schemas.KindRows, rows, func(f *file) *arrow.Schema { return spec.RowsSchema(f.axes) })
 	if err != nil {
 		return nil, err
 	}
@@ -59,10 +79,10 @@ func OpenChunk(spec *schemas.Spec, c schemas.Chunk, rows, codes, vectors []byte)
 	}
 	p := newPart(spec, c.ID, f)
 	p.FirstList, p.EndList = c.FirstList, c.EndList
-	if err := p.indexLists(f.name); err != nil {
+	if err := p.indexLists(f.name, again); err != nil {
 		return nil, err
 	}
-	if err := p.openBlocks(objectName(name, c.Codes), codes); err != nil {
+	if err := p.openBlocks(objectName(name, c.Codes), codes, again); err != nil {
 		return nil, err
 	}
 	if vectors == nil {
@@ -131,13 +151,24 @@ func newPart(spec *schemas.Spec, id string, f *file) *Part {
 	for _, a := range spec.Attributes {
 		p.attributes = append(p.attributes, f.column(schemas.AttributePrefix+a.Name))
 	}
+	p.endSpill = sync.OnceValue(func() int {
+		last := int32(coarse.NoSpill)
+		for _, l := range p.spills {
+			last = max(last, l)
+		}
+		return int(last) + 1
+	})
 	return p
 }
 
-// indexLists checks the order of lists and finds where each begins.
-func (p *Part) indexLists(name string) error {
+// indexLists checks the order of lists and finds where each begins. Of what was opened before it takes the order as given.
+func (p *Part) indexLists(name string, again bool) error {
 	if p.FirstList < 0 || p.EndList < p.FirstList || p.EndList > MaxLists {
 		return corrupt(name, "lists [%d, %d), allowed: within [0, %d)", p.FirstList, p.EndList, MaxLists)
+	}
+	if again {
+		p.rowStarts = starts(p.lists, p.FirstList, p.EndList)
+		return nil
 	}
 	p.rowStarts = make([]uint32, p.EndList-p.FirstList+1)
 	next := 0 // lists below it, counted from FirstList, have begun
@@ -157,15 +188,26 @@ func (p *Part) indexLists(name string) error {
 		if l < coarse.NoSpill || l >= MaxLists || l == p.lists[i] {
 			return corrupt(name, "column %q: row %d of list %d is in list %d, allowed: another within [0, %d), or -1", schemas.StoredSpill, i, p.lists[i], l, MaxLists)
 		}
-		p.endSpill = max(p.endSpill, int(l)+1)
 	}
 	return nil
 }
 
+// starts finds where each of the lists [first, end) begins in an ascending column of lists, and the end.
+func starts(lists []int32, first, end int) []uint32 {
+	all := make([]uint32, end-first+1)
+	at := 0
+	for i := range all {
+		n, _ := slices.BinarySearch(lists[at:], int32(first+i))
+		at += n
+		all[i] = uint32(at)
+	}
+	return all
+}
+
 // openBlocks opens the codes of a chunk. It checks that they are of rows of the base, that the chunk's own rows are coded
 // once in each of their lists that the chunk has, and in no other. Whether codes of other chunks' rows are in the right lists
-// it cannot tell.
-func (p *Part) openBlocks(name string, data []byte) error {
+// it cannot tell. Of what was opened before it looks at no codes.
+func (p *Part) openBlocks(name string, data []byte, again bool) error {
 	f, err := openFile(name, schemas.KindCodes, data, func(f *file) *arrow.Schema { return schemas.CodesSchema(f.model, f.m, 0, 0) })
 	if err != nil {
 		return err
@@ -182,8 +224,12 @@ func (p *Part) openBlocks(name string, data []byte) error {
 	p.Model, p.M, p.Blocks = f.model, f.m, f.fixedBytes(schemas.StoredBlock)
 	p.CodeRows = f.child(schemas.StoredBaseRows).(*array.Int32).Int32Values()
 	p.blockRows = f.int32s(schemas.StoredRows)
-	p.blockStarts = make([]uint32, len(p.rowStarts))
 	list := f.int32s(schemas.StoredList)
+	if again {
+		p.blockStarts = starts(list, p.FirstList, p.EndList)
+		return nil
+	}
+	p.blockStarts = make([]uint32, len(p.rowStarts))
 	var own ownCodes
 	block := 0
 	for l := p.FirstList; l < p.EndList; l++ {

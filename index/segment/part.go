@@ -42,13 +42,13 @@ type Part struct {
 	attributes  []arrow.Array
 	lists       []int32
 	spills      []int32
-	endSpill    int      // all second lists are below it
-	rowStarts   []uint32 // of each list from FirstList, and the end; nil without a model
-	blockStarts []uint32 // the same for blocks; nil for a segment
-	blockRows   []int32  // codes of each block; nil for a segment
-	codes       []byte   // row-major; nil for a chunk and without a model
-	spillCodes  []byte   // the same
-	vectors     []byte   // nil when they were not opened
+	endSpill    func() int // see EndSpill; asks all rows once
+	rowStarts   []uint32   // of each list from FirstList, and the end; nil without a model
+	blockStarts []uint32   // the same for blocks; nil for a segment
+	blockRows   []int32    // codes of each block; nil for a segment
+	codes       []byte     // row-major; nil for a chunk and without a model
+	spillCodes  []byte     // the same
+	vectors     []byte     // nil when they were not opened
 	dim         int
 	vectorT     schemas.VectorType
 	width       int // bytes of a stored vector
@@ -69,7 +69,7 @@ func (p *Part) ListAt(i int) int32 { return p.lists[i] }
 func (p *Part) SpillAt(i int) int32 { return p.spills[i] }
 
 // EndSpill returns a number that all second lists are below.
-func (p *Part) EndSpill() int { return p.endSpill }
+func (p *Part) EndSpill() int { return p.endSpill() }
 
 // Attribute returns the column of attribute j of the spec, in its stored type.
 func (p *Part) Attribute(j int) arrow.Array { return p.attributes[j] }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 	"unsafe"
@@ -143,6 +144,22 @@ func mustOpenChunk(t testing.TB, spec *schemas.Spec, c ChunkBodies) *Part {
 	t.Helper()
 	p, err := OpenChunk(spec, chunkOf(c), c.Rows, c.Codes, c.Vectors)
 	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := ReopenChunk(spec, chunkOf(c), c.Rows, c.Codes, c.Vectors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.EndSpill() != again.EndSpill() {
+		t.Errorf("opened again it has second lists below %d, not %d", again.EndSpill(), p.EndSpill())
+	}
+	for _, of := range []*Part{p, again} { // what cannot be compared
+		of.endSpill, of.index = nil, nil
+	}
+	if !reflect.DeepEqual(p, again) {
+		t.Errorf("opened again it is %+v, not %+v", again, p)
+	}
+	if p, err = OpenChunk(spec, chunkOf(c), c.Rows, c.Codes, c.Vectors); err != nil {
 		t.Fatal(err)
 	}
 	return p

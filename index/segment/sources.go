@@ -116,8 +116,8 @@ func (m *merger) newSource(input Input) (source, error) {
 		return s, errors.New("it was opened by another spec")
 	case !s.foreign && p.M != m.mdl.M():
 		return s, fmt.Errorf("codes of %d sub-quantisers, allowed for this model: %d: %w", p.M, m.mdl.M(), schemas.ErrCorrupt)
-	case !s.foreign && max(p.EndList, p.endSpill) > m.mdl.NList():
-		return s, fmt.Errorf("lists up to %d, allowed for this model: below %d: %w", max(p.EndList, p.endSpill)-1, m.mdl.NList(), schemas.ErrCorrupt)
+	case !s.foreign && max(p.EndList, p.EndSpill()) > m.mdl.NList():
+		return s, fmt.Errorf("lists up to %d, allowed for this model: below %d: %w", max(p.EndList, p.EndSpill())-1, m.mdl.NList(), schemas.ErrCorrupt)
 	}
 	if input.Skip != nil {
 		s.skip = input.Skip.ToDense()

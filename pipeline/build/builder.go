@@ -129,6 +129,10 @@ type Builder struct {
 	modelRef      *schemas.ModelRef
 	trained       *schemas.Trained // by a job that has not landed
 
+	began      bool      // some session has, and what the process before had remembered is used up
+	recalled   int       // files that this process may do without reading through
+	rememberAt time.Time // when the next process may too; zero for not before something else says so
+
 	channel *schemas.Channel // newest promotion that was seen; nil before the first. Outlives sessions: promotions never change
 
 	newest       newest
@@ -216,6 +220,11 @@ func (b *Builder) session(ctx context.Context, healthy func()) (err error) {
 	if err := b.load(ctx); err != nil {
 		return err
 	}
+	defer func() {
+		if ctx.Err() != nil { // a stop that was asked for
+			b.remember()
+		}
+	}()
 	if b.o.CollectEvery > 0 {
 		collecting.Go(func() { b.collect(ctx) })
 	}
@@ -243,6 +252,9 @@ func (b *Builder) session(ctx context.Context, healthy func()) (err error) {
 		}
 		b.health.set(nil)
 		healthy()
+		if !b.rememberAt.IsZero() && time.Now().After(b.rememberAt) {
+			b.remember()
+		}
 		b.startJobs(ctx)
 		pause := tick.C
 		if behind {

@@ -196,10 +196,16 @@ func (w *world) start(o Options) (b *Builder, stop func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	return b, w.running(b)
+}
+
+// running runs a builder; stop waits for its end.
+func (w *world) running(b *Builder) (stop func()) {
+	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- b.Run(ctx) }()
-	return b, func() {
+	return func() {
 		w.t.Helper()
 		cancel()
 		if err := <-ended; err != nil {

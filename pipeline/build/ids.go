@@ -8,44 +8,55 @@ import (
 	"github.com/adastream/adastream/pipeline/store"
 )
 
-// baseIDs finds the rows of the base by their ids: a hash table of row numbers, in scratch memory, that is made once and not
-// changed. It has no ids: those are read from the parts, which also say what is dead.
+// baseIDs finds the rows of the base by their ids: a hash table of row numbers, that is made once and not changed, in scratch memory or
+// in a file that is kept. It has no ids: those are read from the parts, which also say what is dead. It is of all rows of the parts,
+// dead or not, so whoever made it has made it for each generation with this base.
 //
 // A slot is 8 bytes: the lower half of the hash, and the number of the row among all rows of the parts plus one, 0 for an
-// empty slot. The upper half of the hash chooses the slot.
+// empty slot. The upper half of the hash chooses the slot. Before the slots is a header, see keptIDs.
 type baseIDs struct {
-	memory *store.Scratch
+	table  []byte
+	free   func() // the table's memory
+	name   string // that the table is kept under, "" while it is not
 	slots  []byte
 	n      uint64 // slots
 	parts  []*heldPart
 	starts []int // number of each part's first row, and of all rows
-	hash   hashFunc
+	hash   idHash
 }
 
 const baseSlot = 8
 
-// newBaseIDs indexes the rows of parts that are not dead.
-func newBaseIDs(c *store.Cache, hash hashFunc, parts []*heldPart) (*baseIDs, error) {
-	x := &baseIDs{parts: parts, starts: []int{0}, hash: hash}
-	live := 0
-	for i, p := range parts {
-		x.starts = append(x.starts, x.starts[i]+p.N)
-		live += p.live()
-	}
-	x.n = uint64(live)*5/4 + 1
-	var err error
-	if x.memory, err = c.Scratch(int64(x.n) * baseSlot); err != nil {
+// newBaseIDs indexes the rows of parts.
+func newBaseIDs(c *store.Cache, hash idHash, parts []*heldPart) (*baseIDs, error) {
+	x := baseIDsOf(hash, parts)
+	memory, err := c.Scratch(keptHeader + int64(x.n)*baseSlot)
+	if err != nil {
 		return nil, err
 	}
-	x.slots = x.memory.Bytes()
+	x.over(memory.Bytes(), memory.Release)
 	for i, p := range parts {
 		for row := range p.N {
-			if !p.dead.ContainsInt(row) {
-				x.insert(hash(p.IDAt(row)), uint32(x.starts[i]+row))
-			}
+			x.insert(hash.of(p.IDAt(row)), uint32(x.starts[i]+row))
 		}
 	}
 	return x, nil
+}
+
+// baseIDsOf is what a table of parts is but for the table.
+func baseIDsOf(hash idHash, parts []*heldPart) *baseIDs {
+	x := &baseIDs{parts: parts, starts: []int{0}, hash: hash}
+	for i, p := range parts {
+		x.starts = append(x.starts, x.starts[i]+p.N)
+	}
+	x.n = uint64(x.rows())*5/4 + 1
+	return x
+}
+
+func (x *baseIDs) rows() int { return x.starts[len(x.parts)] }
+
+func (x *baseIDs) over(table []byte, free func()) {
+	x.table, x.free, x.slots = table, free, table[keptHeader:]
 }
 
 func (x *baseIDs) first(h uint64) uint64 {
@@ -90,7 +101,7 @@ func (x *baseIDs) place(number int) place {
 	return place{x.parts[i], uint32(number - x.starts[i])}
 }
 
-func (x *baseIDs) release() { x.memory.Release() }
+func (x *baseIDs) release() { x.free() }
 
 // deltaIDs finds live rows of other parts: a hash table that grows and of which rows are taken out, in scratch memory too.
 //
@@ -103,7 +114,7 @@ type deltaIDs struct {
 	taken  int    // slots that are not empty
 	held   int    // of them those with a row
 	parts  []*heldPart
-	hash   hashFunc
+	hash   idHash
 }
 
 const (
@@ -115,7 +126,7 @@ const (
 	firstPart = 2
 )
 
-func newDeltaIDs(c *store.Cache, hash hashFunc) *deltaIDs { return &deltaIDs{cache: c, hash: hash} }
+func newDeltaIDs(c *store.Cache, hash idHash) *deltaIDs { return &deltaIDs{cache: c, hash: hash} }
 
 // reserve makes room for n more rows: without it, put has none.
 func (x *deltaIDs) reserve(n int) error {
@@ -208,7 +219,7 @@ func (x *deltaIDs) adopt(part *heldPart) error {
 	x.number(part)
 	for row := range part.N {
 		if !part.dead.ContainsInt(row) {
-			x.add(x.hash(part.IDAt(row)), place{part, uint32(row)})
+			x.add(x.hash.of(part.IDAt(row)), place{part, uint32(row)})
 		}
 	}
 	return nil

@@ -121,19 +121,41 @@ func (b *Builder) start(ctx context.Context, j *job, parts []*heldPart) {
 	ctx, span := b.o.Tracer.Start(ctx, string(j.kind))
 	span.Int("adastream.rows", int64(j.liveRows()))
 	go func() {
-		switch j.kind {
-		case rewrite:
-			if j.err = b.runRewrite(ctx, j); j.err == nil {
-				j.base, j.err = newBaseIDs(b.o.Cache, hash, j.outputs)
-			}
-		case recode:
-			j.err = b.runRecode(ctx, j)
-		case compaction:
-			j.err = b.runCompaction(ctx, j)
+		if j.err = j.verify(ctx); j.err == nil {
+			j.err = b.runJob(ctx, j, hash)
 		}
 		span.End(j.err)
 		b.done <- j // always received: by the main loop, or by drop
 	}()
+}
+
+func (b *Builder) runJob(ctx context.Context, j *job, hash idHash) (err error) {
+	switch j.kind {
+	case compaction:
+		return b.runCompaction(ctx, j)
+	case recode:
+		return b.runRecode(ctx, j)
+	}
+	if err := b.runRewrite(ctx, j); err != nil {
+		return err
+	}
+	if j.base, err = newBaseIDs(b.o.Cache, hash, j.outputs); err == nil {
+		b.keepBase(j.base)
+	}
+	return err
+}
+
+// verify reads inputs through that were recalled: what is on this machine's disk alone must not get into what is published.
+func (j *job) verify(ctx context.Context) error {
+	for _, in := range j.inputs {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := in.part.Verify(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // rewriteDue says whether a rewrite is worth it, or a recode, and what it should make anew; "" leaves that to what it finds.
@@ -262,6 +284,9 @@ func (b *Builder) land(ctx context.Context, j *job) error {
 	took := time.Since(j.started)
 	b.metrics.jobSeconds.WithLabelValues(string(j.kind)).Observe(took.Seconds())
 	b.o.Logger.Info("job landed", "kind", j.kind, "repair", j.repair, "parts", len(j.outputs), "took", took.Round(time.Millisecond))
+	if j.kind != compaction {
+		b.remember()
+	}
 	return b.sweep()
 }
 
@@ -274,14 +299,8 @@ func kindRank(p *heldPart) int {
 
 // sweep frees the cache of what the current generation and the running jobs do not use.
 func (b *Builder) sweep() error {
-	keep := map[string]bool{}
-	for _, p := range b.parts {
-		if p.chunk != nil {
-			keep[p.chunk.Rows.SHA256], keep[p.chunk.Codes.SHA256], keep[p.chunk.Vectors.SHA256] = true, true, true
-		} else {
-			keep[p.segment.SHA256] = true
-		}
-	}
+	keep := b.partFiles()
+	keep[b.ledger.base.name] = true
 	if b.modelRef != nil {
 		keep[b.modelRef.SHA256] = true
 	}

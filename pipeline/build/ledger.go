@@ -1,7 +1,6 @@
 package build
 
 import (
-	"hash/maphash"
 	"slices"
 	"strings"
 
@@ -31,19 +30,16 @@ type place struct {
 	row  uint32
 }
 
-// hashFunc hashes an id.
-type hashFunc func(id string) uint64
-
 // ledger knows the live version of each id, and the deletes that could still meet an older version of theirs.
 // Every id is in at most one of live rows and gone. Not for concurrent use.
 //
-// It holds no ids of rows: tables of hashes, on scratch memory, lead to the rows, whose parts have the ids and are mapped. Rows
+// It holds no ids of rows: tables of hashes, in files, lead to the rows, whose parts have the ids and are mapped. Rows
 // of the base have a table that is made once, beside the main loop, and stays as it is until the base is rewritten; all other
 // rows have one that changes with each commit. An id that is live in the one is not in the other, or dead there.
 type ledger struct {
 	cache  *store.Cache
 	loads  int32 // partitions from here on are of loads; 0 for none
-	hash   hashFunc
+	hash   idHash
 	base   *baseIDs
 	deltas *deltaIDs
 	live   int
@@ -53,15 +49,14 @@ type ledger struct {
 }
 
 func newLedger(c *store.Cache, spec *schemas.Spec) (*ledger, error) {
-	seed := maphash.MakeSeed() // of this process alone: nobody can make ids of one hash
-	l, err := newLedgerBy(c, func(id string) uint64 { return maphash.String(seed, id) })
+	l, err := newLedgerBy(c, newIDHash())
 	if err == nil && spec.Loads > 0 {
 		l.loads = int32(spec.LoadPartition(0, 0))
 	}
 	return l, err
 }
 
-func newLedgerBy(c *store.Cache, hash hashFunc) (*ledger, error) {
+func newLedgerBy(c *store.Cache, hash idHash) (*ledger, error) {
 	base, err := newBaseIDs(c, hash, nil)
 	if err != nil {
 		return nil, err
@@ -112,7 +107,7 @@ func (l *ledger) noteMove(known, order segment.Order) {
 // upsert takes in row of part: it becomes the live version of its id, or is dead on arrival.
 func (l *ledger) upsert(part *heldPart, row uint32) {
 	id, order := part.IDAt(int(row)), part.OrderAt(int(row))
-	h, here := l.hash(id), place{part, row}
+	h, here := l.hash.of(id), place{part, row}
 	old, isLive := l.find(id, h)
 	known, ok := l.gone[id]
 	if isLive {
@@ -141,7 +136,7 @@ func (l *ledger) upsert(part *heldPart, row uint32) {
 
 // remove takes in a delete.
 func (l *ledger) remove(t segment.Tombstone) {
-	old, isLive := l.find(t.ID, l.hash(t.ID))
+	old, isLive := l.find(t.ID, l.hash.of(t.ID))
 	known, ok := l.gone[t.ID]
 	if isLive {
 		known, ok = old.part.OrderAt(int(old.row)), true
@@ -162,23 +157,20 @@ func (l *ledger) remove(t segment.Tombstone) {
 	l.gone[strings.Clone(t.ID)] = t.Order
 }
 
-// restore takes in the parts of a published generation, whose dead rows are known, into a ledger that is empty.
-func (l *ledger) restore(parts []*heldPart) error {
-	var chunks []*heldPart
+// restore takes in the parts of a published generation, whose dead rows are known, and the table of its chunks into a ledger that
+// is empty.
+func (l *ledger) restore(parts []*heldPart, base *baseIDs) error {
+	l.release()
+	l.base, l.hash, l.deltas = base, base.hash, newDeltaIDs(l.cache, base.hash)
 	for _, p := range parts {
 		l.live += p.live()
 		if p.chunk != nil {
-			chunks = append(chunks, p)
-		} else if err := l.deltas.adopt(p); err != nil {
+			continue
+		}
+		if err := l.deltas.adopt(p); err != nil {
 			return err
 		}
 	}
-	base, err := newBaseIDs(l.cache, l.hash, chunks)
-	if err != nil {
-		return err
-	}
-	l.base.release()
-	l.base = base
 	return nil
 }
 
@@ -195,7 +187,7 @@ func (l *ledger) rebase(inputs []jobInput, base *baseIDs, rest []*heldPart) erro
 	for _, in := range inputs {
 		for row := range roaring.Values(roaring.AndNot(in.part.dead, in.skip)) {
 			id := in.part.IDAt(int(row))
-			if at, ok := base.find(id, l.hash(id)); ok {
+			if at, ok := base.find(id, l.hash.of(id)); ok {
 				l.kill(at)
 			}
 		}
@@ -226,7 +218,7 @@ func (l *ledger) joined(inputs map[*heldPart]bool, outputs []*heldPart) {
 		l.deltas.number(part)
 		for row := range part.N {
 			id, here := part.IDAt(row), place{part, uint32(row)}
-			if old, slot, ok := l.deltas.find(id, l.hash(id)); ok && inputs[old.part] {
+			if old, slot, ok := l.deltas.find(id, l.hash.of(id)); ok && inputs[old.part] {
 				l.deltas.set(slot, here)
 				continue
 			}

@@ -1,9 +1,10 @@
 package build
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"hash/maphash"
 	"maps"
 	"math/rand/v2"
 	"runtime"
@@ -32,7 +33,7 @@ type history struct {
 	ids    int
 }
 
-func newHistory(t *testing.T, seed uint64, hash hashFunc) *history {
+func newHistory(t *testing.T, seed uint64, hash idHash) *history {
 	t.Helper()
 	h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 3)), spec: testSpec(), truth: map[string]version{}, ids: 1}
 	var err error
@@ -66,7 +67,7 @@ func (h *history) part(rows *segment.Rows, chunk bool) *heldPart {
 	h.must(err)
 	p := &heldPart{Part: &replica.Part{Part: opened}, dead: roaring.New()}
 	if chunk {
-		p.chunk = &schemas.Chunk{}
+		p.chunk = &schemas.Chunk{Rows: schemas.Object{SHA256: fmt.Sprintf("%x", sha256.Sum256(body))}}
 	} else {
 		p.segment = &schemas.Segment{}
 	}
@@ -176,12 +177,25 @@ func (h *history) restart() {
 	hash := h.ledger.hash
 	h.ledger.release()
 	var err error
-	h.ledger, err = newLedgerBy(h.cache, hash)
+	h.ledger, err = newLedgerBy(h.cache, newIDHash()) // as it is before it is known what was kept
 	h.must(err)
+	var chunks []*heldPart
 	for _, p := range h.parts {
 		p.number = 0
+		if p.chunk != nil {
+			chunks = append(chunks, p)
+		}
 	}
-	h.must(h.ledger.restore(h.parts))
+	base, err := keptBaseIDs(h.cache, chunks)
+	if errors.Is(err, store.ErrNotFound) {
+		base, err = newBaseIDs(h.cache, hash, chunks)
+		h.must(err)
+		if hash.key != (idKey{}) {
+			h.must(base.keep(h.cache))
+		}
+	}
+	h.must(err)
+	h.must(h.ledger.restore(h.parts, base))
 	for _, t := range stones {
 		h.ledger.remove(t)
 	}
@@ -209,7 +223,7 @@ func (h *history) check(after string) {
 				h.t.Fatalf("after %s: %s is live twice", after, id)
 			}
 			got[id] = p.OrderAt(row)
-			if f, ok := h.ledger.find(id, h.ledger.hash(id)); !ok || f.place != (place{p, uint32(row)}) {
+			if f, ok := h.ledger.find(id, h.ledger.hash.of(id)); !ok || f.place != (place{p, uint32(row)}) {
 				h.t.Fatalf("after %s: %s is live, and not found where it is", after, id)
 			}
 		}
@@ -239,7 +253,7 @@ func (h *history) check(after string) {
 	}
 	for i := range 20 {
 		id := fmt.Sprintf("id-%d", h.rng.IntN(h.ids)+i*h.ids)
-		if _, ok := h.ledger.find(id, h.ledger.hash(id)); ok != (want[id] != segment.Order{}) {
+		if _, ok := h.ledger.find(id, h.ledger.hash.of(id)); ok != (want[id] != segment.Order{}) {
 			h.t.Fatalf("after %s: %s found: %v", after, id, ok)
 		}
 	}
@@ -248,12 +262,11 @@ func (h *history) check(after string) {
 // Whatever a ledger goes through, it knows what a plain map of all versions knows: with a hash that tells all ids apart, with
 // one of 8 values, and with one that is the same for all.
 func TestLedger_knowsWhatAMapKnows(t *testing.T) {
-	seed := maphash.MakeSeed()
-	all := func(id string) uint64 { return maphash.String(seed, id) }
-	for name, hash := range map[string]hashFunc{
+	all := newIDHash()
+	for name, hash := range map[string]idHash{
 		"all apart": all,
-		"8 values":  func(id string) uint64 { return all(id) & 7 * (1<<61 + 1) },
-		"one value": func(string) uint64 { return 1<<64 - 1 },
+		"8 values":  {of: func(id string) uint64 { return all.of(id) & 7 * (1<<61 + 1) }},
+		"one value": {of: func(string) uint64 { return 1<<64 - 1 }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(12) {
@@ -272,6 +285,8 @@ func TestLedger_knowsWhatAMapKnows(t *testing.T) {
 					h.check(fmt.Sprintf("step %d of seed %d, %s", step, seed, after))
 				}
 				h.ledger.release()
+				_, err := h.cache.Sweep(func(string) bool { return false })
+				h.must(err)
 				if left := h.cache.Stats().Bytes; left != 0 {
 					t.Errorf("seed %d: %d bytes of scratch memory are not given back", seed, left)
 				}
@@ -282,7 +297,7 @@ func TestLedger_knowsWhatAMapKnows(t *testing.T) {
 
 // An id that comes and goes again and again takes one slot, and so does one that changes.
 func TestLedger_oneIDManyTimes(t *testing.T) {
-	h := newHistory(t, 1, func(string) uint64 { return 7 })
+	h := newHistory(t, 1, idHash{of: func(string) uint64 { return 7 }})
 	defer func() { h.ledger.release() }()
 	for range 500 {
 		h.fold()
@@ -295,8 +310,7 @@ func TestLedger_oneIDManyTimes(t *testing.T) {
 
 // The ledger's heap does not grow with its rows.
 func TestLedger_takesNoHeapForRows(t *testing.T) {
-	seed := maphash.MakeSeed()
-	h := newHistory(t, 1, func(id string) uint64 { return maphash.String(seed, id) })
+	h := newHistory(t, 1, newIDHash())
 	const n = 100_000
 	rows := segment.NewRows(h.spec)
 	for i := range n {
@@ -311,7 +325,9 @@ func TestLedger_takesNoHeapForRows(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	h.must(h.ledger.restore([]*heldPart{base, deltas}))
+	table, err := newBaseIDs(h.cache, h.ledger.hash, []*heldPart{base})
+	h.must(err)
+	h.must(h.ledger.restore([]*heldPart{base, deltas}, table))
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	if took := int64(after.HeapAlloc) - int64(before.HeapAlloc); took > n/10 {

@@ -2,18 +2,27 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/adastream/adastream/index/model"
+	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/replica"
+	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
 
 // load brings the newest generation into memory, whether it was promoted or not.
 func (b *Builder) load(ctx context.Context) error {
+	started := time.Now()
+	if !b.began {
+		b.began = true
+		b.o.Cache, b.recalled = b.o.Cache.Recall(segment.Rules)
+	}
 	var err error
 	if b.ledger, err = newLedger(b.o.Cache, b.o.Log.Spec()); err != nil {
 		return err
@@ -72,7 +81,11 @@ func (b *Builder) load(ctx context.Context) error {
 		}
 		b.adopt(part, dead[s.ID])
 	}
-	if err := b.ledger.restore(b.parts); err != nil {
+	base, err := b.openBase(b.chunks())
+	if err == nil {
+		err = b.ledger.restore(b.parts, base)
+	}
+	if err != nil {
 		return fmt.Errorf("find the rows of generation %d by id: %w", m.Generation, err)
 	}
 	for _, o := range m.Tombstones {
@@ -89,8 +102,65 @@ func (b *Builder) load(ctx context.Context) error {
 	b.metrics.holds(m)
 	b.lengths = listLengths(b.parts, b.modelRef)
 	b.metrics.lists(b.lengths)
-	b.o.Logger.Info("loaded", "generation", m.Generation, "live_rows", b.ledger.live, "chunks", len(m.Chunks), "segments", len(m.Segments))
+	took := time.Since(started)
+	b.metrics.loadSeconds.Set(took.Seconds())
+	b.o.Logger.Info("loaded", "generation", m.Generation, "live_rows", b.ledger.live, "chunks", len(m.Chunks), "segments", len(m.Segments),
+		"recalled_files", b.recalled, "took", took.Round(time.Millisecond))
+	if b.recalled == 0 {
+		b.remember()
+	} else {
+		b.rememberAt = time.Now().Add(rememberAfter)
+	}
 	return b.sweep() // else a builder that is overtaken before its jobs land would keep all that it ever fetched
+}
+
+// rememberAfter is how long a builder runs on files that it has not read through before the next one may do the same: one that
+// dies of them does so before.
+const rememberAfter = time.Minute
+
+// remember has the next process do without reading through, and looking at each row of, what this one has opened.
+func (b *Builder) remember() {
+	b.rememberAt = time.Time{}
+	opened := b.partFiles()
+	if err := b.o.Cache.Remember(segment.Rules, func(sha256 string) bool { return opened[sha256] }); err != nil {
+		b.o.Logger.Warn("the next start will take longer", "error", err)
+	}
+}
+
+// partFiles are the objects of the parts, by SHA-256.
+func (b *Builder) partFiles() map[string]bool {
+	files := map[string]bool{}
+	for _, p := range b.parts {
+		if p.chunk != nil {
+			files[p.chunk.Rows.SHA256], files[p.chunk.Codes.SHA256], files[p.chunk.Vectors.SHA256] = true, true, true
+		} else {
+			files[p.segment.SHA256] = true
+		}
+	}
+	return files
+}
+
+// openBase finds the table of the ids of chunks, or makes it.
+func (b *Builder) openBase(chunks []*heldPart) (*baseIDs, error) {
+	base, err := keptBaseIDs(b.o.Cache, chunks)
+	if err == nil {
+		return base, nil
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		b.o.Logger.Warn("the table of ids is made anew", "error", err)
+	}
+	if base, err = newBaseIDs(b.o.Cache, b.ledger.hash, chunks); err != nil {
+		return nil, err
+	}
+	b.keepBase(base)
+	return base, nil
+}
+
+// keepBase keeps a table for the next process. Safe for concurrent use.
+func (b *Builder) keepBase(base *baseIDs) {
+	if err := base.keep(b.o.Cache); err != nil {
+		b.o.Logger.Warn("the table of ids is not kept, the next start will take longer", "error", err)
+	}
 }
 
 func (b *Builder) adopt(part *heldPart, dead *roaring.Bitmap) {

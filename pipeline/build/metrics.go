@@ -57,7 +57,7 @@ type metrics struct {
 	listRows                               *prometheus.GaugeVec
 	collections, collectFailures           prometheus.Counter
 	collectedObjects, collectedBytes       prometheus.Counter
-	storeBytes                             prometheus.Gauge
+	storeBytes, loadSeconds                prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer, h *health) *metrics {
@@ -121,6 +121,7 @@ func newMetrics(r prometheus.Registerer, h *health) *metrics {
 	m.collectFailures = counter("collection_failures_total", "Collections of garbage that did not end; nothing that is in use is gone.")
 	m.collectedObjects = counter("collected_objects_total", "Data objects that were removed from the store because nothing names them any more.")
 	m.collectedBytes = counter("collected_bytes_total", "Bytes of these objects.")
+	m.loadSeconds = gauge("load_seconds", "Time that it took to load the newest generation, at the start or when another builder had published.")
 	m.storeBytes = gauge("store_bytes", "Data objects in the store that the last collection kept, in bytes.")
 	for _, kind := range []jobKind{compaction, rewrite, recode} { // so that they are there before the first job
 		m.jobsRunning.WithLabelValues(string(kind)).Set(0)

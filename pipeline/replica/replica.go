@@ -22,6 +22,7 @@ import (
 type Part struct {
 	*segment.Part
 	mapped []*store.Mapped
+	open   func([][]byte) (*segment.Part, error)
 	held   atomic.Int32
 }
 
@@ -29,6 +30,25 @@ type Part struct {
 func (p *Part) Share() *Part {
 	p.held.Add(1)
 	return p
+}
+
+// Verify makes up for what was left to an earlier process, see [store.Cache.Recall]: it reads the part through, and looks at all its
+// rows. An error that is ErrTransient says that only the copy on this machine is bad, and gone.
+func (p *Part) Verify() error {
+	again := false
+	bytes := make([][]byte, len(p.mapped))
+	for i, m := range p.mapped {
+		again = again || m.Recalled()
+		if err := m.Verify(); err != nil {
+			return err
+		}
+		bytes[i] = m.Bytes()
+	}
+	if !again {
+		return nil
+	}
+	_, err := p.open(bytes)
+	return err
 }
 
 // Release ends one hold. After the last one nothing may read the part, or a string that came from it.
@@ -59,10 +79,17 @@ func Chunk(ctx context.Context, c *store.Cache, spec *schemas.Spec, ch schemas.C
 	})
 }
 
-// ChunkWithVectors opens a chunk with its originals: what training, merging and exact search need.
+// ChunkWithVectors opens a chunk with its originals: what training, merging and exact search need. Of one that is recalled whole no
+// row is looked at.
 func ChunkWithVectors(ctx context.Context, c *store.Cache, spec *schemas.Spec, ch schemas.Chunk) (*Part, error) {
-	return open(ctx, c, []schemas.Object{ch.Rows, ch.Codes, ch.Vectors}, func(bytes [][]byte) (*segment.Part, error) {
+	p := &Part{open: func(bytes [][]byte) (*segment.Part, error) {
 		return segment.OpenChunk(spec, ch, bytes[0], bytes[1], bytes[2])
+	}}
+	return p.fetch(ctx, c, []schemas.Object{ch.Rows, ch.Codes, ch.Vectors}, func(bytes [][]byte) (*segment.Part, error) {
+		if p.mapped[0].Recalled() && p.mapped[1].Recalled() && p.mapped[2].Recalled() {
+			return segment.ReopenChunk(spec, ch, bytes[0], bytes[1], bytes[2])
+		}
+		return p.open(bytes)
 	})
 }
 
@@ -87,7 +114,11 @@ func Rows(ctx context.Context, c *store.Cache, spec *schemas.Spec, ch schemas.Ch
 }
 
 func open(ctx context.Context, c *store.Cache, objects []schemas.Object, read func([][]byte) (*segment.Part, error)) (*Part, error) {
-	p := &Part{}
+	p := &Part{open: read}
+	return p.fetch(ctx, c, objects, read)
+}
+
+func (p *Part) fetch(ctx context.Context, c *store.Cache, objects []schemas.Object, read func([][]byte) (*segment.Part, error)) (*Part, error) {
 	p.held.Store(1)
 	bytes := make([][]byte, len(objects))
 	for i, o := range objects {

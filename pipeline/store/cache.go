@@ -69,7 +69,8 @@ type CacheStats struct {
 // this process has checked that sum: while downloading, or at its first use if it was there before. Several processes
 // may share a directory. All methods may be called concurrently.
 type Cache struct {
-	bucket Bucket
+	bucket  Bucket
+	recalls bool // does without reading through what was recalled
 	*cacheFiles
 }
 
@@ -90,8 +91,10 @@ type cacheFiles struct {
 type cacheFile struct {
 	size     int64 // bytes on disk; 0 while there is no file
 	verified bool
-	users    int // fetches under way and unreleased mappings; >0 protects the file
-	mapped   int // unreleased mappings
+	recalled bool         // not verified, but by an earlier process
+	identity fileIdentity // of the file that was verified, zero where it is not known
+	users    int          // fetches under way and unreleased mappings; >0 protects the file
+	mapped   int          // unreleased mappings
 	data     mmap.MMap
 	lastUse  int64
 }
@@ -109,7 +112,7 @@ func NewCache(dir string, b Bucket, o CacheOptions) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache directory: %w", classifyOS(err))
 	}
-	c := &Cache{b, &cacheFiles{dir: dir, maxBytes: o.MaxBytes, files: map[string]*cacheFile{}}}
+	c := &Cache{bucket: b, cacheFiles: &cacheFiles{dir: dir, maxBytes: o.MaxBytes, files: map[string]*cacheFile{}}}
 	for _, entry := range entries {
 		info, err := entry.Info()
 		if err != nil || !info.Mode().IsRegular() || (Ref{SHA256: entry.Name()}).check() != nil {
@@ -122,24 +125,7 @@ func NewCache(dir string, b Bucket, o CacheOptions) (*Cache, error) {
 }
 
 // Of is the same cache for the objects of another bucket: files, bound and counters are one.
-func (c *Cache) Of(b Bucket) *Cache { return &Cache{b, c.cacheFiles} }
-
-// Mapped is an object in memory. The mapping is shared by all who fetched the object and lasts until the last Release.
-type Mapped struct {
-	once    sync.Once
-	release func()
-	data    []byte
-}
-
-// Bytes is the object, read-only: writing to it crashes the process. It must not be used after Release.
-func (m *Mapped) Bytes() []byte { return m.data }
-
-// Scattered says that the bytes are read a few at a time all over the place, by whoever has the mapping too: it is about what is read
-// from the disk when memory is short, and about nothing else.
-func (m *Mapped) Scattered() { scatter(m.data) }
-
-// Release ends the use of the bytes. Calling it again does nothing.
-func (m *Mapped) Release() { m.once.Do(m.release) }
+func (c *Cache) Of(b Bucket) *Cache { return &Cache{b, c.recalls, c.cacheFiles} }
 
 // Fetch returns the object, from the cache if it is there, else downloaded. Concurrent fetches of one object download it
 // once. Content that is not what ref says, however often it is read, is ErrCorrupt, and leaves no file; the bucket's errors
@@ -319,17 +305,17 @@ func (c *Cache) corrupt(ref Ref, what string) error {
 // is removed: the bucket has better.
 func (c *Cache) present(ref Ref, f *cacheFile) bool {
 	c.mu.Lock()
-	verified := f.verified
+	known := f.verified || c.recalls && f.recalled
 	c.mu.Unlock()
-	if verified {
+	if known {
 		return true
 	}
-	err := c.verify(ref)
+	id, err := c.verify(ref)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
 		c.setSize(f, ref.Size)
-		f.verified = true
+		f.verified, f.recalled, f.identity = true, false, id
 		return true
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -340,23 +326,25 @@ func (c *Cache) present(ref Ref, f *cacheFile) bool {
 	return false
 }
 
-func (c *Cache) verify(ref Ref) error {
+// verify reads the file of ref through, and says which one that was.
+func (c *Cache) verify(ref Ref) (id fileIdentity, err error) {
 	r, info, err := openRegular(c.path(ref.SHA256))
 	if err != nil {
-		return err
+		return id, err
 	}
 	defer r.Close()
 	sum := sha256.New()
 	if info.Size() != ref.Size {
-		return ErrCorrupt
+		return id, ErrCorrupt
 	}
 	if _, err := io.Copy(sum, r); err != nil {
-		return err
+		return id, err
 	}
 	if hex.EncodeToString(sum.Sum(nil)) != ref.SHA256 {
-		return ErrCorrupt
+		return id, ErrCorrupt
 	}
-	return nil
+	id, _ = identityOf(info)
+	return id, nil
 }
 
 // write creates the file of ref from what fill writes, under its name only when complete and flushed.
@@ -365,10 +353,14 @@ func (c *Cache) write(ref Ref, f *cacheFile, fill func(io.Writer) error) error {
 		return err
 	}
 	err := c.writeFile(c.path(ref.SHA256), fill)
+	var id fileIdentity
+	if info, statErr := os.Lstat(c.path(ref.SHA256)); statErr == nil {
+		id, _ = identityOf(info)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
-		f.verified = true
+		f.verified, f.recalled, f.identity = true, false, id
 		return nil
 	}
 	if !f.verified { // nobody else wrote it meanwhile
@@ -423,65 +415,13 @@ func (c *Cache) reserve(ref Ref, f *cacheFile) error {
 		ref.Key, ref.Size, ErrCacheFull, c.bytes, c.maxBytes)
 }
 
-// mapFile maps the file, or shares the mapping that exists.
-func (c *Cache) mapFile(ref Ref, f *cacheFile, hit bool) (m *Mapped, isNew bool, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if isNew = f.mapped == 0; isNew {
-		data, err := mapReadOnly(c.path(ref.SHA256))
-		if errors.Is(err, fs.ErrNotExist) {
-			c.setSize(f, 0)
-			f.verified = false
-			return nil, false, err
-		}
-		if err != nil {
-			return nil, false, fmt.Errorf("cache object %q: map: %w", ref.Key, classifyOS(err))
-		}
-		f.data = data
-		c.stats.Mapped += int64(len(data))
-	}
-	f.mapped++
-	f.users++
-	if hit {
-		c.stats.Hits++
-	}
-	return &Mapped{data: f.data, release: func() { c.unmap(ref.SHA256, f) }}, isNew, nil
-}
-
-func mapReadOnly(path string) (mmap.MMap, error) {
-	file, info, err := openRegular(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	if info.Size() == 0 { // cannot be mapped
-		return mmap.MMap{}, nil
-	}
-	return mmap.Map(file, mmap.RDONLY, 0)
-}
-
-func (c *Cache) unmap(name string, f *cacheFile) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f.users--
-	f.mapped--
-	if f.mapped > 0 {
-		return
-	}
-	c.stats.Mapped -= int64(len(f.data))
-	if len(f.data) > 0 {
-		_ = f.data.Unmap() // fails only for an address that was never mapped
-	}
-	f.data = nil
-}
-
 // remove deletes a file, if it is there, and forgets it unless someone is about to write it. mu is held.
 func (c *Cache) remove(name string, f *cacheFile) error {
 	if err := os.Remove(c.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cache: %w", classifyOS(err))
 	}
 	c.setSize(f, 0)
-	f.verified = false
+	f.verified, f.recalled = false, false
 	if f.users == 0 {
 		delete(c.files, name)
 	}

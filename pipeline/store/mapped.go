@@ -1,0 +1,145 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+
+	"github.com/edsrzf/mmap-go"
+)
+
+// Mapped is an object in memory. The mapping is shared by all who fetched the object and lasts until the last Release; one of an
+// object that was recalled is its owner's alone.
+type Mapped struct {
+	once     sync.Once
+	release  func()
+	data     []byte
+	recalled atomic.Bool
+	verify   func() error // of what was recalled
+}
+
+// Bytes is the object, read-only: writing to it crashes the process. It must not be used after Release.
+func (m *Mapped) Bytes() []byte { return m.data }
+
+// Scattered says that the bytes are read a few at a time all over the place, by whoever has the mapping too: it is about what is read
+// from the disk when memory is short, and about nothing else.
+func (m *Mapped) Scattered() { scatter(m.data) }
+
+// Release ends the use of the bytes. Calling it again does nothing.
+func (m *Mapped) Release() { m.once.Do(m.release) }
+
+// Recalled reports whether the object was not read through by this process, see [Cache.Recall].
+func (m *Mapped) Recalled() bool { return m.recalled.Load() }
+
+// Verify reads an object through that was recalled. If it is not what it was, its file is removed: the error is ErrTransient, for
+// who fetches it once more has it from the bucket.
+func (m *Mapped) Verify() error {
+	if !m.Recalled() {
+		return nil
+	}
+	if err := m.verify(); err != nil {
+		return err
+	}
+	m.recalled.Store(false)
+	return nil
+}
+
+// mapFile maps the file, or shares the mapping that exists. What is new and no file that was recalled has not been touched.
+func (c *Cache) mapFile(ref Ref, f *cacheFile, hit bool) (m *Mapped, isNew bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	data := f.data
+	if f.mapped == 0 || f.recalled {
+		data, err = mapReadOnly(c.path(ref.SHA256))
+		if errors.Is(err, fs.ErrNotExist) {
+			c.setSize(f, 0)
+			f.verified, f.recalled = false, false
+			return nil, false, err
+		}
+		if err != nil {
+			return nil, false, fmt.Errorf("cache object %q: map: %w", ref.Key, classifyOS(err))
+		}
+		c.stats.Mapped += int64(len(data))
+	}
+	f.users++
+	if hit {
+		c.stats.Hits++
+	}
+	if f.recalled {
+		m = &Mapped{data: data, release: func() { c.unmapOwn(f, data) }, verify: func() error { return c.verifyMapped(ref, f, data) }}
+		m.recalled.Store(true)
+		return m, false, nil
+	}
+	isNew = f.mapped == 0
+	f.mapped++
+	f.data = data
+	return &Mapped{data: data, release: func() { c.unmap(f) }}, isNew, nil
+}
+
+func mapReadOnly(path string) (mmap.MMap, error) {
+	file, info, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if info.Size() == 0 { // cannot be mapped
+		return mmap.MMap{}, nil
+	}
+	return mmap.Map(file, mmap.RDONLY, 0)
+}
+
+// unmap ends one use of the mapping that is shared.
+func (c *Cache) unmap(f *cacheFile) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f.users--
+	f.mapped--
+	if f.mapped > 0 {
+		return
+	}
+	c.free(f.data)
+	f.data = nil
+}
+
+// unmapOwn ends the use of a file that was recalled.
+func (c *Cache) unmapOwn(f *cacheFile, data mmap.MMap) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f.users--
+	c.free(data)
+}
+
+// free gives a mapping back. mu is held.
+func (c *Cache) free(data mmap.MMap) {
+	c.stats.Mapped -= int64(len(data))
+	if len(data) > 0 {
+		_ = data.Unmap() // fails only for an address that was never mapped
+	}
+}
+
+// verifyMapped reads a mapping through that is of a file which was recalled.
+func (c *Cache) verifyMapped(ref Ref, f *cacheFile, data []byte) error {
+	err := touch(data)
+	if err == nil {
+		if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != ref.SHA256 {
+			err = fmt.Errorf("its sha256 is %x", sum)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err == nil && f.recalled:
+		f.verified, f.recalled = true, false
+	case err != nil:
+		c.stats.Corrupt++
+		err = fmt.Errorf("cached file of object %q: %w: it has changed on the disk: %w", ref.Key, ErrTransient, err)
+		if f.recalled { // else another user has found it, and fetched it anew
+			err = errors.Join(err, c.remove(ref.SHA256, f))
+		}
+	}
+	return err
+}
