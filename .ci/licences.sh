@@ -4,7 +4,7 @@
 set -euo pipefail
 out=$(realpath -m "${1:?usage: licences.sh DIR}")
 cd "$(dirname "$0")/.."
-allowed="Apache-2.0 MIT BSD-2-Clause BSD-3-Clause 0BSD WordNet" # WordNet: use, copy, modify, distribute, keep the notice
+allowed="Apache-2.0 MIT BSD-2-Clause BSD-3-Clause 0BSD CC0-1.0 WordNet" # CC0: public domain. WordNet: use, copy, modify, distribute, keep the notice
 
 tool=$(mktemp -d)
 trap 'rm -rf "$tool"' EXIT

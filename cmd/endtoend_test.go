@@ -94,7 +94,7 @@ func (f *fleetTest) start(name string, args ...string) (p *fleet.Process, ops st
 	}
 	args = append([]string{"--store", f.storage, "--ops-listen", ops}, args...)
 	if name != "ingestor" {
-		args = append(args, "--cache-dir", f.TempDir())
+		args = append([]string{"--cache-dir", f.TempDir()}, args...)
 	}
 	if p, err = f.bin.Start(name, nil, args...); err != nil {
 		f.Fatal(err)

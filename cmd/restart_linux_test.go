@@ -1,0 +1,65 @@
+package cmd
+
+import (
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/adastream/adastream/bench/fleet"
+	"github.com/adastream/adastream/pipeline/produce"
+	"github.com/adastream/adastream/pipeline/source"
+)
+
+// A builder that is killed at random moments, or stopped, and started in the same directory, while rows come and go and its base is
+// rewritten again and again: it begins from what was left there, and each id is there once, with its last version.
+func TestBuilderStartsFromWhatIsLeft(t *testing.T) {
+	f := newFleetTest(t)
+	f.start("ingestor", "--brokers", f.brokers, "--flush-age", "50ms")
+	dir := t.TempDir()
+	start := func() *fleet.Process {
+		p, _ := f.start("builder", "--cache-dir", dir, "--min-train-rows", "1000")
+		return p
+	}
+	rng := rand.New(rand.NewPCG(9, 1))
+	recalled := regexp.MustCompile(`recalled_files\W+[1-9]`)
+	quick := 0
+	builder := start()
+	end := func(kill bool) {
+		t.Helper()
+		if recalled.MatchString(builder.Log()) {
+			quick++
+		}
+		if kill || !strings.Contains(builder.Log(), "loaded") { // before it has loaded it may not know yet how to stop
+			builder.Kill()
+		} else if err := builder.Stop(20 * time.Second); err != nil {
+			t.Errorf("builder at SIGTERM: %v", err)
+		}
+	}
+	producer := f.client.NewProducer(source.ProducerOptions{})
+	defer producer.Close()
+	for from := 0; from < rows; from += batchRows {
+		if _, err := produce.Batch(t.Context(), producer, partitions, batch(rng, from, batchRows)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(rng.IntN(600)) * time.Millisecond)
+		if rng.IntN(3) == 0 {
+			end(rng.IntN(3) > 0)
+			builder = start()
+		}
+	}
+	want, ends := f.readTopic()
+	f.checkGeneration(f.await(ends), want)
+	end(false)
+	builder = start() // with nothing to do but to start
+	f.checkGeneration(f.await(ends), want)
+	for deadline := time.Now().Add(30 * time.Second); !recalled.MatchString(builder.Log()); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("after a stop it does not begin from what is left")
+		}
+	}
+	if t.Logf("%d starts before it began from what was left", quick); quick < 3 {
+		t.Errorf("only %d starts began from what was left", quick)
+	}
+}
