@@ -14,7 +14,7 @@ import (
 // How the width that lists are chosen by is measured.
 const (
 	measureRows       = 12 << 10
-	measureQueries    = 128
+	measureQueries    = 1024 // with 128 the corpus got 64 dimensions or 256, as its sample fell
 	measureNeighbours = 10
 	measureShare      = 0.95 // of the neighbours that the probed lists must hold
 	measureLeastDims  = 16   // shorter prefixes do not tell thousands of lists apart
@@ -25,7 +25,7 @@ const (
 // cheap lists of coarse topics, but true neighbours of a vector may be spread over many of them.
 //
 // A small index is made of a part of the sample at each level: lists by the rule of [DefaultNList] without its bound.
-// Lists are probed until they hold 95 % of the 10 true neighbours of all of 128 held-out rows. What a query pays is the mean
+// Lists are probed until they hold 95 % of the 10 true neighbours of all of 1,024 held-out rows. What a query pays is the mean
 // number of rows in the lists so probed, since the funnel of package coarse makes probing itself cost about the same for
 // all levels. The shortest level wins that no longer one beats by 5 %.
 func (t *training) measure(ctx context.Context) (int, error) {
