@@ -54,7 +54,7 @@ func (b *bench) feed() error {
 		return err
 	}
 	began := time.Now()
-	builder, _, err := b.daemon("builder", append([]string{"--log-level", "debug"}, b.BuilderFlag...)...)
+	builder, ops, err := b.daemon("builder", append([]string{"--log-level", "debug"}, b.BuilderFlag...)...)
 	if err != nil {
 		return err
 	}
@@ -77,6 +77,9 @@ func (b *bench) feed() error {
 	}
 	f.In = time.Since(began).Seconds()
 	fmt.Printf("fed: all rows are committed after %.0f s, %.0f rows/s\n", f.In, float64(b.Rows-f.Before)/f.In)
+	if err := b.awaitReady(ops, daemons...); err != nil { // it has loaded what is there
+		return errors.Join(err, b.keepLogs(daemons))
+	}
 	m, err := b.settle(index, builder, daemons, int64(b.Rows))
 	if err != nil {
 		return errors.Join(err, b.keepLogs(daemons))
@@ -310,7 +313,7 @@ func (b *bench) takenIn(index *commit.Log, daemons []*fleet.Process, end int64) 
 
 // settle waits until a generation has all rows, and the builder has told of no job for a while that has not landed.
 func (b *bench) settle(index *commit.Log, builder *fleet.Process, daemons []*fleet.Process, rows int64) (*schemas.Manifest, error) {
-	const quiet = 5 * time.Second
+	const quiet = 10 * time.Second
 	since := time.Now()
 	var m *schemas.Manifest
 	for {

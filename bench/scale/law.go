@@ -168,8 +168,11 @@ func (c *noisy) read(first int, rows []float32) error {
 }
 
 func (c *noisy) draw(stream, block int, rows []float32) error {
-	if stream == queryRows {
-		copy(rows, c.queries[min(len(c.queries), block*blockRows*c.dim):])
+	if stream == queryRows && block == 0 { // all of them, the rest is rows with other noise
+		if len(rows) > len(c.queries) {
+			return fmt.Errorf("%d queries, allowed: the %d of the data set", len(rows)/c.dim, len(c.queries)/c.dim)
+		}
+		copy(rows, c.queries)
 		return nil
 	}
 	if err := c.read(block*blockRows%c.n, rows); err != nil {

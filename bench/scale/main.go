@@ -75,7 +75,8 @@ type bench struct {
 	bin     *fleet.Binaries
 	law     law
 	truth   *truth
-	queries []float32
+	queries []float32 // whose neighbours are known
+	others  []float32 // that are asked beside them: the rows that a few queries touch would soon be in any memory
 	watcher *watcher
 	bucket  store.Bucket
 }
@@ -151,6 +152,10 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 		return nil, err
 	}
 	b.truth = newTruth(level, b.queries, dim)
+	b.others = make([]float32, blockRows*dim)
+	if err := b.law.draw(queryRows, 1, b.others); err != nil {
+		return nil, err
+	}
 	if b.bucket, err = store.Open(ctx, o.Store, store.Options{}); err != nil {
 		return nil, err
 	}

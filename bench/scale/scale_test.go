@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/client"
 	"github.com/adastream/adastream/pipeline/source/sourcetest"
 	"github.com/adastream/adastream/pipeline/store/storetest"
 )
@@ -130,8 +131,12 @@ func TestTruth(t *testing.T) {
 		if !slices.Equal(numbers, want[:10]) {
 			t.Errorf("query %d: %v, want %v", q, numbers, want[:10])
 		}
-		if got := found.recall(q, append(numbers[:5:5], n+1)); got != 5 {
-			t.Errorf("query %d: %d of its neighbours, want 5", q, got)
+		hits := []client.Hit{{ID: "1000"}}
+		for _, row := range want[:5] {
+			hits = append(hits, client.Hit{ID: strconv.Itoa(row)})
+		}
+		if got, err := found.recallOf(q+len(found.nearest), hits); err != nil || got != 5 {
+			t.Errorf("query %d: %d of its neighbours, want 5: %v", q, got, err)
 		}
 	}
 }

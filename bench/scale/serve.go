@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -35,6 +36,7 @@ type asked struct {
 	After   float64 `json:"after_seconds"`
 	Lasted  float64 `json:"seconds"`
 	Queries int     `json:"queries"`
+	Known   int     `json:"known"` // of them, those that recall is of
 	PerS    float64 `json:"queries_per_second"`
 	P50     float64 `json:"p50_ms"`
 	P99     float64 `json:"p99_ms"`
@@ -139,6 +141,7 @@ type node struct {
 	process *fleet.Process
 	client  *client.Client
 	ready   float64 // seconds until it was
+	asked   atomic.Int64
 }
 
 // withNode starts a node, does something with it and stops it; it returns the time until it was ready. It has no originals, as the
@@ -185,55 +188,69 @@ func (n *node) generation(b *bench) (int64, error) {
 	return answer.Snapshot.Generation, nil
 }
 
-// ask asks all queries again and again, some at a time.
+// knownEvery is which of the queries that are asked is one whose neighbours are known.
+const knownEvery = 16
+
+// ask asks queries for so long, some at a time.
 func (n *node) ask(b *bench, target float64, lasting time.Duration) (asked, error) {
-	dim := b.law.dims()
-	var next, hits, failed atomic.Int64
 	var mu sync.Mutex
 	var took, inNode []float64
+	hits, known, failed := 0, 0, 0
 	before := readBytes(n.process.Pid())
 	began := time.Now()
 	g, ctx := errgroup.WithContext(b.ctx)
-	none := []string{}
 	for range b.Connections {
 		g.Go(func() error {
 			for time.Since(began) < lasting && ctx.Err() == nil {
-				q := int(next.Add(1)-1) % len(b.truth.nearest)
-				asked := time.Now()
-				answer, err := n.client.Search(ctx, client.Query{Vector: b.queries[q*dim:][:dim], How: client.How{K: dataset.K, TargetRecall: target}, Fields: &none})
-				if err != nil {
-					if over, _ := n.process.Ended(); over {
-						return fmt.Errorf("the query node has ended: %w", err)
-					}
-					failed.Add(1)
-					continue
+				i := int(n.asked.Add(1) - 1)
+				sent := time.Now()
+				answer, err := n.search(ctx, b.query(i), target)
+				ms := time.Since(sent).Seconds() * 1000
+				if over, _ := n.process.Ended(); over {
+					return fmt.Errorf("the query node has ended: %w", err)
 				}
-				ms := time.Since(asked).Seconds() * 1000
-				found := make([]int, 0, dataset.K)
-				for _, h := range answer.Hits {
-					row, err := strconv.Atoi(h.ID)
-					if err != nil {
+				found := 0
+				if err == nil && i%knownEvery == 0 {
+					if found, err = b.truth.recallOf(i/knownEvery, answer.Hits); err != nil {
 						return err
 					}
-					found = append(found, row)
 				}
-				hits.Add(int64(b.truth.recall(q, found)))
 				mu.Lock()
-				took, inNode = append(took, ms), append(inNode, float64(answer.Usage.Microseconds)/1000)
+				if err != nil {
+					failed++
+				} else {
+					took, inNode = append(took, ms), append(inNode, float64(answer.Usage.Microseconds)/1000)
+					if i%knownEvery == 0 {
+						hits, known = hits+found, known+1
+					}
+				}
 				mu.Unlock()
 			}
 			return nil
 		})
 	}
 	err := g.Wait()
-	a := asked{Target: target, Lasted: time.Since(began).Seconds(), Queries: len(took), Failed: int(failed.Load())}
-	if len(took) > 0 {
+	a := asked{Target: target, Lasted: time.Since(began).Seconds(), Queries: len(took), Known: known, Failed: failed}
+	if known > 0 {
 		count := float64(len(took))
 		a.PerS, a.P50, a.P99, a.Node = count/a.Lasted, quantile(took, 0.5), quantile(took, 0.99), quantile(inNode, 0.5)
-		a.Recall = float64(hits.Load()) / count / dataset.K
+		a.Recall = float64(hits) / float64(known) / dataset.K
 		a.Read = float64(readBytes(n.process.Pid())-before) / 1024 / count
 	}
 	return a, err
+}
+
+// query is the i-th one that is asked.
+func (b *bench) query(i int) []float32 {
+	of, at, dim := b.others, i-i/knownEvery, b.law.dims()
+	if i%knownEvery == 0 {
+		of, at = b.queries, i/knownEvery
+	}
+	return of[at%(len(of)/dim)*dim:][:dim]
+}
+
+func (n *node) search(ctx context.Context, vector []float32, target float64) (*client.Answer, error) {
+	return n.client.Search(ctx, client.Query{Vector: vector, How: client.How{K: dataset.K, TargetRecall: target}, Fields: &[]string{}})
 }
 
 func quantile(of []float64, q float64) float64 {

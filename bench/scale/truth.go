@@ -9,9 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/bench/dataset"
+	"github.com/adastream/adastream/client"
 )
 
 // truth is what queries should find, kept while rows go by.
@@ -70,14 +72,18 @@ func (t *truth) push(q int, n neighbour) float32 {
 	return t.nearest[q][dataset.K-1].Score
 }
 
-// recall is the share of the nearest rows of a query among those found.
-func (t *truth) recall(q int, found []int) (hits int) {
-	for _, n := range t.nearest[q] {
-		if slices.Contains(found, n.Row) {
-			hits++
+// recallOf counts the nearest rows of a query, or of the one that it is when there are no more, among hits.
+func (t *truth) recallOf(q int, hits []client.Hit) (n int, err error) {
+	for _, h := range hits {
+		row, err := strconv.Atoi(h.ID)
+		if err != nil {
+			return 0, err
+		}
+		if slices.ContainsFunc(t.nearest[q%len(t.nearest)], func(n neighbour) bool { return n.Row == row }) {
+			n++
 		}
 	}
-	return hits
+	return n, nil
 }
 
 const truthFile = "truth.json"
