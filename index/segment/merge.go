@@ -32,7 +32,8 @@ type MergeOptions struct {
 	ChunkBytes int64 // that a chunk's files have together at most, as far as it has more than one list
 	// Memory returns that many bytes, all zero, aligned to 8 and in use until Merge returns, for what it keeps of rows; nil takes
 	// them from the heap.
-	Memory func(bytes int64) ([]byte, error)
+	Memory  func(bytes int64) ([]byte, error)
+	Threads int // that find lists of rows which are of another model; 0 is one. The rest is one thread's work
 }
 
 // Merge makes chunks of a model from the rows of parts, all of which must have vectors: one base. Chunks divide all lists
@@ -52,7 +53,7 @@ func Merge(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level avx.
 	if err != nil {
 		return fmt.Errorf("merge: %w", err)
 	}
-	m := &merger{deriver: d, memory: o.Memory}
+	m := &merger{deriver: d, memory: o.Memory, threads: o.Threads}
 	if err := m.open(ctx, inputs); err != nil {
 		return fmt.Errorf("merge: %w", err)
 	}

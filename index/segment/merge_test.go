@@ -412,16 +412,30 @@ func TestMergeOfOneListARow(t *testing.T) {
 	}
 }
 
+// Merging the same parts gives the same bytes, on however many threads.
 func TestMergeIsDeterministic(t *testing.T) {
 	spec := testSpec(schemas.Cosine, schemas.Float16)
 	mdl := testModel(t, spec, 1, 4)
-	rows := randomRows(t, spec, rand.New(rand.NewPCG(5, 5)), 0, 300)
-	part := mustOpen(t, spec, mustWrite(t, spec, nil, rows))
-	a, b := mustMerge(t, spec, mdl, []Input{{Part: part}}, 20_000), mustMerge(t, spec, mdl, []Input{{Part: part}}, 20_000)
-	if !slices.EqualFunc(a, b, func(a, b ChunkBodies) bool {
-		return bytes.Equal(a.Rows, b.Rows) && bytes.Equal(a.Codes, b.Codes) && bytes.Equal(a.Vectors, b.Vectors)
-	}) {
-		t.Error("merging the same parts again gives other bytes")
+	var parts []*Part
+	for i := range 7 {
+		rows := randomRows(t, spec, rand.New(rand.NewPCG(5, uint64(i))), 300*i, 300*i+100*i+1)
+		parts = append(parts, mustOpen(t, spec, mustWrite(t, spec, nil, rows)))
+	}
+	want := mustMerge(t, spec, mdl, inputsOf(parts), 20_000)
+	for _, threads := range []int{1, 3, 20} {
+		var got []ChunkBodies
+		err := Merge(t.Context(), spec, mdl, avx.Generic, inputsOf(parts), MergeOptions{ChunkBytes: 20_000, Threads: threads}, func(c ChunkBodies) error {
+			got = append(got, c)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.EqualFunc(got, want, func(a, b ChunkBodies) bool {
+			return bytes.Equal(a.Rows, b.Rows) && bytes.Equal(a.Codes, b.Codes) && bytes.Equal(a.Vectors, b.Vectors)
+		}) {
+			t.Errorf("%d threads: other bytes", threads)
+		}
 	}
 }
 

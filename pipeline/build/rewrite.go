@@ -39,7 +39,7 @@ func (b *Builder) runRewrite(ctx context.Context, j *job) error {
 	}
 	var memory rowMemory
 	defer memory.release()
-	o := segment.MergeOptions{ChunkBytes: b.o.ChunkBytes, Memory: memory.of(b.o.Cache)}
+	o := segment.MergeOptions{ChunkBytes: b.o.ChunkBytes, Memory: memory.of(b.o.Cache), Threads: b.o.Threads}
 	err := segment.Merge(ctx, b.o.Log.Spec(), j.mdl, b.o.Level, inputs, o, func(bodies segment.ChunkBodies) error {
 		c, err := b.o.Log.PutChunk(ctx, bodies)
 		if err != nil {
