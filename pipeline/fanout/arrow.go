@@ -26,9 +26,6 @@ const (
 	arrowType = "application/vnd.apache.arrow.stream"
 )
 
-// stream is an answer in Arrow.
-type stream []byte
-
 // searchArrow answers a search whose queries are an Arrow stream: its options stand in its URL.
 func (r *Router) searchArrow(q *http.Request, raw []byte) (any, error) {
 	options, err := url.ParseQuery(q.URL.RawQuery)
@@ -141,7 +138,7 @@ func readArrow(raw []byte, shard int) (p *arrowPart, err error) {
 }
 
 // mergeArrow makes one answer in Arrow of those of all shards.
-func (r *Router) mergeArrow(replies []reply, k int) (answer stream, err error) {
+func (r *Router) mergeArrow(replies []reply, k int) (answer *response, err error) {
 	parts, abouts, rows := make([]*arrowPart, len(replies)), make([]client.About, len(replies)), []arrowRow{}
 	for i, a := range replies {
 		if parts[i], err = readArrow(a.body, i); err != nil {
@@ -165,7 +162,7 @@ func (r *Router) mergeArrow(replies []reply, k int) (answer stream, err error) {
 	return writeArrow(parts, best, mergeAbout(abouts))
 }
 
-func writeArrow(parts []*arrowPart, rows []arrowRow, all client.About) (stream, error) {
+func writeArrow(parts []*arrowPart, rows []arrowRow, all client.About) (*response, error) {
 	var keys, values []string
 	for name, value := range about(&all) {
 		text, err := json.Marshal(value)
@@ -197,5 +194,5 @@ func writeArrow(parts []*arrowPart, rows []arrowRow, all client.About) (stream, 
 	if err := errors.Join(w.Write(batch), w.Close()); err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
-	return out.Bytes(), nil
+	return &response{arrowType, out.Bytes()}, nil
 }

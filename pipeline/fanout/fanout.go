@@ -247,8 +247,8 @@ func encode(answer any, err error) (contentType string, body []byte, _ error) {
 	if err != nil {
 		return "", nil, err
 	}
-	if s, ok := answer.(stream); ok {
-		return arrowType, s, nil
+	if w, ok := answer.(*response); ok {
+		return w.contentType, w.body, nil
 	}
 	body, err = json.Marshal(answer)
 	return jsonType, append(body, '\n'), err

@@ -7,14 +7,9 @@ import (
 	"slices"
 )
 
-type group struct {
-	Value json.RawMessage `json:"value"`
-	Hits  []hit           `json:"hits"`
-}
-
 // groups answers a request for the k groups whose best hits are best. Each of them is among the k best of the shard that has its best
 // hit. Its other hits may be in shards where it is not: those are asked for these groups again.
-func (r *Router) groups(q *http.Request, body *searchBody, bodies [][]byte, k int) (*answer, error) {
+func (r *Router) groups(q *http.Request, body *searchBody, bodies [][]byte, k int) (any, error) {
 	size := 1
 	if body.GroupSize != nil {
 		size = *body.GroupSize
@@ -43,21 +38,21 @@ func (r *Router) groups(q *http.Request, body *searchBody, bodies [][]byte, k in
 			return nil, err
 		}
 		if add(parts, others) {
-			merged := r.mergeGroups(parts, k, size, true)
-			return &answer{Groups: &merged, About: mergeAbout(aboutOf(parts))}, nil
+			all := &answer{Groups: r.mergeGroups(parts, k, size, true), About: mergeAbout(aboutOf(parts))}
+			return all.json()
 		}
 	}
 }
 
 // moreOf asks a shard for the groups that its answer p lacks, nil if it has none of them.
 func moreOf(p answer, groups []group, body *searchBody, sent []byte, k int) (*request, error) {
-	if len(*p.Groups) < k {
+	if len(p.Groups) < k {
 		return nil, nil // it has said all that it has
 	}
 	values := []json.RawMessage{}
 	for _, g := range groups {
-		if !slices.ContainsFunc(*p.Groups, func(has group) bool { return string(has.Value) == string(g.Value) }) {
-			values = append(values, g.Value)
+		if !slices.ContainsFunc(p.Groups, func(has group) bool { return has.value == g.value }) {
+			values = append(values, json.RawMessage(g.value))
 		}
 	}
 	if len(values) == 0 {
@@ -86,7 +81,7 @@ func add(parts, others []answer) bool {
 		if o.Groups == nil || o.Snapshot.Generation != p.Snapshot.Generation || o.Snapshot.Epoch != p.Snapshot.Epoch {
 			return false
 		}
-		*p.Groups = append(*p.Groups, *o.Groups...)
+		p.Groups = append(p.Groups, o.Groups...)
 		p.Usage.Lists, p.Usage.Codes, p.Usage.Refined, p.Usage.Bytes = p.Usage.Lists+o.Usage.Lists, p.Usage.Codes+o.Usage.Codes, p.Usage.Refined+o.Usage.Refined, p.Usage.Bytes+o.Usage.Bytes
 		p.Usage.Microseconds += o.Usage.Microseconds
 	}
@@ -97,13 +92,13 @@ func add(parts, others []answer) bool {
 func (r *Router) mergeGroups(parts []answer, k, size int, count bool) []group {
 	type member struct {
 		hit
-		value json.RawMessage
+		value string
 	}
 	var all []member
 	for _, p := range parts {
-		for _, g := range *p.Groups {
-			for _, h := range g.Hits {
-				all = append(all, member{h, g.Value})
+		for _, g := range p.Groups {
+			for _, h := range g.hits {
+				all = append(all, member{h, g.value})
 			}
 		}
 	}
@@ -117,12 +112,12 @@ func (r *Router) mergeGroups(parts []answer, k, size int, count bool) []group {
 			continue
 		}
 		seen[m.id] = true
-		i, there := at[string(m.value)]
+		i, there := at[m.value]
 		switch {
-		case there && len(merged[i].Hits) < size:
-			merged[i].Hits = append(merged[i].Hits, m.hit)
+		case there && len(merged[i].hits) < size:
+			merged[i].hits = append(merged[i].hits, m.hit)
 		case !there && len(merged) < k:
-			at[string(m.value)] = len(merged)
+			at[m.value] = len(merged)
 			merged = append(merged, group{m.value, []hit{m.hit}})
 		}
 	}

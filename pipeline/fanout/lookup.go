@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/adastream/adastream/client"
 	"github.com/adastream/adastream/pipeline/problem"
 	"github.com/adastream/adastream/schemas"
@@ -15,31 +17,53 @@ import (
 
 // found is what a shard has of the ids that it was asked for.
 type found struct {
-	Vectors  []row           `json:"vectors"`
-	Snapshot client.Snapshot `json:"snapshot"`
+	Vectors  []row
+	Snapshot client.Snapshot
 }
 
 // row is one that is passed on as it is.
-type row struct {
-	id     string
-	vector []float32 // if it was asked for
-	raw    json.RawMessage
-}
+type row struct{ id, raw string }
 
-// UnmarshalJSON implements json.Unmarshaler.
-func (v *row) UnmarshalJSON(raw []byte) error {
-	var known struct {
-		ID     string    `json:"id"`
-		Vector []float32 `json:"vector"`
+// vector is that of a row which was asked for with it, in JSON.
+func (v row) vector() string { return gjson.Get(v.raw, "vector").Raw }
+
+func readFound(body []byte) (f found, err error) {
+	rest, err := readObject(body, func(name string, value gjson.Result) (known bool, err error) {
+		if name != "vectors" {
+			return false, nil
+		}
+		return true, eachOf(value, func(of gjson.Result) error {
+			id := of.Get("id")
+			if id.Type != gjson.String {
+				return fmt.Errorf("%.100s is no row", of.Raw)
+			}
+			f.Vectors = append(f.Vectors, row{id.Str, of.Raw})
+			return nil
+		})
+	})
+	if err != nil {
+		return f, err
 	}
-	v.raw = bytes.Clone(raw)
-	err := json.Unmarshal(raw, &known)
-	v.id, v.vector = known.ID, known.Vector
-	return err
+	about := sampled{}
+	err = json.Unmarshal(rest, &about)
+	f.Snapshot = about.Snapshot
+	return f, err
 }
 
-// MarshalJSON implements json.Marshaler.
-func (v row) MarshalJSON() ([]byte, error) { return v.raw, nil }
+// writeRows writes an answer of rows, and of what is said of them.
+func writeRows(rows []row, about any) (*response, error) {
+	text, err := json.Marshal(about)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	b.WriteString(`{"vectors":`)
+	list(&b, rows, func(v row) { b.WriteString(v.raw) })
+	b.WriteByte(',')
+	b.Write(text[1:])
+	b.WriteByte('\n')
+	return &response{jsonType, b.Bytes()}, nil
+}
 
 // find asks all shards for the row of an id: the shard that has it, -1 for none, and what each of them said.
 func (r *Router) find(q *http.Request, wanted client.VectorsRequest) (at int, all []found, err error) {
@@ -60,7 +84,7 @@ func (r *Router) findIn(q *http.Request, body func(shard int) []byte) ([]found, 
 	}
 	all := make([]found, len(replies))
 	for i, a := range replies {
-		if err := json.Unmarshal(a.body, &all[i]); err != nil {
+		if all[i], err = readFound(a.body); err != nil {
 			return nil, fmt.Errorf("answer of shard %d: %w", i, err)
 		}
 	}
@@ -77,7 +101,7 @@ func (r *Router) vector(q *http.Request) (any, error) {
 	if at < 0 {
 		return nil, &problem.Problem{Title: "no such vector", Status: http.StatusNotFound, Code: "not_found", Detail: fmt.Sprintf("no live row has the id %.*q", schemas.MaxIDBytes, id)}
 	}
-	body, err := with(all[at].Vectors[0].raw, map[string]any{"snapshot": mergeSnapshots(snapshotsOf(all))})
+	body, err := with([]byte(all[at].Vectors[0].raw), map[string]any{"snapshot": mergeSnapshots(snapshotsOf(all))})
 	return json.RawMessage(body), err
 }
 
@@ -96,8 +120,8 @@ type vectorsBody struct {
 	Staleness *float64         `json:"max_staleness_seconds"`
 }
 
-type vectorsAnswer struct {
-	Vectors  []row           `json:"vectors"` // in the order of the ids, without those that are missing
+// aboutVectors is what an answer says beside its rows.
+type aboutVectors struct {
 	Missing  []string        `json:"missing"`
 	Snapshot client.Snapshot `json:"snapshot"`
 }
@@ -129,15 +153,16 @@ func (r *Router) vectors(q *http.Request) (any, error) {
 			of[v.id] = v
 		}
 	}
-	a := vectorsAnswer{Vectors: []row{}, Missing: []string{}, Snapshot: mergeSnapshots(snapshotsOf(all))}
+	var rows []row // in the order of the ids, without those that are missing
+	about := aboutVectors{Missing: []string{}, Snapshot: mergeSnapshots(snapshotsOf(all))}
 	for _, id := range body.IDs {
 		if v, there := of[id]; there {
-			a.Vectors = append(a.Vectors, v)
+			rows = append(rows, v)
 		} else {
-			a.Missing = append(a.Missing, id)
+			about.Missing = append(about.Missing, id)
 		}
 	}
-	return a, nil
+	return writeRows(rows, about)
 }
 
 // index answers GET /v1/index: what all shards take.

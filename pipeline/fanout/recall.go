@@ -138,9 +138,9 @@ func (r *Router) drawQueries(q *http.Request, count int) (*asked, error) {
 	if err != nil {
 		return nil, err
 	}
-	vectors, self := make([][]float32, len(rows)), make([]string, len(rows))
+	vectors, self := make([]json.RawMessage, len(rows)), make([]string, len(rows))
 	for i, v := range rows {
-		vectors[i], self[i] = v.vector, v.id
+		vectors[i], self[i] = json.RawMessage(v.vector()), v.id
 	}
 	return &asked{field: "vectors", n: len(rows), some: func(from, to int) any { return vectors[from:to] }, self: self}, nil
 }
@@ -189,8 +189,8 @@ func (m *measuring) run() error {
 		if !sameGenerations(found.Snapshot, truth.Snapshot) {
 			continue // nothing that can be compared
 		}
-		for i := range *truth.Results {
-			m.tally.Add(m.compare((*truth.Results)[i].Hits, (*found.Results)[i].Hits, m.done+i))
+		for i := range truth.Results {
+			m.tally.Add(m.compare(truth.Results[i], found.Results[i], m.done+i))
 		}
 		m.took, m.exactTook = m.took+found.Usage.Microseconds, m.exactTook+truth.Usage.Microseconds
 		usage := found.Usage
@@ -241,8 +241,8 @@ func (m *measuring) search(body []byte, from, to int) (*answer, error) {
 		return nil, err
 	}
 	a, err := m.r.merge(parts, m.k+1)
-	if err == nil && len(deref(a.Results)) != to-from {
-		err = fmt.Errorf("%d queries have %d results", to-from, len(deref(a.Results)))
+	if err == nil && len(a.Results) != to-from {
+		err = fmt.Errorf("%d queries have %d results", to-from, len(a.Results))
 	}
 	return a, err
 }

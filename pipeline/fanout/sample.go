@@ -26,7 +26,7 @@ func (r *Router) sampleOf(q *http.Request, count int) (rows []row, about client.
 	}
 	all, live := make([]found, len(replies)), int64(0)
 	for i, a := range replies {
-		if err := json.Unmarshal(a.body, &all[i]); err != nil {
+		if all[i], err = readFound(a.body); err != nil {
 			return nil, about, fmt.Errorf("answer of shard %d: %w", i, err)
 		}
 		live += all[i].Snapshot.LiveRows
@@ -67,7 +67,12 @@ func (r *Router) sample(q *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return found{rows, about}, nil
+	return writeRows(rows, sampled{about})
+}
+
+// sampled is what is said of rows that were drawn.
+type sampled struct {
+	Snapshot client.Snapshot `json:"snapshot"`
 }
 
 // readStrictly reads an object as nodes do: no field that is not known, none that is null.

@@ -1,7 +1,6 @@
 package fanout
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -74,7 +73,11 @@ func (r *Router) searched(q *http.Request, k int, of func(shard int) *request) (
 		if err != nil {
 			return nil, err
 		}
-		return r.merge(parts, k)
+		all, err := r.merge(parts, k)
+		if err != nil {
+			return nil, err
+		}
+		return all.json()
 	}
 	replies, err := r.askAll(q.Context(), q.Header, of)
 	if err != nil {
@@ -107,7 +110,8 @@ func (r *Router) askSearch(q *http.Request, of func(shard int) *request) ([]answ
 		if a.from == nil {
 			continue
 		}
-		if err := json.Unmarshal(a.body, &parts[i]); err != nil {
+		var err error
+		if parts[i], err = readAnswer(a.body); err != nil {
 			return nil, fmt.Errorf("answer of shard %d: %w", i, err)
 		}
 		parts[i].from = a.from
@@ -213,87 +217,41 @@ func (r *Router) like(q *http.Request, id string, bodies [][]byte) error {
 	if at < 0 {
 		return &problem.Problem{Title: "no such vector", Status: http.StatusNotFound, Code: "not_found", Detail: fmt.Sprintf("like: no live row has the id %.*q", schemas.MaxIDBytes, id)}
 	}
+	vector := json.RawMessage(all[at].Vectors[0].vector())
 	for i := range bodies {
 		if i == at {
 			continue // it leaves the row itself out
 		}
-		if bodies[i], err = with(bodies[i], map[string]any{"like": nil, "vector": all[at].Vectors[0].vector}); err != nil {
+		if bodies[i], err = with(bodies[i], map[string]any{"like": nil, "vector": vector}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// hit is one that is passed on as it is.
-type hit struct {
-	id    string
-	score float64
-	raw   json.RawMessage
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (h *hit) UnmarshalJSON(raw []byte) error {
-	var known struct {
-		ID    string  `json:"id"`
-		Score float64 `json:"score"`
-	}
-	h.raw = bytes.Clone(raw)
-	err := json.Unmarshal(raw, &known)
-	h.id, h.score = known.ID, known.Score
-	return err
-}
-
-// MarshalJSON implements json.Marshaler.
-func (h hit) MarshalJSON() ([]byte, error) { return h.raw, nil }
-
-// compare orders hits as answers do.
-func (h hit) compare(o hit) int {
-	return cmp.Or(cmp.Compare(o.score, h.score), cmp.Compare(h.id, o.id))
-}
-
-type hits struct {
-	Hits []hit `json:"hits"`
-}
-
-// answer is that of a search, of one shard or of all.
-type answer struct {
-	Hits    *[]hit   `json:"hits,omitempty"`
-	Results *[]hits  `json:"results,omitempty"`
-	Groups  *[]group `json:"groups,omitempty"`
-	client.About
-
-	from *target
-}
-
 // merge makes one answer of those of all shards.
-func (r *Router) merge(parts []answer, k int) (*answer, error) {
-	a := &answer{About: mergeAbout(aboutOf(parts))}
+func (r *Router) merge(parts []answer, k int) (a *answer, err error) {
+	a = &answer{About: mergeAbout(aboutOf(parts))}
 	switch first := parts[0]; {
 	case first.Hits != nil:
-		merged, err := r.best(parts, k, func(p answer) ([]hit, bool) { return deref(p.Hits), p.Hits != nil })
-		if err != nil {
-			return nil, err
-		}
-		a.Hits = &merged
+		a.Hits, err = r.best(parts, k, func(p answer) ([]hit, bool) { return p.Hits, p.Hits != nil })
 	case first.Results != nil:
-		results := make([]hits, len(*first.Results))
-		for n := range results {
-			var err error
-			results[n].Hits, err = r.best(parts, k, func(p answer) ([]hit, bool) {
-				if p.Results == nil || len(*p.Results) != len(results) {
+		a.Results = make([][]hit, len(first.Results))
+		for n := range a.Results {
+			a.Results[n], err = r.best(parts, k, func(p answer) ([]hit, bool) {
+				if len(p.Results) != len(a.Results) {
 					return nil, false
 				}
-				return (*p.Results)[n].Hits, true
+				return p.Results[n], true
 			})
 			if err != nil {
 				return nil, err
 			}
 		}
-		a.Results = &results
 	default:
-		return nil, errors.New("answer of shard 0: it has neither hits nor results")
+		err = errors.New("answer of shard 0: it has neither hits nor results")
 	}
-	return a, nil
+	return a, err
 }
 
 func aboutOf(parts []answer) []client.About {
@@ -304,16 +262,9 @@ func aboutOf(parts []answer) []client.About {
 	return abouts
 }
 
-func deref[T any](list *[]T) []T {
-	if list == nil {
-		return nil
-	}
-	return *list
-}
-
 // best merges the hits of one query.
 func (r *Router) best(parts []answer, k int, of func(answer) ([]hit, bool)) ([]hit, error) {
-	all := []hit{}
+	all := make([]hit, 0, k)
 	for i, p := range parts {
 		found, ok := of(p)
 		if !ok {
@@ -324,8 +275,6 @@ func (r *Router) best(parts []answer, k int, of func(answer) ([]hit, bool)) ([]h
 	slices.SortFunc(all, hit.compare)
 	return first(r, all, k), nil
 }
-
-func (h hit) key() string { return h.id }
 
 // first are the first k of sorted hits, each id once.
 func first[H interface{ key() string }](r *Router, hits []H, k int) []H {
