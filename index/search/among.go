@@ -23,6 +23,9 @@ const amongPower = 0.5
 // cost less than the codes of the lists that lead to them, they are scored without a scan, all of them.
 const rowCost = 6
 
+// amongRows is how many rows are looked through at once for those that count, which may be few.
+const amongRows = 64 * scoreRows
+
 // probeAmong is probe for a query with a filter.
 func (s *Searcher) probeAmong(ctx context.Context, plan Plan) error {
 	count, rows := s.among.BaseCount(), s.snap.BaseRows()
@@ -97,12 +100,11 @@ func (s *Searcher) keepAmong(part, first int32, offset float32, hits []uint32) {
 
 // scoreAmong offers the rows [start, end) of a part that count.
 func (s *Searcher) scoreAmong(ctx context.Context, part, start, end int) error {
-	const rows = 64 * scoreRows // of which few may count
-	for ; start < end; start += rows {
+	for ; start < end; start += amongRows {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		s.at = s.among.AppendRows(s.at[:0], part, start, min(start+rows, end))
+		s.at = s.among.AppendRows(s.at[:0], part, start, min(start+amongRows, end))
 		s.scoreAt(part, s.at)
 	}
 	return nil

@@ -28,6 +28,9 @@ func (s *Searcher) SearchBatch(ctx context.Context, snap *snapshot.Snapshot, vec
 		return total, 0, err
 	}
 	most := max(1, min(batchQueries, batchCandidates/max(1, plan.Refine, k)))
+	if plan.Exact || snap.Model() == nil {
+		most = exactQueries
+	}
 	s.batch = resize(s.batch, max(len(s.batch), min(most, len(results))))
 	dim := snap.Spec().Dim()
 	for start := 0; start < len(results); start += most {
@@ -54,21 +57,30 @@ func (u *Usage) Add(more Usage) {
 
 // share answers some queries together. The error is about query i.
 func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors []float32, k int, plan Plan, results [][]Hit) (i int, err error) {
-	apart := len(results) < shareLeast || plan.Exact || plan.Among != nil || snap.Model() == nil || k == 0
-	s.turns = s.turns[:0]
+	exact := (plan.Exact || snap.Model() == nil) && k > 0
+	apart := !exact && (len(results) < shareLeast || plan.Among != nil || k == 0)
+	s.turns, s.together = s.turns[:0], s.together[:0]
 	dim := snap.Spec().Dim()
 	for i := range results {
 		s.query = &s.batch[i]
 		if err := s.begin(snap, vectors[i*dim:(i+1)*dim], k, plan); err != nil {
 			return i, err
 		}
-		if apart {
+		switch {
+		case exact:
+			s.together = append(s.together, s.query)
+		case apart:
 			err = s.answer(ctx, plan)
-		} else {
+		default:
 			err = s.enter(ctx, plan, int32(i))
 		}
 		if err != nil {
 			return i, err
+		}
+	}
+	if exact {
+		if err := s.scoreAllOf(ctx, s.together); err != nil {
+			return 0, err
 		}
 	}
 	if i, err := s.takeTurns(ctx); err != nil {
@@ -76,7 +88,7 @@ func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors [
 	}
 	for i := range results {
 		s.query = &s.batch[i]
-		if !apart {
+		if !apart && !exact {
 			if s.refine(); !s.enough() { // rare enough to begin again
 				s.restart(k)
 				if err := s.probe(ctx, plan); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/index/snapshot"
 	"github.com/adastream/adastream/index/snapshot/snapshottest"
 	"github.com/adastream/adastream/schemas"
 )
@@ -99,5 +100,42 @@ func TestBatchAllocatesNothing(t *testing.T) {
 		}
 	}); allocs != 0 {
 		t.Errorf("%v allocations", allocs)
+	}
+}
+
+// Queries that are compared with all rows together, block by block, find and cost what they do alone: with originals and without, before
+// there is a model, with a selection, with prefixes.
+func TestBatch_exact(t *testing.T) {
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 16, 64), rows, 21)
+	level := best(t)
+	mdl := d.Train(t, level, nlist)
+	dead := func(i int) bool { return i%7 == 0 }
+	plain := []snapshottest.Group{{Kind: snapshottest.Unlisted, End: rows / 2}, {Kind: snapshottest.Unlisted, Start: rows / 2, End: rows}}
+	for name, snap := range map[string]*snapshot.Snapshot{
+		"originals": snapshottest.Build(t, d, mdl, level, layouts["mixed"], dead),
+		"int8 rows": snapshottest.BuildBare(t, d, mdl, level, layouts["chunks"], dead),
+		"no model":  snapshottest.Build(t, d, nil, level, plain, dead),
+	} {
+		for _, plan := range []search.Plan{{Exact: true}, {Exact: true, Dims: 16}, {Exact: true, Among: selectBy(t, snap, draw(d, 0.2))}} {
+			s := search.New(level)
+			for _, n := range []int{1, 2, 150} { // more than are compared together
+				results := make([][]search.Hit, n)
+				total, _, err := s.SearchBatch(t.Context(), snap, d.Vectors[:n*64], 9, plan, results)
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				var sum search.Usage
+				for q := range results {
+					want, u, err := s.Search(t.Context(), snap, d.Vector(q), 9, plan, nil)
+					if err != nil || len(want) != 9 || !slices.Equal(results[q], want) {
+						t.Fatalf("%s, %d queries, dims %d: query %d: %v, alone %v, error %v", name, n, plan.Dims, q, results[q], want, err)
+					}
+					sum.Add(u)
+				}
+				if total != sum {
+					t.Errorf("%s, %d queries, dims %d: cost %+v, alone %+v", name, n, plan.Dims, total, sum)
+				}
+			}
+		}
 	}
 }

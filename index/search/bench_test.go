@@ -57,3 +57,29 @@ func BenchmarkSearch(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkExactBatch compares all rows with the queries of a call, on one goroutine. There is no model: that is what an index without
+// one does with each query.
+//
+//	go test -run xxx -bench ExactBatch ./index/search
+func BenchmarkExactBatch(b *testing.B) {
+	const k = 10
+	for _, of := range []struct{ rows, dim int }{{50_000, 128}, {100_000, 256}} {
+		d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, of.dim), of.rows, 1)
+		snap := snapshottest.Build(b, d, nil, best(b), []snapshottest.Group{{Kind: snapshottest.Unlisted, End: d.N()}}, nil)
+		for _, nq := range []int{1, 16, 256} {
+			b.Run(fmt.Sprintf("rows=%d/dims=%d/queries=%d", of.rows, of.dim, nq), func(b *testing.B) {
+				s, results := search.New(best(b)), make([][]search.Hit, nq)
+				for b.Loop() {
+					for i := range results {
+						results[i] = results[i][:0]
+					}
+					if _, _, err := s.SearchBatch(context.Background(), snap, d.Vectors[:nq*of.dim], k, search.Plan{}, results); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(b.Elapsed().Seconds()*1e3/float64(b.N*nq), "ms/query")
+			})
+		}
+	}
+}

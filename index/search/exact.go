@@ -11,11 +11,26 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// scoreAll offers all rows that count.
-func (s *Searcher) scoreAll(ctx context.Context) error {
-	for i, p := range s.parts {
-		if err := s.score(ctx, i, 0, p.N); err != nil {
-			return err
+// exactQueries is how many queries are compared with a block of rows while it is in cache. Each may have some 64 KiB of contenders.
+const exactQueries = 64
+
+// scoreAll offers all rows that count to the query at hand.
+func (s *Searcher) scoreAll(ctx context.Context) error { return s.scoreAllOf(ctx, []*query{s.query}) }
+
+// scoreAllOf offers all rows that count to some queries, block after block, so that each is read once for all of them.
+func (s *Searcher) scoreAllOf(ctx context.Context, queries []*query) error {
+	step := scoreRows
+	if s.among != nil { // of which few may count
+		step = amongRows
+	}
+	for part, p := range s.parts {
+		for start := 0; start < p.N; start += step {
+			end := min(start+step, p.N)
+			for _, s.query = range queries {
+				if err := s.score(ctx, part, start, end); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil

@@ -64,6 +64,7 @@ type Searcher struct {
 	// Scratch of a batch.
 	turns, order []turn  // as they came, and by list
 	starts       []int32 // of each list in order
+	together     []*query
 }
 
 // query is one query on its way.
