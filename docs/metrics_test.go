@@ -21,8 +21,10 @@ import (
 	"github.com/adastream/adastream/pipeline/access"
 	"github.com/adastream/adastream/pipeline/build"
 	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/events"
 	"github.com/adastream/adastream/pipeline/fanout"
 	"github.com/adastream/adastream/pipeline/ingest"
+	"github.com/adastream/adastream/pipeline/load"
 	"github.com/adastream/adastream/pipeline/serve"
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/store"
@@ -35,7 +37,8 @@ const metricsHead = `# Metrics
 
 Each daemon shows them as Prometheus text at ` + "`/metrics`" + ` of its ops port, with those of the Go runtime (` + "`go_...`" + `) and the process (` + "`process_...`" + `), and
 ` + "`adastream_build_info`" + `: 1, with version, revision and Go version as labels.
-` + "`standalone`" + ` shows those of all three roles. Counters begin at 0 with the process: use ` + "`rate` and `increase`" + `, which know that. Labels with a
+` + "`standalone`" + ` shows those of all three roles; ` + "`adastream load`" + ` and ` + "`adastream snapshot events`" + `
+show theirs with ` + "`--ops-listen`" + `, the latter with the label ` + "`shard`" + `. Counters begin at 0 with the process: use ` + "`rate` and `increase`" + `, which know that. Labels with a
 closed set of values are there from the start, so that the first event is an increase too. Histograms have classic buckets, and native
 ones for a Prometheus that scrapes them; rules and dashboards take either. NaN says that nothing is known yet; comparisons with it are false.
 
@@ -64,7 +67,7 @@ type metric struct {
 
 var desc = regexp.MustCompile(`^Desc\{fqName: "([^"]+)", help: "((?:[^"\\]|\\.)*)", unit: "[^"]*", constLabels: \{\}, variableLabels: \{([^}]*)\}\}$`)
 
-// roles are the registries of the three daemons as they are before they do anything.
+// roles are the registries of the three daemons and of two commands as they are before they do anything.
 func roles(t *testing.T) map[string]*prometheus.Registry {
 	t.Helper()
 	spec := &schemas.Spec{Format: schemas.SpecFormat, Name: "docs", Metric: schemas.Cosine, Ladder: []int{32, 64}, Encoder: "e/1", Vectors: schemas.Float16,
@@ -118,6 +121,11 @@ func roles(t *testing.T) map[string]*prometheus.Registry {
 	}
 	access.New(access.Options{Tokens: tokens, Registry: found["query"]})
 	access.NewReloader(slog.New(slog.DiscardHandler), found["query"])
+	for _, role := range []string{"load", "events"} {
+		found[role] = prometheus.NewRegistry()
+	}
+	load.NewMetrics(found["load"])
+	events.NewMetrics(found["events"])
 	return found
 }
 
@@ -263,7 +271,7 @@ func TestMetrics(t *testing.T) {
 	var page bytes.Buffer
 	page.WriteString(metricsHead)
 	registries, used, known := roles(t), uses(t), map[string]bool{}
-	for _, role := range []string{"ingestor", "builder", "query"} {
+	for _, role := range []string{"ingestor", "builder", "query", "load", "events"} {
 		fmt.Fprintf(&page, "\n## %s\n\n| metric | type | unit | labels | | used by |\n|---|---|---|---|---|---|\n", role)
 		for _, m := range metricsOf(t, registries[role]) {
 			known[m.name] = true

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/adastream/adastream/cmd/internal/cli"
@@ -20,15 +22,22 @@ type snapshotEventsCommand struct {
 	Replication int           `help:"Replication factor of a topic that is made; -1 is the broker's default." default:"-1"`
 	PollEvery   time.Duration `help:"How often the channel is looked at." default:"1s"`
 	Once        bool          `help:"End when all that is there has been told."`
+	Ops         string        `name:"ops-listen" help:"Address of /livez, /readyz and /metrics. Default: none." placeholder:"HOST:PORT"`
 }
 
 func (c *snapshotEventsCommand) Run(ctx context.Context, l *cli.Logging) error {
+	registry := cli.NewRegistry()
+	ops, err := openOps(ctx, c.Ops)
+	if err != nil {
+		return err
+	}
+	defer ops.Close()
 	client, err := c.Kafka.Client(c.Topic, l.Logger())
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	shards, err := c.ReadShards(ctx, l.Logger(), nil)
+	shards, err := c.ReadShards(ctx, l.Logger(), ops.Waiting)
 	if err != nil {
 		return err
 	}
@@ -39,16 +48,20 @@ func (c *snapshotEventsCommand) Run(ctx context.Context, l *cli.Logging) error {
 		return err
 	}
 	g, gctx := errgroup.WithContext(ctx)
+	var ready []func() error
 	for _, index := range shards {
+		metrics := events.NewMetrics(prometheus.WrapRegistererWith(prometheus.Labels{"shard": strconv.Itoa(index.Shard())}, registry))
+		ready = append(ready, metrics.Ready)
 		g.Go(func() error {
 			return events.Run(gctx, events.Options{
-				Log: index, Client: client, PollEvery: c.PollEvery, Once: c.Once, Logger: l.Logger(),
+				Log: index, Client: client, PollEvery: c.PollEvery, Once: c.Once, Logger: l.Logger(), Metrics: metrics,
 				Told: func(e *schemas.Event) {
 					l.Logger().Info("told", "shard", e.Shard, "sequence", e.Sequence, "generation", e.Generation, "epoch", e.Epoch)
 				},
 			})
 		})
 	}
+	ops.Use(cli.OpsHandler(registry, cli.AllReady(ready)))
 	return cli.Asked(ctx, g.Wait())
 }
 

@@ -29,6 +29,7 @@ type loadCommand struct {
 	Abandon bool      `help:"End an unfinished load of another name where it is."`
 	Poison  bool      `help:"Go on when nearly all rows are refused, and quarantine them." name:"accept-poison"`
 	JSON    bool      `help:"Print what was loaded as JSON."`
+	Ops     string    `name:"ops-listen" help:"Address of /livez, /readyz and /metrics while it runs. Default: none." placeholder:"HOST:PORT"`
 	Encoder string    `help:"Name and version of the model that made the vectors, if the files do not say."`
 	fileFlags
 	FlushRows  int      `help:"Rows of a shard after which they are committed." default:"65536"`
@@ -74,15 +75,22 @@ func (c *loadCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return cli.Usage(err)
 	}
-	shards, err := c.OpenShards(ctx, log, nil)
+	registry := cli.NewRegistry()
+	ops, err := openOps(ctx, c.Ops)
 	if err != nil {
 		return err
 	}
+	defer ops.Close()
+	shards, err := c.OpenShards(ctx, log, ops.Waiting)
+	if err != nil {
+		return err
+	}
+	ops.Use(cli.OpsHandler(registry, func() error { return nil }))
 	bar, end := progress(fmt.Sprintf("part %d/%d", part, parts), -1, progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"))
 	o := load.Options{
 		Shards: shards, Level: level, Name: c.Name, Part: part, Parts: parts, Files: c.Files, Timestamp: c.At, Abandon: c.Abandon, AcceptPoison: c.Poison,
 		Input:     load.Input(known, fmt.Sprint(c.Format, c.ID, c.Vector, c.IDs, c.FirstID)),
-		FlushRows: c.FlushRows, FlushBytes: c.FlushBytes, Threads: c.Threads, Logger: log,
+		FlushRows: c.FlushRows, FlushBytes: c.FlushBytes, Threads: c.Threads, Logger: log, Metrics: load.NewMetrics(registry),
 		Open: func(name string, first int64) (*files.Reader, error) { return c.open(ctx, name, first, log) },
 		Read: func(rows int64) { _ = bar.Add64(rows) },
 	}

@@ -42,7 +42,7 @@ func TestLoad(t *testing.T) {
 	if err := os.WriteFile(file, rowsFile(0, 3), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := loadCommand{Store: cli.Store{Store: filepath.Join(dir, "store")}, Name: "load", Part: "0/1", Encoder: "e", Files: []string{file}, JSON: true}
+	c := loadCommand{Store: cli.Store{Store: filepath.Join(dir, "store")}, Name: "load", Part: "0/1", Encoder: "e", Files: []string{file}, JSON: true, Ops: freeAddress(t)}
 	run := func() error { return c.Run(t.Context(), &cli.Logging{}) }
 	for _, already := range []bool{false, true} {
 		var got loaded

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/store"
@@ -38,6 +40,7 @@ type Options struct {
 	PollEvery time.Duration  // how often the channel is looked at, 0 for a second
 	Once      bool           // end when all is told
 	Logger    *slog.Logger   // nil for none
+	Metrics   *Metrics       // nil counts nothing
 
 	Told func(*schemas.Event) // of each that is acknowledged; nil is not told
 }
@@ -53,10 +56,14 @@ func Run(ctx context.Context, o Options) error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(prometheus.NewRegistry())
+	}
 	t := &teller{Options: o, producer: o.Client.NewProducer(source.ProducerOptions{})}
 	defer t.producer.Close()
 	for {
 		err := t.session(ctx)
+		t.Metrics.failed(err)
 		if err == nil || !errors.Is(err, schemas.ErrTransient) {
 			return err
 		}
@@ -89,6 +96,7 @@ func (t *teller) session(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		t.Metrics.looked(event)
 		if event == nil {
 			if t.Once {
 				return nil
@@ -105,7 +113,9 @@ func (t *teller) session(ctx context.Context) error {
 		if err := t.producer.Send(ctx, source.Message{Partition: partition, Key: []byte(next.key(lineOf(t.Log))), Value: value}); err != nil {
 			return err
 		}
-		if at = next; t.Told != nil {
+		at = next
+		t.Metrics.acknowledged(event)
+		if t.Told != nil {
 			t.Told(event)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/adastream/adastream/avx"
@@ -47,9 +48,10 @@ type Options struct {
 	FlushBytes int64 // the same in decoded bytes; 0 is 32 MiB, or less with more than 16 shards, down to 1 MiB
 	Threads    int   // segments that are written at a time; 0 is the number of CPUs
 
-	Writer string           // names this process in the commits that it writes; "" is "load"
-	Read   func(rows int64) // is told, unless nil, of rows that were read or passed over
-	Logger *slog.Logger     // nil discards
+	Writer  string           // names this process in the commits that it writes; "" is "load"
+	Read    func(rows int64) // is told, unless nil, of rows that were read or passed over
+	Metrics *Metrics         // nil counts nothing
+	Logger  *slog.Logger     // nil discards
 }
 
 // maxBuffered is the decoded bytes of all shards together, about, beside what is being written.
@@ -101,6 +103,9 @@ func (o Options) withDefaults() Options {
 	if o.Read == nil {
 		o.Read = func(int64) {}
 	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(prometheus.NewRegistry())
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -150,12 +155,12 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := l.begin(ctx); err != nil {
 		return nil, fmt.Errorf("load %s, part %d of %d: %w", o.Name, o.Part, o.Parts, err)
 	}
-	if l.report.Already {
-		return &l.report, nil
+	if !l.report.Already {
+		if err := l.run(ctx); err != nil {
+			return &l.report, fmt.Errorf("load %s, part %d of %d: %w", o.Name, o.Part, o.Parts, err)
+		}
 	}
-	if err := l.run(ctx); err != nil {
-		return &l.report, fmt.Errorf("load %s, part %d of %d: %w", o.Name, o.Part, o.Parts, err)
-	}
+	o.Metrics.done.Set(1)
 	return &l.report, nil
 }
 
@@ -166,7 +171,8 @@ func (l *loader) run(ctx context.Context) error {
 		go s.follow(following)
 	}
 	g, gctx := errgroup.WithContext(ctx)
-	r := &rows{files: l.Files, open: l.Open, part: l.Part, parts: l.Parts, encoder: l.spec.Encoder}
+	r := &rows{files: l.Files, open: l.Open, part: l.Part, parts: l.Parts, encoder: l.spec.Encoder, read: l.Metrics.filesRead.Inc}
+	l.Metrics.files.Set(float64(r.count()))
 	err := r.each(gctx, func(file string, batch arrow.RecordBatch, number int64) error {
 		return l.take(gctx, g, file, batch, number)
 	})

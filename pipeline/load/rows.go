@@ -23,6 +23,7 @@ type rows struct {
 	open        func(name string, firstID int64) (*files.Reader, error)
 	part, parts int
 	encoder     string // that all files have to have
+	read        func() // is told of each file that was read to its end
 
 	block  int64 // of all files, if they are read by blocks: rows before the next one
 	number int64 // of the next row of the part
@@ -34,14 +35,28 @@ func (r *rows) whole() bool { return len(r.files) >= r.parts }
 // each calls yield with pieces of the part in their order, and the number that their first row has in the part.
 func (r *rows) each(ctx context.Context, yield func(file string, batch arrow.RecordBatch, number int64) error) error {
 	for i, name := range r.files {
-		if r.whole() && i%r.parts != r.part {
+		if !r.has(i) {
 			continue
 		}
 		if err := r.file(ctx, i, yield); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+		r.read()
 	}
 	return nil
+}
+
+// has reports whether the part reads file i.
+func (r *rows) has(i int) bool { return !r.whole() || i%r.parts == r.part }
+
+// count is how many files the part reads.
+func (r *rows) count() (n int) {
+	for i := range r.files {
+		if r.has(i) {
+			n++
+		}
+	}
+	return n
 }
 
 func (r *rows) file(ctx context.Context, i int, yield func(string, arrow.RecordBatch, int64) error) (err error) {

@@ -58,6 +58,7 @@ func (l *loader) take(ctx context.Context, g *errgroup.Group, file string, batch
 		}
 	}
 	l.report.Read += batch.NumRows()
+	l.Metrics.read.Add(float64(batch.NumRows()))
 	l.Read(batch.NumRows())
 	if !behind {
 		return nil
@@ -193,6 +194,7 @@ func (l *loader) end(ctx context.Context, g *errgroup.Group, rows int64) error {
 func (l *loader) count(c *schemas.Commit) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.Metrics.committed(c)
 	l.report.Commits++
 	l.report.Rows += int64(c.Rows)
 	l.report.Deletes += int64(c.Deletes)
