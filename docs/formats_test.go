@@ -306,6 +306,9 @@ func TestPythonReadsIndex(t *testing.T) {
 		t.Run(string(vectors), func(t *testing.T) {
 			dir := t.TempDir()
 			a := newAuthor(t, dir, specOf(vectors, 8, 16))
+			if vectors == schemas.Float32 {
+				a.log = a.log.WithPages(1)
+			}
 			rng := rand.New(rand.NewPCG(1, 2))
 			make := func(id int) row {
 				v := make([]float32, 16)
@@ -329,8 +332,8 @@ func TestPythonReadsIndex(t *testing.T) {
 			a.commit(rows, "id-3", "id-4", "id-17", "nobody")
 			a.commit([]row{make(7), make(610)}, "id-611")
 			m := buildtest.Build(t, a.log, func(m *schemas.Manifest) bool { return true })
-			if len(m.Chunks) == 0 || len(m.Segments) == 0 || m.Dead == nil {
-				t.Fatalf("%d chunks, %d segments, dead rows %v: all of them are to be read", len(m.Chunks), len(m.Segments), m.Dead)
+			if len(m.Chunks) == 0 || len(m.Segments) == 0 || m.Dead == nil || vectors == schemas.Float32 && len(m.Pages) == 0 {
+				t.Fatalf("%d pages, %d chunks, %d segments, dead rows %v: all of them are to be read", len(m.Pages), len(m.Chunks), len(m.Segments), m.Dead)
 			}
 			// The gate may not think much of random rows.
 			if _, err := a.log.Move(t.Context(), commit.Move{Verb: commit.VerbPromote, Generation: m.Generation, Reason: "to be read", By: "test@docs"}); err != nil {

@@ -4,7 +4,7 @@
     python docs/read_index.py docs/testdata/example
 
 The argument is a copy of a store as a directory, for example of `aws s3 sync s3://bucket/prefix copy`. What it follows is
-docs/formats.md: channel, manifest, parts, dead rows.
+docs/formats.md: channel, manifest, pages, parts, dead rows.
 """
 
 import hashlib
@@ -30,12 +30,23 @@ def served(root):
     return root, json.loads((root / f"manifests/0000/{channel['generation']:020}").read_text())
 
 
-def read(root, ref):
-    """The table in the object that a reference names."""
+def body(root, ref):
+    """The bytes of the object that a reference names."""
     data = (root / ref["key"]).read_bytes()
     if len(data) != ref["size"] or hashlib.sha256(data).hexdigest() != ref["sha256"]:
         raise ValueError(f"{ref['key']} is not what its reference says")
-    return pa.ipc.open_file(data).read_all()
+    return data
+
+
+def read(root, ref):
+    """The table in the object that a reference names."""
+    return pa.ipc.open_file(body(root, ref)).read_all()
+
+
+def parts(root, manifest):
+    """Chunks and then segments: of each kind first those in pages, then those in line."""
+    pages = [json.loads(body(root, ref)) for ref in manifest.get("pages", [])]
+    return [part for kind in ("chunks", "segments") for holder in [*pages, manifest] for part in holder.get(kind, [])]
 
 
 def bitmap(data):
@@ -72,7 +83,7 @@ def rows(root, manifest):
     dead = {}
     if "dead" in manifest:
         dead = {d["part"]: bitmap(d["rows"]) for d in read(root, manifest["dead"]).to_pylist()}
-    for part in manifest.get("chunks", []) + manifest.get("segments", []):
+    for part in parts(root, manifest):
         if "rows" in part:  # a chunk: what is in it, and its vectors in the same order
             table = read(root, part["rows"])
             table = table.append_column("vector", read(root, part["vectors"])["vector"])

@@ -2,7 +2,9 @@ package schemas
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 )
@@ -10,8 +12,8 @@ import (
 // Format is a version of what one kind of record is stored as, or all files are.
 type Format struct {
 	Kind   string `json:"kind"`
-	Writes int    `json:"writes"`
-	Reads  []int  `json:"reads"` // ascending
+	Writes int    `json:"writes"` // the latest; what needs nothing of it is written in an earlier one
+	Reads  []int  `json:"reads"`  // ascending
 }
 
 // Formats are those that this version of Adastream knows, records first. pipeline/formats has an index of each that is read.
@@ -24,14 +26,16 @@ func Formats() []Format {
 		return Format{Kind: kind, Writes: version, Reads: []int{version}}
 	}
 	return []Format{
-		only("spec", SpecFormat), only("commit", CommitFormat), only("manifest", ManifestFormat), only("channel", ChannelFormat),
+		only("spec", SpecFormat), only("commit", CommitFormat),
+		{Kind: "manifest", Writes: PagedManifest, Reads: []int{ManifestFormat, PagedManifest}}, only("page", PageFormat), only("channel", ChannelFormat),
 		only("collection", CollectionFormat), only("resolution", ResolutionFormat), only("file", file),
 	}
 }
 
 // unknown refuses a format of a record.
-func unknown(format, known int) error {
-	return fmt.Errorf("format: %d is not known here, allowed: %d%s", format, known, later(format, known))
+func unknown(format int, known ...int) error {
+	allowed := strings.ReplaceAll(strings.Trim(fmt.Sprint(known), "[]"), " ", ", ")
+	return fmt.Errorf("format: %d is not known here, allowed: %s%s", format, allowed, later(format, slices.Max(known)))
 }
 
 func later(format, known int) string {

@@ -74,18 +74,26 @@ func TestSchemasAreStrict(t *testing.T) {
 		"empty list":                 {"manifest", func(m map[string]any) { m["segments"] = []any{} }},
 		"recall above 1":             {"manifest", func(m map[string]any) { m["quality"].(map[string]any)["recall"] = 1.01 }},
 		"unknown field of a chunk":   {"manifest", func(m map[string]any) { m["chunks"].([]any)[0].(map[string]any)["crc"] = 1 }},
-		"sequence 0":                 {"channel", func(m map[string]any) { m["sequence"] = 0 }},
-		"no author":                  {"channel", func(m map[string]any) { delete(m, "by") }},
-		"nothing to follow":          {"channel", func(m map[string]any) { delete(m, "generation") }},
-		"two to follow":              {"channel", func(m map[string]any) { m["epoch"], m["pinned"] = "e", false }},
-		"pinned epoch":               {"channel", func(m map[string]any) { delete(m, "generation"); m["epoch"] = "e" }},
-		"epoch outside":              {"channel", func(m map[string]any) { delete(m, "generation"); m["epoch"], m["pinned"] = "../e", false }},
-		"keeps nothing":              {"collection", func(m map[string]any) { m["kept"] = []any{} }},
-		"keeps one twice":            {"collection", func(m map[string]any) { m["kept"] = []any{40, 40} }},
-		"dropped with an id":         {"resolution", func(m map[string]any) { m["state"] = "dropped" }},
-		"replaying without an id":    {"resolution", func(m map[string]any) { delete(m, "id") }},
-		"unknown state":              {"resolution", func(m map[string]any) { m["state"] = "lost" }},
-		"null cluster":               {"spec", func(m map[string]any) { m["topic"].(map[string]any)["cluster"] = nil }},
+		"pages in format 1":          {"manifest", func(m map[string]any) { m["pages"] = []PageRef{chunkPage().Ref(object)} }},
+		"format 2 without pages":     {"manifest", func(m map[string]any) { m["format"] = 2 }},
+		"page of two kinds": {"manifest", func(m map[string]any) {
+			m["format"], m["pages"] = 2, []PageRef{{Object: object, Chunks: 1, Segments: 1, Rows: 2}}
+		}},
+		"page of nothing":         {"manifest", func(m map[string]any) { m["format"], m["pages"] = 2, []PageRef{{Object: object, Rows: 2}} }},
+		"empty page":              {"page", func(m map[string]any) { delete(m, "chunks") }},
+		"page with all":           {"page", func(m map[string]any) { m["segments"] = []Segment{segmentOf(sum)} }},
+		"sequence 0":              {"channel", func(m map[string]any) { m["sequence"] = 0 }},
+		"no author":               {"channel", func(m map[string]any) { delete(m, "by") }},
+		"nothing to follow":       {"channel", func(m map[string]any) { delete(m, "generation") }},
+		"two to follow":           {"channel", func(m map[string]any) { m["epoch"], m["pinned"] = "e", false }},
+		"pinned epoch":            {"channel", func(m map[string]any) { delete(m, "generation"); m["epoch"] = "e" }},
+		"epoch outside":           {"channel", func(m map[string]any) { delete(m, "generation"); m["epoch"], m["pinned"] = "../e", false }},
+		"keeps nothing":           {"collection", func(m map[string]any) { m["kept"] = []any{} }},
+		"keeps one twice":         {"collection", func(m map[string]any) { m["kept"] = []any{40, 40} }},
+		"dropped with an id":      {"resolution", func(m map[string]any) { m["state"] = "dropped" }},
+		"replaying without an id": {"resolution", func(m map[string]any) { delete(m, "id") }},
+		"unknown state":           {"resolution", func(m map[string]any) { m["state"] = "lost" }},
+		"null cluster":            {"spec", func(m map[string]any) { m["topic"].(map[string]any)["cluster"] = nil }},
 	} {
 		examples := records()[test.kind]
 		var m map[string]any
@@ -101,7 +109,7 @@ func TestSchemasAreStrict(t *testing.T) {
 
 // TestSchemasHaveTheFieldsOfTheRecords compares both ways: names, which are required, and types.
 func TestSchemasHaveTheFieldsOfTheRecords(t *testing.T) {
-	for name, record := range map[string]any{"spec": Spec{}, "commit": Commit{}, "manifest": Manifest{}, "channel": Channel{}, "collection": Collection{}, "resolution": Resolution{}, "event": Event{}} {
+	for name, record := range map[string]any{"spec": Spec{}, "commit": Commit{}, "manifest": Manifest{}, "page": Page{}, "channel": Channel{}, "collection": Collection{}, "resolution": Resolution{}, "event": Event{}} {
 		body, err := os.ReadFile(name + ".schema.json")
 		if err != nil {
 			t.Fatal(err)

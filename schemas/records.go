@@ -102,6 +102,7 @@ type Manifest struct {
 	Trace      string           `json:"trace,omitempty"` // as of a commit
 	Created    time.Time        `json:"created"`
 	Model      *ModelRef        `json:"model,omitempty"` // absent until there are enough rows to train one
+	Pages      []PageRef        `json:"pages,omitempty"` // of chunks, then of segments: the first ones of Chunks and Segments, and in the record only here
 	Chunks     []Chunk          `json:"chunks,omitempty"`
 	Segments   []Segment        `json:"segments,omitempty"`
 	Tombstones []Object         `json:"tombstones,omitempty"`
@@ -118,34 +119,6 @@ type Manifest struct {
 	Drift      *Drift           `json:"drift,omitempty"`
 	Newest     *Newest          `json:"newest,omitempty"`
 	Trained    *Trained         `json:"trained,omitempty"` // absent unless a job of the builder goes on with a new model
-}
-
-// Objects yields all that the generation names.
-func (m *Manifest) Objects() iter.Seq[Object] {
-	return func(yield func(Object) bool) {
-		ok := true
-		each := func(objects ...Object) {
-			for _, o := range objects {
-				ok = ok && yield(o)
-			}
-		}
-		if m.Model != nil {
-			each(m.Model.Object)
-		}
-		if m.Trained != nil {
-			each(m.Trained.Model.Object)
-		}
-		for _, c := range m.Chunks {
-			each(c.Rows, c.Codes, c.Vectors)
-		}
-		for _, s := range m.Segments {
-			each(s.Object)
-		}
-		each(m.Tombstones...)
-		if m.Dead != nil {
-			each(*m.Dead)
-		}
-	}
 }
 
 // Trained is a model that a job has made and that nothing uses yet: a builder that takes over goes on from it.
@@ -413,24 +386,6 @@ func ParseCommit(data []byte) (*Commit, error) {
 		}
 	}
 	return &c, nil
-}
-
-// ParseManifest reads a manifest strictly.
-func ParseManifest(data []byte) (*Manifest, error) {
-	var m Manifest
-	if err := decodeStrict(data, &m, ManifestFormat); err != nil {
-		return nil, fmt.Errorf("manifest: %w", err)
-	}
-	if m.Format != ManifestFormat {
-		return nil, fmt.Errorf("manifest: %w", unknown(m.Format, ManifestFormat))
-	}
-	if len(m.Trace) > maxTrace {
-		return nil, fmt.Errorf("manifest: trace of %d bytes, allowed: %d", len(m.Trace), maxTrace)
-	}
-	if m.Generation < 1 || m.Builder == "" {
-		return nil, fmt.Errorf("manifest: generation %d of builder %q is not one", m.Generation, m.Builder)
-	}
-	return &m, nil
 }
 
 // ParseChannel reads a channel record strictly.

@@ -65,6 +65,26 @@ func fullManifest() *Manifest {
 	}
 }
 
+func chunk(first, end int) Chunk {
+	return Chunk{ID: sum, FirstList: first, EndList: end, NumRows: 10, Rows: object, Codes: object, Vectors: object}
+}
+
+func segmentOf(id string) Segment { return Segment{ID: id, Object: object, NumRows: 1} }
+
+func chunkPage() *Page { return &Page{Format: PageFormat, Chunks: []Chunk{chunk(0, 3), chunk(3, 4)}} }
+
+func segmentPage() *Page {
+	return &Page{Format: PageFormat, Segments: []Segment{segmentOf(sum), segmentOf(strings.Repeat("0", 64))}}
+}
+
+func pagedManifest() *Manifest {
+	m := smallManifest()
+	m.Format = PagedManifest
+	m.Pages = []PageRef{chunkPage().Ref(Object{Key: "c", Size: 7, SHA256: sum}), segmentPage().Ref(Object{Key: "s", Size: 8, SHA256: sum})}
+	m.Segments = []Segment{segmentOf(sum)}
+	return m
+}
+
 func promotion() *Channel {
 	return &Channel{Format: ChannelFormat, Sequence: 3, Generation: 2, Pinned: true, Reason: "rollback", By: "mara@ops", Created: day}
 }
@@ -78,6 +98,7 @@ var parsers = map[string]func([]byte) (any, error){
 	"spec":       func(b []byte) (any, error) { return ParseSpec(b) },
 	"commit":     func(b []byte) (any, error) { return ParseCommit(b) },
 	"manifest":   func(b []byte) (any, error) { return ParseManifest(b) },
+	"page":       func(b []byte) (any, error) { return ParsePage(b) },
 	"channel":    func(b []byte) (any, error) { return ParseChannel(b) },
 	"collection": func(b []byte) (any, error) { return ParseCollection(b) },
 	"resolution": func(b []byte) (any, error) { return ParseResolution(b) },
@@ -89,7 +110,8 @@ func records() map[string][]any {
 	return map[string][]any{
 		"spec":       {&spec},
 		"commit":     {smallCommit(), gapCommit(), loadCommit(), fullCommit()},
-		"manifest":   {smallManifest(), fullManifest()},
+		"manifest":   {smallManifest(), pagedManifest(), fullManifest()},
+		"page":       {segmentPage(), chunkPage()},
 		"channel":    {epochPromotion(), promotion()},
 		"collection": {collection()},
 		"resolution": {resolution(Dropped), resolution(Replaying)},
@@ -148,8 +170,11 @@ func TestParsersAreStrict(t *testing.T) {
 // A later format has members that are not known here; what it is refused for is the format.
 func TestLaterFormats(t *testing.T) {
 	for kind, examples := range records() {
-		later := strings.Replace(string(mustEncode(t, examples[0])), `"format":1,`, `"format":2,"news":[{}],`, 1)
-		const want = "format: 2 is not known here, allowed: 1; a later version of Adastream wrote it"
+		later, want := `"format":2,"news":[{}],`, "format: 2 is not known here, allowed: 1; a later version of Adastream wrote it"
+		if kind == "manifest" {
+			later, want = `"format":3,"news":[{}],`, "format: 3 is not known here, allowed: 1, 2; a later version of Adastream wrote it"
+		}
+		later = strings.Replace(string(mustEncode(t, examples[0])), `"format":1,`, later, 1)
 		if _, err := parsers[kind]([]byte(later)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error with %q", kind, err, want)
 		}
@@ -192,6 +217,7 @@ func TestParsersCheck(t *testing.T) {
 func FuzzParseSpec(f *testing.F)       { mutate.Fuzz(f, parsing("spec")) }
 func FuzzParseCommit(f *testing.F)     { mutate.Fuzz(f, parsing("commit")) }
 func FuzzParseManifest(f *testing.F)   { mutate.Fuzz(f, parsing("manifest")) }
+func FuzzParsePage(f *testing.F)       { mutate.Fuzz(f, parsing("page")) }
 func FuzzParseChannel(f *testing.F)    { mutate.Fuzz(f, parsing("channel")) }
 func FuzzParseCollection(f *testing.F) { mutate.Fuzz(f, parsing("collection")) }
 func FuzzParseResolution(f *testing.F) { mutate.Fuzz(f, parsing("resolution")) }
@@ -201,6 +227,7 @@ func TestMutations(t *testing.T) {
 		"FuzzParseSpec":       parsing("spec"),
 		"FuzzParseCommit":     parsing("commit"),
 		"FuzzParseManifest":   parsing("manifest"),
+		"FuzzParsePage":       parsing("page"),
 		"FuzzParseChannel":    parsing("channel"),
 		"FuzzParseCollection": parsing("collection"),
 		"FuzzParseResolution": parsing("resolution"),

@@ -306,13 +306,13 @@ func ParseSpec(data []byte) (*Spec, error) {
 }
 
 // decodeStrict reads a record. What is not known here is told to be of another format if the record says so itself.
-func decodeStrict(data []byte, into any, known int) error {
+func decodeStrict(data []byte, into any, known ...int) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
 		var head struct{ Format int }
-		if json.Unmarshal(data, &head) == nil && head.Format != known {
-			return unknown(head.Format, known)
+		if json.Unmarshal(data, &head) == nil && !slices.Contains(known, head.Format) {
+			return unknown(head.Format, known...)
 		}
 		return err
 	}

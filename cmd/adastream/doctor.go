@@ -143,7 +143,7 @@ func (c *checkup) generation(ctx context.Context, index *commit.Log) *schemas.Ch
 		_, text, err := resolve(ctx, index, now)
 		check("epoch that queries follow", err, text)
 	}
-	m, err := index.Latest(ctx, 0)
+	m, err := index.LatestRecord(ctx, 0)
 	good := "none yet: is a builder running?"
 	if m != nil {
 		good = fmt.Sprintf("%d, %d live rows, %v old", m.Generation, m.LiveRows, time.Since(m.Created).Round(time.Second))

@@ -271,7 +271,7 @@ func (t *trip) committed(ctx context.Context, at end) (string, error) {
 
 func (t *trip) published(ctx context.Context, at end) (string, error) {
 	return t.until(ctx, "does a builder run, and what does its /readyz say?", func() (string, error) {
-		m, err := t.index.Latest(ctx, 0)
+		m, err := t.index.LatestRecord(ctx, 0)
 		if err != nil || m == nil || m.Checkpoint[strconv.Itoa(at.partition)] < at.offset {
 			return "", err
 		}
@@ -313,7 +313,7 @@ func notYet(err error) error {
 
 // whyNotServed adds to err that the newest generation is held back, which no node can know.
 func (t *trip) whyNotServed(ctx context.Context, err error) error {
-	m, failed := t.index.Latest(context.WithoutCancel(ctx), 0)
+	m, failed := t.index.LatestRecord(context.WithoutCancel(ctx), 0)
 	if failed != nil || m == nil || m.Quality == nil || m.Quality.Promoted {
 		return err
 	}

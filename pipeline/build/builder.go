@@ -284,7 +284,7 @@ func (b *Builder) overtaken(ctx context.Context, err error) error {
 	if b.manifest != nil {
 		at = b.manifest.Generation
 	}
-	newer, lookErr := b.o.Log.Latest(ctx, at)
+	newer, lookErr := b.o.Log.LatestRecord(ctx, at)
 	switch {
 	case lookErr != nil:
 		return lookErr

@@ -129,8 +129,13 @@ func checkLoad(prev, next *schemas.Commit) error {
 func (l *Log) checkManifest(m *schemas.Manifest) error {
 	var faults []error
 	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	if m.Format != schemas.ManifestFormat {
-		bad("format: %d, allowed: %d", m.Format, schemas.ManifestFormat)
+	if m.Format != schemas.ManifestFormat && m.Format != schemas.PagedManifest {
+		bad("format: %d, allowed: %d and %d", m.Format, schemas.ManifestFormat, schemas.PagedManifest)
+	}
+	for i, p := range m.Pages {
+		if sum := pageRE.FindStringSubmatch(p.Key); sum == nil || sum[1] != p.SHA256 {
+			bad("pages: number %d, %s: allowed: the name of a page with its sha256, %s", i, p.Key, p.SHA256)
+		}
 	}
 	if m.Generation < 1 {
 		bad("generation: %d, allowed: 1 and more", m.Generation)

@@ -180,7 +180,7 @@ func (l *Log) plan(ctx context.Context, o CollectOptions) (*plan, error) {
 		return nil, err
 	}
 	p := &plan{number: number(last) + 1, last: last}
-	if p.newest, err = l.Latest(ctx, 0); err != nil || p.newest == nil {
+	if p.newest, err = l.LatestRecord(ctx, 0); err != nil || p.newest == nil {
 		return nil, err
 	}
 	if !o.DryRun && p.newest.Generation <= o.Found.generation {
@@ -324,12 +324,8 @@ func (l *Log) record(ctx context.Context, p *plan, by string) error {
 func (l *Log) garbage(ctx context.Context, found *Found, p *plan, report *Collected) ([]string, error) {
 	named := map[string]bool{}
 	for _, generation := range p.kept {
-		m, err := l.Manifest(ctx, generation)
-		if err != nil {
+		if err := l.addNamed(ctx, generation, named); err != nil {
 			return nil, err
-		}
-		for o := range m.Objects() {
-			named[o.Key] = true
 		}
 	}
 	heads := map[int]int64{}
@@ -370,6 +366,26 @@ func (l *Log) garbage(ctx context.Context, found *Found, p *plan, report *Collec
 		report.Bytes += info.Size
 	}
 	return keys, nil
+}
+
+// addNamed adds the keys of all that a generation names. What is in a page that another one has too is there already.
+func (l *Log) addNamed(ctx context.Context, generation int64, named map[string]bool) error {
+	m, err := l.Record(ctx, generation)
+	if err != nil {
+		return err
+	}
+	news := slices.DeleteFunc(slices.Clone(m.Pages), func(p schemas.PageRef) bool { return named[p.Key] })
+	pages, err := l.pagesOf(ctx, generation, news)
+	if err != nil {
+		return err
+	}
+	for _, p := range pages {
+		m.Chunks, m.Segments = append(m.Chunks, p.chunks...), append(m.Segments, p.segments...)
+	}
+	for o := range m.Objects() {
+		named[o.Key] = true
+	}
+	return nil
 }
 
 // namesQuarantine reports whether the commit that starts at an offset names a quarantine object: those stay.

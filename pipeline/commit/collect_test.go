@@ -25,6 +25,12 @@ type library struct {
 
 func newLibrary(t testing.TB, b store.Bucket) *library { return &library{TB: t, log: openLog(t, b)} }
 
+// paged is l with all of its segments in pages.
+func (l *library) paged(parts int) *library {
+	l.log = l.log.WithPages(parts)
+	return l
+}
+
 // commit adds a record of 10 offsets to partition 0, with a segment, and what it refused if it is told to.
 func (l *library) commit(refuses bool) *schemas.Commit {
 	l.Helper()
@@ -304,10 +310,15 @@ func TestThinned(t *testing.T) {
 
 // TestCollectorIsKilled: at any request, and the next one finishes what it began.
 func TestCollectorIsKilled(t *testing.T) {
+	t.Run("in line", func(t *testing.T) { collectorIsKilled(t, pageParts) })
+	t.Run("pages", func(t *testing.T) { collectorIsKilled(t, 2) })
+}
+
+func collectorIsKilled(t *testing.T, parts int) {
 	killed := errors.New("killed")
 	for at := 1; ; at++ {
 		b := store.NewMemory()
-		l := newLibrary(t, b)
+		l := newLibrary(t, b).paged(parts)
 		l.grow(7)
 		var requests atomic.Int64
 		dying := newLibrary(t, counted{b, func() error {
@@ -315,12 +326,15 @@ func TestCollectorIsKilled(t *testing.T) {
 				return killed
 			}
 			return nil
-		}})
+		}}).paged(parts)
 		_, err := dying.collect()
 		l.whole(b)
 		l.mustCollect()
 		l.whole(b)
 		if keys := listKeys(t, b, segments+"/"); len(keys) != len(l.last.Segments) {
+			t.Fatalf("killed at request %d: left %v", at, keys)
+		}
+		if keys := listKeys(t, b, pages+"/"); len(keys) != len(l.last.Pages) {
 			t.Fatalf("killed at request %d: left %v", at, keys)
 		}
 		l.grow(2)

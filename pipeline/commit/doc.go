@@ -14,6 +14,7 @@
 //	tombstones/merged/<sha256>-<uuid>.arrow     deletes joined by the builder
 //	dead/<sha256>-<uuid>.arrow                  dead rows of a generation
 //	manifests/0000/<generation>                 generations
+//	pages/<sha256>-<uuid>.json                  parts of generations that are too many for a manifest
 //	channels/stable/0000/<sequence>             which generation is served, or which epoch
 //	collections/<number>                        what garbage collection decided
 //	resolved/<partition>/<offset>/<row>/<n>     what becomes of a refused message or row: a line of its own
@@ -31,6 +32,13 @@
 // message that was refused whole is the word message. So the order of keys is the order of numbers, and List(startAfter)
 // finds what is new without reading what is old. Keys below these prefixes that are not exactly of this form are not ours
 // and are passed over.
+//
+// # Pages
+//
+// A manifest names its first chunks, and its first segments, by pages if they are many. Whoever publishes names the pages of the
+// parent again where their parts are still together, and stores others before the manifest; so a generation costs what is new in
+// it. To the protocol a page is one more object that the manifest names, with R3 and G1 to G4: nothing else tells of it. Manifest
+// and Latest return a generation as if all were in line, and remember pages; [Log.Record] does not read them.
 //
 // # Protocol
 //

@@ -19,17 +19,17 @@ type Found struct {
 // Find lists the data objects of the index.
 func (l *Log) Find(ctx context.Context) (*Found, error) {
 	f := &Found{}
-	for _, kind := range []string{segments, tombstones, quarantine, models, chunks, dead} {
+	for _, kind := range []string{segments, tombstones, quarantine, models, chunks, dead, pages} {
 		for info, err := range l.bucket.List(ctx, kind+"/", "") {
 			if err != nil {
 				return nil, fmt.Errorf("find objects: %w", err)
 			}
-			if dataRE.MatchString(info.Key) {
+			if dataRE.MatchString(info.Key) || pageRE.MatchString(info.Key) {
 				f.objects = append(f.objects, info)
 			}
 		}
 	}
-	m, err := l.Latest(ctx, 0)
+	m, err := l.LatestRecord(ctx, 0)
 	if err != nil {
 		return nil, fmt.Errorf("find objects: %w", err)
 	}

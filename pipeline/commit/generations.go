@@ -12,8 +12,20 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// Manifest reads a generation. If it does not exist, the error wraps store.ErrNotFound.
+// Manifest reads a generation, with the parts that are in pages. If it does not exist, the error wraps store.ErrNotFound.
 func (l *Log) Manifest(ctx context.Context, generation int64) (*schemas.Manifest, error) {
+	m, err := l.Record(ctx, generation)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.whole(ctx, m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Record reads a generation like Manifest, but without the parts that are in pages: for who does not ask for parts.
+func (l *Log) Record(ctx context.Context, generation int64) (*schemas.Manifest, error) {
 	key := numbered(manifestsPrefix, generation)
 	m, err := get(ctx, l.bucket, key, schemas.ParseManifest)
 	if err != nil {
@@ -73,6 +85,15 @@ func (l *Log) Kept(ctx context.Context, before int64, most int) ([]int64, error)
 
 // Latest reads the newest generation after one, promoted or not, or returns nil if there is none.
 func (l *Log) Latest(ctx context.Context, after int64) (*schemas.Manifest, error) {
+	return l.latest(ctx, after, l.Manifest)
+}
+
+// LatestRecord is Latest without the parts that are in pages, like Record.
+func (l *Log) LatestRecord(ctx context.Context, after int64) (*schemas.Manifest, error) {
+	return l.latest(ctx, after, l.Record)
+}
+
+func (l *Log) latest(ctx context.Context, after int64, read func(context.Context, int64) (*schemas.Manifest, error)) (*schemas.Manifest, error) {
 	if after == 0 { // what was collected need not be listed
 		c, err := l.Collection(ctx)
 		if err != nil {
@@ -82,18 +103,22 @@ func (l *Log) Latest(ctx context.Context, after int64) (*schemas.Manifest, error
 			after = c.Generation - 1
 		}
 	}
-	return newest(ctx, l, manifestsPrefix, after, l.Manifest)
+	return newest(ctx, l, manifestsPrefix, after, read)
 }
 
-// Publish adds a generation. If another builder has published it, or the one before it is gone, the error wraps
-// ErrFenced: load the newest generation and begin again from there. After ErrTransient it may be there or not, and the
-// same call with the same manifest tells.
+// Publish adds a generation, and notes in m which format and pages its record has. If another builder has published it, or the one
+// before it is gone, the error wraps ErrFenced: load the newest generation and begin again from there. After ErrTransient it may
+// be there or not, and the same call with the same manifest tells.
 func (l *Log) Publish(ctx context.Context, m *schemas.Manifest) error {
 	if err := l.checkManifest(m); err != nil {
 		return fmt.Errorf("publish generation %d: %w", m.Generation, err)
 	}
+	var before []*page
 	if m.Parent > 0 {
-		parent, err := l.Manifest(ctx, m.Parent)
+		parent, err := l.Record(ctx, m.Parent)
+		if err == nil {
+			before, err = l.pagesOf(ctx, m.Parent, parent.Pages)
+		}
 		if err != nil {
 			return fmt.Errorf("publish generation %d: parent: %w", m.Generation, fencedIfGone(err))
 		}
@@ -104,9 +129,13 @@ func (l *Log) Publish(ctx context.Context, m *schemas.Manifest) error {
 	if err := l.precededBy(ctx, m.Generation-1); err != nil {
 		return fmt.Errorf("publish generation %d: %w", m.Generation, err)
 	}
-	err := put(ctx, l.bucket, numbered(manifestsPrefix, m.Generation), m)
+	record, err := l.lay(ctx, m, before)
+	if err != nil {
+		return fmt.Errorf("publish the pages of generation %d: %w", m.Generation, err)
+	}
+	err = put(ctx, l.bucket, numbered(manifestsPrefix, m.Generation), record)
 	if errors.Is(err, store.ErrExists) {
-		theirs, err := l.Manifest(ctx, m.Generation)
+		theirs, err := l.Record(ctx, m.Generation)
 		if err != nil {
 			return notYet(err)
 		}

@@ -20,6 +20,9 @@ type Log struct {
 	spec   *schemas.Spec
 	shard  int
 
+	pageParts int // that a page has at most
+	pages     *pageMemory
+
 	mu         sync.Mutex
 	tails      map[int]*schemas.Commit // partition -> the furthest record of its chain that was seen
 	collection *schemas.Collection     // the newest that was seen, nil for none
@@ -78,7 +81,7 @@ func OpenShards(ctx context.Context, b store.Bucket) ([]*Log, error) {
 }
 
 func over(b store.Bucket, spec *schemas.Spec, shard int) *Log {
-	l := &Log{bucket: b, spec: spec, shard: shard, tails: map[int]*schemas.Commit{}, tells: map[int]telling{}}
+	l := &Log{bucket: b, spec: spec, shard: shard, pageParts: pageParts, pages: &pageMemory{pages: map[string]*page{}}, tails: map[int]*schemas.Commit{}, tells: map[int]telling{}}
 	for _, partition := range l.Partitions() {
 		l.tells[partition] = telling{}
 	}
@@ -87,7 +90,15 @@ func over(b store.Bucket, spec *schemas.Spec, shard int) *Log {
 
 // Over is the same index, opened anew, by way of another bucket that has the same objects: one that counts what is asked of it,
 // for example.
-func (l *Log) Over(b store.Bucket) *Log { return over(b, l.spec, l.shard) }
+func (l *Log) Over(b store.Bucket) *Log { return over(b, l.spec, l.shard).WithPages(l.pageParts) }
+
+// WithPages is the same index, opened anew, for generations with pages of at most so many parts: for tests, in which even a small
+// one is to have some. Reading does not depend on it.
+func (l *Log) WithPages(parts int) *Log {
+	again := over(l.bucket, l.spec, l.shard)
+	again.pageParts = parts
+	return again
+}
 
 // Spec is the index's spec.
 func (l *Log) Spec() *schemas.Spec { return l.spec }

@@ -5,13 +5,9 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/store"
@@ -236,29 +232,6 @@ func TestGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		path := filepath.Join("testdata", golden.file)
-		if *update {
-			if err := os.WriteFile(path, got, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(got, want) {
-			t.Errorf("%s is\n%swant\n%s", golden.key, got, want)
-		}
-		schema, err := jsonschema.NewCompiler().Compile(filepath.Join("..", "..", "schemas", golden.schema+".schema.json"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		document, err := jsonschema.UnmarshalJSON(bytes.NewReader(got))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := schema.Validate(document); err != nil {
-			t.Errorf("%s: %v", golden.key, err)
-		}
+		compareGolden(t, golden.file, golden.schema, got)
 	}
 }

@@ -82,9 +82,9 @@ const maxReasonBytes = 1024
 
 // Moved is what came of a move.
 type Moved struct {
-	Made     *schemas.Channel // the record that was added
-	Before   *schemas.Channel // the one before, nil for none
-	Manifest *schemas.Manifest
+	Made     *schemas.Channel  // the record that was added
+	Before   *schemas.Channel  // the one before, nil for none
+	Manifest *schemas.Manifest // of what is served now, as [Log.Record] has it
 }
 
 // look is what an operator sees of the channel.
@@ -135,7 +135,7 @@ func (l *Log) move(ctx context.Context, by string, decide func(look) (schemas.Ch
 	}
 }
 
-// Goal finds the generation that a record of the channel serves. That there is none is a *MoveError.
+// Goal finds the generation that a record of the channel serves, as [Log.Record] does. That there is none is a *MoveError.
 func (l *Log) Goal(ctx context.Context, c *schemas.Channel) (*Served, *schemas.Manifest, error) {
 	to, err := l.Resolve(ctx, c)
 	if errors.Is(err, store.ErrNotFound) {
@@ -144,11 +144,14 @@ func (l *Log) Goal(ctx context.Context, c *schemas.Channel) (*Served, *schemas.M
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := to.Manifest(ctx)
+	m, err := to.Index.Record(ctx, to.Own.Generation)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil, refuse("%s: there is none: see `adastream snapshot ls`", to)
 	}
-	return to, m, err
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", to, err)
+	}
+	return to, m, nil
 }
 
 func (m Move) decide(ctx context.Context, l *Log, at look) (schemas.Channel, error) {

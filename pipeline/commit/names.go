@@ -33,6 +33,9 @@ func dataPrefix(kind string, partition int, start int64) string {
 	return numbered(fmt.Sprintf("%s/%06d/", kind, partition), start) + "-"
 }
 
+// pageKey is the name of a page by its sum.
+func pageKey(sum, id string) string { return pages + "/" + sum + "-" + id + ".json" }
+
 func numbered(prefix string, n int64) string { return fmt.Sprintf("%s%0*d", prefix, numberDigits, n) }
 
 // numberOf is the inverse of numbered. It accepts only what numbered makes.
@@ -84,6 +87,9 @@ func (l *Log) infos(ctx context.Context, prefix string, first int64) iter.Seq2[n
 // dataRE matches the names that this package makes for data objects: of one commit, or by a sum.
 var dataRE = regexp.MustCompile(`^(?:(segments|tombstones|quarantine)/([0-9]{6})/([0-9]{20})-|(?:(?:segments|tombstones)/merged|models|chunks|dead)/([0-9a-f]{64})-)[0-9a-f-]{36}(?:\.rows|\.codes|\.vectors)?\.arrow$`)
 
+// pageRE matches the names of pages.
+var pageRE = regexp.MustCompile(`^pages/([0-9a-f]{64})-[0-9a-f-]{36}\.json$`)
+
 // placeOf is what the name of a data object says of the one commit that can name it: its kind, and where it starts. Objects
 // by a sum have none.
 func placeOf(key string) (kind string, partition int, start int64, ok bool) {
@@ -98,6 +104,9 @@ func placeOf(key string) (kind string, partition int, start int64, ok bool) {
 
 // SumOf is the sha256 of a data object that is named by it.
 func SumOf(key string) (sum string, ok bool) {
+	if m := pageRE.FindStringSubmatch(key); m != nil {
+		return m[1], true
+	}
 	m := dataRE.FindStringSubmatch(key)
 	if m == nil || m[4] == "" {
 		return "", false

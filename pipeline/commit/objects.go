@@ -22,6 +22,7 @@ const (
 	models     = "models"
 	chunks     = "chunks"
 	dead       = "dead"
+	pages      = "pages" // of manifests
 
 	merged = "/merged/" // within segments and tombstones
 )

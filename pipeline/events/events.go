@@ -243,7 +243,7 @@ func (t *teller) event(ctx context.Context, index *commit.Log, at place, by, own
 		Generation: own.Generation, Pinned: own.Pinned, Encoder: index.Spec().Encoder, Dims: index.Spec().Dim(),
 		Reason: by.Reason, By: by.By, Promoted: by.Created,
 	}
-	m, err := index.Manifest(ctx, own.Generation)
+	m, err := index.Record(ctx, own.Generation)
 	if errors.Is(err, store.ErrNotFound) {
 		return e, nil
 	}

@@ -22,7 +22,7 @@ type Follower struct {
 	logger *slog.Logger
 
 	current  atomic.Pointer[model.Model]
-	manifest atomic.Pointer[schemas.Manifest] // the newest that was seen
+	manifest atomic.Pointer[schemas.Manifest] // the newest that was seen, without its parts
 }
 
 // New returns a Follower of a shard. It knows nothing until Follow.
@@ -40,7 +40,7 @@ func (f *Follower) Follow(ctx context.Context) error {
 	if m := f.manifest.Load(); m != nil {
 		after = m.Generation
 	}
-	m, err := f.log.Latest(ctx, after)
+	m, err := f.log.LatestRecord(ctx, after)
 	if err != nil {
 		return fmt.Errorf("newest generation after %d: %w", after, err)
 	}

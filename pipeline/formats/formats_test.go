@@ -3,7 +3,7 @@
 //
 // A version that changes a format adds a folder beside those that are there, with all kinds of records and files in it:
 //
-//	go test ./pipeline/formats -run Write -write v2
+//	go test ./pipeline/formats -run Write -write v3
 //
 // and leaves the others as they are for as long as it reads them.
 package formats_test
@@ -146,7 +146,7 @@ func TestPastQuarantineIsRead(t *testing.T) {
 }
 
 // recordKinds are the kinds of records, by the begin of their keys.
-var recordKinds = map[string]string{"index.json": "spec", "commits/": "commit", "manifests/": "manifest", "channels/": "channel", "collections/": "collection", "resolved/": "resolution"}
+var recordKinds = map[string]string{"index.json": "spec", "commits/": "commit", "manifests/": "manifest", "pages/": "page", "channels/": "channel", "collections/": "collection", "resolved/": "resolution"}
 
 var fileKinds = []string{schemas.KindSegment, schemas.KindRows, schemas.KindCodes, schemas.KindVectors, schemas.KindTombstones, schemas.KindDead, schemas.KindModel, schemas.KindQuarantine}
 

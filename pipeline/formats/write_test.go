@@ -36,7 +36,9 @@ func newWriter(x *index, bucket store.Bucket, spec *schemas.Spec) *writer {
 	if err := commit.Create(x.Context(), bucket, spec); err != nil {
 		x.Fatal(err)
 	}
-	return &writer{index: x.in(bucket), rng: newRand(), base: 1_700_000_000_000}
+	x = x.in(bucket)
+	x.log = x.log.WithPages(1) // v1 has its parts in line
+	return &writer{index: x, rng: newRand(), base: 1_700_000_000_000}
 }
 
 func newRand() *rand.Rand { return rand.New(rand.NewPCG(7, 8)) }

@@ -115,7 +115,7 @@ func (v *verifier) chain(ctx context.Context, partition int) error {
 
 // folded is the checkpoint of a partition now.
 func (v *verifier) folded(ctx context.Context, partition int) (int64, error) {
-	m, err := v.Log.Latest(ctx, 0)
+	m, err := v.Log.LatestRecord(ctx, 0)
 	if err != nil || m == nil {
 		return 0, err
 	}
