@@ -62,7 +62,9 @@ func (a *actor) begin(ctx context.Context) error {
 		a.handicap(a.store)
 	}
 	return again(func() (err error) {
-		a.log, err = commit.Open(ctx, a.store)
+		if a.log, err = commit.Open(ctx, a.store); err == nil {
+			a.log = a.log.WithPages(a.world.pageParts)
+		}
 		return err
 	})
 }

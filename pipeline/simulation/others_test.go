@@ -117,6 +117,9 @@ func (r *reader) advance(ctx context.Context) error {
 			}
 			r.cache[o.Key] = body
 		}
+		if isPage(o.Key) {
+			continue
+		}
 		lines = append(lines, strings.Split(strings.TrimSuffix(string(body), "\n"), "\n")...)
 	}
 	if r.at != nil && to.Record.Sequence < r.at.Record.Sequence {

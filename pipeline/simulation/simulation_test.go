@@ -48,6 +48,7 @@ const (
 	builderInsists             rule = "a fenced builder publishes what it has as the next generation"
 	builderDoesNotLook         rule = "Publish does not look for collections"
 	builderIgnoresPins         rule = "a promotion is repeated without deciding again"
+	builderForgetsPages        rule = "a generation is published without its pages"
 	operatorDoesNotLook        rule = "Promote does not look for collections"
 	readerServesHalf           rule = "a query node serves a generation without an object that is gone"
 	collectorDoesNotFence      rule = "nothing is published before a collection"
@@ -100,6 +101,7 @@ func (w *world) cast(seed uint64) {
 		Format: schemas.SpecFormat, Name: "words", Metric: schemas.Cosine, Ladder: []int{64}, Encoder: "e", Vectors: schemas.Float16,
 		Topic: schemas.Topic{Name: "embeddings", Cluster: "c", ID: "t", Partitions: 1 + w.rng.IntN(2)}, Shards: 1, Defaults: schemas.Defaults{TargetRecall: 0.95},
 	}
+	w.pageParts = []int{1, 2, 8}[w.rng.IntN(3)]
 	w.direct = true
 	if err := commit.Create(context.Background(), &port{process: &process{name: "init", world: w}}, spec); err != nil {
 		w.fail("create: %v", err)
@@ -125,8 +127,11 @@ func (w *world) cast(seed uint64) {
 	}
 	for range 1 + w.rng.IntN(2) {
 		b := &builder{actor: add("builder"), collects: w.rng.IntN(2) == 0 || w.broken == collectorForgetsJobs}
-		if w.broken == builderDoesNotLook {
+		switch w.broken {
+		case builderDoesNotLook:
 			b.handicap = func(p *port) { p.blind = without("collections/") }
+		case builderForgetsPages:
+			b.handicap = func(p *port) { p.drops = isPage }
 		}
 		start(b.actor, b.life)
 	}
@@ -306,9 +311,9 @@ func TestSameSeedSameTrace(t *testing.T) {
 // shown is where a broken rule has been caught: a search begins there, to be over at once for as long as what is simulated has
 // not changed.
 var shown = map[rule]uint64{
-	storeIgnoresCondition: 1, writerKeepsItsEnd: 4, writerDoesNotLook: 30, builderSkipsCommits: 1, builderInsists: 5, builderDoesNotLook: 3,
-	builderIgnoresPins: 24, operatorDoesNotLook: 4433, readerServesHalf: 15170, collectorDoesNotFence: 1, collectorListsAfterFence: 182,
-	collectorDoesNotAnnounce: 4, collectorRemovesUnfolded: 1, collectorRemovesLastCommit: 1,
+	storeIgnoresCondition: 1, writerKeepsItsEnd: 7, writerDoesNotLook: 313, builderSkipsCommits: 1, builderInsists: 10, builderDoesNotLook: 34,
+	builderForgetsPages: 1, builderIgnoresPins: 30, operatorDoesNotLook: 5069, readerServesHalf: 17626, collectorDoesNotFence: 55,
+	collectorListsAfterFence: 412, collectorDoesNotAnnounce: 12, collectorRemovesUnfolded: 3, collectorRemovesLastCommit: 1,
 }
 
 // Each rule is needed: without it some schedule ends in a violation, and with all of them none does. Not shown are two:

@@ -160,16 +160,40 @@ func (t *truth) published(w *world, m *schemas.Manifest) error {
 			return fmt.Errorf("checkpoint of partition %d falls from %d to %d", p, t.checkpoint(p), next)
 		}
 	}
+	if err := w.unfold(m); err != nil {
+		return err
+	}
 	var lines []string
 	for o := range m.Objects() {
 		if err := w.intact(o); err != nil {
 			return err
 		}
-		lines = append(lines, t.lines[o.Key]...)
+		if !isPage(o.Key) {
+			lines = append(lines, t.lines[o.Key]...)
+		}
 	}
 	t.manifests = append(t.manifests, m)
 	return t.isLog(m.Checkpoint, lines)
 }
+
+// unfold adds the segments that are in pages to those of the record.
+func (w *world) unfold(m *schemas.Manifest) error {
+	var segments []schemas.Segment
+	for _, ref := range m.Pages {
+		if err := w.intact(ref.Object); err != nil {
+			return err
+		}
+		p, err := schemas.ParsePage(w.objects[ref.Key].body)
+		if err != nil {
+			return err
+		}
+		segments = append(segments, p.Segments...)
+	}
+	m.Segments = append(segments, m.Segments...)
+	return nil
+}
+
+func isPage(key string) bool { return strings.HasPrefix(key, "pages/") }
 
 // isLog says how lines differ from what the chains say up to a checkpoint.
 func (t *truth) isLog(checkpoint map[string]int64, lines []string) error {

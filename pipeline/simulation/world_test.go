@@ -22,6 +22,8 @@ type world struct {
 	broken rule
 	truth  *truth
 
+	pageParts int // of generations, at most
+
 	objects map[string]stored
 	keys    []string // of objects, in order
 	gone    []vanished
