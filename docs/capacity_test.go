@@ -20,7 +20,7 @@ func TestPlanOfRealIndex(t *testing.T) {
 		rows    int
 	}{
 		"float16, two lists":         {schemas.Float16, 2, []int{16, 32, 64}, 3000},
-		"float32, one list, 48 dims": {schemas.Float32, 1, []int{16, 48}, 2000},
+		"float32, one list, 48 dims": {schemas.Float32, 1, []int{16, 48}, 6000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := specOf(c.vectors, c.ladder...)
