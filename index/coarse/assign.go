@@ -9,21 +9,24 @@ import (
 
 const (
 	// assignGroups is how many groups a vector looks into. Of the vectors of the benchmark's corpus about 3 % come to a
-	// list that is not their nearest with it, 7 % with half of it.
-	assignGroups = 16
+	// list that is not their nearest with it, 6 % with half of it.
+	assignGroups = 20
 	// bandRows is how many vectors are assigned together: so many that each group is looked into by tens of them.
 	bandRows = 1024
 	// gatherRows is how many of those are copied side by side at a time: they stay in the second-level cache.
 	gatherRows = 48
 )
 
-// assigner is the centroids' prefixes in the layout of the kernel that compares vectors with them.
+// assigner is the centroids' prefixes in the layouts of the kernels that compare vectors with them.
 type assigner struct {
-	dims    int
-	centres *avx.Panels   // of groups; nil when there is one
-	members []*avx.Panels // of each group
-	first   []int32       // list of each group's first member
-	norms   []float32     // of each list: its centroid's squared length, of full width; nil if nothing is spilled
+	dims     int
+	prefixes []float32         // [nlist][dims]
+	biases   []float32         // [nlist] what is added to an inner product; nil if only directions matter
+	flat     *avx.Panels       // all of them, if there is one group; else:
+	centres  *avx.WeightedI8   // of groups
+	members  []*avx.WeightedI8 // of each group
+	first    []int32           // list of each group's first member
+	norms    []float32         // of each list: its centroid's squared length, of full width; nil if nothing is spilled
 }
 
 func (q *Quantizer) newAssigner() *assigner {
@@ -37,16 +40,43 @@ func (q *Quantizer) newAssigner() *assigner {
 	return a
 }
 
-// newAssigner packs prefixes [nlist][dims].
+// newAssigner packs prefixes [nlist][dims], which it keeps.
 func newAssigner(directions bool, prefixes []float32, dims int, groups []int32) *assigner {
-	a := &assigner{dims: dims, first: groups[:len(groups)-1]}
-	for g, first := range a.first {
-		a.members = append(a.members, pack(directions, prefixes[int(first)*dims:int(groups[g+1])*dims], dims))
+	a := &assigner{dims: dims, prefixes: prefixes, first: groups[:len(groups)-1]}
+	if len(a.first) == 1 {
+		a.flat = pack(directions, prefixes, dims)
+		return a
 	}
-	if len(a.first) > 1 {
-		a.centres = pack(directions, centresOf(directions, prefixes, dims, groups), dims)
+	if !directions {
+		a.biases = nearestBiases(prefixes, dims)
 	}
+	for g, low := range a.first {
+		a.members = append(a.members, round(directions, prefixes[int(low)*dims:int(groups[g+1])*dims], dims))
+	}
+	a.centres = round(directions, centresOf(directions, prefixes, dims, groups), dims)
 	return a
+}
+
+// round returns centroids as int8, on which the nearest one has about the best score, as on those of [pack].
+func round(directions bool, centroids []float32, dims int) *avx.WeightedI8 {
+	n := len(centroids) / dims
+	rows, steps := make([]int8, len(centroids)), make([]float32, n)
+	for j := range steps {
+		steps[j] = mrl.QuantizeRow(avx.Generic, rows[j*dims:][:dims], centroids[j*dims:][:dims])
+	}
+	if directions {
+		return avx.PackWeightedI8(rows, n, dims, dims, steps, nil)
+	}
+	return avx.PackWeightedI8(rows, n, dims, dims, steps, nearestBiases(centroids, dims))
+}
+
+// nearestBiases are what makes of inner products an order by distance.
+func nearestBiases(centroids []float32, dims int) []float32 {
+	biases := make([]float32, len(centroids)/dims)
+	for j := range biases {
+		biases[j] = -avx.SumSquares(avx.Generic, centroids[j*dims:][:dims]) / 2
+	}
+	return biases
 }
 
 // centresOf returns the mean of each group's members, or its direction.
@@ -104,18 +134,23 @@ func (q *Quantizer) Assign(level avx.Level, vectors []float32, n int, lists, spi
 // bandScratch is what assign needs for a band of vectors.
 type bandScratch struct {
 	groups []int32   // [bandRows][probed] groups that each vector looks into, then the best list of each
+	scores []float32 // [bandRows][probed] of those lists, about; before that [gatherRows] of centres
 	starts []int32   // of each group in order
 	order  []int32   // places in groups, by group
-	rows   []float32 // [gatherRows][dims]
-	scores []float32 // [gatherRows] of some centroids
-	best   []int32
-	score  []float32
-	top    []float32 // [bandRows]
+	row    []int8    // a vector rounded
+	rows   []uint8   // [bandRows][width] vectors rounded
+	units  []float32 // [bandRows] 1 / their steps
+	tops   []float32 // [gatherRows] best scores of centres by lanes
+
+	// Some vectors side by side, and their best lists.
+	someRows  []uint8
+	someUnits []float32
+	best      []int32
+	score     []float32
 
 	// Of spilling.
 	probed       int       // candidates of each vector, in groups
 	residual     []float32 // [dim], and as compared with centroids:
-	row          []int8
 	x, r         []int16
 	at           []uint32
 	xDots, rDots []int32
@@ -124,9 +159,9 @@ type bandScratch struct {
 // assign looks into the probed best groups of each vector, vectors being stride apart.
 func (a *assigner) assign(level avx.Level, vectors []float32, n, stride, probed int, lists []int32, s *Scratch) {
 	b := &s.band
-	if a.centres == nil {
-		b.top = grow(b.top, n)
-		avx.Assign(level, a.members[0], vectors, n, stride, lists, b.top)
+	if a.flat != nil {
+		b.score = grow(b.score, n)
+		avx.Assign(level, a.flat, vectors, n, stride, lists, b.score)
 		return
 	}
 	probed = min(probed, len(a.first))
@@ -136,18 +171,17 @@ func (a *assigner) assign(level avx.Level, vectors []float32, n, stride, probed 
 	}
 }
 
-// band assigns a few vectors: groups of each vector, then vectors of each group.
+// band assigns a few vectors: groups of each vector, then vectors of each group, all of these rounded to int8, then what came
+// out close to the best.
 func (a *assigner) band(level avx.Level, vectors []float32, n, stride, probed int, lists []int32, s *Scratch) {
 	b, ngroups := &s.band, len(a.first)
-	s.bestRows(level, a.centres, vectors, n, stride, probed)
-	b.order = grow(b.order, n*probed)
-	b.starts, b.top = grow(b.starts, ngroups+1), grow(b.top, n)
+	a.roundRows(level, vectors, n, stride, b)
+	a.bestGroups(level, n, probed, s)
+	b.order, b.scores = grow(b.order, n*probed), grow(b.scores, n*probed)
+	b.starts = grow(b.starts, ngroups+1)
 	clear(b.starts)
 	for _, g := range b.groups {
 		b.starts[g+1]++
-	}
-	for i := range n {
-		b.top[i], lists[i] = float32(math.Inf(-1)), a.first[b.groups[i*probed]]
 	}
 	for g := range ngroups {
 		b.starts[g+1] += b.starts[g]
@@ -161,8 +195,112 @@ func (a *assigner) band(level avx.Level, vectors []float32, n, stride, probed in
 		end := b.starts[g]
 		for start < end {
 			some := b.order[start:min(start+gatherRows, end)]
-			a.group(level, g, vectors, stride, probed, some, lists, b)
+			a.group(level, g, probed, some, b)
 			start += int32(len(some))
+		}
+	}
+	for i := range n {
+		lists[i] = a.choose(level, vectors[i*stride:][:a.dims], b.groups[i*probed:][:probed], b.scores[i*probed:][:probed])
+	}
+}
+
+// roundRows sets b.rows and b.units to vectors as the kernels take them.
+func (a *assigner) roundRows(level avx.Level, vectors []float32, n, stride int, b *bandScratch) {
+	width := a.centres.Dim()
+	b.row, b.rows, b.units = grow(b.row, a.dims), grow(b.rows, n*width), grow(b.units, n)
+	for i := range n {
+		x, row := vectors[i*stride:][:a.dims], b.rows[i*width:][:width]
+		unit := avx.MaxQueryI8 / avx.MaxAbs(level, x)
+		if unit > math.MaxFloat32 { // of zeros, which are rounded to zeros
+			unit = 1
+		}
+		b.units[i] = unit
+		avx.QuantizeI8(level, b.row, x, unit)
+		for d, v := range b.row {
+			row[d] = uint8(int(v) + avx.QueryOffset)
+		}
+		for d := a.dims; d < width; d++ {
+			row[d] = avx.QueryOffset
+		}
+	}
+}
+
+// group compares some vectors, given by their places in b.groups, with the members of a group.
+func (a *assigner) group(level avx.Level, g, probed int, some []int32, b *bandScratch) {
+	members := a.members[g]
+	width := members.Dim()
+	b.someRows, b.someUnits = grow(b.someRows, gatherRows*width), grow(b.someUnits, gatherRows)
+	b.best, b.score = grow(b.best, gatherRows), grow(b.score, gatherRows)
+	for i, at := range some {
+		row := int(at) / probed
+		copy(b.someRows[i*width:][:width], b.rows[row*width:])
+		b.someUnits[i] = b.units[row]
+	}
+	avx.AssignI8(level, members, b.someRows, len(some), width, b.someUnits, b.best, b.score)
+	for i, at := range some {
+		b.groups[at], b.scores[at] = a.first[g]+b.best[i], b.score[i]
+	}
+}
+
+// closeScores is how far apart two scores are that rounding hardly ever exchanges, for centroids of unit length. A
+// value of a vector is rounded by 1/2 at most, so a score is off by 1/sqrt(12), and by half of that for the rounding of
+// centroids: this is three times the deviation.
+const closeScores = 1
+
+// choose returns the list of a vector: the one with the best of the scores, or where others are close the nearest of them.
+func (a *assigner) choose(level avx.Level, x []float32, candidates []int32, scores []float32) int32 {
+	top := 0
+	for i, s := range scores {
+		if s > scores[top] {
+			top = i
+		}
+	}
+	list, best := candidates[top], float32(math.Inf(-1))
+	least := scores[top] - closeScores*a.length(list)
+	for i, s := range scores {
+		if s < least || i == top {
+			continue
+		}
+		if math.IsInf(float64(best), -1) {
+			best = a.score(level, x, list)
+		}
+		if score := a.score(level, x, candidates[i]); score > best || score == best && candidates[i] < list {
+			list, best = candidates[i], score
+		}
+	}
+	return list
+}
+
+// length returns that of a centroid's prefix.
+func (a *assigner) length(list int32) float32 {
+	if a.biases == nil {
+		return 1
+	}
+	return float32(math.Sqrt(float64(-2 * a.biases[list])))
+}
+
+// score returns what the nearest list has the most of.
+func (a *assigner) score(level avx.Level, x []float32, list int32) float32 {
+	score := avx.Dot(level, x, a.prefixes[int(list)*a.dims:][:a.dims])
+	if a.biases != nil {
+		score += a.biases[list]
+	}
+	return score
+}
+
+// bestGroups sets b.groups to the groups that each of n rounded vectors looks into, in no order.
+func (a *assigner) bestGroups(level avx.Level, n, probed int, s *Scratch) {
+	b, width, padded := &s.band, a.centres.Dim(), a.centres.Padded()
+	b.groups, b.scores, b.tops = grow(b.groups, n*probed), grow(b.scores, gatherRows*padded), grow(b.tops, gatherRows*avx.TopLanes)
+	b.at, s.keys = grow(b.at, padded), grow(s.keys, padded)
+	for i := range n {
+		in := i % gatherRows
+		if in == 0 {
+			avx.ScoresRowsI8(level, a.centres, b.rows[i*width:], min(gatherRows, n-i), width, b.units[i:], b.scores, padded, b.tops)
+		}
+		scores := b.scores[in*padded:][:a.centres.N()]
+		for r, key := range bestOf(level, scores, b.tops[in*avx.TopLanes:][:avx.TopLanes], probed, b.at, s.keys) {
+			b.groups[i*probed+r] = keyItem(key)
 		}
 	}
 }
@@ -177,23 +315,6 @@ func (s *Scratch) bestRows(level avx.Level, p *avx.Panels, vectors []float32, n,
 		}
 		for r, key := range best(b.scores[i%gatherRows*of:][:of], k, s.keys) {
 			b.groups[i*k+r] = keyItem(key)
-		}
-	}
-}
-
-// group compares some vectors, given by their places in b.groups, with the members of a group.
-func (a *assigner) group(level avx.Level, g int, vectors []float32, stride, probed int, some, lists []int32, b *bandScratch) {
-	b.rows = grow(b.rows, gatherRows*a.dims)
-	b.best, b.score = grow(b.best, gatherRows), grow(b.score, gatherRows)
-	for i, at := range some {
-		copy(b.rows[i*a.dims:][:a.dims], vectors[int(at)/probed*stride:])
-	}
-	avx.Assign(level, a.members[g], b.rows, len(some), a.dims, b.best, b.score)
-	for i, at := range some {
-		list, row := a.first[g]+b.best[i], int(at)/probed
-		b.groups[at] = list
-		if x := b.score[i]; x > b.top[row] || x == b.top[row] && list < lists[row] {
-			b.top[row], lists[row] = x, list
 		}
 	}
 }

@@ -1,6 +1,11 @@
 package coarse
 
-import "math"
+import (
+	"math"
+	"slices"
+
+	"github.com/adastream/adastream/avx"
+)
 
 // A key orders an item, the place of a score, by the score, then by its number: the smaller key is the better item. The
 // upper half is the score in a form that compares as an integer, the other way round; the lower half is the number.
@@ -31,6 +36,24 @@ func best(scores []float32, k int, keys []uint64) []uint64 {
 		keys[i] = makeKey(s, i)
 	}
 	partition(keys, k)
+	return keys[:k]
+}
+
+// bestOf is [best] of scores whose tops are known: the largest of every 32nd score. The k-th largest of these is reached by k
+// scores, and by few more.
+func bestOf(level avx.Level, scores, tops []float32, k int, at []uint32, keys []uint64) []uint64 {
+	if k > len(tops) || k < 1 {
+		return best(scores, k, keys)
+	}
+	threshold := keyScore(slices.Max(best(tops, k, keys)))
+	found := avx.AboveFloats(level, scores, threshold, at)
+	if found < k {
+		return best(scores, k, keys)
+	}
+	for i, item := range at[:found] {
+		keys[i] = makeKey(scores[item], int(item))
+	}
+	partition(keys[:found], k)
 	return keys[:k]
 }
 

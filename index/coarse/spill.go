@@ -19,12 +19,11 @@ const spillPenalty = 1.5
 func (a *assigner) candidates(level avx.Level, vectors []float32, n, stride int, s *Scratch) {
 	b := &s.band
 	b.probed = min(assignGroups, len(a.first))
-	if a.centres != nil {
+	if a.flat == nil {
 		return
 	}
-	nlist := a.members[0].N()
-	b.probed = min(assignGroups, nlist)
-	s.bestRows(level, a.members[0], vectors, n, stride, b.probed)
+	b.probed = min(assignGroups, a.flat.N())
+	s.bestRows(level, a.flat, vectors, n, stride, b.probed)
 }
 
 // spillBand chooses the second lists of a band of vectors: of the candidates the one with the least
