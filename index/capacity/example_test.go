@@ -18,6 +18,6 @@ func ExampleOf() {
 	w.Rows *= 100
 	fmt.Println("a hundred times that fits:", capacity.Of(w).Fits())
 	// Output:
-	// a node wants 7.8 GiB, and it fits: true
+	// a node wants 8.0 GiB, and it fits: true
 	// a hundred times that fits: false
 }

@@ -54,12 +54,17 @@ func queryNode(s sizes, p *Plan) {
 func builder(s sizes, p *Plan) {
 	const of = "builder"
 	p.add(of, "scratch", s.scratch, Bytes, "rows x %d, in files of the cache: where ids are, and what a rewrite keeps of rows", scratchBytes)
-	training := 4 * s.d * (s.sample + math.Min(s.sample, 65536))
-	p.add(of, "training", training, Bytes, "4 D x (sample of %.0f rows + at most 65536 for codes)", s.sample)
+	sample, copies := 4*s.d*s.sample, ""
+	if s.w.Rotate {
+		sample, copies = 2*sample, ", as it is and rotated"
+	}
+	p.add(of, "sample", sample, Bytes, "4 D x %.0f rows that a model is trained on%s, in files of the cache while it is", s.sample, copies)
+	training := 4*s.d*(2*math.Min(s.sample, 65536)+8*s.lists) + 16*s.sample
+	p.add(of, "training", training, Bytes, "4 D x (2 x at most 65536 rows for codes + 8 x lists) + 16 x rows of the sample")
 	need := training + mergeBytes + processBytes
 	p.add(of, "memory, least", need, Bytes, "training + %d MiB for the chunk that is merged + %d MiB; deletes that may still meet an older version beside it", mergeBytes>>20, processBytes>>20)
-	p.add(of, "memory, wanted", need+s.scratch+2*s.files, Bytes, "and scratch and two generations in the page cache: a rewrite reads one and writes the other")
-	p.add(of, "disk", 2*s.files+s.scratch, Bytes, "the generation and the next one, and scratch")
+	p.add(of, "memory, wanted", need+sample+s.scratch+2*s.files, Bytes, "and sample, scratch and two generations in the page cache: a rewrite reads one and writes the other")
+	p.add(of, "disk", 2*s.files+s.scratch+sample, Bytes, "the generation and the next one, scratch and the sample")
 	p.add(of, "rewrites a day", s.rewrites, Count, "changed rows a day / max(8192, rows / 4)")
 	p.add(of, "cores", s.w.Updates/builderRows*s.d/256, Cores, "changed rows/s / %d x D / 256; jobs take --threads", builderRows)
 }

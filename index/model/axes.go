@@ -96,7 +96,10 @@ func (t *training) rotate(ctx context.Context) (*axes, error) {
 	if a == nil {
 		return nil, nil
 	}
-	rotated := make([]float32, t.n*t.dim)
+	rotated, err := t.o.Memory(t.n * t.dim)
+	if err != nil {
+		return nil, err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(t.o.Threads)
 	for start := 0; start < t.n; start += batch {

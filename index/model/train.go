@@ -29,8 +29,12 @@ const (
 
 	renewShare = 2 // lists that only move a little need 1/2 of the sample
 
-	minSample    = 64 << 10
-	sampleValues = 64 << 20
+	// A sample has at least minSample rows. It has fullRows for each list as far as those are fullValues, and leastRows beyond.
+	minSample  = 64 << 10
+	fullRows   = 64
+	fullValues = 64 << 20
+	leastRows  = 32
+	mostValues = 1 << 30 // 4 GiB
 )
 
 // Repair is what of a model is made anew, the cheapest first.
@@ -54,6 +58,8 @@ type Options struct {
 	Level      avx.Level                           // kernels to use; the model depends on them, by the rounding of sums
 	Threads    int                                 // goroutines, 0 = GOMAXPROCS; the model does not depend on it
 	Progress   func(stage string, done, total int) // called from the calling goroutine; nil = not called
+	// Memory returns that many values, in use until Train returns, for a rotated copy of the sample. nil = the heap.
+	Memory func(values int) ([]float32, error)
 }
 
 // Validate reports every fault of the options for a ladder.
@@ -90,22 +96,25 @@ func (o *Options) Validate(ladder mrl.Ladder) error {
 // the rows with 8,192 lists that they have with 2,752. Finding them is cheap, see package coarse. What bounds their number
 // is that a list's last block of codes is half empty.
 func DefaultNList(total int64, n int) int {
-	most := min(float64(n)/32, float64(max(total, 0))/32)
-	nlist := int(min(12*math.Sqrt(float64(max(total, 0))), most))
+	most := min(float64(n)/leastRows, float64(max(total, 0))/32)
+	nlist := int(min(wantedLists(total), most))
 	if nlist >= 16 {
 		nlist = nlist / 16 * 16
 	}
 	return max(1, nlist)
 }
 
+func wantedLists(total int64) float64 { return 12 * math.Sqrt(float64(max(total, 0))) }
+
 // SampleRows is how many rows of an index of total rows are worth training on: 64 for each list, as far as they fit a
-// quarter of a gibibyte. To renew lists half of them will do.
+// quarter of a gibibyte; 32 beyond, up to 4 GiB. To renew lists half of them will do.
 func SampleRows(total int64, dim int, repair Repair) int {
-	wanted := 64 * 12 * math.Sqrt(float64(max(total, 0)))
+	lists := wantedLists(total)
 	if repair == Lists {
-		wanted /= renewShare
+		lists /= renewShare
 	}
-	return int(min(float64(total), max(minSample, wanted), sampleValues/float64(dim)))
+	wanted := max(min(fullRows*lists, fullValues/float64(dim)), leastRows*lists)
+	return int(min(float64(total), max(minSample, wanted), mostValues/float64(dim)))
 }
 
 // Train makes a model from a sample of n searched vectors [n][spec.Dim()] of an index of total live rows. The sample is
@@ -133,6 +142,9 @@ func Train(ctx context.Context, spec *schemas.Spec, sample []float32, n int, tot
 	}
 	if o.Progress == nil {
 		o.Progress = func(string, int, int) {}
+	}
+	if o.Memory == nil {
+		o.Memory = func(values int) ([]float32, error) { return make([]float32, values), nil }
 	}
 	t := &training{metric: spec.Metric, ladder: ladder, dim: ladder.Dim(), sample: sample, n: n, spill: spec.ListsPerRow != 1, rotates: spec.Rotates(), o: o}
 	m, err := t.run(ctx, total)

@@ -3,10 +3,9 @@ package build
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
+	"unsafe"
 
 	"github.com/adastream/adastream/index/model"
-	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/replica"
 	"github.com/adastream/adastream/pipeline/store"
@@ -37,7 +36,7 @@ func (b *Builder) runRewrite(ctx context.Context, j *job) error {
 	for i, in := range j.inputs {
 		inputs[i] = segment.Input{Part: in.part.Part.Part, Skip: in.skip}
 	}
-	var memory rowMemory
+	var memory scratch
 	defer memory.release()
 	o := segment.MergeOptions{ChunkBytes: b.o.ChunkBytes, Memory: memory.of(b.o.Cache), Threads: b.o.Threads}
 	err := segment.Merge(ctx, b.o.Log.Spec(), j.mdl, b.o.Level, inputs, o, func(bodies segment.ChunkBodies) error {
@@ -72,10 +71,10 @@ func (b *Builder) runRewrite(ctx context.Context, j *job) error {
 	return nil
 }
 
-// rowMemory is scratch memory for what a merge keeps of rows: a rewrite takes no heap that grows with them.
-type rowMemory []*store.Scratch
+// scratch is memory for what a rewrite keeps of rows and learns from: it takes no heap that grows with them.
+type scratch []*store.Scratch
 
-func (m *rowMemory) of(c *store.Cache) func(bytes int64) ([]byte, error) {
+func (m *scratch) of(c *store.Cache) func(bytes int64) ([]byte, error) {
 	return func(bytes int64) ([]byte, error) {
 		s, err := c.Scratch(bytes)
 		if err != nil {
@@ -86,7 +85,17 @@ func (m *rowMemory) of(c *store.Cache) func(bytes int64) ([]byte, error) {
 	}
 }
 
-func (m *rowMemory) release() {
+func (m *scratch) floats(c *store.Cache) func(values int) ([]float32, error) {
+	return func(values int) ([]float32, error) {
+		bytes, err := m.of(c)(4 * int64(values))
+		if err != nil {
+			return nil, err
+		}
+		return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(bytes))), values), nil
+	}
+}
+
+func (m *scratch) release() {
 	for _, s := range *m {
 		s.Release()
 	}
@@ -111,11 +120,15 @@ func (b *Builder) train(ctx context.Context, j *job) error {
 		b.o.Logger.Info("takes the model that a job before had trained", "model", ref.ID, "rows", t.Rows)
 		return nil
 	}
-	sample, n := b.sample(j, model.SampleRows(int64(total), spec.Dim(), j.repair))
-	sample, unseen := apart(sample, spec.Dim())
-	n -= len(unseen) / spec.Dim()
+	var memory scratch
+	defer memory.release()
+	sample, unseen, err := b.sample(j, model.SampleRows(int64(total), spec.Dim(), j.repair), &memory)
+	if err != nil {
+		return fmt.Errorf("sample: %w", err)
+	}
+	n := len(sample) / spec.Dim()
 	mdl, err := model.Train(ctx, spec, sample, n, int64(total), model.Options{
-		Repair: j.repair, From: j.mdl,
+		Repair: j.repair, From: j.mdl, Memory: memory.floats(b.o.Cache),
 		Level: b.o.Level, Threads: b.o.Threads, Seed: 1,
 		Progress: func(stage string, done, of int) {
 			b.o.Logger.Debug("training", "stage", stage, "done", done, "of", of)
@@ -156,53 +169,6 @@ func (b *Builder) baseline(j *job, unseen []float32) *schemas.Fit {
 		}
 	}
 	return &fit
-}
-
-// apart takes up to an eighth of a sample out of it, evenly spaced: rows that a model will not have seen.
-func apart(sample []float32, dim int) (rest, unseen []float32) {
-	n := len(sample) / dim
-	every := max(8, n/freshMost)
-	rest = sample[:0]
-	for i := range n {
-		row := sample[i*dim:][:dim]
-		if i%every == every-1 {
-			unseen = append(unseen, row...)
-		} else {
-			rest = append(rest, row...)
-		}
-	}
-	return rest, unseen
-}
-
-// sample draws up to most searched vectors evenly from the job's live rows that are not held out, by reservoir sampling
-// with a fixed seed: the same inputs give the same model.
-func (b *Builder) sample(j *job, most int) ([]float32, int) {
-	type row struct {
-		part *heldPart
-		i    int
-	}
-	rng := rand.New(rand.NewPCG(1, 2))
-	rows := make([]row, 0, most)
-	seen := 0
-	for _, in := range j.inputs {
-		for i := range in.part.N {
-			if in.skip.ContainsInt(i) || recall.HeldOut(in.part.IDAt(i)) {
-				continue
-			}
-			seen++
-			if len(rows) < most {
-				rows = append(rows, row{in.part, i})
-			} else if k := rng.IntN(seen); k < most {
-				rows[k] = row{in.part, i}
-			}
-		}
-	}
-	spec := b.o.Log.Spec()
-	sample := make([]float32, 0, len(rows)*spec.Dim())
-	for _, r := range rows {
-		sample = appendSearched(b.o.Level, spec, sample, r.part, r.i)
-	}
-	return sample, len(rows)
 }
 
 // runCompaction joins its inputs into one segment of the current model.
