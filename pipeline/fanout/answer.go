@@ -28,11 +28,21 @@ type answer struct {
 	from *target
 }
 
-// hit is passed on as it is. What merging compares is read of it, and no more: most of an answer is hits.
+// hit is passed on as it is. What merging compares is read of it when it is compared: most of an answer is hits, and most of those are not
+// among the best of all.
 type hit struct {
 	id    string
 	score float64
 	raw   string
+}
+
+func (h *hit) read() error {
+	id, score := gjson.Get(h.raw, "id"), gjson.Get(h.raw, "score")
+	if id.Type != gjson.String || score.Type != gjson.Number {
+		return fmt.Errorf("%.100s is no hit", h.raw)
+	}
+	h.id, h.score = id.Str, score.Num
+	return nil
 }
 
 type group struct {
@@ -42,10 +52,11 @@ type group struct {
 
 // compare orders hits as answers do.
 func (h hit) compare(o hit) int {
-	return cmp.Or(cmp.Compare(o.score, h.score), cmp.Compare(h.id, o.id))
+	if c := cmp.Compare(o.score, h.score); c != 0 {
+		return c
+	}
+	return cmp.Compare(h.id, o.id)
 }
-
-func (h hit) key() string { return h.id }
 
 var errShape = errors.New("it is no answer to a search")
 
@@ -67,6 +78,9 @@ func readAnswer(body []byte) (a answer, err error) {
 			err = eachOf(value, func(of gjson.Result) error {
 				hits, err := readHits(of.Get("hits"))
 				a.Groups = append(a.Groups, group{of.Get("value").Raw, hits})
+				for i := range hits {
+					err = errors.Join(err, hits[i].read())
+				}
 				return err
 			})
 		default:
@@ -117,11 +131,7 @@ func eachOf(list gjson.Result, take func(gjson.Result) error) (err error) {
 func readHits(list gjson.Result) ([]hit, error) {
 	hits := []hit{}
 	err := eachOf(list, func(value gjson.Result) error {
-		id, score := value.Get("id"), value.Get("score")
-		if id.Type != gjson.String || score.Type != gjson.Number {
-			return fmt.Errorf("%.100s is no hit", value.Raw)
-		}
-		hits = append(hits, hit{id.Str, score.Num, value.Raw})
+		hits = append(hits, hit{raw: value.Raw})
 		return nil
 	})
 	return hits, err

@@ -156,10 +156,24 @@ func (r *Router) mergeArrow(replies []reply, k int) (answer *response, err error
 		if n < 0 {
 			n = len(rows)
 		}
-		of := first(r, rows[:n], k)
+		of := r.first(rows[:n], k)
 		best, rows = append(best, of...), rows[n:]
 	}
 	return writeArrow(parts, best, mergeAbout(abouts))
+}
+
+// first are the first k of the sorted hits of a query, each id once.
+func (r *Router) first(rows []arrowRow, k int) []arrowRow {
+	seen := make(map[string]bool, min(k, len(rows)))
+	rows = slices.DeleteFunc(rows, func(row arrowRow) bool {
+		if seen[row.id] {
+			r.metrics.doubled.Inc()
+			return true
+		}
+		seen[row.id] = true
+		return false
+	})
+	return rows[:min(k, len(rows))]
 }
 
 func writeArrow(parts []*arrowPart, rows []arrowRow, all client.About) (*response, error) {

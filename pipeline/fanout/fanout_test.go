@@ -352,7 +352,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	}
 }
 
-// TestDoubled: an id that is in two shards is in an answer once, and that is counted.
+// TestDoubled: an id that is in two shards is in an answer once, and that is counted, but of the last hit, after which none is looked at.
 func TestDoubled(t *testing.T) {
 	rows := someRows(300)
 	spec, nodes := build(t, 2, rows)
@@ -375,7 +375,7 @@ func TestDoubled(t *testing.T) {
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(`
 # HELP adastream_query_doubled_ids_total Hits that were left out of merged answers because another shard has the id too. Should never happen: a producer does not partition by id.
 # TYPE adastream_query_doubled_ids_total counter
-adastream_query_doubled_ids_total 20
+adastream_query_doubled_ids_total 19
 `), "adastream_query_doubled_ids_total"); err != nil {
 		t.Error(err)
 	}

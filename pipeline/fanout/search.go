@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -262,32 +261,52 @@ func aboutOf(parts []answer) []client.About {
 	return abouts
 }
 
-// best merges the hits of one query.
+// best merges the hits of one query, of each shard the best first, until there are k.
 func (r *Router) best(parts []answer, k int, of func(answer) ([]hit, bool)) ([]hit, error) {
-	all := make([]hit, 0, k)
+	left, most := make([][]hit, len(parts)), 0
 	for i, p := range parts {
-		found, ok := of(p)
+		hits, ok := of(p)
 		if !ok {
 			return nil, fmt.Errorf("answer of shard %d: it is of another shape than that of shard 0", i)
 		}
-		all = append(all, found...)
+		left[i], most = hits, most+len(hits)
+		if err := readFirst(hits, i); err != nil {
+			return nil, err
+		}
 	}
-	slices.SortFunc(all, hit.compare)
-	return first(r, all, k), nil
+	merged := make([]hit, 0, min(k, most))
+	seen := make(map[string]bool, cap(merged))
+	for len(merged) < cap(merged) {
+		at := -1
+		for i, hits := range left {
+			if len(hits) > 0 && (at < 0 || hits[0].compare(left[at][0]) < 0) {
+				at = i
+			}
+		}
+		if at < 0 {
+			break
+		}
+		if best := left[at][0]; !seen[best.id] {
+			seen[best.id], merged = true, append(merged, best)
+		} else {
+			r.metrics.doubled.Inc()
+		}
+		left[at] = left[at][1:]
+		if err := readFirst(left[at], at); err != nil {
+			return nil, err
+		}
+	}
+	return merged, nil
 }
 
-// first are the first k of sorted hits, each id once.
-func first[H interface{ key() string }](r *Router, hits []H, k int) []H {
-	seen := make(map[string]bool, min(k, len(hits)))
-	hits = slices.DeleteFunc(hits, func(h H) bool {
-		if seen[h.key()] {
-			r.metrics.doubled.Inc()
-			return true
-		}
-		seen[h.key()] = true
-		return false
-	})
-	return hits[:min(k, len(hits))]
+func readFirst(hits []hit, shard int) error {
+	if len(hits) == 0 {
+		return nil
+	}
+	if err := hits[0].read(); err != nil {
+		return fmt.Errorf("answer of shard %d: %w", shard, err)
+	}
+	return nil
 }
 
 // mergeAbout says of all shards together what each says of itself.

@@ -182,7 +182,7 @@ func (r *Router) askOne(ctx context.Context, t *target, q request, header http.H
 		return nil, err
 	}
 	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
+	body, err := readAll(answer)
 	switch {
 	case err != nil:
 		return nil, err
@@ -196,6 +196,15 @@ func (r *Router) askOne(ctx context.Context, t *target, q request, header http.H
 		return nil, fmt.Errorf("%s: %.200q is no answer of a query node", answer.Status, body)
 	}
 	return nil, p
+}
+
+// presize is how many bytes an answer gets because it says that it has them; more come with the bytes.
+const presize = 4 << 20
+
+func readAll(answer *http.Response) ([]byte, error) {
+	body := bytes.NewBuffer(make([]byte, 0, min(max(answer.ContentLength, 0), presize)+bytes.MinRead))
+	_, err := body.ReadFrom(io.LimitReader(answer.Body, maxAnswer+1))
+	return body.Bytes(), err
 }
 
 // askAll asks all shards at once, but for those of which q is nil. The first error that is not a matter of one node counts.
@@ -258,7 +267,7 @@ type inProcess struct{ http.Handler }
 func (h inProcess) RoundTrip(q *http.Request) (*http.Response, error) {
 	a := &recorder{header: http.Header{}, status: http.StatusOK}
 	h.ServeHTTP(a, q)
-	return &http.Response{StatusCode: a.status, Status: http.StatusText(a.status), Header: a.header, Body: io.NopCloser(&a.body), Request: q}, nil
+	return &http.Response{StatusCode: a.status, Status: http.StatusText(a.status), Header: a.header, ContentLength: int64(a.body.Len()), Body: io.NopCloser(&a.body), Request: q}, nil
 }
 
 // recorder holds what a handler answers.
