@@ -28,6 +28,7 @@ type planCommand struct {
 	Prefix         string        `help:"As for init." enum:"native,rotate" default:"native"`
 	Partitions     int           `help:"Of the topic." default:"6"`
 	Shards         int           `help:"Of the index, which share its rows and updates; each answers every query. The plan is of one of them." default:"1"`
+	Loads          int           `help:"As for init: parts that a bulk load may have." default:"0"`
 	Retention      time.Duration `help:"Of the topic." default:"24h"`
 	Batched        bool          `help:"Clients send many queries in an Arrow request; else one in each JSON request."`
 	Originals      bool          `help:"Nodes keep originals, for exact search." negatable:"" default:"true"`
@@ -40,6 +41,14 @@ type planCommand struct {
 	PollEvery    time.Duration `help:"As for query nodes." default:"250ms"`
 	KeepFor      time.Duration `help:"As for the builder." default:"24h"`
 	StoreLatency time.Duration `help:"Of a request to the store: some 30 ms of S3, 2 ms of a server beside you." default:"30ms"`
+
+	P50 time.Duration `help:"Of a request to one node, as you have measured it, for what many shards make of it; 0: the core time of a query." name:"p50" default:"0"`
+	P99 time.Duration `help:"The same; 0: twice --p50." name:"p99" default:"0"`
+
+	PriceMachineHour   float64 `help:"Of a machine of --cores and --memory-gib, in any currency. Without a price there is no money in the plan." placeholder:"PRICE"`
+	PriceGiBMonth      float64 `help:"Of what is stored in the bucket." name:"price-gib-month" placeholder:"PRICE"`
+	PriceMillionWrites float64 `help:"Of a million PUTs and LISTs." placeholder:"PRICE"`
+	PriceMillionReads  float64 `help:"Of a million GETs." placeholder:"PRICE"`
 
 	Explain bool `help:"Print the formula of each figure."`
 	JSON    bool `help:"Print the plan as JSON, formulas too."`
@@ -67,15 +76,16 @@ func (c *planCommand) wish() (capacity.Wish, error) {
 		ladder = []int{c.Dims / 4, c.Dims / 2, c.Dims}
 	}
 	wish := capacity.Wish{Rows: c.Rows, Ladder: ladder, Float16: c.Vectors == "float16", IDBytes: c.IDBytes, AttributeBytes: c.AttributeBytes, ListsPerRow: c.ListsPerRow,
-		Rotate: c.Prefix == "rotate", Updates: c.Updates, Partitions: c.Partitions, Shards: c.Shards, QPS: c.QPS, Recall: c.Recall, Batched: c.Batched, Originals: c.Originals,
+		Rotate: c.Prefix == "rotate", Updates: c.Updates, Partitions: c.Partitions, Shards: c.Shards, Loads: c.Loads, QPS: c.QPS, Recall: c.Recall, Batched: c.Batched, Originals: c.Originals,
 		Cores: c.Cores, Memory: int64(c.MemoryGiB * (1 << 30)), Busy: c.Busy, FlushAge: c.FlushAge, PublishEvery: c.PublishEvery, PollEvery: c.PollEvery,
-		KeepFor: c.KeepFor, StoreLatency: c.StoreLatency, Retention: c.Retention}
+		KeepFor: c.KeepFor, StoreLatency: c.StoreLatency, Retention: c.Retention, P50: c.P50, P99: c.P99,
+		Prices: capacity.Prices{MachineHour: c.PriceMachineHour, GiBMonth: c.PriceGiBMonth, MillionWrites: c.PriceMillionWrites, MillionReads: c.PriceMillionReads}}
 	return wish, wish.Validate()
 }
 
 func printPlan(to io.Writer, plan *capacity.Plan, explain bool) error {
 	if n := plan.Wish.Shards; n > 1 {
-		fmt.Fprintf(to, "each of %d shards, of %d rows:\n\n", n, (plan.Wish.Rows+int64(n)-1)/int64(n))
+		fmt.Fprintf(to, "each of %d shards, of %d rows; requests and money are of all:\n\n", n, (plan.Wish.Rows+int64(n)-1)/int64(n))
 	}
 	out := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	of := ""
@@ -136,6 +146,10 @@ func amount(v float64, unit capacity.Unit) string {
 			return fmt.Sprintf("%.3g ms", v*1e3)
 		}
 		return fmt.Sprintf("%.3g s", v)
+	case capacity.Money:
+		return fmt.Sprintf("%.2f", v)
+	case capacity.Share:
+		return fmt.Sprintf("%.6g", v)
 	case capacity.Rate:
 		return fmt.Sprintf("%.3g/s", v)
 	}

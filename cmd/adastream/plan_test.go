@@ -35,7 +35,7 @@ func TestPlanForPeople(t *testing.T) {
 		t.Errorf("of a thousand times the rows it says\n%s", large)
 	}
 	w.Shards, w.Partitions = 100, 100
-	if shards := print(w, false); !strings.HasPrefix(shards, "each of 100 shards, of 10000000 rows:\n") || !strings.Contains(shards, "it fits; ") {
+	if shards := print(w, false); !strings.HasPrefix(shards, "each of 100 shards, of 10000000 rows; requests and money are of all:\n") || !strings.Contains(shards, "it fits; ") {
 		t.Errorf("of 100 shards it says\n%s", shards)
 	}
 }

@@ -28,6 +28,7 @@ type Wish struct {
 	Updates        float64       `json:"updates"`          // rows a second that are inserted, changed or deleted
 	Partitions     int           `json:"partitions"`       // of the topic
 	Shards         int           `json:"shards"`           // of the index
+	Loads          int           `json:"loads"`            // chains for bulk loads in each shard
 	QPS            float64       `json:"qps"`              // queries a second, of all nodes
 	Recall         float64       `json:"recall"`           // recall@10 that they ask for
 	Batched        bool          `json:"batched"`          // many in an Arrow request; else one in a JSON one
@@ -41,7 +42,21 @@ type Wish struct {
 	KeepFor        time.Duration `json:"keep_for_ns"`      //
 	StoreLatency   time.Duration `json:"store_latency_ns"` // of a request to the store
 	Retention      time.Duration `json:"retention_ns"`     // of the topic
+	P50            time.Duration `json:"p50_ns"`           // of a request to one node, as measured; 0 is the core seconds of a query
+	P99            time.Duration `json:"p99_ns"`           // of the same; 0 is twice P50
+	Prices         Prices        `json:"prices"`
 }
+
+// Prices are those that are known, in whatever currency; 0 is not known, and nothing of a plan's money.
+type Prices struct {
+	MachineHour   float64 `json:"machine_hour"`   // of Cores and Memory
+	GiBMonth      float64 `json:"gib_month"`      // stored in the bucket
+	MillionWrites float64 `json:"million_writes"` // PUTs and LISTs
+	MillionReads  float64 `json:"million_reads"`  // GETs
+}
+
+// known says whether there is any.
+func (p Prices) known() bool { return p != Prices{} }
 
 // Defaults are those of the daemons, and machines of 8 cores and 32 GiB.
 func Defaults() Wish {
@@ -60,7 +75,7 @@ func (w Wish) Validate() error {
 	if w.Rows < 1 {
 		bad("rows: %d, allowed: at least 1", w.Rows)
 	}
-	spec := schemas.Spec{Name: "plan", Metric: schemas.Cosine, Ladder: w.Ladder, Encoder: "plan", ListsPerRow: w.ListsPerRow, Topic: schemas.Topic{Name: "plan", Partitions: w.Partitions}, Shards: w.Shards}
+	spec := schemas.Spec{Name: "plan", Metric: schemas.Cosine, Ladder: w.Ladder, Encoder: "plan", ListsPerRow: w.ListsPerRow, Topic: schemas.Topic{Name: "plan", Partitions: w.Partitions}, Shards: w.Shards, Loads: w.Loads}
 	if w.Rotate {
 		spec.Prefix = schemas.PrefixRotate
 	}
@@ -76,10 +91,15 @@ func (w Wish) Validate() error {
 		{"recall", w.Recall, 0.5, 1}, {"cores", w.Cores, 1, math.Inf(1)}, {"memory", float64(w.Memory), 1 << 28, math.Inf(1)}, {"busy", w.Busy, 0.05, 1},
 		{"flush age", w.FlushAge.Seconds(), 0.001, 3600}, {"publish interval", w.PublishEvery.Seconds(), 0.001, 3600}, {"poll interval", w.PollEvery.Seconds(), 0.001, 3600},
 		{"keep for", w.KeepFor.Seconds(), 0, math.Inf(1)}, {"store latency", w.StoreLatency.Seconds(), 0, 60}, {"retention", w.Retention.Seconds(), 0, math.Inf(1)},
+		{"p50", w.P50.Seconds(), 0, 3600}, {"p99", w.P99.Seconds(), 0, 3600}, {"price of a machine's hour", w.Prices.MachineHour, 0, math.Inf(1)}, {"price of a GiB and month", w.Prices.GiBMonth, 0, math.Inf(1)},
+		{"price of a million writes", w.Prices.MillionWrites, 0, math.Inf(1)}, {"price of a million reads", w.Prices.MillionReads, 0, math.Inf(1)},
 	} {
 		if !(f.value >= f.least && f.value <= f.most) {
 			bad("%s: %v, allowed: %v to %v", f.name, f.value, f.least, f.most)
 		}
+	}
+	if w.P99 > 0 && (w.P50 == 0 || w.P99 < w.P50) {
+		bad("p99: %v with a p50 of %v, allowed: both, and p99 not below", w.P99, w.P50)
 	}
 	return errors.Join(faults...)
 }
@@ -94,6 +114,8 @@ const (
 	Seconds   Unit = "s"
 	Count     Unit = ""
 	Cores     Unit = "cores"
+	Money     Unit = "money"
+	Share     Unit = "share"
 )
 
 // Figure is one number of a plan, and how it came about.
@@ -112,7 +134,8 @@ type Limit struct {
 	Detail   string  `json:"detail"`
 }
 
-// Plan is what each shard of an index takes, and its limits with what binds first before all others.
+// Plan is what each shard of an index takes, what requests to all of them and money come to, and the limits of a shard with what binds
+// first before all others.
 type Plan struct {
 	Wish    Wish     `json:"wish"`
 	Figures []Figure `json:"figures"`
@@ -206,7 +229,7 @@ func ShardsFor(w Wish) int {
 func Of(w Wish) *Plan {
 	s := sizesOf(w.shard())
 	p := &Plan{Wish: w}
-	for _, add := range []func(sizes, *Plan){index, queryNode, builder, ingestors, bucket, topic, freshness, limits} {
+	for _, add := range []func(sizes, *Plan){index, queryNode, builder, ingestors, bucket, topic, load, freshness, request, money, limits} {
 		add(s, p)
 	}
 	return p

@@ -2,10 +2,12 @@ package capacity
 
 import (
 	"math"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func wish(rows int64, ladder ...int) Wish {
@@ -132,7 +134,10 @@ func TestPlanOfShards(t *testing.T) {
 	w.Rows, w.Ladder, w.Updates, w.Partitions, w.Shards = 1_000_000_000, []int{64, 128, 256}, 400, 16, 8
 	one := w
 	one.Rows, one.Updates, one.Partitions, one.Shards = 125_000_000, 50, 2, 1
-	if got, want := Of(w).Figures, Of(one).Figures; !reflect.DeepEqual(got, want) {
+	ofEach := func(w Wish) []Figure {
+		return slices.DeleteFunc(Of(w).Figures, func(f Figure) bool { return f.Of == "request" })
+	}
+	if got, want := ofEach(w), ofEach(one); !reflect.DeepEqual(got, want) {
 		t.Errorf("of each of 8 shards: %+v, want %+v", got, want)
 	}
 	n := ShardsFor(w)
@@ -148,6 +153,85 @@ func TestPlanOfShards(t *testing.T) {
 	w.Rows = 1 << 60
 	if n := ShardsFor(w); n != 0 {
 		t.Errorf("%d shards are said to hold %d rows", n, w.Rows)
+	}
+}
+
+// The p99 of the slowest of many shards is what one million draws of as many say.
+func TestTailOfShards(t *testing.T) {
+	w := wish(100_000_000, 64, 128, 256)
+	w.P50, w.P99 = 10*time.Millisecond, 25*time.Millisecond
+	for _, shards := range []int{1, 14, 135} {
+		w.Shards, w.Partitions = shards, max(6, shards)
+		p := Of(w)
+		rng := rand.New(rand.NewPCG(1, uint64(shards)))
+		sigma := math.Log(2.5) / 2.3263 // of which 0.99 are below
+		draws := make([]float64, 200_000)
+		for i := range draws {
+			most := math.Inf(-1)
+			for range shards {
+				most = max(most, rng.NormFloat64())
+			}
+			draws[i] = 0.010 * math.Exp(sigma*most)
+		}
+		slices.Sort(draws)
+		for name, want := range map[string]float64{"p50 of all": draws[len(draws)/2], "p99 of all": draws[len(draws)*99/100]} {
+			if got := p.Value("request", name); got < 0.98*want || got > 1.02*want {
+				t.Errorf("%d shards: %s %.4f s, drawn %.4f", shards, name, got, want)
+			}
+		}
+		t.Logf("%d shards: p50 %.4f, p99 %.4f, asked of each %.6f", shards, p.Value("request", "p50 of all"), p.Value("request", "p99 of all"), p.Value("request", "asked of a shard"))
+	}
+}
+
+// Chains for loads cost looks, at rest and while one runs, and all rows the work of an ingestor.
+func TestLoads(t *testing.T) {
+	w := wish(10_000_000, 64, 128, 256)
+	plain := Of(w)
+	w.Loads = 16
+	p := Of(w)
+	if got := p.Value("store", "LISTs") - plain.Value("store", "LISTs"); math.Abs(got-1.6) > 1e-9 {
+		t.Errorf("16 chains at rest cost %v LISTs a second, want 1.6", got)
+	}
+	if got := p.Value("load", "LISTs meanwhile"); got != 16 {
+		t.Errorf("%v LISTs a second while it runs, want 16", got)
+	}
+	if got, want := p.Value("load", "core time of all rows"), 1e7*p.Value("ingestors", "core seconds of a row"); got != want {
+		t.Errorf("it takes %v s of a core, want %v", got, want)
+	}
+	w.Loads = -1
+	if err := w.Validate(); err == nil {
+		t.Error("-1 loads are taken")
+	}
+}
+
+// Money is of what has a price, for all shards, and there is none without.
+func TestMoney(t *testing.T) {
+	w := wish(10_000_000, 64, 128, 256)
+	w.Updates = 100
+	has := func(p *Plan, name string) bool {
+		return slices.ContainsFunc(p.Figures, func(f Figure) bool { return f.Of == "money a month" && f.Name == name })
+	}
+	if has(Of(w), "sum") {
+		t.Error("there is money without a price")
+	}
+	w.Prices = Prices{MachineHour: 0.5, MillionWrites: 5}
+	one := Of(w)
+	if has(one, "stored") || has(one, "GETs") || !has(one, "builders") {
+		t.Errorf("figures %+v", one.Figures)
+	}
+	nodes, requests := one.Value("query node", "nodes"), one.Value("store", "PUTs")+one.Value("store", "LISTs")
+	ingestors := 2 * one.Value("ingestors", "processes") / w.Cores
+	want := 0.5*(nodes+1+ingestors)*730.5 + 5*requests*730.5*3600/1e6
+	if got := one.Value("money a month", "sum"); math.Abs(got-want) > 1e-6*want {
+		t.Errorf("sum %v, want %v", got, want)
+	}
+	w.Rows, w.Updates, w.Shards, w.Partitions = 4*w.Rows, 4*w.Updates, 4, 4*w.Partitions
+	if got := Of(w).Value("money a month", "sum"); math.Abs(got-4*want) > 1e-6*want {
+		t.Errorf("sum of four shards %v, want %v", got, 4*want)
+	}
+	w.Prices.GiBMonth, w.P99 = -1, time.Second
+	if err := w.Validate(); err == nil || !strings.Contains(err.Error(), "price of a GiB and month: -1") || !strings.Contains(err.Error(), "p99: 1s with a p50 of 0s") {
+		t.Errorf("%v", err)
 	}
 }
 

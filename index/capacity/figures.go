@@ -92,8 +92,8 @@ func bucket(s sizes, p *Plan) {
 	nodes := p.Value("query node", "nodes")
 	puts := 2*s.commits + 3*s.generations
 	p.add(of, "PUTs", puts, Rate, "2 a commit (%.3g/s) + 3 a generation (%.3g/s)", s.commits, s.generations)
-	p.add(of, "LISTs", float64(w.Partitions+1)/w.PublishEvery.Seconds()+nodes/w.PollEvery.Seconds()+p.Value("ingestors", "processes"), Rate,
-		"builder: partitions + 1 each --publish-every; nodes: 1 each --poll-every; ingestors: 1 a second")
+	p.add(of, "LISTs", float64(w.Partitions+1)/w.PublishEvery.Seconds()+nodes/w.PollEvery.Seconds()+p.Value("ingestors", "processes")+float64(w.Loads)/restSeconds, Rate,
+		"builder: partitions + 1 each --publish-every, chains of loads each %d s; nodes: 1 each --poll-every; ingestors: 1 a second", restSeconds)
 	p.add(of, "GETs", 2*s.commits+s.generations*(5+4*nodes), Rate, "builder: 2 a commit, 5 a generation; nodes: about 4 a generation")
 }
 
@@ -104,6 +104,16 @@ func topic(s sizes, p *Plan) {
 	p.add(of, "throughput", s.w.Updates*row, BytesRate, "changed rows/s x bytes a row, in; as much out, and replication")
 	p.add(of, "kept", s.w.Updates*row*s.w.Retention.Seconds(), Bytes, "retention of the topic, one replica")
 	p.add(of, "first load", s.n*row, Bytes, "all rows once")
+}
+
+// load is what it takes to load all rows from files.
+func load(s sizes, p *Plan) {
+	const of = "load"
+	if s.w.Loads == 0 {
+		return
+	}
+	p.add(of, "core time of all rows", s.n*p.Value("ingestors", "core seconds of a row"), Seconds, "rows x core seconds of an ingestor's row, shared by up to %d parts", s.w.Loads)
+	p.add(of, "LISTs meanwhile", float64(s.w.Loads), Rate, "builder: each second each chain that a load is in")
 }
 
 func freshness(s sizes, p *Plan) {

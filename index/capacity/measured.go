@@ -34,6 +34,9 @@ const (
 	// Share of a batch that Arrow over HTTP costs beside the library: the same benchmark.
 	arrowShare = 0.11
 
+	// Seconds between a builder's looks at a chain of loads that is at rest: loadsEvery of pipeline/build.
+	restSeconds = 10
+
 	// Rows and dimensions of the corpus on which the table of searchMicros was measured.
 	corpusRows, corpusDims = 472754, 256
 	// Searches cost as the rows to this power: 250,000 to 4 million rows of 128 dimensions took 36 to 135 microseconds. docs/performance.md, Growth.
