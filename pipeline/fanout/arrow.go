@@ -2,7 +2,6 @@ package fanout
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -84,7 +83,17 @@ type arrowRow struct {
 type arrowPart struct {
 	answer
 	batch arrow.RecordBatch
-	rows  []arrowRow
+	query *array.Uint32
+	id    *array.String
+	score *array.Float32
+}
+
+func (p *arrowPart) row(shard, i int) arrowRow {
+	return arrowRow{p.query.Value(i), hit{id: p.id.Value(i), score: float64(p.score.Value(i))}, shard, i}
+}
+
+func (r arrowRow) before(o arrowRow) bool {
+	return r.query < o.query || r.query == o.query && r.compare(o.hit) < 0
 }
 
 // names are the columns that come before attributes.
@@ -125,21 +134,19 @@ func readArrow(raw []byte, shard int) (p *arrowPart, err error) {
 	if p.batch.NumCols() < int64(len(names)) {
 		return nil, fmt.Errorf("answer of shard %d: %d columns", shard, p.batch.NumCols())
 	}
-	query, ok1 := p.batch.Column(0).(*array.Uint32)
-	id, ok2 := p.batch.Column(1).(*array.String)
-	score, ok3 := p.batch.Column(2).(*array.Float32)
+	var ok1, ok2, ok3 bool
+	p.query, ok1 = p.batch.Column(0).(*array.Uint32)
+	p.id, ok2 = p.batch.Column(1).(*array.String)
+	p.score, ok3 = p.batch.Column(2).(*array.Float32)
 	if !ok1 || !ok2 || !ok3 {
 		return nil, fmt.Errorf("answer of shard %d: columns of %s, wanted: %v", shard, p.batch.Schema(), names)
-	}
-	for i := range query.Len() {
-		p.rows = append(p.rows, arrowRow{query.Value(i), hit{id: id.Value(i), score: float64(score.Value(i))}, shard, i})
 	}
 	return p, nil
 }
 
 // mergeArrow makes one answer in Arrow of those of all shards.
 func (r *Router) mergeArrow(replies []reply, k int) (answer *response, err error) {
-	parts, abouts, rows := make([]*arrowPart, len(replies)), make([]client.About, len(replies)), []arrowRow{}
+	parts, abouts := make([]*arrowPart, len(replies)), make([]client.About, len(replies))
 	for i, a := range replies {
 		if parts[i], err = readArrow(a.body, i); err != nil {
 			return nil, err
@@ -147,33 +154,39 @@ func (r *Router) mergeArrow(replies []reply, k int) (answer *response, err error
 		if !slices.EqualFunc(parts[i].batch.Schema().Fields(), parts[0].batch.Schema().Fields(), arrow.Field.Equal) {
 			return nil, fmt.Errorf("answer of shard %d: its columns are not those of shard 0", i)
 		}
-		abouts[i], rows = parts[i].About, append(rows, parts[i].rows...)
+		abouts[i] = parts[i].About
 	}
-	slices.SortFunc(rows, func(a, b arrowRow) int { return cmp.Or(cmp.Compare(a.query, b.query), a.compare(b.hit)) })
-	best := rows[:0]
-	for len(rows) > 0 {
-		n := slices.IndexFunc(rows, func(a arrowRow) bool { return a.query != rows[0].query })
-		if n < 0 {
-			n = len(rows)
-		}
-		of := r.first(rows[:n], k)
-		best, rows = append(best, of...), rows[n:]
-	}
-	return writeArrow(parts, best, mergeAbout(abouts))
+	return writeArrow(parts, r.bestRows(parts, k), mergeAbout(abouts))
 }
 
-// first are the first k of the sorted hits of a query, each id once.
-func (r *Router) first(rows []arrowRow, k int) []arrowRow {
-	seen := make(map[string]bool, min(k, len(rows)))
-	rows = slices.DeleteFunc(rows, func(row arrowRow) bool {
-		if seen[row.id] {
-			r.metrics.doubled.Inc()
-			return true
+// bestRows are the k best of each query. Those of a shard are in the order of queries, then the best first.
+func (r *Router) bestRows(parts []*arrowPart, k int) []arrowRow {
+	var best []arrowRow
+	next, seen := make([]int, len(parts)), map[string]bool{}
+	for {
+		var least *arrowRow
+		for i, p := range parts {
+			if next[i] < p.query.Len() {
+				if row := p.row(i, next[i]); least == nil || row.before(*least) {
+					least = &row
+				}
+			}
 		}
-		seen[row.id] = true
-		return false
-	})
-	return rows[:min(k, len(rows))]
+		if least == nil {
+			return best
+		}
+		next[least.shard]++
+		if len(best) > 0 && best[len(best)-1].query != least.query {
+			clear(seen)
+		}
+		switch {
+		case len(seen) == k:
+		case seen[least.id]:
+			r.metrics.doubled.Inc()
+		default:
+			seen[least.id], best = true, append(best, *least)
+		}
+	}
 }
 
 func writeArrow(parts []*arrowPart, rows []arrowRow, all client.About) (*response, error) {
