@@ -91,7 +91,9 @@ func (c *loadCommand) Run(ctx context.Context, l *cli.Logging) error {
 		Shards: shards, Level: level, Name: c.Name, Part: part, Parts: parts, Files: c.Files, Timestamp: c.At, Abandon: c.Abandon, AcceptPoison: c.Poison,
 		Input:     load.Input(known, fmt.Sprint(c.Format, c.ID, c.Vector, c.IDs, c.FirstID)),
 		FlushRows: c.FlushRows, FlushBytes: c.FlushBytes, Threads: c.Threads, Logger: log, Metrics: load.NewMetrics(registry),
-		Open: func(name string, first int64) (*files.Reader, error) { return c.open(ctx, name, first, log) },
+		Open: func(name string, first, skip int64) (*files.Reader, error) {
+			return c.open(ctx, name, first, skip, log)
+		},
 		Read: func(rows int64) { _ = bar.Add64(rows) },
 	}
 	if err := o.Validate(); err != nil {
@@ -201,7 +203,7 @@ func (c *loadCommand) check(ctx context.Context, encoder string, log *slog.Logge
 		if strings.HasPrefix(name, remote) {
 			continue
 		}
-		r, err := c.open(ctx, name, 0, log)
+		r, err := c.open(ctx, name, 0, 0, log)
 		if err == nil {
 			err = errors.Join(load.CheckEncoder(r, encoder), r.Close())
 		}
@@ -229,9 +231,9 @@ func (c *loadCommand) object(ctx context.Context, name string) (store.Bucket, st
 	return b, key, err
 }
 
-func (c *loadCommand) open(ctx context.Context, name string, first int64, log *slog.Logger) (*files.Reader, error) {
+func (c *loadCommand) open(ctx context.Context, name string, first, skip int64, log *slog.Logger) (*files.Reader, error) {
 	o := c.options(log, name)
-	o.Encoder, o.IDs, o.FirstID = c.Encoder, c.IDs, c.FirstID+first
+	o.Encoder, o.IDs, o.FirstID, o.Skip = c.Encoder, c.IDs, c.FirstID+first, skip
 	if !strings.HasPrefix(name, remote) {
 		return files.Open(name, o)
 	}

@@ -43,8 +43,8 @@ func mapped(r *Reader, o *Options) (*Reader, error) {
 		encoder = o.Encoder
 	}
 	schema := arrow.NewSchema(m.fields, encoderMetadata(encoder))
-	row := int64(0)
-	return &Reader{schema: schema, rows: r.rows, next: func() (arrow.RecordBatch, error) {
+	row := r.skip
+	return &Reader{schema: schema, rows: r.rows, skip: r.skip, next: func() (arrow.RecordBatch, error) {
 		batch, err := r.next()
 		if err != nil {
 			return nil, err

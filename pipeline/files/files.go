@@ -58,6 +58,7 @@ type Options struct {
 	Encoder string                   // of the vectors, empty: as the file says
 	IDs     string                   // of a matrix: a file with an id a line, empty: rows are numbered
 	FirstID int64                    // of a matrix whose rows are numbered
+	Skip    int64                    // rows from the start that are not wanted: whole row groups of Parquet are passed over, see Reader.Skipped
 	Ignored func(column, why string) // is told, unless nil, of each column that no message can have
 }
 
@@ -88,6 +89,7 @@ type Reader struct {
 	schema *arrow.Schema
 	next   func() (arrow.RecordBatch, error)
 	rows   int64             // -1 when that is not known
+	skip   int64             // rows that were passed over
 	number bool              // ids are numbers of rows
 	first  arrow.RecordBatch // was read to know the width
 	close  func() error
@@ -156,6 +158,9 @@ func (r *Reader) Schema() *arrow.Schema { return r.schema }
 
 // Rows is how many rows there are in all, or -1 when that is not known.
 func (r *Reader) Rows() int64 { return r.rows }
+
+// Skipped is the number of rows at the start that are passed over, at most those of [Options.Skip].
+func (r *Reader) Skipped() int64 { return r.skip }
 
 // Numbered says whether the ids are numbers of rows, for want of others.
 func (r *Reader) Numbered() bool { return r.number }

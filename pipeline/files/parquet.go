@@ -78,7 +78,8 @@ func openParquet(f parquet.ReaderAtSeeker, size int64, most int, o *Options) (r 
 	if len(leaves) == 0 {
 		return nil, errors.New("no column of the Parquet file can be one of a message")
 	}
-	records, err := fr.GetRecordReader(context.Background(), leaves, nil)
+	groups, skipped := wanted(pf, o.Skip)
+	records, err := fr.GetRecordReader(context.Background(), leaves, groups)
 	if err != nil {
 		return nil, fmt.Errorf("parquet file of %d bytes: %w", size, err)
 	}
@@ -86,8 +87,8 @@ func openParquet(f parquet.ReaderAtSeeker, size int64, most int, o *Options) (r 
 		encoder = new(string)
 	}
 	schema := arrow.NewSchema(records.Schema().Fields(), encoderMetadata(*encoder))
-	rows, read := pf.NumRows(), int64(0)
-	return &Reader{schema: schema, rows: rows, next: func() (_ arrow.RecordBatch, err error) {
+	rows, read := pf.NumRows(), skipped
+	return &Reader{schema: schema, rows: rows, skip: skipped, next: func() (_ arrow.RecordBatch, err error) {
 		defer func() {
 			if fault := recover(); fault != nil {
 				err = fmt.Errorf("damaged parquet file of %d bytes: after row %d of %d: %v", size, read, rows, fault)
@@ -111,6 +112,20 @@ func openParquet(f parquet.ReaderAtSeeker, size int64, most int, o *Options) (r 
 		}
 		return nil, io.EOF
 	}}, nil
+}
+
+// wanted are the row groups that have rows from the skip-th on, and how many rows those before have. One at least is read, which
+// is how it is known that there is one.
+func wanted(f *file.Reader, skip int64) (groups []int, skipped int64) {
+	for i := range f.NumRowGroups() {
+		n := f.MetaData().RowGroup(i).NumRows()
+		if len(groups) == 0 && n > 0 && i < f.NumRowGroups()-1 && skipped+n <= skip {
+			skipped += n
+			continue
+		}
+		groups = append(groups, i)
+	}
+	return groups, skipped
 }
 
 // rowsOfBatch makes batches smaller if rows are large.

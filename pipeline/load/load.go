@@ -34,8 +34,8 @@ type Options struct {
 	Name        string // of the load, the same for all parts
 	Part, Parts int    // Part is from 0 on; 0 Parts are 1
 	Files       []string
-	Open        func(file string, firstID int64) (*files.Reader, error)
-	Input       string // see [Input]
+	Open        func(file string, firstID, skip int64) (*files.Reader, error) // skip is of [files.Options]
+	Input       string                                                        // see [Input]
 
 	// Timestamp is that of all rows, which decides which version of an id is newer. Zero is when the load began, whichever part did.
 	Timestamp time.Time
@@ -171,7 +171,8 @@ func (l *loader) run(ctx context.Context) error {
 		go s.follow(following)
 	}
 	g, gctx := errgroup.WithContext(ctx)
-	r := &rows{files: l.Files, open: l.Open, part: l.Part, parts: l.Parts, encoder: l.spec.Encoder, read: l.Metrics.filesRead.Inc}
+	r := &rows{files: l.Files, open: l.Open, part: l.Part, parts: l.Parts, encoder: l.spec.Encoder, read: l.Metrics.filesRead.Inc,
+		passed: l.passed(), skipped: l.count}
 	l.Metrics.files.Set(float64(r.count()))
 	err := r.each(gctx, func(file string, batch arrow.RecordBatch, number int64) error {
 		return l.take(gctx, g, file, batch, number)
@@ -186,6 +187,15 @@ func (l *loader) run(ctx context.Context) error {
 		l.report.Passed = l.report.Read - l.report.Rows - l.report.Deletes - l.report.Quarantined
 	}
 	return err
+}
+
+// passed is how many rows of the part, from its start, all chains have.
+func (l *loader) passed() int64 {
+	rows := l.shards[0].next()
+	for _, s := range l.shards[1:] {
+		rows = min(rows, s.next())
+	}
+	return rows
 }
 
 // followEvery is how often a newer model is looked for.

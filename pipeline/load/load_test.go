@@ -71,8 +71,8 @@ func options(t *testing.T, shards []*commit.Log, names []string, part, parts int
 		known = append(known, Known{info.Name(), info.Size()})
 	}
 	return Options{Shards: shards, Level: avx.Generic, Name: "first", Part: part, Parts: parts, Files: names, Input: Input(known, ""),
-		Open: func(name string, first int64) (*files.Reader, error) {
-			return files.Open(name, files.Options{Encoder: "e", FirstID: first})
+		Open: func(name string, first, skip int64) (*files.Reader, error) {
+			return files.Open(name, files.Options{Encoder: "e", FirstID: first, Skip: skip})
 		}}
 }
 
@@ -369,12 +369,12 @@ func TestLoad_refusals(t *testing.T) {
 		`load.name: "a b"`:                                                                                                                func(o *Options) { o.Name = "a b" },
 		"files of a load: 0":                                                                                                              func(o *Options) { o.Files = nil },
 		`its vectors are of the encoder "f", the index is for "e"`: func(o *Options) {
-			o.Open = func(name string, _ int64) (*files.Reader, error) {
+			o.Open = func(name string, _, _ int64) (*files.Reader, error) {
 				return files.Open(name, files.Options{Encoder: "f"})
 			}
 		},
 		"the file does not name the encoder": func(o *Options) {
-			o.Open = func(name string, _ int64) (*files.Reader, error) { return files.Open(name, files.Options{}) }
+			o.Open = func(name string, _, _ int64) (*files.Reader, error) { return files.Open(name, files.Options{}) }
 		},
 		"1200 of the 1200 rows from 0 of the part on are refused, allowed: 90 %; the first one: zero_vector": func(o *Options) {
 			o.Part, o.Parts, o.Name, o.Files = 0, 1, "first", write(t, bad)

@@ -20,10 +20,12 @@ const blockRows = 4096
 // rows reads the rows of a part.
 type rows struct {
 	files       []string
-	open        func(name string, firstID int64) (*files.Reader, error)
+	open        func(name string, firstID, skip int64) (*files.Reader, error)
 	part, parts int
-	encoder     string // that all files have to have
-	read        func() // is told of each file that was read to its end
+	encoder     string           // that all files have to have
+	read        func()           // is told of each file that was read to its end
+	passed      int64            // rows of the part that are not wanted, from its start
+	skipped     func(rows int64) // is told of those of them that were not even read
 
 	block  int64 // of all files, if they are read by blocks: rows before the next one
 	number int64 // of the next row of the part
@@ -68,6 +70,10 @@ func (r *rows) file(ctx context.Context, i int, yield func(string, arrow.RecordB
 	if err := CheckEncoder(in, r.encoder); err != nil {
 		return err
 	}
+	if n := in.Skipped(); n > 0 {
+		r.number, r.block = r.number+n, r.block+n
+		r.skipped(n)
+	}
 	for {
 		batch, err := in.Next()
 		if errors.Is(err, io.EOF) {
@@ -110,7 +116,11 @@ func CheckEncoder(in *files.Reader, want string) error {
 
 // reader opens a file. Those whose rows are numbered go on where the file before ends, whoever reads that.
 func (r *rows) reader(i int) (*files.Reader, error) {
-	in, err := r.open(r.files[i], 0)
+	skip := int64(0)
+	if r.whole() { // else rows of other parts are between
+		skip = max(0, r.passed-r.number)
+	}
+	in, err := r.open(r.files[i], 0, skip)
 	if err != nil || !in.Numbered() || i == 0 {
 		return in, err
 	}
@@ -119,7 +129,7 @@ func (r *rows) reader(i int) (*files.Reader, error) {
 	}
 	first := int64(0)
 	for _, name := range r.files[:i] {
-		before, err := r.open(name, 0)
+		before, err := r.open(name, 0, 0)
 		if err != nil {
 			return nil, fmt.Errorf("file before it: %s: %w", name, err)
 		}
@@ -130,7 +140,7 @@ func (r *rows) reader(i int) (*files.Reader, error) {
 			return nil, err
 		}
 	}
-	return r.open(r.files[i], first)
+	return r.open(r.files[i], first, skip)
 }
 
 // Known is what is known of a file beforehand.

@@ -57,9 +57,7 @@ func (l *loader) take(ctx context.Context, g *errgroup.Group, file string, batch
 			return nil
 		}
 	}
-	l.report.Read += batch.NumRows()
-	l.Metrics.read.Add(float64(batch.NumRows()))
-	l.Read(batch.NumRows())
+	l.count(batch.NumRows())
 	if !behind {
 		return nil
 	}
@@ -79,6 +77,13 @@ func (l *loader) take(ctx context.Context, g *errgroup.Group, file string, batch
 		}
 	}
 	return nil
+}
+
+// count counts rows of the part that were read or passed over.
+func (l *loader) count(rows int64) {
+	l.report.Read += rows
+	l.Metrics.read.Add(float64(rows))
+	l.Read(rows)
 }
 
 // poisonRows are the fewest of which not nearly all may be refused.
@@ -190,8 +195,8 @@ func (l *loader) end(ctx context.Context, g *errgroup.Group, rows int64) error {
 	return nil
 }
 
-// count adds a commit to the report.
-func (l *loader) count(c *schemas.Commit) {
+// committed adds a commit to the report.
+func (l *loader) committed(c *schemas.Commit) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.Metrics.committed(c)
@@ -224,7 +229,7 @@ func (s *shard) append(ctx context.Context, record *schemas.Commit) error {
 		return fmt.Errorf("another process loads this part, or did: %w", err)
 	}
 	if err == nil {
-		s.count(record)
+		s.committed(record)
 	}
 	return err
 }
