@@ -58,6 +58,8 @@ type world struct {
 	topics [2]int             // that vectors are around: the first of them and how many
 	noise  float64            // of vectors around their topic
 	turn   func(v []float32) []float32
+
+	pageParts int // of pages of builders, 0 for as many as they have
 }
 
 type version struct {
@@ -87,6 +89,9 @@ func (w *world) open() *commit.Log {
 	l, err := commit.Open(w.t.Context(), w.bucket)
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if w.pageParts > 0 {
+		l = l.WithPages(w.pageParts)
 	}
 	return l
 }
@@ -399,6 +404,7 @@ func TestEveryScheduleGivesTheTruth(t *testing.T) {
 			if seed == 2 {
 				w = newTurnedWorld(t, seed, schemas.PrefixRotate)
 			}
+			w.pageParts = 2 * int(seed)
 			_, stop := w.builder(Options{})
 			for range 40 {
 				var mdl *model.Model

@@ -23,7 +23,7 @@ func (w *world) stored() (keys []string) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		if strings.HasSuffix(info.Key, ".arrow") {
+		if strings.HasSuffix(info.Key, ".arrow") || strings.HasPrefix(info.Key, "pages/") {
 			keys = append(keys, info.Key)
 		}
 	}
@@ -37,6 +37,7 @@ func TestCollectsWhileItBuilds(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, 70+seed)
+			w.pageParts = 2 * int(seed)
 			o := Options{CollectEvery: time.Millisecond}
 			b, stop := w.builder(o)
 			collections, removed := 0.0, 0.0
