@@ -68,6 +68,7 @@ func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors [
 		}
 		switch {
 		case exact:
+			err = ctx.Err()
 			s.together = append(s.together, s.query)
 		case apart:
 			err = s.answer(ctx, plan)
