@@ -313,7 +313,6 @@ func (b *bench) takenIn(index *commit.Log, daemons []*fleet.Process, end int64) 
 
 // settle waits until a generation has all rows, and the builder has told of no job for a while that has not landed.
 func (b *bench) settle(index *commit.Log, builder *fleet.Process, daemons []*fleet.Process, rows int64) (*schemas.Manifest, error) {
-	const quiet = 10 * time.Second
 	since := time.Now()
 	var m *schemas.Manifest
 	for {
@@ -331,7 +330,7 @@ func (b *bench) settle(index *commit.Log, builder *fleet.Process, daemons []*fle
 		if m == nil || m.LiveRows < rows || busy(builder.Log()) {
 			since = time.Now()
 		}
-		if time.Since(since) > quiet {
+		if time.Since(since) > b.Quiet {
 			return m, nil
 		}
 		if err := errors.Join(ended(daemons), pause(b.ctx, 500*time.Millisecond)); err != nil {

@@ -54,6 +54,8 @@ type options struct {
 	Queries     int      `help:"Queries to measure recall on." default:"400"`
 	BuilderFlag []string `help:"Flags of the builder. Garbage is collected at once, for there is room for one index and not two." default:"--keep-for=0s,--collect-every=30s"`
 
+	Quiet time.Duration `help:"How long a builder tells of no job until it is taken to have nothing left to do." default:"10s"`
+
 	Limits      []float64     `help:"Memory of the query node, as shares of what it wants; 0 is no limit." default:"0,0.5,0.25"`
 	Targets     []float64     `help:"Recalls to ask for, once the node is warm." default:"0.8,0.9,0.95"`
 	Cold        time.Duration `help:"How long the node is watched after a cold start." default:"60s"`

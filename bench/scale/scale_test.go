@@ -29,7 +29,7 @@ func TestSmall(t *testing.T) {
 				Work: t.TempDir(), Store: storetest.URL(t), Brokers: strings.Join(sourcetest.Brokers(t), ","), Name: "scale-" + uuid.NewString(),
 				Steps: []string{"feed", "serve", "change"}, Rows: 10000, Dims: 64, Via: via, PartRows: blockRows, Partitions: 2, Queries: 50,
 				BuilderFlag: []string{"--keep-for=0s", "--collect-every=1s"}, Limits: []float64{0}, Targets: []float64{0.95},
-				Cold: time.Second, Warm: time.Second, Window: 500 * time.Millisecond, Connections: 2, Changes: 2, CollectEvery: time.Second, LeaveMB: 1,
+				Cold: time.Second, Warm: time.Second, Window: 500 * time.Millisecond, Connections: 2, Changes: 2, CollectEvery: time.Second, Quiet: 2 * time.Second, LeaveMB: 1,
 			}
 			if err := run(t.Context(), o); err != nil {
 				t.Fatal(err)
