@@ -61,9 +61,15 @@ func (p *Part) Release() {
 	}
 }
 
-// Scattered says that rows are read a few at a time all over the part, as queries do. They look through codes of a chunk a list at a
-// time, and through its originals from begin to end.
-func (p *Part) Scattered() { p.mapped[0].Scattered() }
+// Scattered says that rows and originals are read a few at a time all over the part, as queries do, also exact ones. They look through
+// codes of a chunk, its second file, a list at a time.
+func (p *Part) Scattered() {
+	for i, m := range p.mapped {
+		if i != 1 {
+			m.Scattered()
+		}
+	}
+}
 
 // Segment opens a delta segment.
 func Segment(ctx context.Context, c *store.Cache, spec *schemas.Spec, s schemas.Segment) (*Part, error) {

@@ -12,7 +12,7 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// Of an index that is larger than memory a query reads the pages of its rows, and not megabytes around each: unless it compares all rows
+// Of an index that is larger than memory a query reads the pages of its rows and originals, and not megabytes around each: unless it compares all rows
 // of a segment, or looks through the codes of a list.
 func TestRowsAreReadByThePage(t *testing.T) {
 	p := newPublisher(t)
@@ -36,7 +36,7 @@ func TestRowsAreReadByThePage(t *testing.T) {
 		what   string
 		object schemas.Object
 		want   bool
-	}{{"rows of a chunk", chunk.Rows, true}, {"codes", chunk.Codes, false}, {"originals", chunk.Vectors, false}, {"segment with lists", listed, true}, {"segment without lists", whole, false}} {
+	}{{"rows of a chunk", chunk.Rows, true}, {"codes", chunk.Codes, false}, {"originals", chunk.Vectors, true}, {"segment with lists", listed, true}, {"segment without lists", whole, false}} {
 		_, mapping, found := strings.Cut(string(smaps), of.object.SHA256)
 		if !found {
 			t.Fatalf("%s: not mapped", of.what)
