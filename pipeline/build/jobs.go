@@ -254,7 +254,7 @@ func (b *Builder) land(ctx context.Context, j *job) error {
 	rest := slices.DeleteFunc(slices.Clone(b.parts), func(p *heldPart) bool { return inputs[p] })
 	switch j.kind {
 	case rewrite:
-		if err := b.ledger.rebase(j.inputs, j.base, rest); err != nil {
+		if err := b.ledger.rebase(ctx, j.inputs, j.base, rest); err != nil {
 			j.release()
 			return fmt.Errorf("land a rewrite: %w", err)
 		}

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -175,11 +176,16 @@ func (l *ledger) restore(parts []*heldPart, base *baseIDs) error {
 }
 
 // rebase takes in a base that a rewrite has made of inputs; rest are the parts that it had left out. A row whose id has got a
-// newer version, or was deleted, while the job ran is dead in its output. What it takes follows those and rest, not the base.
-func (l *ledger) rebase(inputs []jobInput, base *baseIDs, rest []*heldPart) error {
+// newer version, or was deleted, while the job ran is dead in its output. What it takes follows those and rest, not the base. It ends
+// with ctx, and has changed nothing then.
+func (l *ledger) rebase(ctx context.Context, inputs []jobInput, base *baseIDs, rest []*heldPart) error {
 	deltas := newDeltaIDs(l.cache, l.hash)
 	for _, p := range rest {
-		if err := deltas.adopt(p); err != nil {
+		err := ctx.Err()
+		if err == nil {
+			err = deltas.adopt(p)
+		}
+		if err != nil {
 			deltas.release()
 			return err
 		}

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -161,7 +162,7 @@ func (h *history) job(kind jobKind) {
 	case rewrite:
 		base, err := newBaseIDs(h.cache, h.ledger.hash, outputs)
 		h.must(err)
-		h.must(h.ledger.rebase(of, base, rest))
+		h.must(h.ledger.rebase(h.t.Context(), of, base, rest))
 	case recode:
 		h.ledger.recoded(of, outputs)
 	case compaction:
@@ -340,4 +341,22 @@ func TestLedger_takesNoHeapForRows(t *testing.T) {
 	}
 	runtime.KeepAlive(base)
 	h.ledger.release()
+}
+
+// A builder that is to stop does not number millions of rows first; what it knows stays as it was.
+func TestLedger_rebaseIsGivenUp(t *testing.T) {
+	h := newHistory(t, 1, newIDHash())
+	defer func() { h.ledger.release() }()
+	for range 10 {
+		h.fold()
+	}
+	table, err := newBaseIDs(h.cache, h.ledger.hash, nil)
+	h.must(err)
+	defer table.release()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.ledger.rebase(ctx, nil, table, h.parts); !errors.Is(err, context.Canceled) {
+		t.Errorf("rebase: %v", err)
+	}
+	h.check("given up")
 }
