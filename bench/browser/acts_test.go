@@ -58,13 +58,15 @@ func testSearch(t *testing.T, s *stack) {
 		}
 	}
 
-	// A knob answers when it is turned: one list finds less, and what it misses is marked.
+	// A knob answers when it is turned: one list, compared by few dimensions, finds less, and what it misses is marked.
 	b.set("#k", "40")
 	b.set("#how", "plan")
 	b.set("#nprobe", "1")
 	b.until("document.querySelector('[data-stage=lists_probed]').textContent === '1'")
+	b.set("#dims", "8") // by all of them a list may have all forty
 	b.until("document.querySelectorAll('#sides tr.missed').length > 0")
 	b.shoot("missed", desktop, "light")
+	b.set("#dims", "")
 	b.set("#k", "10")
 	b.set("#how", "effort")
 	b.set("#effort", "1")
