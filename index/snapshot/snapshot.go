@@ -16,16 +16,17 @@ import (
 
 // Snapshot is one generation, ready to be searched. It is safe for concurrent use.
 type Snapshot struct {
-	spec     *schemas.Spec
-	manifest *schemas.Manifest
-	model    *model.Model
-	parts    []*segment.Part
-	dead     []BitSet // for each part
-	live     int64
-	buried   int64
-	baseRows int
-	lists    lists
-	refs     refs
+	spec       *schemas.Spec
+	manifest   *schemas.Manifest
+	model      *model.Model
+	parts      []*segment.Part
+	hasVectors bool     // all of them
+	dead       []BitSet // for each part
+	live       int64
+	buried     int64
+	baseRows   int
+	lists      lists
+	refs       refs
 }
 
 // Open makes a snapshot of the generation m. Parts are those of m, in its order: chunks, then segments. Mdl is the
@@ -37,6 +38,7 @@ type Snapshot struct {
 func Open(spec *schemas.Spec, m *schemas.Manifest, mdl *model.Model, parts []*segment.Part,
 	dead map[string]*roaring.Bitmap, onClose func()) (*Snapshot, error) {
 	s := &Snapshot{spec: spec, manifest: m, model: mdl, parts: parts, dead: make([]BitSet, len(parts))}
+	s.hasVectors = !slices.ContainsFunc(parts, func(p *segment.Part) bool { return !p.HasVectors() })
 	s.refs.last = onClose
 	if err := s.open(dead); err != nil {
 		return nil, fmt.Errorf("generation %d: %w", m.Generation, err)
@@ -124,14 +126,7 @@ func (s *Snapshot) Model() *model.Model { return s.model }
 func (s *Snapshot) Parts() []*segment.Part { return s.parts }
 
 // HasVectors reports whether all parts were opened with their originals.
-func (s *Snapshot) HasVectors() bool {
-	for _, p := range s.parts {
-		if !p.HasVectors() {
-			return false
-		}
-	}
-	return true
-}
+func (s *Snapshot) HasVectors() bool { return s.hasVectors }
 
 // Live is the number of rows that are not dead.
 func (s *Snapshot) Live() int64 { return s.live }

@@ -13,7 +13,7 @@ import (
 // dead or not, so whoever made it has made it for each generation with this base.
 //
 // A slot is 8 bytes: the lower half of the hash, and the number of the row among all rows of the parts plus one, 0 for an
-// empty slot. The upper half of the hash chooses the slot. Before the slots is a header, see keptIDs.
+// empty slot. The upper half of the hash chooses the slot. Before the slots is a header, see keptMagic.
 type baseIDs struct {
 	table  []byte
 	free   func() // the table's memory

@@ -12,15 +12,11 @@ import (
 	"github.com/adastream/adastream/client"
 	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/pipeline/problem"
+	"github.com/adastream/adastream/pipeline/serve"
 )
 
-const (
-	maxMeasured = 1000 // queries
-	// recallStep is how many queries are searched at a time.
-	recallStep = 10
-	// recallShare is how much of a request's time is spent on measuring, as at a node.
-	recallShare = 0.8
-)
+// recallStep is how many queries are searched at a time.
+const recallStep = 10
 
 // recallBody is the body of POST /v1/recall. What is passed on to searches is theirs to read.
 type recallBody struct {
@@ -48,7 +44,7 @@ func (b *recallBody) answerable() bool {
 			forms++
 		}
 	}
-	return forms <= 1 && !b.Exact && (b.Queries == nil || *b.Queries >= 1 && *b.Queries <= maxMeasured) && (b.K == nil || *b.K >= 1)
+	return forms <= 1 && !b.Exact && (b.Queries == nil || *b.Queries >= 1 && *b.Queries <= serve.MaxMeasured) && (b.K == nil || *b.K >= 1)
 }
 
 // asked are the queries of a request: how many, and how some of them are asked about.
@@ -99,7 +95,7 @@ func (r *Router) recall(q *http.Request) (any, error) {
 		return nil, r.refused(q, raw)
 	}
 	queries := body.asked(r.o.Spec.Dim())
-	if queries != nil && (queries.n < 1 || queries.n > maxMeasured) {
+	if queries != nil && (queries.n < 1 || queries.n > serve.MaxMeasured) {
 		return nil, r.refused(q, raw)
 	}
 	select {
@@ -108,10 +104,10 @@ func (r *Router) recall(q *http.Request) (any, error) {
 	default:
 		return nil, &problem.Problem{Title: "overloaded", Status: http.StatusTooManyRequests, Code: "overloaded", Detail: "recall is measured for another request"}
 	}
-	ctx, cancel := context.WithTimeout(q.Context(), time.Duration(recallShare*float64(r.o.Timeout)))
+	ctx, cancel := context.WithTimeout(q.Context(), time.Duration(serve.MeasureShare*float64(r.o.Timeout)))
 	defer cancel()
 	if queries == nil {
-		count := defaultSample
+		count := serve.DefaultMeasured
 		if body.Queries != nil {
 			count = *body.Queries
 		}
@@ -194,8 +190,8 @@ func (m *measuring) run() error {
 		}
 		m.took, m.exactTook = m.took+found.Usage.Microseconds, m.exactTook+truth.Usage.Microseconds
 		usage := found.Usage
-		usage.Lists, usage.Codes, usage.Refined, usage.Bytes, usage.Microseconds = usage.Lists+m.about.Usage.Lists, usage.Codes+m.about.Usage.Codes,
-			usage.Refined+m.about.Usage.Refined, usage.Bytes+m.about.Usage.Bytes, m.took
+		addWork(&usage, &m.about.Usage)
+		usage.Microseconds = m.took
 		m.about, m.done = found.About, to
 		m.about.Usage = usage
 		if truth.ExpectedRecall != nil {

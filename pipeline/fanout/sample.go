@@ -10,9 +10,8 @@ import (
 	"slices"
 
 	"github.com/adastream/adastream/client"
+	"github.com/adastream/adastream/pipeline/serve"
 )
-
-const defaultSample = 100 // rows
 
 // sampleOf draws rows of all shards, from each about as many as it has of all rows.
 func (r *Router) sampleOf(q *http.Request, count int) (rows []row, about client.Snapshot, err error) {
@@ -59,7 +58,7 @@ func (r *Router) sample(q *http.Request) (any, error) {
 	if readStrictly(raw, &body) != nil {
 		return nil, r.refused(q, raw)
 	}
-	count := defaultSample
+	count := serve.DefaultMeasured
 	if body.Count != nil {
 		count = *body.Count
 	}

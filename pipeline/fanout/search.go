@@ -309,6 +309,12 @@ func readFirst(hits []hit, shard int) error {
 	return nil
 }
 
+// addWork counts what other searches looked at as well.
+func addWork(u, more *client.Usage) {
+	u.Lists, u.Codes, u.Refined = u.Lists+more.Lists, u.Codes+more.Codes, u.Refined+more.Refined
+	u.Originals, u.Bytes = u.Originals+more.Originals, u.Bytes+more.Bytes
+}
+
 // mergeAbout says of all shards together what each says of itself.
 func mergeAbout(parts []client.About) client.About {
 	snapshots := make([]client.Snapshot, len(parts))
@@ -318,8 +324,7 @@ func mergeAbout(parts []client.About) client.About {
 		snapshots[i] = p.Snapshot
 		all.Degraded = cmp.Or(all.Degraded, p.Degraded)
 		u.Exact = u.Exact && p.Usage.Exact
-		u.Lists, u.Codes, u.Refined, u.Bytes = u.Lists+p.Usage.Lists, u.Codes+p.Usage.Codes, u.Refined+p.Usage.Refined, u.Bytes+p.Usage.Bytes
-		u.Originals += p.Usage.Originals
+		addWork(u, &p.Usage)
 		u.Dims, u.Microseconds = max(u.Dims, p.Usage.Dims), max(u.Microseconds, p.Usage.Microseconds)
 		if m := p.Usage.Matching; m != nil {
 			sum := *m

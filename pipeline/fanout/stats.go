@@ -7,38 +7,22 @@ import (
 	"strings"
 
 	"github.com/adastream/adastream/client"
+	"github.com/adastream/adastream/pipeline/serve"
 	"github.com/adastream/adastream/schemas"
 )
 
 // stats is how a node of a shard does, or nodes of all shards together.
 type stats struct {
-	UptimeSeconds    float64           `json:"uptime_seconds"`    // of the one that began last
-	Stale            string            `json:"stale,omitempty"`   // of which shards, and why
-	ConfirmedSeconds *float64          `json:"confirmed_seconds"` // the longest; null if one never did
-	FreshnessSeconds *float64          `json:"freshness_seconds"` // the longest
-	Searches         searchesInfo      `json:"searches"`          // a merged one counts in each shard
-	Slots            slotsInfo         `json:"slots"`
-	Memory           memoryInfo        `json:"memory"`
-	Snapshot         *client.Snapshot  `json:"snapshot"` // null while one has none
-	Live             *schemas.Estimate `json:"live"`     // by rows; null while one has none
-	Shards           []shardStats      `json:"shards,omitempty"`
-}
-
-type searchesInfo struct {
-	Count            uint64  `json:"count"`
-	MeanMicroseconds float64 `json:"mean_microseconds"`
-}
-
-type slotsInfo struct {
-	Running    int   `json:"running"`
-	MaxRunning int   `json:"max_running"`
-	Waiting    int64 `json:"waiting"`
-	MaxWaiting int   `json:"max_waiting"`
-}
-
-type memoryInfo struct {
-	WantedBytes int64 `json:"wanted_bytes"`
-	LimitBytes  int64 `json:"limit_bytes"` // 0 is none, as soon as one has none
+	UptimeSeconds    float64            `json:"uptime_seconds"`    // of the one that began last
+	Stale            string             `json:"stale,omitempty"`   // of which shards, and why
+	ConfirmedSeconds *float64           `json:"confirmed_seconds"` // the longest; null if one never did
+	FreshnessSeconds *float64           `json:"freshness_seconds"` // the longest
+	Searches         serve.SearchesInfo `json:"searches"`          // a merged one counts in each shard
+	Slots            serve.SlotsInfo    `json:"slots"`
+	Memory           serve.MemoryInfo   `json:"memory"`   // no limit as soon as one has none
+	Snapshot         *client.Snapshot   `json:"snapshot"` // null while one has none
+	Live             *schemas.Estimate  `json:"live"`     // by rows; null while one has none
+	Shards           []shardStats       `json:"shards,omitempty"`
 }
 
 // shardStats is what a node of a shard said.
@@ -68,7 +52,7 @@ func (r *Router) stats(q *http.Request) (any, error) {
 
 func mergeStats(parts []stats) stats {
 	all := parts[0]
-	all.Searches, all.Slots, all.Memory, all.Stale = searchesInfo{}, slotsInfo{}, memoryInfo{}, ""
+	all.Searches, all.Slots, all.Memory, all.Stale = serve.SearchesInfo{}, serve.SlotsInfo{}, serve.MemoryInfo{}, ""
 	var stale []string
 	snapshots, unlimited, confirmed, took := []client.Snapshot{}, false, true, 0.0
 	for i, p := range parts {
@@ -79,8 +63,9 @@ func mergeStats(parts []stats) stats {
 		confirmed = confirmed && p.ConfirmedSeconds != nil
 		all.ConfirmedSeconds, all.FreshnessSeconds = longest(all.ConfirmedSeconds, p.ConfirmedSeconds), longest(all.FreshnessSeconds, p.FreshnessSeconds)
 		all.Searches.Count, took = all.Searches.Count+p.Searches.Count, took+float64(p.Searches.Count)*p.Searches.MeanMicroseconds
-		all.Slots = slotsInfo{all.Slots.Running + p.Slots.Running, all.Slots.MaxRunning + p.Slots.MaxRunning, all.Slots.Waiting + p.Slots.Waiting, all.Slots.MaxWaiting + p.Slots.MaxWaiting}
-		all.Memory = memoryInfo{all.Memory.WantedBytes + p.Memory.WantedBytes, all.Memory.LimitBytes + p.Memory.LimitBytes}
+		all.Slots = serve.SlotsInfo{Running: all.Slots.Running + p.Slots.Running, MaxRunning: all.Slots.MaxRunning + p.Slots.MaxRunning,
+			Waiting: all.Slots.Waiting + p.Slots.Waiting, MaxWaiting: all.Slots.MaxWaiting + p.Slots.MaxWaiting}
+		all.Memory = serve.MemoryInfo{WantedBytes: all.Memory.WantedBytes + p.Memory.WantedBytes, LimitBytes: all.Memory.LimitBytes + p.Memory.LimitBytes}
 		unlimited = unlimited || p.Memory.LimitBytes == 0
 		if p.Snapshot != nil {
 			snapshots = append(snapshots, *p.Snapshot)

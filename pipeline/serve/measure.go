@@ -36,11 +36,12 @@ type recallAnswer struct {
 	about
 }
 
+// Bounds of POST /v1/recall, here and where answers are merged.
 const (
-	maxMeasured     = 1000 // queries
-	defaultMeasured = 100
-	// measureShare is how much of a request's time is spent on measuring: the rest is for the answer.
-	measureShare = 0.8
+	MaxMeasured     = 1000 // queries
+	DefaultMeasured = 100
+	// MeasureShare is how much of a request's time is spent on measuring: the rest is for the answer.
+	MeasureShare = 0.8
 	// drawTries is how many rows are looked at for each query that is to be one that training has not seen, of which there is one
 	// in 64.
 	drawTries = 200
@@ -92,7 +93,7 @@ func (n *Node) recall(r *http.Request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(measureShare*float64(n.o.Timeout)))
+	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(MeasureShare*float64(n.o.Timeout)))
 	defer cancel()
 	m := measuring{n: n, on: snap, q: q, self: self, k: k, plan: plan}
 	if err := m.run(ctx); err != nil {
@@ -128,12 +129,12 @@ func (n *Node) measured(body *recallBody, snap *served) (q *queries, self []stri
 		q, err := body.packed.queries(field, snap.Spec(), n.o.Level)
 		return q, nil, err
 	}
-	count := defaultMeasured
+	count := DefaultMeasured
 	if body.Queries != nil {
 		count = *body.Queries
 	}
-	if count < 1 || count > maxMeasured {
-		return nil, nil, invalid(fmt.Sprintf("queries: %d", count), fmt.Sprintf("1 to %d", maxMeasured))
+	if count < 1 || count > MaxMeasured {
+		return nil, nil, invalid(fmt.Sprintf("queries: %d", count), fmt.Sprintf("1 to %d", MaxMeasured))
 	}
 	q = &queries{many: true}
 	for _, h := range draw(snap, count) {

@@ -168,26 +168,29 @@ type statsAnswer struct {
 	Stale            string            `json:"stale,omitempty"`   // why the node cannot follow the channel
 	ConfirmedSeconds *float64          `json:"confirmed_seconds"` // since the node knew that it serves the newest; null if it never did
 	FreshnessSeconds *float64          `json:"freshness_seconds"` // from the newest record to its being searchable, at the last swap that brought one; null before
-	Searches         searchesInfo      `json:"searches"`
-	Slots            slotsInfo         `json:"slots"`
-	Memory           memoryInfo        `json:"memory"`
+	Searches         SearchesInfo      `json:"searches"`
+	Slots            SlotsInfo         `json:"slots"`
+	Memory           MemoryInfo        `json:"memory"`
 	Snapshot         *snapshotInfo     `json:"snapshot"` // null before the first
 	Live             *schemas.Estimate `json:"live"`     // recall of late answers; null when none was measured
 }
 
-type searchesInfo struct {
+// SearchesInfo is how many queries were answered, and how long one took.
+type SearchesInfo struct {
 	Count            uint64  `json:"count"`
 	MeanMicroseconds float64 `json:"mean_microseconds"`
 }
 
-type slotsInfo struct {
+// SlotsInfo is how much is being done, and may be.
+type SlotsInfo struct {
 	Running    int   `json:"running"`
 	MaxRunning int   `json:"max_running"`
 	Waiting    int64 `json:"waiting"`
 	MaxWaiting int   `json:"max_waiting"`
 }
 
-type memoryInfo struct {
+// MemoryInfo is what is wanted of memory.
+type MemoryInfo struct {
 	WantedBytes int64 `json:"wanted_bytes"` // by what is served
 	LimitBytes  int64 `json:"limit_bytes"`  // with the next generation; 0 is none
 }
@@ -197,10 +200,10 @@ func (n *Node) stats(*http.Request) (*response, error) {
 	count, mean := n.metrics.searches()
 	a := statsAnswer{
 		UptimeSeconds: time.Since(n.started).Seconds(),
-		Searches:      searchesInfo{count, float64(mean) / float64(time.Microsecond)},
-		Slots:         slotsInfo{len(n.running), n.o.MaxRunning, n.waiting.Load(), n.o.MaxWaiting},
+		Searches:      SearchesInfo{count, float64(mean) / float64(time.Microsecond)},
+		Slots:         SlotsInfo{len(n.running), n.o.MaxRunning, n.waiting.Load(), n.o.MaxWaiting},
 		Live:          n.live.current(),
-		Memory:        memoryInfo{LimitBytes: n.o.MemoryBytes},
+		Memory:        MemoryInfo{LimitBytes: n.o.MemoryBytes},
 	}
 	if err := n.Stale(); err != nil {
 		a.Stale = err.Error()

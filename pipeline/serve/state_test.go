@@ -98,7 +98,7 @@ func TestStats(t *testing.T) {
 	p.await(n, 2)
 	n.awaitConfirmed(t)
 	a := get[statsAnswer](t, n.API(), http.MethodGet, "/v1/stats", "")
-	if a.Snapshot == nil || a.Snapshot.LiveRows != 40 || a.Searches.Count != 7 || !(a.Searches.MeanMicroseconds > 0) || a.Slots != (slotsInfo{0, 3, 0, 48}) ||
+	if a.Snapshot == nil || a.Snapshot.LiveRows != 40 || a.Searches.Count != 7 || !(a.Searches.MeanMicroseconds > 0) || a.Slots != (SlotsInfo{0, 3, 0, 48}) ||
 		a.Memory.WantedBytes <= 0 || a.Memory.LimitBytes != 1<<30 || a.ConfirmedSeconds == nil || a.FreshnessSeconds == nil || !(a.UptimeSeconds > 0) || a.Stale != "" {
 		t.Errorf("%+v", a)
 	}

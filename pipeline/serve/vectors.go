@@ -34,9 +34,13 @@ func (s *served) row(id string, fields []int, vector bool) (v vectorInfo, ok boo
 	if !ok {
 		return v, false
 	}
+	return s.rowAt(part, row, fields, vector), true
+}
+
+func (s *served) rowAt(part, row int, fields []int, vector bool) vectorInfo {
 	p := s.Parts()[part]
 	order := p.OrderAt(row)
-	v = vectorInfo{ID: id, Version: order.Version, Partition: order.Partition, Offset: order.Offset}
+	v := vectorInfo{ID: p.IDAt(row), Version: order.Version, Partition: order.Partition, Offset: order.Offset}
 	if vector {
 		v.Vector = dequantised(s.Snapshot, part, row)
 	}
@@ -46,7 +50,7 @@ func (s *served) row(id string, fields []int, vector bool) (v vectorInfo, ok boo
 	for _, j := range fields {
 		v.Attributes[s.Spec().Attributes[j].Name] = p.Value(j, row)
 	}
-	return v, true
+	return v
 }
 
 type vectorAnswer struct {
@@ -138,11 +142,11 @@ func (n *Node) sample(r *http.Request) (*response, error) {
 	if err := decodeBody(r, &body); err != nil {
 		return nil, err
 	}
-	count := defaultMeasured
+	count := DefaultMeasured
 	if body.Count != nil {
 		count = *body.Count
 	}
-	if most := min(n.o.MaxK, maxMeasured); count < 1 || count > most {
+	if most := min(n.o.MaxK, MaxMeasured); count < 1 || count > most {
 		return nil, invalid(fmt.Sprintf("count: %d", count), fmt.Sprintf("1 to %d", most))
 	}
 	if _, err := n.admit(r.Context()); err != nil {
@@ -156,10 +160,7 @@ func (n *Node) sample(r *http.Request) (*response, error) {
 	defer snap.Release()
 	a := sampleAnswer{Vectors: []vectorInfo{}, Snapshot: snap.info()}
 	for _, h := range draw(snap, count) {
-		v, ok := snap.row(idOf(snap.Snapshot, h), nil, true)
-		if ok {
-			a.Vectors = append(a.Vectors, v)
-		}
+		a.Vectors = append(a.Vectors, snap.rowAt(h.Part, h.Row, nil, true))
 	}
 	return jsonResponse(a)
 }
