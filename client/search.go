@@ -37,6 +37,15 @@ func (c *Client) Vectors(ctx context.Context, r VectorsRequest) (*Vectors, error
 	return ask[Vectors](ctx, c, http.MethodPost, "/v1/vectors:batchGet", r)
 }
 
+// Sample draws live rows at random, different ones, all of one generation, with their vectors: queries for a measurement. Count is
+// at most 1000 unless the node says otherwise; 0 is 100. There are fewer if the index has not so many.
+func (c *Client) Sample(ctx context.Context, count int) (*Sample, error) {
+	request := struct {
+		Count int `json:"count,omitempty"`
+	}{count}
+	return ask[Sample](ctx, c, http.MethodPost, "/v1/vectors:sample", request)
+}
+
 // Recall measures how good answers are now: seconds of work for the node.
 func (c *Client) Recall(ctx context.Context, r RecallRequest) (*Recall, error) {
 	return ask[Recall](ctx, c, http.MethodPost, "/v1/recall", r)

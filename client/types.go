@@ -169,6 +169,12 @@ type Vectors struct {
 	Snapshot Snapshot `json:"snapshot"`
 }
 
+// Sample is rows drawn at random.
+type Sample struct {
+	Vectors  []Vector `json:"vectors"` // without attributes
+	Snapshot Snapshot `json:"snapshot"`
+}
+
 // RecallRequest asks how good answers are. Exact, MinScore and Freshness of How are not for it.
 type RecallRequest struct {
 	Queries int `json:"queries,omitempty"` // rows to draw as queries; 0 is 100

@@ -3,6 +3,7 @@ package serve
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http/httptest"
 	"slices"
 	"testing"
@@ -64,6 +65,20 @@ func TestClient(t *testing.T) {
 	if err != nil || len(vs.Vectors) != 1 || vs.Missing[0] != "no/body" || vs.Snapshot.Generation != 1 {
 		t.Errorf("%+v, %v", vs, err)
 	}
+	drawn, err := c.Sample(ctx, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]bool{}
+	for _, v := range drawn.Vectors {
+		ids[v.ID] = len(v.Vector) == testDim
+	}
+	if len(drawn.Vectors) != 7 || len(ids) != 7 || slices.Contains(slices.Collect(maps.Values(ids)), false) || drawn.Snapshot.Generation != 1 {
+		t.Errorf("%+v", drawn)
+	}
+	if drawn, err = c.Sample(ctx, 0); err != nil || len(drawn.Vectors) != 30 { // of 100
+		t.Errorf("%+v, %v", drawn, err)
+	}
 	i, err := c.Index(ctx)
 	if err != nil || i.Dims != testDim || i.Spec.Encoder != "e" || i.Limits.K != 1000 {
 		t.Errorf("%+v, %v", i, err)
@@ -79,6 +94,9 @@ func TestClient(t *testing.T) {
 	wait := 0.0
 	_, err = c.Search(ctx, client.Query{Like: "id-1", How: client.How{Freshness: client.Freshness{MinOffsets: map[string]int64{"0": 31}, Wait: &wait}}})
 	if !errors.As(err, &problem) || problem.Code != codeNotFresh || problem.Snapshot.Offsets["0"] != 30 {
+		t.Errorf("%v", err)
+	}
+	if _, err := c.Sample(ctx, -1); !errors.As(err, &problem) || problem.Detail != "count: -1" || problem.Allowed != "1 to 1000" {
 		t.Errorf("%v", err)
 	}
 	if _, err := c.SearchBatch(ctx, unit(1), testDim, client.How{K: 5000}); !errors.As(err, &problem) || problem.Allowed != fmt.Sprintf("1 to %d", 1000) {
