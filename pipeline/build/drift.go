@@ -159,13 +159,7 @@ func (b *Builder) fresh(j *job) (rows []float32) {
 }
 
 // balanceOf returns the balance of the lists of a job's inputs, as in schemas.ListStats.
-func balanceOf(j *job) float64 {
-	parts := make([]*heldPart, len(j.inputs))
-	for i, in := range j.inputs {
-		parts[i] = in.part
-	}
-	return statsOf(listLengths(parts, &schemas.ModelRef{ID: j.mdl.ID(), NList: j.mdl.NList()})).Balance
-}
+func balanceOf(j *job) float64 { return statsOf(listLengths(j.parts(), j.mdl)).Balance }
 
 // outgrown returns what to make anew because there are far more rows than the model was made for, or far fewer.
 func (b *Builder) outgrown(live int) model.Repair {

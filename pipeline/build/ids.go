@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"sort"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"github.com/adastream/adastream/pipeline/store"
 )
 
@@ -101,20 +103,33 @@ func (x *baseIDs) place(number int) place {
 	return place{x.parts[i], uint32(number - x.starts[i])}
 }
 
+// bury kills the rows of the ids of rows that have died in a part that x was made of, and notes that it has.
+func (x *baseIDs) bury(in jobInput, died *roaring.Bitmap) {
+	for row := range roaring.Values(died) {
+		id := in.part.IDAt(int(row))
+		if at, ok := x.find(id, x.hash.of(id)); ok {
+			at.part.dead.Add(at.row)
+		}
+	}
+	in.skip.Or(died)
+}
+
 func (x *baseIDs) release() { x.free() }
 
 // deltaIDs finds live rows of other parts: a hash table that grows and of which rows are taken out, in scratch memory too.
 //
-// A slot is 16 bytes: the hash, the number of the part plus firstPart, and the row.
+// A slot is 16 bytes: the hash, the number of the part plus firstPart, and the row. Parts that a job has made others of are forgotten
+// at once, however many rows they have: a slot with the number of one is as good as one whose row was taken out.
 type deltaIDs struct {
-	cache  *store.Cache
-	memory *store.Scratch
-	slots  []byte
-	mask   uint64 // slots, a power of two, less one
-	taken  int    // slots that are not empty
-	held   int    // of them those with a row
-	parts  []*heldPart
-	hash   idHash
+	cache     *store.Cache
+	memory    *store.Scratch
+	slots     []byte
+	mask      uint64      // slots, a power of two, less one
+	taken     int         // slots that are not empty
+	held      int         // of them those with a row
+	parts     []*heldPart // by number; nil for those that were forgotten
+	forgotten int         // of parts
+	hash      idHash
 }
 
 const (
@@ -124,15 +139,26 @@ const (
 	emptySlot = 0
 	leftSlot  = 1 // its row was taken out: others may lie behind it
 	firstPart = 2
+
+	mostSparse    = 16   // slots for each row, from which on a table is made smaller
+	mostForgotten = 1024 // parts that keep their numbers, and one more for each 16 slots
 )
 
 func newDeltaIDs(c *store.Cache, hash idHash) *deltaIDs { return &deltaIDs{cache: c, hash: hash} }
 
-// reserve makes room for n more rows: without it, put has none.
+// reserve makes room for n more rows: without it, add has none.
 func (x *deltaIDs) reserve(n int) error {
-	if x.memory != nil && 4*(x.taken+n) <= 3*int(x.mask+1) {
-		return nil
+	slots := len(x.slots) / deltaSlot
+	full := 4*(x.taken+n) > 3*slots
+	sparse := slots > mostSparse*max(leastSlots, x.held+n)
+	if full || sparse || x.forgotten > mostForgotten+slots/16 {
+		return x.remake(n)
 	}
+	return nil
+}
+
+// remake makes a table with room for n more rows, of what is held. Parts get other numbers.
+func (x *deltaIDs) remake(n int) error {
 	slots := uint64(leastSlots)
 	for slots < 2*uint64(x.held+n) {
 		slots *= 2
@@ -141,13 +167,22 @@ func (x *deltaIDs) reserve(n int) error {
 	if err != nil {
 		return err
 	}
-	old := x.slots
+	was, parts := x.slots, x.parts
 	x.slots, x.mask, x.taken = memory.Bytes(), slots-1, x.held
-	for ; len(old) > 0; old = old[deltaSlot:] {
-		if binary.LittleEndian.Uint32(old[8:]) >= firstPart {
-			slot := x.free(binary.LittleEndian.Uint64(old))
-			copy(x.slots[slot*deltaSlot:][:deltaSlot], old)
+	x.parts, x.forgotten = nil, 0
+	for _, part := range parts {
+		if part != nil {
+			x.number(part)
 		}
+	}
+	for ; len(was) > 0; was = was[deltaSlot:] {
+		number := binary.LittleEndian.Uint32(was[8:])
+		if number < firstPart || parts[number-firstPart] == nil {
+			continue
+		}
+		slot := x.free(binary.LittleEndian.Uint64(was))
+		copy(x.slots[slot*deltaSlot:][:deltaSlot], was)
+		binary.LittleEndian.PutUint32(x.slots[slot*deltaSlot+8:], parts[number-firstPart].number)
 	}
 	x.release()
 	x.memory = memory
@@ -160,10 +195,31 @@ func (x *deltaIDs) number(part *heldPart) {
 	x.parts = append(x.parts, part)
 }
 
+// part is that of a slot, nil for one that has no row.
+func (x *deltaIDs) part(slot uint64) *heldPart {
+	number := binary.LittleEndian.Uint32(x.slots[slot*deltaSlot+8:])
+	if number < firstPart {
+		return nil
+	}
+	return x.parts[number-firstPart]
+}
+
+// drop takes out all rows of a part.
+func (x *deltaIDs) drop(part *heldPart) {
+	x.held -= part.live()
+	x.forget(part)
+}
+
+// forget takes out a part of which no slot has a row any more.
+func (x *deltaIDs) forget(part *heldPart) {
+	x.parts[part.number-firstPart] = nil
+	x.forgotten++
+}
+
 // free returns the first slot for a hash that has no row.
 func (x *deltaIDs) free(h uint64) uint64 {
 	slot := h & x.mask
-	for binary.LittleEndian.Uint32(x.slots[slot*deltaSlot+8:]) >= firstPart {
+	for x.part(slot) != nil {
 		slot = (slot + 1) & x.mask
 	}
 	return slot
@@ -181,7 +237,7 @@ func (x *deltaIDs) find(id string, h uint64) (at place, slot uint64, ok bool) {
 			return place{}, 0, false
 		case number >= firstPart && binary.LittleEndian.Uint64(entry) == h:
 			at = place{x.parts[number-firstPart], binary.LittleEndian.Uint32(entry[12:])}
-			if at.part.IDAt(int(at.row)) == id {
+			if at.part != nil && at.part.IDAt(int(at.row)) == id {
 				return at, slot, true
 			}
 		}
@@ -211,18 +267,14 @@ func (x *deltaIDs) take(slot uint64) {
 	x.held--
 }
 
-// adopt takes in the rows of a part that are not dead. Their ids have none here.
-func (x *deltaIDs) adopt(part *heldPart) error {
-	if err := x.reserve(part.live()); err != nil {
-		return err
-	}
+// adopt takes in the rows of a part that are not dead. Their ids have none here, and room must have been reserved.
+func (x *deltaIDs) adopt(part *heldPart) {
 	x.number(part)
 	for row := range part.N {
 		if !part.dead.ContainsInt(row) {
 			x.add(x.hash.of(part.IDAt(row)), place{part, uint32(row)})
 		}
 	}
-	return nil
 }
 
 func (x *deltaIDs) release() {

@@ -25,7 +25,8 @@ const (
 	compactCount = 16   // idle small segments that make a compaction worth it
 	compactRows  = 8192 // rows up to which a segment is small
 	compactMost  = 65536
-	rewriteShare = 4 // deltas or dead rows of more than 1/4 of the base call for a rewrite
+	rewriteShare = 4    // deltas or dead rows of more than 1/4 of the base call for a rewrite
+	landMost     = 4096 // rows that died while a rewrite ran, up to which they are looked up while nothing is folded
 )
 
 // job is work beside the main loop, on inputs that are its own. The main loop owns inputs and outputs again once the
@@ -46,6 +47,8 @@ type job struct {
 
 	outputs   []*heldPart
 	base      *baseIDs          // of the outputs, of a rewrite
+	behind    int               // rows that had died in the inputs when it began to catch up last, of a rewrite
+	lengths   []int             // rows of each list of mdl in the outputs, less those in the inputs; nil without a model
 	ref       *schemas.ModelRef // of the new model, nil when none was trained
 	quality   *schemas.Quality  // of the outputs, not of a compaction
 	plans     []schemas.PlanPoint
@@ -55,11 +58,14 @@ type job struct {
 	err       error
 }
 
-// jobInput is a part with its dead rows as they were when the job began.
+// jobInput is a part with its dead rows as they were when the job began, or when it caught up.
 type jobInput struct {
 	part *heldPart
 	skip *roaring.Bitmap
 }
+
+// died are the rows that are dead by now and not skipped. It is the main loop's to ask.
+func (in jobInput) died() *roaring.Bitmap { return roaring.AndNot(in.part.dead, in.skip) }
 
 // release gives up what the job has made.
 func (j *job) release() {
@@ -132,17 +138,62 @@ func (b *Builder) start(ctx context.Context, j *job, parts []*heldPart) {
 func (b *Builder) runJob(ctx context.Context, j *job, hash idHash) (err error) {
 	switch j.kind {
 	case compaction:
-		return b.runCompaction(ctx, j)
+		err = b.runCompaction(ctx, j)
 	case recode:
-		return b.runRecode(ctx, j)
+		err = b.runRecode(ctx, j)
+	case rewrite:
+		if err = b.runRewrite(ctx, j); err == nil {
+			j.base, err = newBaseIDs(b.o.Cache, hash, j.outputs)
+		}
 	}
-	if err := b.runRewrite(ctx, j); err != nil {
+	if err != nil {
 		return err
 	}
-	if j.base, err = newBaseIDs(b.o.Cache, hash, j.outputs); err == nil {
+	if j.base != nil {
 		b.keepBase(j.base)
 	}
-	return err
+	j.lengths = listLengths(j.outputs, j.mdl)
+	for list, rows := range listLengths(j.parts(), j.mdl) {
+		j.lengths[list] -= rows
+	}
+	return nil
+}
+
+// parts are the inputs of a job.
+func (j *job) parts() []*heldPart {
+	parts := make([]*heldPart, len(j.inputs))
+	for i, in := range j.inputs {
+		parts[i] = in.part
+	}
+	return parts
+}
+
+// catchUp has a rewrite that is done look up the rows that have died in its inputs while it ran, beside the main loop, and says
+// whether it does: not if they are few. Rows die meanwhile, so it does again, as long as each time they are at most half as many.
+func (b *Builder) catchUp(ctx context.Context, j *job) bool {
+	if j.kind != rewrite || j.err != nil {
+		return false
+	}
+	died, rows := make([]*roaring.Bitmap, len(j.inputs)), 0
+	for i, in := range j.inputs {
+		died[i] = in.died()
+		rows += int(died[i].GetCardinality())
+	}
+	if rows <= landMost || j.behind > 0 && rows > j.behind/2 {
+		return false
+	}
+	j.behind = rows
+	b.o.Logger.Info("job catches up", "kind", j.kind, "dead_rows", rows)
+	go func() {
+		for i, in := range j.inputs {
+			if j.err = ctx.Err(); j.err != nil {
+				break
+			}
+			j.base.bury(in, died[i])
+		}
+		b.done <- j
+	}()
+	return true
 }
 
 // verify reads inputs through that were recalled: what is on this machine's disk alone must not get into what is published.
@@ -239,8 +290,11 @@ func (b *Builder) forget(j *job) {
 	b.metrics.jobsRunning.WithLabelValues(string(j.kind)).Set(0)
 }
 
-// land takes in a finished job.
+// land takes in a job that has come through done, unless it has to catch up.
 func (b *Builder) land(ctx context.Context, j *job) error {
+	if b.catchUp(ctx, j) {
+		return nil
+	}
 	b.forget(j)
 	if j.err != nil {
 		j.release()
@@ -254,10 +308,7 @@ func (b *Builder) land(ctx context.Context, j *job) error {
 	rest := slices.DeleteFunc(slices.Clone(b.parts), func(p *heldPart) bool { return inputs[p] })
 	switch j.kind {
 	case rewrite:
-		if err := b.ledger.rebase(ctx, j.inputs, j.base, rest); err != nil {
-			j.release()
-			return fmt.Errorf("land a rewrite: %w", err)
-		}
+		b.ledger.rebase(j.inputs, j.base)
 	case recode:
 		b.ledger.recoded(j.inputs, j.outputs)
 	case compaction:
@@ -272,7 +323,13 @@ func (b *Builder) land(ctx context.Context, j *job) error {
 		b.model, b.modelRef, b.trained = j.mdl, j.ref, nil
 		b.made.Store(nil)
 	}
-	b.lengths = listLengths(b.parts, b.modelRef)
+	if j.ref == nil && j.mdl == b.model {
+		for list, rows := range j.lengths {
+			b.lengths[list] += rows
+		}
+	} else { // few are of a model that is new
+		b.lengths = listLengths(b.parts, b.model)
+	}
 	if j.kind != compaction {
 		b.quality, b.plans = j.quality, j.plans
 		if b.quality != nil {

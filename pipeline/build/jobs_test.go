@@ -1,6 +1,8 @@
 package build
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -128,13 +130,16 @@ func (w *world) commit(upserts, deletes []string) {
 	start := w.next[0]
 	order := segment.Order{Timestamp: 1000 + start, Offset: start}
 	for _, id := range upserts {
+		v := version{order: order, vector: w.vector()}
 		rows.IDs, rows.Orders = append(rows.IDs, id), append(rows.Orders, order)
-		rows.Vectors = append(rows.Vectors, w.vector()...)
+		rows.Vectors = append(rows.Vectors, v.vector...)
 		rows.Attributes[0].AppendNull()
+		w.newest[id] = v
 		order.Row++
 	}
 	for _, id := range deletes {
 		stones = append(stones, segment.Tombstone{ID: id, Order: order})
+		w.newest[id] = version{order: order, deleted: true}
 		order.Row++
 	}
 	w.append(0, start+1, order.Timestamp, rows, stones, nil)
@@ -165,6 +170,9 @@ func (w *world) land(b *Builder, j *job) {
 	if err := b.land(w.t.Context(), j); err != nil {
 		w.t.Fatal(err)
 	}
+	if want := listLengths(b.parts, b.model); !slices.Equal(b.lengths, want) {
+		w.t.Errorf("after a %s lists are taken to have %v rows, and have %v", j.kind, b.lengths, want)
+	}
 	w.show(b)
 }
 
@@ -176,6 +184,67 @@ func (w *world) show(b *Builder) {
 	}
 	if err := b.promote(w.t.Context()); err != nil {
 		w.t.Fatal(err)
+	}
+}
+
+// Rows that die while a rewrite runs are looked up in what it has made while commits are folded, not when it lands: again as long as they are
+// many, and become fewer.
+func TestRewriteCatchesUp(t *testing.T) {
+	w := newWorld(t, 11)
+	ids := make([]string, 4*landMost)
+	for i := range ids {
+		ids[i] = fmt.Sprint("id-", i)
+	}
+	w.commit(ids[:400], nil)
+	b := w.idle(256)
+	fold := func(upserts, deletes []string) {
+		t.Helper()
+		w.commit(upserts, deletes)
+		if _, err := b.fold(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(repair model.Repair) *job {
+		b.start(t.Context(), &job{kind: rewrite, repair: repair}, b.parts)
+		return <-b.done
+	}
+	land := func(ctx context.Context, j *job, more bool) {
+		t.Helper()
+		if err := b.land(ctx, j); err != nil {
+			t.Fatal(err)
+		}
+		if b.jobs[rewrite] == j != more {
+			t.Fatalf("%d rows died before, and it is to catch up: %v, want %v", j.behind, !more, more)
+		}
+	}
+	w.land(b, run(model.Everything))
+	fold(ids, nil)
+	j := run(model.Nothing)
+	fold(ids[:landMost], ids[landMost:2*landMost])
+	land(t.Context(), j, true)
+	fold(ids[2*landMost:2*landMost+40], ids[:20])
+	land(t.Context(), <-b.done, false)
+	w.show(b)
+	w.check(b.manifest)
+
+	j = run(model.Nothing)
+	fold(nil, append(slices.Clone(ids[20:landMost]), ids[2*landMost:2*landMost+40]...))
+	land(t.Context(), j, true)
+	fold(nil, ids[2*landMost+40:3*landMost+50]) // no fewer than before
+	land(t.Context(), <-b.done, false)
+	w.show(b)
+	w.check(b.manifest)
+
+	// A builder that is to stop does not wait for it.
+	fold(ids, nil)
+	w.land(b, run(model.Nothing))
+	j = run(model.Nothing)
+	fold(nil, ids)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	land(ctx, j, true)
+	if err := b.land(ctx, <-b.done); !errors.Is(err, context.Canceled) {
+		t.Errorf("landing ends with %v", err)
 	}
 }
 

@@ -1,7 +1,6 @@
 package build
 
 import (
-	"context"
 	"slices"
 	"strings"
 
@@ -163,45 +162,37 @@ func (l *ledger) remove(t segment.Tombstone) {
 func (l *ledger) restore(parts []*heldPart, base *baseIDs) error {
 	l.release()
 	l.base, l.hash, l.deltas = base, base.hash, newDeltaIDs(l.cache, base.hash)
+	rows := 0
 	for _, p := range parts {
 		l.live += p.live()
-		if p.chunk != nil {
-			continue
+		if p.chunk == nil {
+			rows += p.live()
 		}
-		if err := l.deltas.adopt(p); err != nil {
-			return err
+	}
+	if err := l.deltas.reserve(rows); err != nil {
+		return err
+	}
+	for _, p := range parts {
+		if p.chunk == nil {
+			l.deltas.adopt(p)
 		}
 	}
 	return nil
 }
 
-// rebase takes in a base that a rewrite has made of inputs; rest are the parts that it had left out. A row whose id has got a
-// newer version, or was deleted, while the job ran is dead in its output. What it takes follows those and rest, not the base. It ends
-// with ctx, and has changed nothing then.
-func (l *ledger) rebase(ctx context.Context, inputs []jobInput, base *baseIDs, rest []*heldPart) error {
-	deltas := newDeltaIDs(l.cache, l.hash)
-	for _, p := range rest {
-		err := ctx.Err()
-		if err == nil {
-			err = deltas.adopt(p)
-		}
-		if err != nil {
-			deltas.release()
-			return err
-		}
-	}
+// rebase takes in a base that a rewrite has made of inputs. A row whose id has got a newer version, or was deleted, while the job ran
+// is dead in its output. What this takes follows the rows that died since somebody looked last, neither those of the base nor those that
+// came.
+func (l *ledger) rebase(inputs []jobInput, base *baseIDs) {
 	for _, in := range inputs {
-		for row := range roaring.Values(roaring.AndNot(in.part.dead, in.skip)) {
-			id := in.part.IDAt(int(row))
-			if at, ok := base.find(id, l.hash.of(id)); ok {
-				l.kill(at)
-			}
+		base.bury(in, in.died())
+		if in.part.chunk == nil {
+			l.deltas.drop(in.part)
 		}
 	}
-	l.release()
-	l.base, l.deltas = base, deltas
+	l.base.release()
+	l.base = base
 	l.dirty = true // bitmaps of the inputs are gone
-	return nil
 }
 
 // recoded takes in parts with other codes, each of the rows of one input. Without outputs all rows were dead, and are not looked
@@ -230,6 +221,9 @@ func (l *ledger) joined(inputs map[*heldPart]bool, outputs []*heldPart) {
 			}
 			l.kill(here)
 		}
+	}
+	for part := range inputs {
+		l.deltas.forget(part)
 	}
 	l.dirty = true // bitmaps of the inputs are gone
 }

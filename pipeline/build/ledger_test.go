@@ -1,7 +1,6 @@
 package build
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -9,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -29,14 +29,22 @@ type history struct {
 	cache  *store.Cache
 	ledger *ledger
 	parts  []*heldPart
+	jobs   map[jobKind]*pastJob // that have begun
 	truth  map[string]version
 	offset int64
 	ids    int
 }
 
+// pastJob is a job that has made its outputs, of what was there when it began.
+type pastJob struct {
+	inputs  []jobInput
+	outputs []*heldPart
+	base    *baseIDs // of a rewrite
+}
+
 func newHistory(t *testing.T, seed uint64, hash idHash) *history {
 	t.Helper()
-	h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 3)), spec: testSpec(), truth: map[string]version{}, ids: 1}
+	h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 3)), spec: testSpec(), jobs: map[jobKind]*pastJob{}, truth: map[string]version{}, ids: 1}
 	var err error
 	if h.cache, err = store.NewCache(t.TempDir(), store.NewMemory(), store.CacheOptions{}); err != nil {
 		t.Fatal(err)
@@ -116,32 +124,31 @@ func (h *history) know(id string, v version) {
 	}
 }
 
-// job runs a job of some parts, with commits folded meanwhile.
-func (h *history) job(kind jobKind) {
+// begin begins a job of some parts that no other one has, if a builder would.
+func (h *history) begin(kind jobKind) {
 	h.t.Helper()
-	inputs := map[*heldPart]bool{}
-	var of []jobInput
-	for _, p := range h.parts {
-		if kind == rewrite && (p.chunk != nil || h.rng.IntN(4) > 0) || kind == recode && p.chunk != nil || kind == compaction && p.chunk == nil && h.rng.IntN(2) > 0 {
-			inputs[p] = true
-			of = append(of, jobInput{p, p.dead.Clone()})
-		}
+	if h.jobs[kind] != nil || kind != compaction && (h.jobs[rewrite] != nil || h.jobs[recode] != nil) {
+		return
 	}
-	for range h.rng.IntN(3) {
-		h.fold()
-	}
-	var outputs []*heldPart
+	j := &pastJob{}
 	rows := segment.NewRows(h.spec)
 	end := func() {
 		if rows.Len() > 0 {
-			outputs = append(outputs, h.part(rows, kind != compaction))
+			j.outputs = append(j.outputs, h.part(rows, kind != compaction))
 			rows = segment.NewRows(h.spec)
 		}
 	}
-	for _, in := range of {
-		for row := range in.part.N {
+	for _, p := range h.parts {
+		taken := p.chunk != nil && kind != compaction || p.chunk == nil && (kind == rewrite && h.rng.IntN(4) > 0 || kind == compaction && h.rng.IntN(2) > 0)
+		if !taken || p.busy {
+			continue
+		}
+		p.busy = true
+		in := jobInput{p, p.dead.Clone()}
+		j.inputs = append(j.inputs, in)
+		for row := range p.N {
 			if kind == recode || !in.skip.ContainsInt(row) {
-				rows.IDs, rows.Orders = append(rows.IDs, in.part.IDAt(row)), append(rows.Orders, in.part.OrderAt(row))
+				rows.IDs, rows.Orders = append(rows.IDs, p.IDAt(row)), append(rows.Orders, p.OrderAt(row))
 			}
 			if kind == rewrite && h.rng.IntN(50) == 0 {
 				end()
@@ -152,28 +159,66 @@ func (h *history) job(kind jobKind) {
 		}
 	}
 	end()
-	var rest []*heldPart
-	for _, p := range h.parts {
-		if !inputs[p] {
-			rest = append(rest, p)
-		}
+	if kind == rewrite {
+		var err error
+		j.base, err = newBaseIDs(h.cache, h.ledger.hash, j.outputs)
+		h.must(err)
+	}
+	h.jobs[kind] = j
+}
+
+// end has the ledger take in a job that has begun.
+func (h *history) end(kind jobKind) {
+	h.t.Helper()
+	j := h.jobs[kind]
+	if j == nil {
+		return
+	}
+	delete(h.jobs, kind)
+	inputs := map[*heldPart]bool{}
+	for _, in := range j.inputs {
+		inputs[in.part] = true
 	}
 	switch kind {
 	case rewrite:
-		base, err := newBaseIDs(h.cache, h.ledger.hash, outputs)
-		h.must(err)
-		h.must(h.ledger.rebase(h.t.Context(), of, base, rest))
+		h.ledger.rebase(j.inputs, j.base)
 	case recode:
-		h.ledger.recoded(of, outputs)
+		h.ledger.recoded(j.inputs, j.outputs)
 	case compaction:
-		h.ledger.joined(inputs, outputs)
+		h.ledger.joined(inputs, j.outputs)
 	}
-	h.parts = append(rest, outputs...)
+	h.parts = append(slices.DeleteFunc(h.parts, func(p *heldPart) bool { return inputs[p] }), j.outputs...)
+	for p := range inputs {
+		*p = heldPart{} // nothing may look at it any more
+	}
+}
+
+// catchUp is what a rewrite does that is done, and not landed.
+func (h *history) catchUp() {
+	if j := h.jobs[rewrite]; j != nil {
+		for _, in := range j.inputs {
+			j.base.bury(in, in.died())
+		}
+	}
+}
+
+// drop ends jobs that have not landed.
+func (h *history) drop() {
+	for kind, j := range h.jobs {
+		if j.base != nil {
+			j.base.release()
+		}
+		for _, in := range j.inputs {
+			in.part.busy = false
+		}
+		delete(h.jobs, kind)
+	}
 }
 
 // restart is what a builder does that begins from the parts, their dead rows and the deletes.
 func (h *history) restart() {
 	h.t.Helper()
+	h.drop()
 	stones, moved := h.ledger.tombstones(), h.ledger.moved
 	hash := h.ledger.hash
 	h.ledger.release()
@@ -232,18 +277,26 @@ func (h *history) check(after string) {
 	if !maps.Equal(got, want) || h.ledger.live != len(want) {
 		h.t.Fatalf("after %s: %d live rows, %d by count, want %d: %s", after, len(got), h.ledger.live, len(want), difference(got, want))
 	}
-	taken, held := 0, 0
-	for slots := h.ledger.deltas.slots; len(slots) > 0; slots = slots[deltaSlot:] {
-		switch number := binary.LittleEndian.Uint32(slots[8:]); {
-		case number >= firstPart:
+	d, taken, held := h.ledger.deltas, 0, 0
+	for slot := range len(d.slots) / deltaSlot {
+		if d.part(uint64(slot)) != nil {
 			held++
-			fallthrough
-		case number == leftSlot:
+		}
+		if binary.LittleEndian.Uint32(d.slots[slot*deltaSlot+8:]) != emptySlot {
 			taken++
 		}
 	}
-	if d := h.ledger.deltas; d.taken != taken || d.held != held || 4*taken*deltaSlot > 3*len(d.slots) {
+	if d.taken != taken || d.held != held || 4*taken*deltaSlot > 3*len(d.slots) {
 		h.t.Fatalf("after %s: %d of %d slots are taken, by %d rows: the table says %d by %d", after, taken, len(d.slots)/deltaSlot, held, d.taken, d.held)
+	}
+	segments := 0
+	for _, p := range h.parts {
+		if p.chunk == nil {
+			segments++
+		}
+	}
+	if len(d.parts)-d.forgotten != segments {
+		h.t.Fatalf("after %s: %d parts have numbers, and %d of them are forgotten: there are %d", after, len(d.parts), d.forgotten, segments)
 	}
 	stones := map[string]segment.Order{}
 	for _, t := range h.ledger.tombstones() {
@@ -260,8 +313,8 @@ func (h *history) check(after string) {
 	}
 }
 
-// Whatever a ledger goes through, it knows what a plain map of all versions knows: with a hash that tells all ids apart, with
-// one of 8 values, and with one that is the same for all.
+// Whatever a ledger goes through, jobs that begin and land at any time beside one another and whatever else is folded meanwhile, it knows
+// what a plain map of all versions knows: with a hash that tells all ids apart, with one of 8 values, and with one that is the same for all.
 func TestLedger_knowsWhatAMapKnows(t *testing.T) {
 	all := newIDHash()
 	for name, hash := range map[string]idHash{
@@ -272,19 +325,28 @@ func TestLedger_knowsWhatAMapKnows(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(12) {
 				h := newHistory(t, seed, hash)
-				for step := range 40 {
+				for step := range 60 {
 					h.ids = 1 + h.rng.IntN(1<<h.rng.IntN(12)) // now and then the same few ids again and again
-					after := []string{"a fold", "a fold", "a fold", "a restart", string(rewrite), string(recode), string(compaction)}[h.rng.IntN(7)]
-					switch after {
-					case "a fold":
-						h.fold()
-					case "a restart":
+					after := "a fold"
+					switch kind := []jobKind{rewrite, recode, compaction}[h.rng.IntN(3)]; h.rng.IntN(20) {
+					case 0:
+						after = "a restart"
 						h.restart()
+					case 1, 2, 3, 4:
+						after = "the begin of a " + string(kind)
+						h.begin(kind)
+					case 5, 6, 7, 8:
+						after = "the end of a " + string(kind)
+						h.end(kind)
+					case 9, 10:
+						after = "catching up"
+						h.catchUp()
 					default:
-						h.job(jobKind(after))
+						h.fold()
 					}
 					h.check(fmt.Sprintf("step %d of seed %d, %s", step, seed, after))
 				}
+				h.drop()
 				h.ledger.release()
 				_, err := h.cache.Sweep(func(string) bool { return false })
 				h.must(err)
@@ -343,20 +405,34 @@ func TestLedger_takesNoHeapForRows(t *testing.T) {
 	h.ledger.release()
 }
 
-// A builder that is to stop does not number millions of rows first; what it knows stays as it was.
-func TestLedger_rebaseIsGivenUp(t *testing.T) {
+// A table is not larger than what it was made for once that is gone, and knows no more parts than there are and some.
+func TestLedger_tableShrinks(t *testing.T) {
 	h := newHistory(t, 1, newIDHash())
 	defer func() { h.ledger.release() }()
-	for range 10 {
+	h.ids = 1 << 20
+	for range 200 {
 		h.fold()
 	}
-	table, err := newBaseIDs(h.cache, h.ledger.hash, nil)
-	h.must(err)
-	defer table.release()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := h.ledger.rebase(ctx, nil, table, h.parts); !errors.Is(err, context.Canceled) {
-		t.Errorf("rebase: %v", err)
+	most := len(h.ledger.deltas.slots)
+	for h.begin(rewrite); ; h.begin(rewrite) { // each leaves some segments
+		h.end(rewrite)
+		if h.ledger.deltas.held == 0 {
+			break
+		}
 	}
-	h.check("given up")
+	h.fold()
+	h.check("all was rewritten")
+	if now := len(h.ledger.deltas.slots); now > most/16 {
+		t.Errorf("the table has %d bytes, and had %d", now, most)
+	}
+	h.ids = 1
+	for range 2 * mostForgotten {
+		h.fold()
+		h.begin(compaction)
+		h.end(compaction)
+	}
+	h.check("compactions")
+	if d := h.ledger.deltas; d.forgotten > mostForgotten+100 {
+		t.Errorf("%d parts are forgotten and have their numbers", d.forgotten)
+	}
 }

@@ -100,7 +100,7 @@ func (b *Builder) load(ctx context.Context) error {
 	b.ledger.moved = m.Moved // tombstones were counted when they were folded
 	b.ledger.dirty = false
 	b.metrics.holds(m)
-	b.lengths = listLengths(b.parts, b.modelRef)
+	b.lengths = listLengths(b.parts, b.model)
 	b.metrics.lists(b.lengths)
 	took := time.Since(started)
 	b.metrics.loadSeconds.Set(took.Seconds())

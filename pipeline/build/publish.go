@@ -8,6 +8,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/schemas"
 )
@@ -166,13 +167,13 @@ func rest(heads map[int]chainHead) {
 }
 
 // listLengths is the rows of each list of a model, nil without one.
-func listLengths(parts []*heldPart, ref *schemas.ModelRef) []int {
-	if ref == nil {
+func listLengths(parts []*heldPart, mdl *model.Model) []int {
+	if mdl == nil {
 		return nil
 	}
-	rows := make([]int, ref.NList)
+	rows := make([]int, mdl.NList())
 	for _, p := range parts {
-		if p.Model == ref.ID {
+		if p.Model == mdl.ID() {
 			addLengths(rows, p)
 		}
 	}

@@ -63,7 +63,7 @@ func (b *Builder) runRewrite(ctx context.Context, j *job) error {
 		return fmt.Errorf("merge: %w", err)
 	}
 	if j.ref != nil {
-		j.ref.Balance = statsOf(listLengths(j.outputs, j.ref)).Balance
+		j.ref.Balance = statsOf(listLengths(j.outputs, j.mdl)).Balance
 	}
 	if err := b.measure(ctx, j); err != nil {
 		return fmt.Errorf("measure: %w", err)

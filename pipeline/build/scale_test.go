@@ -27,6 +27,7 @@ import (
 var (
 	scaleRows   = flag.String("scale", "100000", "rows of the indexes of BenchmarkScale, by commas")
 	scaleRepair = flag.String("scale-repair", string(model.Nothing), "what of the model its rewrite makes anew; empty = no rewrite")
+	landRows    = flag.String("land", "100000", "rows that come during the rewrites of BenchmarkLand, by commas")
 )
 
 // BenchmarkScale measures what a builder takes on indexes of different sizes: heap and resident memory after loading, the
@@ -49,34 +50,10 @@ func BenchmarkScale(b *testing.B) {
 const scaleDim = 16
 
 func benchmarkScale(b *testing.B, n int) {
-	ctx := b.Context()
-	spec := schemas.Spec{Name: "scale", Ladder: []int{8, scaleDim}, Encoder: "e", Vectors: schemas.Float16, Topic: schemas.Topic{Name: "t", Partitions: 1},
-		Defaults: schemas.Defaults{TargetRecall: 0.5}}.WithDefaults()
-	bucket, err := store.Open(ctx, "file://"+b.TempDir(), store.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := commit.Create(ctx, bucket, &spec); err != nil {
-		b.Fatal(err)
-	}
-	log, err := commit.Open(ctx, bucket)
-	if err != nil {
-		b.Fatal(err)
-	}
-	rng := rand.New(rand.NewPCG(1, 1))
+	ctx, dir, rng := b.Context(), b.TempDir(), rand.New(rand.NewPCG(1, 1))
+	log := newScale(b)
 	publishScale(b, log, n, rng)
-	dir := b.TempDir()
-	open := func() *Builder {
-		cache, err := store.NewCache(dir, bucket, store.CacheOptions{})
-		if err != nil {
-			b.Fatal(err)
-		}
-		builder, err := New(Options{Log: log, Cache: cache, Level: level(b), Threads: runtime.NumCPU()})
-		if err != nil {
-			b.Fatal(err)
-		}
-		return builder
-	}
+	open := func() *Builder { return openScale(b, log, dir) }
 	builder := open()
 	if err := builder.load(ctx); err != nil { // fetches
 		b.Fatal(err)
@@ -110,7 +87,7 @@ func benchmarkScale(b *testing.B, n int) {
 	b.ResetTimer()
 	for b.Loop() {
 		b.StopTimer()
-		rows := scaleSegment(&spec, n, w.next[0], rng)
+		rows := scaleSegment(log.Spec(), n, w.next[0], scaleVectors(1000, rng), rng)
 		w.append(0, w.next[0]+1000, 1, rows, nil, builder.model)
 		b.StartTimer()
 		if _, err := builder.fold(ctx); err != nil {
@@ -148,6 +125,115 @@ func benchmarkScale(b *testing.B, n int) {
 	b.ReportMetric(float64(anon)/(1<<20), "rewrite-anon-MiB")
 }
 
+// BenchmarkLand measures how long the main loop is held when a rewrite lands and more or less rows have come since it began, half of
+// them with ids that its inputs may have: all of it, the longest of its steps, between which the loop folds, and the time of the
+// processor. Rows come by 4,000, of 4,000 vectors.
+//
+//	go test -run xxx -bench Land -benchtime 1x -timeout 1h ./pipeline/build -args -land 0,1000000,4000000
+func BenchmarkLand(b *testing.B) {
+	for _, text := range strings.Split(*landRows, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(fmt.Sprintf("came=%d", n), func(b *testing.B) { benchmarkLand(b, n) })
+	}
+}
+
+func benchmarkLand(b *testing.B, n int) {
+	const base, each = 50_000, 4000
+	ctx, rng := b.Context(), rand.New(rand.NewPCG(1, 1))
+	log := newScale(b)
+	publishScale(b, log, base, rng)
+	builder := openScale(b, log, b.TempDir())
+	if err := builder.load(ctx); err != nil {
+		b.Fatal(err)
+	}
+	defer builder.drop()
+	w := &world{t: b, rng: rng, log: log, level: builder.o.Level}
+	vectors := scaleVectors(each, rng)
+	var all, longest, worked time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		builder.start(ctx, &job{kind: rewrite, repair: model.Nothing}, builder.parts)
+		j := <-builder.done
+		for came := 0; came < n; {
+			for commits := 0; came < n && commits < foldLimit; commits++ {
+				size := min(each, n-came)
+				w.append(0, w.next[0]+int64(size), 1, scaleSegment(log.Spec(), base, w.next[0], vectors[:size*scaleDim], rng), nil, builder.model)
+				came += size
+			}
+			if _, err := builder.fold(ctx); err != nil {
+				b.Fatal(err)
+			}
+		}
+		runtime.GC()
+		b.StartTimer()
+		for again := true; again; {
+			started, before := time.Now(), processor(b)
+			if err := builder.land(ctx, j); err != nil {
+				b.Fatal(err)
+			}
+			took := time.Since(started)
+			all, longest, worked = all+took, max(longest, took), worked+processor(b)-before
+			if again = builder.jobs[rewrite] != nil; again {
+				j = <-builder.done
+			}
+		}
+	}
+	b.ReportMetric(1000*all.Seconds()/float64(b.N), "held-ms")
+	b.ReportMetric(1000*longest.Seconds(), "longest-ms")
+	b.ReportMetric(1000*worked.Seconds()/float64(b.N), "cpu-ms")
+}
+
+// processor is the time of the processor that this process has taken, 0 where there is no /proc.
+func processor(b *testing.B) time.Duration {
+	threads, err := filepath.Glob("/proc/self/task/*/schedstat")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var sum time.Duration
+	for _, thread := range threads {
+		var ran time.Duration
+		stat, _ := os.ReadFile(thread)
+		_, _ = fmt.Sscan(string(stat), &ran)
+		sum += ran
+	}
+	return sum
+}
+
+// newScale makes an index without rows.
+func newScale(b *testing.B) *commit.Log {
+	ctx := b.Context()
+	spec := schemas.Spec{Name: "scale", Ladder: []int{8, scaleDim}, Encoder: "e", Vectors: schemas.Float16, Topic: schemas.Topic{Name: "t", Partitions: 1},
+		Defaults: schemas.Defaults{TargetRecall: 0.5}}.WithDefaults()
+	bucket, err := store.Open(ctx, "file://"+b.TempDir(), store.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := commit.Create(ctx, bucket, &spec); err != nil {
+		b.Fatal(err)
+	}
+	log, err := commit.Open(ctx, bucket)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return log
+}
+
+// openScale is a builder with the cache in dir.
+func openScale(b *testing.B, log *commit.Log, dir string) *Builder {
+	cache, err := store.NewCache(dir, log.Bucket(), store.CacheOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	builder, err := New(Options{Log: log, Cache: cache, Level: level(b), Threads: runtime.NumCPU()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return builder
+}
+
 // mostAnon waits for a job, and returns the most anonymous memory, heap that is, of this process meanwhile.
 func mostAnon(done chan *job) (*job, int64) {
 	most := int64(0)
@@ -165,10 +251,7 @@ func mostAnon(done chan *job) (*job, int64) {
 // publishScale writes a generation of n rows as a builder would: chunks of one model, no deltas.
 func publishScale(b *testing.B, log *commit.Log, n int, rng *rand.Rand) {
 	ctx, spec := b.Context(), log.Spec()
-	vectors := make([]float32, 0, n*scaleDim)
-	for range n {
-		vectors = appendScale(vectors, rng)
-	}
+	vectors := scaleVectors(n, rng)
 	m := &schemas.Manifest{Format: schemas.ManifestFormat, Generation: 1, Builder: "scale", Created: time.Now().UTC(),
 		Checkpoint: map[string]int64{"0": 0}, LiveRows: int64(n)}
 	built, err := bulk.Build(ctx, spec, vectors, n, bulk.Options{Level: level(b), Threads: runtime.NumCPU()}, func(bodies segment.ChunkBodies) error {
@@ -189,19 +272,27 @@ func publishScale(b *testing.B, log *commit.Log, n int, rng *rand.Rand) {
 	}
 }
 
-// scaleSegment makes the rows of a commit: every other one has the id of a row of the index.
-func scaleSegment(spec *schemas.Spec, n int, start int64, rng *rand.Rand) *segment.Rows {
+// scaleSegment makes the rows of a commit, of some vectors: every other one has the id of a row of the index.
+func scaleSegment(spec *schemas.Spec, n int, start int64, vectors []float32, rng *rand.Rand) *segment.Rows {
 	rows := segment.NewRows(spec)
-	for i := range int64(1000) {
+	rows.Vectors = vectors
+	for i := range int64(len(vectors) / scaleDim) {
 		id := "new-" + strconv.FormatInt(start+i, 10)
 		if i%2 == 0 {
 			id = strconv.Itoa(rng.IntN(n))
 		}
 		rows.IDs = append(rows.IDs, id)
 		rows.Orders = append(rows.Orders, segment.Order{Timestamp: 1, Offset: start + i})
-		rows.Vectors = appendScale(rows.Vectors, rng)
 	}
 	return rows
+}
+
+func scaleVectors(n int, rng *rand.Rand) []float32 {
+	vectors := make([]float32, 0, n*scaleDim)
+	for range n {
+		vectors = appendScale(vectors, rng)
+	}
+	return vectors
 }
 
 // appendScale appends the vector of a row.
