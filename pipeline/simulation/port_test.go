@@ -87,6 +87,14 @@ func (p *port) Open(ctx context.Context, key string) (io.ReadCloser, int64, erro
 	return io.NopCloser(bytes.NewReader(body)), int64(len(body)), err
 }
 
+func (p *port) Range(ctx context.Context, key string, at, n int64) ([]byte, error) {
+	body, err := p.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return body[at : at+n], nil
+}
+
 func (p *port) Stat(ctx context.Context, key string) (store.Info, error) {
 	r := p.do(ctx, &request{kind: stat, key: key})
 	if r.err != nil {

@@ -235,6 +235,26 @@ func (d *directory) Open(ctx context.Context, key string) (io.ReadCloser, int64,
 	return f, info.Size(), nil
 }
 
+// Range implements Bucket.
+func (d *directory) Range(ctx context.Context, key string, at, n int64) ([]byte, error) {
+	if err := begin(ctx, key); err != nil {
+		return nil, err
+	}
+	f, info, err := openRegular(d.path(key))
+	if err != nil {
+		return nil, d.fail("range", err)
+	}
+	defer f.Close()
+	if at+n > info.Size() {
+		return nil, short(d.path(key), at, n)
+	}
+	body := make([]byte, n)
+	if _, err := f.ReadAt(body, at); err != nil {
+		return nil, d.fail("range", err)
+	}
+	return body, nil
+}
+
 // Stat implements Bucket.
 func (d *directory) Stat(ctx context.Context, key string) (Info, error) {
 	if err := begin(ctx, key); err != nil {

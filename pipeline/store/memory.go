@@ -65,6 +65,18 @@ func (m *Memory) Open(ctx context.Context, key string) (io.ReadCloser, int64, er
 	return io.NopCloser(bytes.NewReader(object.body)), int64(len(object.body)), nil
 }
 
+// Range implements Bucket.
+func (m *Memory) Range(ctx context.Context, key string, at, n int64) ([]byte, error) {
+	object, err := m.find(ctx, "range", key)
+	if err != nil {
+		return nil, err
+	}
+	if at+n > int64(len(object.body)) {
+		return nil, short("mem://"+key, at, n)
+	}
+	return bytes.Clone(object.body[at : at+n]), nil
+}
+
 // Stat implements Bucket.
 func (m *Memory) Stat(ctx context.Context, key string) (Info, error) {
 	object, err := m.find(ctx, "stat", key)

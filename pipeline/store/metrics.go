@@ -102,7 +102,7 @@ func NewMeter(r prometheus.Registerer, role string) *Meter {
 		return prometheus.CounterOpts{Namespace: "adastream", Subsystem: role, Name: name, Help: help}
 	}
 	m := &Meter{
-		requests: f.NewCounterVec(counter("store_requests_total", "Requests to the object store with all their tries, by what they were and came to: put (if absent), get, open and then read of an object, stat, list, delete. "+
+		requests: f.NewCounterVec(counter("store_requests_total", "Requests to the object store with all their tries, by what they were and came to: put (if absent), get, open and then read of an object, range of one, stat, list, delete. "+
 			"A put that exists lost a race, as is normal; unknown, corrupt and denied should be rare."), []string{"op", "result"}),
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: role, Name: "store_seconds",
 			Help: "Time of a request to the object store with all its tries; of a list to its end, of a read from open to close.", Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
@@ -112,7 +112,7 @@ func NewMeter(r prometheus.Registerer, role string) *Meter {
 		contradictions: f.NewCounter(counter("store_contradictions_total", "Times that the object store did not find a key of which it had said less than ten seconds before that it is there. "+
 			"Should never happen: the store is not consistent, or somebody deletes in it.")),
 	}
-	for _, op := range []string{"put", "get", "open", "read", "stat", "list", "delete"} {
+	for _, op := range []string{"put", "get", "open", "read", "range", "stat", "list", "delete"} {
 		for _, o := range outcomes {
 			m.requests.WithLabelValues(op, o.label)
 		}
@@ -187,6 +187,16 @@ func (r *meteredReader) Read(p []byte) (int, error) {
 func (r *meteredReader) Close() error {
 	r.m.done("read", r.began, r.err)
 	return r.ReadCloser.Close()
+}
+
+// Range implements Bucket.
+func (m *metered) Range(ctx context.Context, key string, at, n int64) ([]byte, error) {
+	began := time.Now()
+	body, err := m.Bucket.Range(ctx, key, at, n)
+	m.done("range", began, err)
+	m.read.Add(float64(len(body)))
+	m.doubt(key, began, err)
+	return body, err
 }
 
 // Stat implements Bucket.

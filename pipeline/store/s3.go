@@ -160,6 +160,36 @@ func (s *s3Bucket) openOnce(ctx context.Context, key string) (*s3Reader, int64, 
 	return r, info.Size, nil
 }
 
+// Range implements Bucket.
+func (s *s3Bucket) Range(ctx context.Context, key string, at, n int64) ([]byte, error) {
+	if err := begin(ctx, key); err != nil {
+		return nil, err
+	}
+	return retry(ctx, s.o.Tries, s.o.Pause, func() ([]byte, error) { return s.rangeOnce(ctx, key, at, n) })
+}
+
+func (s *s3Bucket) rangeOnce(ctx context.Context, key string, at, n int64) ([]byte, error) {
+	attempt := watch(ctx, s.o.Timeout)
+	var options minio.GetObjectOptions
+	if err := options.SetRange(at, at+n-1); err != nil {
+		defer attempt.stop()
+		return nil, err
+	}
+	body, info, _, err := s.core.GetObject(attempt.ctx, s.bucket, s.prefix+key, options)
+	if err != nil {
+		defer attempt.stop()
+		return nil, s.classify(ctx, attempt, "range", key, err)
+	}
+	r := &s3Reader{s: s, ctx: ctx, attempt: attempt, key: key, body: body, size: n}
+	defer r.Close()
+	if info.Size != n { // what there is of the range, or the whole object, by who knows no ranges
+		return nil, short(s.url(key), at, n)
+	}
+	bytes := make([]byte, n)
+	_, err = io.ReadFull(r, bytes)
+	return bytes, err
+}
+
 // Stat implements Bucket.
 func (s *s3Bucket) Stat(ctx context.Context, key string) (Info, error) {
 	if err := begin(ctx, key); err != nil {

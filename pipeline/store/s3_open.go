@@ -78,16 +78,23 @@ func openS3(place string, o Options) (*s3Bucket, error) {
 	return &s3Bucket{core: core, bucket: u.Host, prefix: prefix, sse: sse, o: o}, nil
 }
 
-// transport is that of the options, or one that trusts their authorities; nil is the client's own.
+// idleConnections are kept open for who reads many ranges at a time: the client would close all but 16, and open others for the
+// next.
+const idleConnections = 64
+
+// transport is that of the options, or one that trusts their authorities.
 func (o Options) transport(secure bool) (http.RoundTripper, error) {
-	if o.Transport != nil || o.Authorities == nil || !secure {
+	if o.Transport != nil {
 		return o.Transport, nil
 	}
-	t, err := minio.DefaultTransport(true)
+	t, err := minio.DefaultTransport(secure)
 	if err != nil {
 		return nil, fmt.Errorf("store transport: %w", err)
 	}
-	t.TLSClientConfig.RootCAs = o.Authorities
+	t.MaxIdleConnsPerHost = idleConnections
+	if secure && o.Authorities != nil {
+		t.TLSClientConfig.RootCAs = o.Authorities
+	}
 	return t, nil
 }
 

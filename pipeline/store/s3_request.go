@@ -128,6 +128,8 @@ func (s *s3Bucket) classify(ctx context.Context, a *attempt, op, key string, err
 	switch status := answer.StatusCode; {
 	case status == http.StatusPreconditionFailed:
 		return wrap(ErrExists, "")
+	case status == http.StatusRequestedRangeNotSatisfiable:
+		return wrap(ErrCorrupt, "; the object is shorter than it should be")
 	case status == http.StatusNotFound && key != "":
 		return wrap(ErrNotFound, "")
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:

@@ -79,6 +79,10 @@ type Bucket interface {
 	// after exactly that many bytes. The caller closes it; ctx governs the reading as well.
 	Open(ctx context.Context, key string) (io.ReadCloser, int64, error)
 
+	// Range reads the bytes [at, at+n) of an object, n at least 1, or fails with ErrNotFound. An object that ends before is
+	// ErrCorrupt. Of what is read nothing but the length is checked: a checksum is one of a whole object.
+	Range(ctx context.Context, key string, at, n int64) ([]byte, error)
+
 	// Stat describes an object, or fails with ErrNotFound.
 	Stat(ctx context.Context, key string) (Info, error)
 
@@ -220,6 +224,11 @@ func checkKey(key string) error {
 		}
 	}
 	return nil
+}
+
+// short is the error of a range that reaches beyond its object.
+func short(place string, at, n int64) error {
+	return fmt.Errorf("range %s: %w: it has no bytes [%d, %d)", place, ErrCorrupt, at, at+n)
 }
 
 // sameBytes says whether r holds exactly body. It reads to the end in any case: only there a reader knows its checksum, and a

@@ -42,6 +42,14 @@ func (u under) Open(ctx context.Context, key string) (io.ReadCloser, int64, erro
 	return u.outer.Open(ctx, u.prefix+key)
 }
 
+// Range implements Bucket.
+func (u under) Range(ctx context.Context, key string, at, n int64) ([]byte, error) {
+	if err := begin(ctx, key); err != nil {
+		return nil, err
+	}
+	return u.outer.Range(ctx, u.prefix+key, at, n)
+}
+
 // Stat implements Bucket.
 func (u under) Stat(ctx context.Context, key string) (Info, error) {
 	if err := begin(ctx, key); err != nil {

@@ -27,6 +27,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Bucket) {
 		{"put and read back", testReadBack},
 		{"put again", testPutAgain},
 		{"absent", testAbsent},
+		{"range", testRange},
 		{"delete", testDelete},
 		{"race 1 kB", func(t *testing.T, b store.Bucket) { testRace(t, b, 40, 1<<10) }},
 		{"race 1 MiB", func(t *testing.T, b store.Bucket) { testRace(t, b, 4, 1<<20) }},
@@ -115,8 +116,29 @@ func testAbsent(t *testing.T, b store.Bucket) {
 		if r, _, err := b.Open(t.Context(), key); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("Open(%q) = %v, %v, want ErrNotFound", key, r, err)
 		}
+		if body, err := b.Range(t.Context(), key, 0, 1); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("Range(%q) = %q, %v, want ErrNotFound", key, body, err)
+		}
 		if info, err := b.Stat(t.Context(), key); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("Stat(%q) = %+v, %v, want ErrNotFound", key, info, err)
+		}
+	}
+}
+
+func testRange(t *testing.T, b store.Bucket) {
+	body := make([]byte, 1<<20)
+	rand.NewChaCha8([32]byte{2}).Read(body)
+	mustPut(t, b, "a/b", body)
+	size := int64(len(body))
+	for _, r := range [][2]int64{{0, 1}, {0, size}, {1, 1}, {7, 4096}, {size - 1, 1}, {size / 2, size / 2}} {
+		got, err := b.Range(t.Context(), "a/b", r[0], r[1])
+		if err != nil || !bytes.Equal(got, body[r[0]:r[0]+r[1]]) {
+			t.Errorf("Range(%d, %d) = %d bytes, %v", r[0], r[1], len(got), err)
+		}
+	}
+	for _, r := range [][2]int64{{0, size + 1}, {size - 1, 2}, {size, 1}, {2 * size, 5}} {
+		if got, err := b.Range(t.Context(), "a/b", r[0], r[1]); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("Range(%d, %d) = %d bytes, %v, want ErrCorrupt", r[0], r[1], len(got), err)
 		}
 	}
 }
@@ -316,12 +338,13 @@ func testCancelled(t *testing.T, b store.Bucket) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, getErr := b.Get(ctx, "k")
+	_, rangeErr := b.Range(ctx, "k", 0, 1)
 	_, statErr := b.Stat(ctx, "k")
 	var listErr error
 	for _, listErr = range b.List(ctx, "", "") {
 	}
 	for op, err := range map[string]error{
-		"PutIfAbsent": b.PutIfAbsent(ctx, "k2", nil), "Get": getErr, "Stat": statErr, "List": listErr, "Delete": b.Delete(ctx, "k"),
+		"PutIfAbsent": b.PutIfAbsent(ctx, "k2", nil), "Get": getErr, "Range": rangeErr, "Stat": statErr, "List": listErr, "Delete": b.Delete(ctx, "k"),
 	} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s = %v, want context.Canceled", op, err)
