@@ -47,7 +47,7 @@ func (l *Log) putUnique(ctx context.Context, kind string, partition int, start i
 	if err := l.checkPlace(partition, start); err != nil {
 		return schemas.Object{}, fmt.Errorf("put %s: %w", kind, err)
 	}
-	return l.putNew(ctx, dataPrefix(kind, partition, start), ".arrow", body)
+	return l.putNew(ctx, dataPrefix(kind, partition, start), ".arrow", body, checksum(body))
 }
 
 // PutModel stores a trained model.
@@ -73,7 +73,8 @@ func (l *Log) PutChunk(ctx context.Context, bodies segment.ChunkBodies) (schemas
 		{".vectors.arrow", bodies.Vectors, &c.Vectors},
 	} {
 		g.Go(func() (err error) {
-			*file.object, err = l.put(ctx, chunks+"/"+checksum(file.body)+"-"+id.String()+file.suffix, file.body)
+			sum := checksum(file.body)
+			*file.object, err = l.put(ctx, chunks+"/"+sum+"-"+id.String()+file.suffix, file.body, sum)
 			return err
 		})
 	}
@@ -111,24 +112,26 @@ func (l *Log) PutDead(ctx context.Context, body []byte) (schemas.Object, error) 
 
 // putSummed stores an object under the sum of its content and an id, so that it can be checked without a record.
 func (l *Log) putSummed(ctx context.Context, prefix, suffix string, body []byte) (schemas.Object, error) {
-	return l.putNew(ctx, prefix+checksum(body)+"-", suffix, body)
+	sum := checksum(body)
+	return l.putNew(ctx, prefix+sum+"-", suffix, body, sum)
 }
 
 // putNew stores an object under a name that nothing ever had or will have, also if the same bytes are there already: an
 // object that is named by a sum alone might be collected between "it is there" and the record that names it.
-func (l *Log) putNew(ctx context.Context, prefix, suffix string, body []byte) (schemas.Object, error) {
+func (l *Log) putNew(ctx context.Context, prefix, suffix string, body []byte, sum string) (schemas.Object, error) {
 	id, err := uuid.NewRandom()
 	if err != nil {
 		return schemas.Object{}, fmt.Errorf("put %s: %w", prefix, err)
 	}
-	return l.put(ctx, prefix+id.String()+suffix, body)
+	return l.put(ctx, prefix+id.String()+suffix, body, sum)
 }
 
-func (l *Log) put(ctx context.Context, key string, body []byte) (schemas.Object, error) {
+// put stores an object whose checksum has been taken.
+func (l *Log) put(ctx context.Context, key string, body []byte, sum string) (schemas.Object, error) {
 	if err := l.bucket.PutIfAbsent(ctx, key, body); err != nil {
 		return schemas.Object{}, err
 	}
-	return schemas.Object{Key: key, Size: int64(len(body)), SHA256: checksum(body)}, nil
+	return schemas.Object{Key: key, Size: int64(len(body)), SHA256: sum}, nil
 }
 
 func checksum(body []byte) string {

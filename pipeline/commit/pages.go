@@ -293,7 +293,8 @@ func (l *Log) putPage(ctx context.Context, p *page, id string) error {
 	if err != nil {
 		return fmt.Errorf("encode a page: %w", err)
 	}
-	o, err := l.put(ctx, pageKey(checksum(body), id), body)
+	sum := checksum(body)
+	o, err := l.put(ctx, pageKey(sum, id), body, sum)
 	p.ref = record.Ref(o)
 	return err
 }
