@@ -61,8 +61,9 @@ func builder(s sizes, p *Plan) {
 	p.add(of, "sample", sample, Bytes, "4 D x %.0f rows that a model is trained on%s, in files of the cache while it is", s.sample, copies)
 	training := 4*s.d*(2*math.Min(s.sample, 65536)+8*s.lists) + 16*s.sample
 	p.add(of, "training", training, Bytes, "4 D x (2 x at most 65536 rows for codes + 8 x lists) + 16 x rows of the sample")
-	need := training + mergeBytes + processBytes
-	p.add(of, "memory, least", need, Bytes, "training + %d MiB for the chunk that is merged + %d MiB; deletes that may still meet an older version beside it", mergeBytes>>20, processBytes>>20)
+	threads := math.Min(math.Max(1, math.Floor(s.w.Cores/2)), mergeThreads)
+	need := training + mergeBytes*threads + processBytes
+	p.add(of, "memory, least", need, Bytes, "training + %d MiB for the chunks of each of %v threads + %d MiB; deletes that may still meet an older version beside it", mergeBytes>>20, threads, processBytes>>20)
 	p.add(of, "memory, wanted", need+sample+s.scratch+2*s.files, Bytes, "and sample, scratch and two generations in the page cache: a rewrite reads one and writes the other")
 	p.add(of, "disk", 2*s.files+s.scratch+sample, Bytes, "the generation and the next one, scratch and the sample")
 	p.add(of, "rewrites a day", s.rewrites, Count, "changed rows a day / max(8192, rows / 4)")

@@ -12,9 +12,11 @@ const (
 	// table of the next base.
 	scratchBytes = 10 + 64/4 + 20
 
-	// Bytes of its heap while it merges: what a chunk of 32 MiB is made of, its files, and as much garbage. 104 to 168 MiB at 0.25 to
-	// 4 million rows, process included: BenchmarkScale of pipeline/build, rewrite-anon-MiB.
+	// Bytes of its heap for each thread that merges: what a chunk of 32 MiB is made of, its files, and as much garbage. 104 to 168 MiB at
+	// 0.25 to 4 million rows on one thread, process included: BenchmarkScale of pipeline/build, rewrite-anon-MiB.
 	mergeBytes = 128 << 20
+	// Threads whose chunks may be made at once: 256 MiB of them, AtOnceBytes of index/segment.
+	mergeThreads = 8
 
 	// Bytes that a process takes before it has an index: go run ./bench/figures, query node of the sample.
 	processBytes = 40 << 20

@@ -38,28 +38,28 @@ func (c *listCodes) sort(width int) {
 }
 
 // code makes the codes of the lists of a group, of whatever rows are in them or are spilled to them.
-func (m *merger) code(ctx context.Context, g group) (*blockTable, error) {
-	t, c, width := &blockTable{}, &m.codes, m.codeBytes()
+func (w *maker) code(ctx context.Context, g group) (*blockTable, error) {
+	t, c, width := &blockTable{}, &w.codes, w.codeBytes()
 	for l := g.first; l < g.end; l++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		c.numbers, c.codes, m.underived = c.numbers[:0], c.codes[:0], m.underived[:0]
-		m.copyCodes(l)
-		if err := m.encodeAnew(l); err != nil {
+		c.numbers, c.codes, w.underived = c.numbers[:0], c.codes[:0], w.underived[:0]
+		w.copyCodes(l)
+		if err := w.encodeAnew(l); err != nil {
 			return nil, err
 		}
 		c.sort(width)
-		t.add(l, c.numbers, c.sorted, m.mdl.M())
+		t.add(l, c.numbers, c.sorted, w.mdl.M())
 	}
 	return t, nil
 }
 
 // copyCodes copies the codes of a list, and notes the rows of which there are none by this model.
-func (m *merger) copyCodes(l int) {
-	c, width := &m.codes, m.codeBytes()
-	for i := range m.sources {
-		s := &m.sources[i]
+func (w *maker) copyCodes(l int) {
+	c, width := &w.codes, w.codeBytes()
+	for i := range w.merger.sources {
+		s := &w.merger.sources[i]
 		if s.chunk() {
 			start, end := s.part.CodeRange(l)
 			for at := start; at < end; at++ {
@@ -79,16 +79,16 @@ func (m *merger) copyCodes(l int) {
 			}
 		}
 	}
-	for _, at := range m.anew.of(l) {
-		if s, row := m.sourceOf(at); s.carries(row) {
-			m.underived = append(m.underived, at)
+	for _, at := range w.merger.anew.of(l) {
+		if s, row := w.merger.sourceOf(at); s.carries(row) {
+			w.underived = append(w.underived, at)
 		}
 	}
-	for _, at := range m.spilled.of(l) {
-		switch s, row := m.sourceOf(at); {
+	for _, at := range w.merger.spilled.of(l) {
+		switch s, row := w.merger.sourceOf(at); {
 		case !s.carries(row):
 		case s.foreign:
-			m.underived = append(m.underived, at)
+			w.underived = append(w.underived, at)
 		default:
 			copy(c.add(s.numbers[row], width), s.part.SpillCode(row))
 		}
@@ -96,21 +96,21 @@ func (m *merger) copyCodes(l int) {
 }
 
 // encodeAnew derives the codes of the noted rows in a list.
-func (m *merger) encodeAnew(l int) error {
-	c, width := &m.codes, m.codeBytes()
-	for i := range m.list {
-		m.list[i] = int32(l)
+func (w *maker) encodeAnew(l int) error {
+	c, width := &w.codes, w.codeBytes()
+	for i := range w.list {
+		w.list[i] = int32(l)
 	}
-	for some := range slices.Chunk(m.underived, deriveBatch) {
+	for some := range slices.Chunk(w.underived, deriveBatch) {
 		from := len(c.codes)
 		for i, at := range some {
-			s, row := m.sourceOf(at)
-			if err := m.search(m.row(i), s.part.stored(row)); err != nil {
+			s, row := w.merger.sourceOf(at)
+			if err := w.search(w.row(i), s.part.stored(row)); err != nil {
 				return fmt.Errorf("part %s: id %q: %w: %w", s.part.ID, s.part.IDAt(row), err, schemas.ErrCorrupt)
 			}
 			c.add(s.numbers[row], width)
 		}
-		m.mdl.Encode(m.level, m.vectors(len(some)), len(some), m.list[:len(some)], c.codes[from:], m.scratch)
+		w.mdl.Encode(w.level, w.vectors(len(some)), len(some), w.list[:len(some)], c.codes[from:], w.scratch)
 	}
 	return nil
 }

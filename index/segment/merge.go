@@ -1,13 +1,17 @@
 package segment
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/apache/arrow-go/v18/arrow"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/coarse"
@@ -33,27 +37,38 @@ type MergeOptions struct {
 	// Memory returns that many bytes, all zero, aligned to 8 and in use until Merge returns, for what it keeps of rows; nil takes
 	// them from the heap.
 	Memory  func(bytes int64) ([]byte, error)
-	Threads int // that find lists of rows which are of another model; 0 is one. The rest is one thread's work
+	Threads int // that find lists of rows which are of another model, then make chunks; 0 is one
+	// AtOnceBytes are what the files of all chunks that are being made have together at most, as far as that is more than one
+	// chunk; 0 is 256 MiB.
+	AtOnceBytes int64
 }
 
 // Merge makes chunks of a model from the rows of parts, all of which must have vectors: one base. Chunks divide all lists
 // in runs of consecutive ones, of together at most o.ChunkBytes as far as a list has no more; lists without rows go with
-// those before them. They are emitted in the order of lists, each has rows, and the first error of emit ends the merge. A
-// list has its rows in the order of inputs, then of rows. No rows make no chunk. Of a base of the same model all chunks
-// must be inputs, one after the other, since their codes are of each other's rows.
+// those before them. Each has rows, and they are the same on however many threads. A list has its rows in the order of inputs,
+// then of rows. No rows make no chunk. Of a base of the same model all chunks must be inputs, one after the other, since
+// their codes are of each other's rows.
+//
+// Each thread emits the chunk that it has made before it makes another: emit is called by several at once, and not in the order of
+// lists, unless there is one thread. The first error, of emit or of the merge, ends it, as soon as chunks that others are emitting
+// are done.
 //
 // Ids, orders, attributes and originals are carried over as they are; so are int8 rows of an input of the same axes, and lists
 // and codes of one of the same model, while others are derived anew from the originals. At any time Merge holds what is stored of the rows
-// of one chunk, twice, and in o.Memory 4 bytes for each row of all inputs, and up to 16 more for one of no chunk of the model.
+// of one chunk for each thread, twice: at most twice o.AtOnceBytes, or twice the largest chunk if that has more. In o.Memory it holds
+// 4 bytes for each row of all inputs, and up to 16 more for one of no chunk of the model.
 func Merge(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level avx.Level, inputs []Input, o MergeOptions, emit func(ChunkBodies) error) error {
 	if mdl == nil {
 		return errors.New("merge: no model, but the rows of chunks have codes")
 	}
-	d, err := newDeriver(spec, mdl, level)
-	if err != nil {
-		return fmt.Errorf("merge: %w", err)
+	m := &merger{spec: spec, mdl: mdl, memory: o.Memory, makers: make([]*maker, max(1, o.Threads))}
+	for i := range m.makers {
+		d, err := newDeriver(spec, mdl, level)
+		if err != nil {
+			return fmt.Errorf("merge: %w", err)
+		}
+		m.makers[i] = &maker{deriver: d, merger: m}
 	}
-	m := &merger{deriver: d, memory: o.Memory, threads: o.Threads}
 	if err := m.open(ctx, inputs); err != nil {
 		return fmt.Errorf("merge: %w", err)
 	}
@@ -61,16 +76,43 @@ func Merge(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level avx.
 	if err != nil {
 		return fmt.Errorf("merge: %w", err)
 	}
-	written := 0
-	for first := 0; written < m.carried; {
-		group := nextGroup(sizes, first, o.ChunkBytes, m.carried-written)
-		if err := m.emit(ctx, group, written, emit); err != nil {
-			return fmt.Errorf("merge: lists [%d, %d): %w", group.first, group.end, err)
-		}
-		first = group.end
-		written += group.rows
+	var groups []group
+	for made := 0; made < m.carried; made += groups[len(groups)-1].rows {
+		groups = append(groups, nextGroup(sizes, groups, o.ChunkBytes, m.carried-made))
 	}
-	return nil
+	atOnce := cmp.Or(o.AtOnceBytes, 256<<20)
+	room := semaphore.NewWeighted(atOnce)
+	return share(ctx, m.makers, len(groups), func(ctx context.Context, w *maker, i int) error {
+		bytes := min(groups[i].bytes, atOnce)
+		if err := room.Acquire(ctx, bytes); err != nil {
+			return err
+		}
+		defer room.Release(bytes)
+		if err := w.emit(ctx, groups[i], emit); err != nil {
+			return fmt.Errorf("merge: lists [%d, %d): %w", groups[i].first, groups[i].end, err)
+		}
+		return nil
+	})
+}
+
+// share has workers do n things at once, each the next one that nobody has begun. The first error ends the work.
+func share[W any](ctx context.Context, workers []W, n int, do func(ctx context.Context, w W, i int) error) error {
+	var next atomic.Int64
+	g, ctx := errgroup.WithContext(ctx)
+	for _, w := range workers {
+		g.Go(func() error {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				if err := do(ctx, w, i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 // size is what the rows of a list, or of several, will take.
@@ -116,13 +158,18 @@ func (m *merger) number() ([]size, error) {
 // group is consecutive lists [first, end) that become a chunk.
 type group struct {
 	first, end int
+	row        int // number of its first row in the new base
 	size
 }
 
-// nextGroup returns the lists from first until the next that has rows would go beyond the target. The last group, when no
-// rows are left, ends with the last list, so that codes of spilled rows have a chunk whether their list has rows or not.
-func nextGroup(sizes []size, first int, target int64, left int) group {
-	g := group{first: first, end: first}
+// nextGroup returns the lists from the end of the groups before until the next that has rows would go beyond the target. The last
+// group, when no rows are left, ends with the last list, so that codes of spilled rows have a chunk whether their list has rows or not.
+func nextGroup(sizes []size, before []group, target int64, left int) group {
+	var g group
+	if len(before) > 0 {
+		last := before[len(before)-1]
+		g = group{first: last.end, end: last.end, row: last.row + last.rows}
+	}
 	for ; g.end < len(sizes); g.end++ {
 		next := sizes[g.end]
 		if g.rows > 0 && g.rows < left && next.rows > 0 && g.bytes+next.bytes > target {
@@ -134,21 +181,31 @@ func nextGroup(sizes []size, first int, target int64, left int) group {
 	return g
 }
 
-// emit makes the chunk of a group, whose first row has number first.
-func (m *merger) emit(ctx context.Context, g group, first int, emit func(ChunkBodies) error) error {
-	t, err := m.gather(ctx, g)
+// maker makes chunks of a merger's sources, one after the other. It is not safe for concurrent use.
+type maker struct {
+	*deriver
+	merger *merger
+	codes  listCodes
+
+	underived []uint32           // rows of a list whose codes are to be derived
+	list      [deriveBatch]int32 // the list of each of them
+}
+
+// emit makes the chunk of a group.
+func (w *maker) emit(ctx context.Context, g group, emit func(ChunkBodies) error) error {
+	t, err := w.gather(ctx, g)
 	if err != nil {
 		return err
 	}
 	c := ChunkBodies{FirstList: g.first, EndList: g.end, NumRows: g.rows}
-	if c.Rows, err = t.rows(m.mdl.Axes()); err != nil {
+	if c.Rows, err = t.rows(w.mdl.Axes()); err != nil {
 		return fmt.Errorf("rows: %w", err)
 	}
-	blocks, err := m.code(ctx, g)
+	blocks, err := w.code(ctx, g)
 	if err != nil {
 		return err
 	}
-	if c.Codes, err = blocks.file(m.coder(), first, m.carried); err != nil {
+	if c.Codes, err = blocks.file(w.coder(), g.row, w.merger.carried); err != nil {
 		return fmt.Errorf("codes: %w", err)
 	}
 	if c.Vectors, err = t.originals(); err != nil {
@@ -158,19 +215,19 @@ func (m *merger) emit(ctx context.Context, g group, first int, emit func(ChunkBo
 }
 
 // gather copies the rows of a group out of the sources.
-func (m *merger) gather(ctx context.Context, g group) (*table, error) {
-	t := &table{spec: m.spec, ids: make([]string, 0, g.rows), orders: make([]Order, 0, g.rows)}
+func (w *maker) gather(ctx context.Context, g group) (*table, error) {
+	t := &table{spec: w.spec, ids: make([]string, 0, g.rows), orders: make([]Order, 0, g.rows)}
 	t.lists, t.spills = make([]int32, 0, g.rows), make([]int32, 0, g.rows)
 	t.grow(g.rows, 0)
-	columns := NewRows(m.spec).Attributes
+	columns := NewRows(w.spec).Attributes
 	var turned []int32 // rows whose input has other axes
 	var failed error
 	for l := g.first; l < g.end; l++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		m.rows(l, func(s *source, row int) {
-			if s.part.Axes != m.mdl.Axes() {
+		w.merger.rows(l, func(s *source, row int) {
+			if s.part.Axes != w.mdl.Axes() {
 				turned = append(turned, int32(len(t.ids)))
 			}
 			if err := t.carry(s, columns, row); err != nil && failed == nil {
@@ -181,11 +238,11 @@ func (m *merger) gather(ctx context.Context, g group) (*table, error) {
 			return nil, failed
 		}
 	}
-	if err := m.compareAnew(&t.compared, turned, func(row int) []byte { return t.vectors[row*m.spec.VectorBytes():][:m.spec.VectorBytes()] }); err != nil {
+	if err := w.compareAnew(&t.compared, turned, func(row int) []byte { return t.vectors[row*w.spec.VectorBytes():][:w.spec.VectorBytes()] }); err != nil {
 		return nil, err
 	}
 	var err error
-	t.attributes, err = columnArrays(m.spec, columns, nil)
+	t.attributes, err = columnArrays(w.spec, columns, nil)
 	return t, err
 }
 

@@ -3,10 +3,16 @@ package segment
 import (
 	"bytes"
 	"context"
+	"errors"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -412,29 +418,108 @@ func TestMergeOfOneListARow(t *testing.T) {
 	}
 }
 
-// Merging the same parts gives the same bytes, on however many threads.
+// Merging the same parts gives the same bytes, on however many threads, and however few bytes may be made at once.
 func TestMergeIsDeterministic(t *testing.T) {
 	spec := testSpec(schemas.Cosine, schemas.Float16)
-	mdl := testModel(t, spec, 1, 4)
+	spec.Prefix = schemas.PrefixRotate // rows of another model have other axes
+	mdl, old := testModel(t, spec, 1, 4), testModel(t, spec, 2, 4)
 	var parts []*Part
 	for i := range 7 {
 		rows := randomRows(t, spec, rand.New(rand.NewPCG(5, uint64(i))), 300*i, 300*i+100*i+1)
-		parts = append(parts, mustOpen(t, spec, mustWrite(t, spec, nil, rows)))
+		parts = append(parts, mustOpen(t, spec, mustWrite(t, spec, []*model.Model{nil, mdl, old}[i%3], rows)))
 	}
+	parts = slices.Concat(checkChunks(t, spec, mdl, mustMerge(t, spec, mdl, inputsOf(parts[:3]), 20_000)), parts[3:])
 	want := mustMerge(t, spec, mdl, inputsOf(parts), 20_000)
-	for _, threads := range []int{1, 3, 20} {
-		var got []ChunkBodies
-		err := Merge(t.Context(), spec, mdl, avx.Generic, inputsOf(parts), MergeOptions{ChunkBytes: 20_000, Threads: threads}, func(c ChunkBodies) error {
-			got = append(got, c)
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
+	if len(want) < 5 {
+		t.Fatalf("%d chunks are too few for several threads", len(want))
+	}
+	for _, threads := range []int{1, 2, 5, 20} {
+		for _, atOnce := range []int64{0, 1, 50_000} {
+			var mu sync.Mutex
+			var got []ChunkBodies
+			o := MergeOptions{ChunkBytes: 20_000, Threads: threads, AtOnceBytes: atOnce}
+			err := Merge(t.Context(), spec, mdl, avx.Generic, inputsOf(parts), o, func(c ChunkBodies) error {
+				mu.Lock()
+				defer mu.Unlock()
+				got = append(got, c)
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			byLists := func(a, b ChunkBodies) int { return a.FirstList - b.FirstList }
+			if threads == 1 && !slices.IsSortedFunc(got, byLists) {
+				t.Error("one thread does not emit in the order of lists")
+			}
+			slices.SortFunc(got, byLists)
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%d threads: other chunks", threads)
+			}
 		}
-		if !slices.EqualFunc(got, want, func(a, b ChunkBodies) bool {
-			return bytes.Equal(a.Rows, b.Rows) && bytes.Equal(a.Codes, b.Codes) && bytes.Equal(a.Vectors, b.Vectors)
-		}) {
-			t.Errorf("%d threads: other bytes", threads)
+	}
+}
+
+// Chunks are emitted at once, one by each thread, but not more than the bytes for it allow, and one that has more is made alone.
+func TestMergeBoundsWhatIsMadeAtOnce(t *testing.T) {
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	mdl := testModel(t, spec, 1, 4)
+	rows := randomRows(t, spec, rand.New(rand.NewPCG(5, 5)), 0, 2000)
+	inputs := []Input{{Part: mustOpen(t, spec, mustWrite(t, spec, nil, rows))}}
+	largest := 0
+	for _, c := range mustMerge(t, spec, mdl, inputs, 0) { // a list each, of which there are six
+		largest = max(largest, len(c.Rows)+len(c.Codes)+len(c.Vectors))
+	}
+	for _, test := range []struct{ atOnce, least, most int }{{0, 3, 3}, {1, 1, 1}, {2 * largest, 2, 3}} {
+		synctest.Test(t, func(t *testing.T) {
+			var now, most atomic.Int64
+			o := MergeOptions{Threads: 3, AtOnceBytes: int64(test.atOnce)}
+			err := Merge(t.Context(), spec, mdl, avx.Generic, inputs, o, func(ChunkBodies) error {
+				now.Add(1)
+				time.Sleep(time.Second) // until all others wait too
+				most.Store(max(most.Load(), now.Load()))
+				time.Sleep(time.Second)
+				now.Add(-1)
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := int(most.Load()); got < test.least || got > test.most {
+				t.Errorf("%d bytes at once: %d chunks of at most %d bytes, want %d to %d", test.atOnce, got, largest, test.least, test.most)
+			}
+		})
+	}
+}
+
+// The first error ends a merge: chunks that others are emitting come to their end, and no other one is begun.
+func TestMergeEndsWithTheFirstError(t *testing.T) {
+	spec := testSpec(schemas.Cosine, schemas.Float16)
+	mdl := testModel(t, spec, 1, 4)
+	inputs := []Input{{Part: mustOpen(t, spec, mustWrite(t, spec, nil, randomRows(t, spec, rand.New(rand.NewPCG(5, 5)), 0, 600)))}}
+	failed := errors.New("full")
+	for _, threads := range []int{1, 2, 3} {
+		for _, want := range []error{failed, context.Canceled} {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var begun, ended atomic.Int64
+				err := Merge(ctx, spec, mdl, avx.Generic, inputs, MergeOptions{Threads: threads}, func(ChunkBodies) error {
+					defer ended.Add(1)
+					if begun.Add(1) > 1 {
+						time.Sleep(time.Minute)
+						return nil
+					}
+					time.Sleep(time.Second)
+					if want == failed {
+						return failed
+					}
+					cancel()
+					return nil
+				})
+				if n := begun.Load(); !errors.Is(err, want) || n != ended.Load() || n > int64(threads) {
+					t.Errorf("%d threads: %v after %d chunks were begun and %d ended, want %v", threads, err, n, ended.Load(), want)
+				}
+			})
 		}
 	}
 }

@@ -13,14 +13,18 @@ import (
 
 // Recode makes the codes files of chunks anew by a model that has the lists and axes of theirs and other codes. The chunks, all with
 // vectors, are one whole base, in order; rows and vectors files stay as they are. Each file is emitted with the place of
-// its chunk, and the first error of emit ends the work.
-func Recode(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level avx.Level, chunks []*Part, emit func(i int, codes []byte) error) error {
-	d, err := newDeriver(spec, mdl, level)
-	if err != nil {
-		return fmt.Errorf("recode: %w", err)
-	}
+// its chunk by the thread that has made it, so by several at once and not in order, unless threads is one or 0, which is the same;
+// the first error ends the work. At any time Recode holds codes of one chunk for each thread, twice.
+func Recode(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level avx.Level, chunks []*Part, threads int, emit func(i int, codes []byte) error) error {
 	if mdl == nil {
 		return errors.New("recode: no model")
+	}
+	derivers := make([]*deriver, max(1, threads))
+	for i := range derivers {
+		var err error
+		if derivers[i], err = newDeriver(spec, mdl, level); err != nil {
+			return fmt.Errorf("recode: %w", err)
+		}
 	}
 	next := 0
 	for _, p := range chunks {
@@ -35,19 +39,18 @@ func Recode(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level avx
 		}
 		next += p.N
 	}
-	for i, p := range chunks {
+	for _, p := range chunks {
 		if p.BaseRows != next {
 			return fmt.Errorf("recode: chunk %s is of a base of %d rows, allowed: all its chunks, here are %d rows", p.ID, p.BaseRows, next)
 		}
-		codes, err := d.recode(ctx, chunks, p)
-		if err != nil {
-			return fmt.Errorf("recode: chunk %s: %w", p.ID, err)
-		}
-		if err := emit(i, codes); err != nil {
-			return err
-		}
 	}
-	return nil
+	return share(ctx, derivers, len(chunks), func(ctx context.Context, d *deriver, i int) error {
+		codes, err := d.recode(ctx, chunks, chunks[i])
+		if err != nil {
+			return fmt.Errorf("recode: chunk %s: %w", chunks[i].ID, err)
+		}
+		return emit(i, codes)
+	})
 }
 
 // recode makes the codes file of one chunk of a base.

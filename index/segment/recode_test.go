@@ -48,7 +48,7 @@ func TestRecodeIsWhatMergingMakes(t *testing.T) {
 			want := mustMerge(t, spec, mdl, []Input{{Part: part}}, target)
 			base := checkChunks(t, spec, old, before)
 			at := 0
-			if err := Recode(t.Context(), spec, mdl, avx.Generic, base, func(i int, codes []byte) error {
+			if err := Recode(t.Context(), spec, mdl, avx.Generic, base, 1, func(i int, codes []byte) error {
 				if i != at || !bytes.Equal(codes, want[i].Codes) || !bytes.Equal(before[i].Rows, want[i].Rows) {
 					t.Errorf("%s, target %d: chunk %d is another one", metric, target, i)
 				}
@@ -102,7 +102,7 @@ func TestRecodeRefuses(t *testing.T) {
 		{"canceled", done, mdl, base, nil, "context canceled"},
 		{"emit fails", t.Context(), mdl, base, failed, "full"},
 	} {
-		err := Recode(test.ctx, spec, test.mdl, avx.Generic, test.parts, func(int, []byte) error { return test.emit })
+		err := Recode(test.ctx, spec, test.mdl, avx.Generic, test.parts, 2, func(int, []byte) error { return test.emit })
 		if err == nil || !strings.Contains(err.Error(), test.want) || test.emit != nil && !errors.Is(err, test.emit) {
 			t.Errorf("%s: %v", test.name, err)
 		}

@@ -7,32 +7,27 @@ import (
 	"math"
 	"slices"
 	"sort"
-	"sync/atomic"
 	"unsafe"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/adastream/adastream/index/coarse"
+	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/schemas"
 )
 
 // notCarried is the number of a row that is left out.
 const notCarried = -1
 
-// merger makes chunks of sources. It is not safe for concurrent use.
+// merger is the sources of a merge, and where their rows go. Its makers do the work; from when rows are numbered they only read it.
 type merger struct {
-	*deriver
+	spec    *schemas.Spec
+	mdl     *model.Model
 	memory  func(bytes int64) ([]byte, error)
-	threads int
+	makers  []*maker // one for each thread
 	sources []source
 	starts  []int  // of each source's rows among those of all, and their end
 	anew    byList // rows of foreign sources by their first list
 	spilled byList // rows of all sources but chunks of the model by their second list
 	carried int    // rows of the new base
-	codes   listCodes
-
-	underived []uint32           // rows of a list whose codes are to be derived
-	list      [deriveBatch]int32 // the list of each of them
 }
 
 // source is an input of a merge.
@@ -205,39 +200,40 @@ func valuesOf[T int32 | uint32](m *merger, n int) ([]T, error) {
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(bytes))), n), nil
 }
 
+// assignBatches is how many batches of a source's rows a thread assigns before it takes others.
+const assignBatches = 16
+
 // assignForeign finds the lists of foreign sources: of a merge under a new model half of the time goes there.
 func (m *merger) assignForeign(ctx context.Context) error {
-	var next atomic.Int64
-	g, ctx := errgroup.WithContext(ctx)
-	for range max(1, m.threads) {
-		g.Go(func() error {
-			d, err := newDeriver(m.spec, m.mdl, m.level)
-			if err != nil {
-				return err
-			}
-			for i := int(next.Add(1)) - 1; i < len(m.sources); i = int(next.Add(1)) - 1 {
-				if s := &m.sources[i]; s.foreign {
-					if err := d.assignAnew(ctx, s); err != nil {
-						return fmt.Errorf("part %s: %w", s.part.ID, err)
-					}
-				}
-			}
-			return nil
-		})
+	type rows struct {
+		source     *source
+		start, end int
 	}
-	return g.Wait()
+	var runs []rows
+	for i := range m.sources {
+		s := &m.sources[i]
+		for start := 0; s.foreign && start < s.part.N; start += assignBatches * deriveBatch {
+			runs = append(runs, rows{s, start, min(start+assignBatches*deriveBatch, s.part.N)})
+		}
+	}
+	return share(ctx, m.makers, len(runs), func(ctx context.Context, w *maker, i int) error {
+		r := runs[i]
+		if err := w.assignAnew(ctx, r.source, r.start, r.end); err != nil {
+			return fmt.Errorf("part %s: %w", r.source.part.ID, err)
+		}
+		return nil
+	})
 }
 
-// assignAnew finds the lists of a foreign source.
-func (d *deriver) assignAnew(ctx context.Context, s *source) error {
-	p := s.part
-	for start := 0; start < p.N; start += deriveBatch {
+// assignAnew finds the lists of rows [from, end) of a foreign source.
+func (d *deriver) assignAnew(ctx context.Context, s *source, from, end int) error {
+	for start := from; start < end; start += deriveBatch {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n := min(deriveBatch, p.N-start)
+		n := min(deriveBatch, end-start)
 		for i := range n {
-			if err := d.search(d.row(i), p.stored(start+i)); err != nil {
+			if err := d.search(d.row(i), s.part.stored(start+i)); err != nil {
 				return fmt.Errorf("row %d: %w: %w", start+i, err, schemas.ErrCorrupt)
 			}
 		}

@@ -32,7 +32,7 @@ type Options struct {
 	MinTrainRows int           // live rows before a first model is trained; until then search is exact; 0 is 8192
 	RewriteRows  int           // fewest delta or dead rows that make a rewrite worth it; 0 is 8192
 	ChunkBytes   int64         // target size of a chunk's objects together; 0 is 32 MiB
-	Threads      int           // of training, rewriting and measuring; 0 is half of the CPUs, at least 1
+	Threads      int           // of training, rewriting and measuring; 0 is half of the CPUs, at least 1. A rewrite takes memory for each, see segment.Merge
 
 	CollectEvery time.Duration // between two collections of garbage; 0 is never
 	KeepFor      time.Duration // how long generations are kept, see commit.CollectOptions

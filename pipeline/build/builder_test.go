@@ -190,7 +190,7 @@ func (w *world) with(o Options) Options {
 // builder starts a builder with small thresholds; stop waits for its end.
 func (w *world) builder(o Options) (b *Builder, stop func()) {
 	w.t.Helper()
-	o.PublishEvery, o.MinTrainRows, o.RewriteRows, o.ChunkBytes = time.Millisecond, 300, 150, 64<<10
+	o.PublishEvery, o.MinTrainRows, o.RewriteRows, o.ChunkBytes, o.Threads = time.Millisecond, 300, 150, 64<<10, 3
 	return w.start(o)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -45,6 +46,7 @@ type job struct {
 	parent     []schemas.PlanPoint    // measured plans of the generation that the job began from
 	started    time.Time
 
+	making    sync.Mutex // of outputs, while several threads add to them
 	outputs   []*heldPart
 	base      *baseIDs          // of the outputs, of a rewrite
 	behind    int               // rows that had died in the inputs when it began to catch up last, of a rewrite
@@ -66,6 +68,11 @@ type jobInput struct {
 
 // died are the rows that are dead by now and not skipped. It is the main loop's to ask.
 func (in jobInput) died() *roaring.Bitmap { return roaring.AndNot(in.part.dead, in.skip) }
+
+// sortOutputs puts chunks, which were added as they were made, in the order of their lists.
+func (j *job) sortOutputs() {
+	slices.SortFunc(j.outputs, func(x, y *heldPart) int { return x.FirstList - y.FirstList })
+}
 
 // release gives up what the job has made.
 func (j *job) release() {

@@ -20,7 +20,7 @@ func (b *Builder) runRecode(ctx context.Context, j *job) error {
 	for i, in := range j.inputs {
 		base[i] = in.part.Part.Part
 	}
-	err := segment.Recode(ctx, b.o.Log.Spec(), j.mdl, b.o.Level, base, func(i int, codes []byte) error {
+	err := segment.Recode(ctx, b.o.Log.Spec(), j.mdl, b.o.Level, base, b.o.Threads, func(i int, codes []byte) error {
 		c, err := b.o.Log.PutCodes(ctx, *j.inputs[i].part.chunk, codes)
 		if err != nil {
 			return err
@@ -28,16 +28,12 @@ func (b *Builder) runRecode(ctx context.Context, j *job) error {
 		if err := b.putCached(ctx, c.Codes, codes); err != nil {
 			return err
 		}
-		part, err := b.openChunk(ctx, c)
-		if err != nil {
-			return err
-		}
-		j.outputs = append(j.outputs, part)
-		return nil
+		return b.addChunk(ctx, j, c)
 	})
 	if err != nil {
 		return err
 	}
+	j.sortOutputs()
 	if err := b.measure(ctx, j); err != nil {
 		return fmt.Errorf("measure: %w", err)
 	}

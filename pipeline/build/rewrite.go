@@ -32,6 +32,20 @@ func (b *Builder) runRewrite(ctx context.Context, j *job) error {
 			return fmt.Errorf("train: %w", err)
 		}
 	}
+	if err := b.merge(ctx, j); err != nil {
+		return fmt.Errorf("merge: %w", err)
+	}
+	if j.ref != nil {
+		j.ref.Balance = statsOf(listLengths(j.outputs, j.mdl)).Balance
+	}
+	if err := b.measure(ctx, j); err != nil {
+		return fmt.Errorf("measure: %w", err)
+	}
+	return nil
+}
+
+// merge makes chunks of a job's inputs by its model. Each thread makes one, stores it and opens it, then the next.
+func (b *Builder) merge(ctx context.Context, j *job) error {
 	inputs := make([]segment.Input, len(j.inputs))
 	for i, in := range j.inputs {
 		inputs[i] = segment.Input{Part: in.part.Part.Part, Skip: in.skip}
@@ -52,22 +66,21 @@ func (b *Builder) runRewrite(ctx context.Context, j *job) error {
 				return err
 			}
 		}
-		part, err := b.openChunk(ctx, c)
-		if err != nil {
-			return err
-		}
-		j.outputs = append(j.outputs, part)
-		return nil
+		return b.addChunk(ctx, j, c)
 	})
+	j.sortOutputs()
+	return err
+}
+
+// addChunk opens a chunk that a job has made, beside others that it makes at the same time.
+func (b *Builder) addChunk(ctx context.Context, j *job, c schemas.Chunk) error {
+	part, err := b.openChunk(ctx, c)
 	if err != nil {
-		return fmt.Errorf("merge: %w", err)
+		return err
 	}
-	if j.ref != nil {
-		j.ref.Balance = statsOf(listLengths(j.outputs, j.mdl)).Balance
-	}
-	if err := b.measure(ctx, j); err != nil {
-		return fmt.Errorf("measure: %w", err)
-	}
+	j.making.Lock()
+	defer j.making.Unlock()
+	j.outputs = append(j.outputs, part)
 	return nil
 }
 
