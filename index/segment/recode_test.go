@@ -47,19 +47,25 @@ func TestRecodeIsWhatMergingMakes(t *testing.T) {
 			before := mustMerge(t, spec, old, []Input{{Part: part}}, target)
 			want := mustMerge(t, spec, mdl, []Input{{Part: part}}, target)
 			base := checkChunks(t, spec, old, before)
-			at := 0
-			if err := Recode(t.Context(), spec, mdl, avx.Generic, base, 1, func(i int, codes []byte) error {
-				if i != at || !bytes.Equal(codes, want[i].Codes) || !bytes.Equal(before[i].Rows, want[i].Rows) {
-					t.Errorf("%s, target %d: chunk %d is another one", metric, target, i)
-				}
-				before[i].Codes = codes
-				at++
-				return nil
-			}); err != nil {
-				t.Fatal(err)
+			if len(before) != len(want) {
+				t.Fatalf("%d chunks, want %d", len(before), len(want))
 			}
-			if at != len(want) {
-				t.Errorf("%d files for %d chunks", at, len(want))
+			for _, threads := range []int{1, 4} {
+				got := make([][]byte, len(base))
+				if err := Recode(t.Context(), spec, mdl, avx.Generic, base, threads, func(i int, codes []byte) error {
+					got[i] = codes
+					return nil
+				}); err != nil {
+					t.Fatal(err)
+				}
+				for i := range want {
+					if !bytes.Equal(got[i], want[i].Codes) || !bytes.Equal(before[i].Rows, want[i].Rows) {
+						t.Errorf("%s, target %d, %d threads: chunk %d is another one", metric, target, threads, i)
+					}
+				}
+			}
+			for i := range before {
+				before[i].Codes = want[i].Codes
 			}
 			checkChunks(t, spec, mdl, before)
 		}
