@@ -30,9 +30,10 @@ const (
 	fieldName, fieldDictionary, fieldChildren, fieldMetadata          = 0, 4, 5, 6
 	entryKey, entryValue                                              = 0, 1
 	messageHeaderType, messageHeader, messageBodyLen, messageMetadata = 1, 2, 3, 4
-	batchNodes, batchBuffers, batchCompression                        = 1, 2, 3
+	batchLength, batchNodes, batchBuffers, batchCompression           = 0, 1, 2, 3
 
 	headerRecordBatch = 3
+	continuation      = 0xffffffff
 	blockBytes        = 24 // struct Block: offset int64, metaDataLength int32, padding, bodyLength int64
 	nodeBytes         = 16 // struct FieldNode: length int64, null_count int64
 	bufferBytes       = 16 // struct Buffer: offset int64, length int64
@@ -124,7 +125,7 @@ func inspectMetadata(t flatbuffers.Table, slot, text int) error {
 
 // inspectBatch checks the message of a record batch, with its prefix, before a body of length bytes.
 func inspectBatch(meta []byte, length int64) error {
-	if binary.LittleEndian.Uint32(meta) != 0xffffffff || int(binary.LittleEndian.Uint32(meta[4:])) != len(meta)-8 {
+	if binary.LittleEndian.Uint32(meta) != continuation || int(binary.LittleEndian.Uint32(meta[4:])) != len(meta)-8 {
 		return errors.New("prefix does not agree with the footer")
 	}
 	message := root(meta[8:])

@@ -21,6 +21,10 @@ type Wish struct {
 	Plan         *search.Plan // this one
 	Exact        bool         // every row
 
+	// Remote says that originals which are not at hand can be brought, by reads that take milliseconds. They decide then where a recall
+	// that is asked for or promised needs them, and where a query says so, but not where it says what it may cost.
+	Remote bool
+
 	Dims int // caps the width of all that is compared, with any of them; 0 does not
 }
 
@@ -86,28 +90,31 @@ func (w Wish) Choose(snap *snapshot.Snapshot, pace float64) (Choice, error) {
 	default:
 		c = w.aim(plans, lacking, snap.Spec().Defaults.TargetRecall, all)
 	}
-	if (c.Plan.Exact || c.Plan.Originals) && !snap.HasVectors() {
+	if (c.Plan.Exact || c.Plan.Originals) && !snap.HasVectors() && !w.Remote {
 		c.Short = ShortInt8
 	}
 	return c, nil
 }
 
-// plansFor returns the plans of a width that the snapshot has what it takes for, and whether it lacks originals for others.
-func plansFor(snap *snapshot.Snapshot, dims int) (plans []schemas.PlanPoint, lacking bool) {
+// plansFor returns the plans of a width that the snapshot has what it takes for, and those whose originals it lacks.
+func plansFor(snap *snapshot.Snapshot, dims int) (plans, lacking []schemas.PlanPoint) {
 	plans = Of(snap.Manifest().Plans, dims)
 	decided := slices.IndexFunc(plans, func(p schemas.PlanPoint) bool { return p.Originals }) // from there on
 	if decided < 0 || snap.HasVectors() {
-		return plans, false
+		return plans, nil
 	}
-	return plans[:decided], true
+	return plans[:decided], plans[decided:]
 }
 
-// aim takes the cheapest plan that reaches the target.
-func (w Wish) aim(plans []schemas.PlanPoint, lacking bool, target float64, all search.Plan) Choice {
+// aim takes the cheapest plan that reaches the target: one whose originals have to be brought if no other does.
+func (w Wish) aim(plans, lacking []schemas.PlanPoint, target float64, all search.Plan) Choice {
 	if w.TargetRecall != nil {
 		target = *w.TargetRecall
 	}
 	point, reached := Cheapest(plans, target)
+	if !reached && w.Remote && len(lacking) > 0 {
+		point, reached = Cheapest(lacking, target)
+	}
 	c := chosen(point)
 	switch {
 	case reached:
@@ -115,7 +122,7 @@ func (w Wish) aim(plans []schemas.PlanPoint, lacking bool, target float64, all s
 		c.Short = ShortDims
 	case w.TargetRecall != nil:
 		return Choice{Plan: all} // which reaches any
-	case lacking:
+	case len(lacking) > 0 && !w.Remote:
 		c.Short = ShortInt8
 	}
 	return c

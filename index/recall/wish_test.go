@@ -109,30 +109,37 @@ func TestWish_originals(t *testing.T) {
 		for _, tt := range []struct {
 			name  string
 			w     Wish
-			want  [2]int // with and without originals
+			want  [3]int // with originals, without, and where they can be brought
 			short string // without
 		}{
-			{"nothing", Wish{}, [2]int{2, 1}, ShortInt8}, // the index promises 0.95
-			{"low", Wish{TargetRecall: at(0.3)}, [2]int{0, 0}, ""},
-			{"high", Wish{TargetRecall: at(0.99)}, [2]int{3, -1}, ShortInt8},
-			{"effort", Wish{Effort: at(1)}, [2]int{3, 1}, ""},
-			{"budget", Wish{Budget: &Budget{Microseconds: at(50)}}, [2]int{2, 1}, ""},
-			{"exact", Wish{Exact: true}, [2]int{-1, -1}, ShortInt8},
-			{"plan", Wish{Plan: &search.Plan{NProbe: 1, Refine: 1, Originals: true}}, [2]int{-2, -2}, ShortInt8},
+			{"nothing", Wish{}, [3]int{2, 1, 2}, ShortInt8},             // the index promises 0.95
+			{"tight", Wish{TargetRecall: at(0.8)}, [3]int{2, 1, 1}, ""}, // which int8 rows reach on average only
+			{"low", Wish{TargetRecall: at(0.3)}, [3]int{0, 0, 0}, ""},
+			{"high", Wish{TargetRecall: at(0.99)}, [3]int{3, -1, 3}, ShortInt8},
+			{"effort", Wish{Effort: at(1)}, [3]int{3, 1, 1}, ""},
+			{"budget", Wish{Budget: &Budget{Microseconds: at(50)}}, [3]int{2, 1, 1}, ""},
+			{"exact", Wish{Exact: true}, [3]int{-1, -1, -1}, ShortInt8},
+			{"plan", Wish{Plan: &search.Plan{NProbe: 1, Refine: 1, Originals: true}}, [3]int{-2, -2, -2}, ShortInt8},
 		} {
-			c, err := tt.w.Choose(snap, 1)
-			want, short := tt.want[0], ""
-			if bare {
-				want, short = tt.want[1], tt.short
-			}
-			is := -2
-			if c.Plan.Exact {
-				is = -1
-			} else if c.Expected != nil {
-				is = slices.Index(plans, *c.Expected)
-			}
-			if err != nil || is != want || c.Short != short {
-				t.Errorf("%s, bare %v: plan %d, short %q, %v, want %d, %q", tt.name, bare, is, c.Short, err, want, short)
+			for _, remote := range []bool{false, true} {
+				tt.w.Remote = remote
+				c, err := tt.w.Choose(snap, 1)
+				want, short := tt.want[0], ""
+				switch {
+				case bare && remote:
+					want = tt.want[2]
+				case bare:
+					want, short = tt.want[1], tt.short
+				}
+				is := -2
+				if c.Plan.Exact {
+					is = -1
+				} else if c.Expected != nil {
+					is = slices.Index(plans, *c.Expected)
+				}
+				if err != nil || is != want || c.Short != short {
+					t.Errorf("%s, bare %v, remote %v: plan %d, short %q, %v, want %d, %q", tt.name, bare, remote, is, c.Short, err, want, short)
+				}
 			}
 		}
 	}

@@ -52,7 +52,7 @@ func (s *Searcher) SearchBatch(ctx context.Context, snap *snapshot.Snapshot, vec
 // Add counts what other queries cost as well.
 func (u *Usage) Add(more Usage) {
 	u.Lists, u.Codes, u.Refined = u.Lists+more.Lists, u.Codes+more.Codes, u.Refined+more.Refined
-	u.Originals, u.Bytes = u.Originals+more.Originals, u.Bytes+more.Bytes
+	u.Originals, u.Lacking, u.Bytes = u.Originals+more.Originals, u.Lacking+more.Lacking, u.Bytes+more.Bytes
 }
 
 // share answers some queries together. The error is about query i.
@@ -97,7 +97,25 @@ func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors [
 				}
 			}
 		}
-		results[i] = append(results[i], s.best()...)
+	}
+	return s.finish(ctx, plan.Remote, results)
+}
+
+// finish writes the answers of a batch. The error is about query i.
+func (s *Searcher) finish(ctx context.Context, remote Remote, results [][]Hit) (i int, err error) {
+	s.together = s.together[:0]
+	for i := range results {
+		s.together = append(s.together, &s.batch[i])
+	}
+	for start := 0; start < len(results); {
+		served, err := s.bring(ctx, remote, s.together[start:]...)
+		if err != nil {
+			return start, err
+		}
+		for end := start + served; start < end; start++ {
+			s.query = s.together[start]
+			results[start] = append(results[start], s.best()...)
+		}
 	}
 	return 0, nil
 }

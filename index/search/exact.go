@@ -83,15 +83,24 @@ func (s *Searcher) best() []Hit {
 	}
 	s.prune()
 	s.top.Reset(s.parts, s.top.k)
+	if s.lacking {
+		s.byInt8()
+		return s.top.Sort()
+	}
 	dim := s.snap.Spec().Dim()
 	s.original = resize(s.original, 2*dim)
 	query := s.given
 	if len(s.vector) < dim {
 		query = s.vector
 	}
-	for _, c := range s.maybe {
+	for i, c := range s.maybe {
 		p := s.parts[c.part]
-		s.keep(c.part, c.row, ScoreOriginal(s.level, s.snap, p, c.row, query, s.original))
+		if len(s.brought) > 0 && s.brought[i] != nil {
+			copy(s.original, s.brought[i])
+		} else {
+			p.Vector(s.level, c.row, s.original)
+		}
+		s.keep(c.part, c.row, scoreVector(s.snap, query, s.original))
 		s.usage.Bytes += int64(p.VectorBytes(len(s.vector)))
 	}
 	s.usage.Originals += len(s.maybe)
@@ -133,10 +142,8 @@ func (s *Searcher) off(p *segment.Part, row int) float64 {
 	if s.norm >= 0 {
 		level = s.norm
 	}
-	step, length := float64(p.Scales[row]), float64(p.Norms[row*levels+level])
-	if step == 0 { // the row is zero or so short that its int8 form is
-		step = 2 * length
-	}
+	length := float64(p.Norms[row*levels+level])
+	step := stepOf(p, row, length)
 	off := half*step*b.sum + half*s.scale*b.root*(length+half*step*b.root) + b.rounding*length*b.length
 	if s.norm >= 0 {
 		if length == 0 {
@@ -147,13 +154,26 @@ func (s *Searcher) off(p *segment.Part, row int) float64 {
 	return off
 }
 
+// stepOf is the step of an int8 row, as far as it bounds how much values are off. Length is that of what is compared.
+func stepOf(p *segment.Part, row int, length float64) float64 {
+	if step := float64(p.Scales[row]); step != 0 {
+		return step
+	}
+	return 2 * length // the row is zero or so short that its int8 form is
+}
+
 // ScoreOriginal is the score of the original of row i of p, which must have vectors, for a query, prepared. If the query is a
 // prefix, by the axes of the model if it rotates, so is what it is compared with. Buffer has room for two vectors. Level
 // is for what is exact: sums are those of the generic kernels, so that brute force is the same on every machine.
 func ScoreOriginal(level avx.Level, snap *snapshot.Snapshot, p *segment.Part, i int, query, buffer []float32) float32 {
+	p.Vector(level, i, buffer)
+	return scoreVector(snap, query, buffer)
+}
+
+// scoreVector is the score of the original that the buffer begins with. It overwrites it.
+func scoreVector(snap *snapshot.Snapshot, query, buffer []float32) float32 {
 	dim := snap.Spec().Dim()
 	v := buffer[:dim]
-	p.Vector(level, i, v)
 	if len(query) < dim { // to rotate whole vectors, the query's too, would change nothing but the rounding
 		rotated := buffer[dim : 2*dim]
 		snap.Model().Rotate(avx.Generic, rotated, v)

@@ -15,9 +15,11 @@ type Plan struct {
 	Margin    float64 // lists whose score is so much below that of the best eighth are left out, see [coarse.Quantizer.Probe]; 0 leaves out none
 	ScanDims  int     // prefix that the codes are scanned on: a level of the ladder
 	Refine    int     // best codes of the scan whose rows are scored on int8; a row may have two; raised to 2 k
-	Originals bool    // of those rows, those that may be among the k best are compared by their originals, where they are there
+	Originals bool    // of those rows, those that may be among the k best are compared by their originals, where they are there or can be brought
 	Exact     bool    // compare every row instead; of the other fields only Dims matters
 	Dims      int     // width of all that is compared, a level of the ladder; 0 is the full one
+
+	Remote Remote // brings the originals that the snapshot is without; nil for none, and int8 rows decide
 
 	Among *filter.Selection // rows that can be hits, nil for all live ones
 }

@@ -22,6 +22,7 @@ type Usage struct {
 	Codes     int   // codes scanned
 	Refined   int   // int8 rows scored
 	Originals int   // originals scored
+	Lacking   int   // queries whose originals should have decided and could not be brought, so that int8 rows did
 	Bytes     int64 // of those codes, rows and originals
 }
 
@@ -55,6 +56,7 @@ type Searcher struct {
 	dots     []int32
 	scores   []float32
 	original []float32
+	wanted   []Hit    // rows whose originals are to be brought
 	at       []uint32 // rows to refine, one part after the other
 	ends     []int32  // for each part, end of its rows in at
 	places   []place  // of candidates
@@ -84,7 +86,9 @@ type query struct {
 	originals bool
 	bound     bound
 	maybe     []contender
-	limit     int // that maybe is pruned at
+	brought   [][]float32 // their originals, nil for those that are at hand; none if all are
+	lacking   bool        // some should have been brought and were not
+	limit     int         // that maybe is pruned at
 }
 
 // New makes a searcher that uses the kernels of a level, which this machine must support.
@@ -107,6 +111,9 @@ func (s *Searcher) Search(ctx context.Context, snap *snapshot.Snapshot, query []
 		return dst, Usage{}, err
 	}
 	if err := s.answer(ctx, plan); err != nil {
+		return dst, s.usage, err
+	}
+	if _, err := s.bring(ctx, plan.Remote, s.query); err != nil {
 		return dst, s.usage, err
 	}
 	dst = append(dst, s.best()...)
@@ -166,7 +173,7 @@ func (s *Searcher) begin(snap *snapshot.Snapshot, query []float32, k int, plan P
 	}
 	s.scale = mrl.QuantizeQuery(s.quant, s.vector)
 	s.snap, s.parts, s.among, s.usage = snap, snap.Parts(), plan.Among, Usage{}
-	s.originals = k > 0 && (plan.Originals || plan.Exact || snap.Model() == nil) && snap.HasVectors()
+	s.originals = k > 0 && (plan.Originals || plan.Exact || snap.Model() == nil) && (snap.HasVectors() || plan.Remote != nil)
 	if s.originals {
 		s.bound = s.newBound()
 	}
@@ -178,6 +185,7 @@ func (s *Searcher) begin(snap *snapshot.Snapshot, query []float32, k int, plan P
 func (s *Searcher) restart(k int) {
 	s.top.Reset(s.parts, k)
 	s.maybe, s.limit = s.maybe[:0], leastContenders
+	s.brought, s.lacking = s.brought[:0], false
 }
 
 // end lets go of the snapshot.

@@ -1,0 +1,194 @@
+package search_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/index/snapshot"
+	"github.com/adastream/adastream/index/snapshot/snapshottest"
+	"github.com/adastream/adastream/schemas"
+)
+
+// elsewhere has the originals that another snapshot of the same rows is without.
+type elsewhere struct {
+	snap  *snapshot.Snapshot
+	calls int
+	most  int // rows of a call
+	lacks func(row search.Hit) bool
+}
+
+func (e *elsewhere) Originals(_ context.Context, rows []search.Hit) [][]float32 {
+	e.calls, e.most = e.calls+1, max(e.most, len(rows))
+	brought := make([][]float32, len(rows))
+	for i, h := range rows {
+		if e.lacks != nil && e.lacks(h) {
+			continue
+		}
+		brought[i] = make([]float32, e.snap.Spec().Dim())
+		e.snap.Parts()[h.Part].Vector(avx.Generic, h.Row, brought[i])
+	}
+	return brought
+}
+
+// Originals that are brought decide as those at hand do, to the bit, one query at a time and many; what is lacking leaves the
+// answer of int8 rows.
+func TestSearch_remote(t *testing.T) {
+	for _, metric := range bothMetrics {
+		for _, prefix := range []schemas.PrefixMode{schemas.PrefixNative, schemas.PrefixRotate} {
+			spec := snapshottest.Spec(metric, 16, 32)
+			spec.Prefix = prefix
+			d := snapshottest.Clustered(spec, rows, 3)
+			mdl := d.Train(t, best(t), nlist)
+			dead := func(i int) bool { return i%7 == 0 }
+			for name, layout := range layouts {
+				full := snapshottest.Build(t, d, mdl, best(t), layout, dead)
+				bare := snapshottest.BuildBare(t, d, mdl, best(t), layout, dead)
+				for how, plan := range map[string]search.Plan{
+					"plan": {NProbe: nlist / 2, ScanDims: 32, Refine: 60, Originals: true}, "exact": {Exact: true},
+					"narrow": {NProbe: nlist, ScanDims: 16, Refine: 60, Originals: true, Dims: 16},
+				} {
+					t.Run(fmt.Sprintf("%s/%s/%s/%s", metric, prefix, name, how), func(t *testing.T) {
+						remote := &elsewhere{snap: full}
+						from := plan
+						from.Remote = remote
+						int8s := plan
+						int8s.Originals = false
+						s := search.New(best(t))
+						const queries = 40
+						var vectors []float32
+						var want [queries][]answer
+						for q := range queries {
+							query := d.Vector(q * 17)
+							vectors = append(vectors, query...)
+							want[q] = run(t, s, full, query, 10, plan)
+							if got := run(t, s, bare, query, 10, from); !slices.Equal(got, want[q]) {
+								t.Fatalf("query %d: %v, want %v", q, got, want[q])
+							}
+						}
+						if bare.HasVectors() != (remote.calls == 0) {
+							t.Fatalf("%d calls", remote.calls)
+						}
+						results := make([][]search.Hit, queries)
+						u, _, err := s.SearchBatch(t.Context(), bare, vectors, 10, from, results)
+						if err != nil || u.Lacking != 0 || u.Originals < queries*10 {
+							t.Fatalf("%+v, %v", u, err)
+						}
+						for q := range want {
+							if got := answers(bare, results[q]); !slices.Equal(got, want[q]) {
+								t.Fatalf("query %d of many: %v, want %v", q, got, want[q])
+							}
+						}
+						if bare.HasVectors() {
+							return
+						}
+						remote.lacks = func(h search.Hit) bool { return h.Row%16 == 0 }
+						lacking := 0
+						for q := range queries {
+							query := d.Vector(q * 17)
+							hits, u, err := s.Search(t.Context(), bare, query, 10, from, nil)
+							if err != nil {
+								t.Fatal(err)
+							}
+							expect := want[q]
+							if lacking += u.Lacking; u.Lacking == 1 {
+								if u.Originals != 0 {
+									t.Fatalf("query %d: %+v", q, u)
+								}
+								expect = run(t, s, bare, query, 10, int8s)
+							}
+							if got := answers(bare, hits); !slices.Equal(got, expect) {
+								t.Fatalf("query %d, lacking %d: %v, want %v", q, u.Lacking, got, expect)
+							}
+						}
+						if lacking == 0 || lacking == queries {
+							t.Fatalf("%d of %d queries lacked an original", lacking, queries)
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+// What queries of a batch ask for at a time is bounded.
+func TestSearch_remoteInTurns(t *testing.T) {
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 128), 600, 3)
+	mdl := d.Train(t, best(t), 8)
+	groups := []snapshottest.Group{{Kind: snapshottest.Chunks, End: 600}}
+	full, bare := snapshottest.Build(t, d, mdl, best(t), groups, nil), snapshottest.BuildBare(t, d, mdl, best(t), groups, nil)
+	remote := &elsewhere{snap: full}
+	results := make([][]search.Hit, 64)
+	s := search.New(best(t))
+	if _, _, err := s.SearchBatch(t.Context(), bare, d.Vectors, 400, search.Plan{Exact: true, Remote: remote}, results); err != nil {
+		t.Fatal(err)
+	}
+	if remote.calls < 3 || remote.most > 1<<20/128 {
+		t.Errorf("%d calls of up to %d rows", remote.calls, remote.most)
+	}
+	for q, hits := range results {
+		if want := run(t, s, full, d.Vector(q), 400, search.Plan{Exact: true}); !slices.Equal(answers(bare, hits), want) {
+			t.Fatalf("query %d", q)
+		}
+	}
+}
+
+// An original agrees with the row that was made of it, whatever kernels look; another one does not, nor one with a bit flipped, unless the
+// bit is worth less than the half step that the row leaves open.
+func TestAgrees(t *testing.T) {
+	for _, metric := range bothMetrics {
+		for _, prefix := range []schemas.PrefixMode{schemas.PrefixNative, schemas.PrefixRotate} {
+			spec := snapshottest.Spec(metric, 16, 32)
+			spec.Prefix = prefix
+			d := snapshottest.Clustered(spec, rows, 3)
+			snap := snapshottest.Build(t, d, d.Train(t, best(t), nlist), best(t), layouts["chunks"], nil)
+			buffer, v := make([]float32, 64), make([]float32, 32)
+			rng := rand.New(rand.NewPCG(1, 2))
+			flipped, found := 0, 0
+			for part, p := range snap.Parts() {
+				for row := range p.N {
+					for _, level := range avx.Levels() {
+						p.Vector(level, row, v)
+						if err := search.Agrees(level, snap, part, row, v, buffer); err != nil {
+							t.Fatalf("%s, %s, %s: part %d, row %d: %v", metric, prefix, level, part, row, err)
+						}
+					}
+					if err := search.Agrees(best(t), snap, part, (row+1)%p.N, v, buffer); !errors.Is(err, schemas.ErrCorrupt) {
+						t.Fatalf("%s: part %d: row %d is taken for the next one: %v", metric, part, row, err)
+					}
+					i, bit := rng.IntN(len(v)), rng.IntN(32)
+					was := v[i]
+					v[i] = math.Float32frombits(math.Float32bits(was) ^ 1<<bit)
+					err := search.Agrees(best(t), snap, part, row, v, buffer)
+					flipped++
+					if err != nil {
+						found++
+						continue
+					}
+					var squares float64
+					for _, x := range v {
+						squares += float64(x) * float64(x)
+					}
+					unit := 1.0
+					if metric == schemas.Cosine {
+						unit = math.Sqrt(squares)
+					}
+					// By the axes of a rotating model it is spread over all values, each of them off by a step at most.
+					if by := math.Abs(float64(v[i]-was)) / unit; by > 1.1*float64(p.Scales[row])*math.Sqrt(float64(len(v))) {
+						t.Fatalf("%s, %s: part %d, row %d: bit %d of value %d makes %g of %g, and agrees", metric, prefix, part, row, bit, i, v[i], was)
+					}
+				}
+			}
+			if float64(found) < 0.2*float64(flipped) {
+				t.Errorf("%s, %s: %d of %d flipped bits were found", metric, prefix, found, flipped)
+			}
+			t.Logf("%s, %s: %d of %d flipped bits were found", metric, prefix, found, flipped)
+		}
+	}
+}
