@@ -145,6 +145,8 @@ type Builder struct {
 	done chan *job
 	made atomic.Pointer[schemas.Trained] // by a running job, until the main loop takes it
 
+	cleaning sync.WaitGroup // of what jobs have replaced
+
 	fences chan *fence
 	fence  *fence // of a collection that waits, nil for none
 }
@@ -301,6 +303,7 @@ func (b *Builder) drop() {
 		b.forget(j)
 		j.release()
 	}
+	b.cleaning.Wait()
 	for _, p := range b.parts {
 		p.Release()
 	}

@@ -323,9 +323,6 @@ func (b *Builder) land(ctx context.Context, j *job) error {
 	}
 	b.parts = append(rest, j.outputs...)
 	slices.SortStableFunc(b.parts, func(x, y *heldPart) int { return kindRank(x) - kindRank(y) })
-	for p := range inputs {
-		p.Release()
-	}
 	if j.ref != nil {
 		b.model, b.modelRef, b.trained = j.mdl, j.ref, nil
 		b.made.Store(nil)
@@ -351,7 +348,8 @@ func (b *Builder) land(ctx context.Context, j *job) error {
 	if j.kind != compaction {
 		b.remember()
 	}
-	return b.sweep()
+	b.clean(inputs)
+	return nil
 }
 
 func kindRank(p *heldPart) int {
@@ -361,23 +359,42 @@ func kindRank(p *heldPart) int {
 	return 1
 }
 
-// sweep frees the cache of what the current generation and the running jobs do not use.
-func (b *Builder) sweep() error {
-	keep := b.partFiles()
-	keep[b.ledger.base.name] = true
+// clean gives back parts that a job has replaced, and their files, beside the main loop: of many that takes a while. What is
+// left, if it fails, goes the next time.
+func (b *Builder) clean(replaced map[*heldPart]bool) {
+	used := b.usedFiles()
+	b.cleaning.Go(func() {
+		for p := range replaced {
+			p.Release()
+		}
+		if err := b.sweep(used); err != nil {
+			b.o.Logger.Warn("files that are not in use any more are left", "error", err)
+		}
+	})
+}
+
+// usedFiles are the files of the cache that the current generation has, by SHA-256.
+func (b *Builder) usedFiles() map[string]bool {
+	used := b.partFiles()
+	used[b.ledger.base.name] = true
 	if b.modelRef != nil {
-		keep[b.modelRef.SHA256] = true
+		used[b.modelRef.SHA256] = true
 	}
 	if b.trained != nil {
-		keep[b.trained.Model.SHA256] = true
+		used[b.trained.Model.SHA256] = true
 	}
 	for _, o := range b.buried {
-		keep[o.SHA256] = true
+		used[o.SHA256] = true
 	}
 	if m := b.manifest; m != nil && m.Dead != nil {
-		keep[m.Dead.SHA256] = true
+		used[m.Dead.SHA256] = true
 	}
-	freed, err := b.o.Cache.Sweep(func(sha256 string) bool { return keep[sha256] })
+	return used
+}
+
+// sweep frees the cache of what is not used, by nobody who has it open either. Safe for concurrent use.
+func (b *Builder) sweep(used map[string]bool) error {
+	freed, err := b.o.Cache.Sweep(func(sha256 string) bool { return used[sha256] })
 	if err != nil {
 		return fmt.Errorf("sweep cache: %w", err)
 	}

@@ -369,3 +369,27 @@ func TestLoadSweepsTheCache(t *testing.T) {
 		t.Errorf("the cache has %d bytes after loading a generation of one segment, and had %d before", after, before)
 	}
 }
+
+// What a job has replaced does not stay on the disk.
+func TestLandingSweepsTheCache(t *testing.T) {
+	w := newWorld(t, 12)
+	w.ingest(0, 900, 5000, nil)
+	b := w.idle(256)
+	var replaced []string
+	for _, p := range b.parts {
+		replaced = append(replaced, p.segment.SHA256)
+	}
+	b.startJobs(t.Context())
+	w.land(b, <-b.done)
+	b.cleaning.Wait()
+	used := b.usedFiles()
+	for _, name := range replaced {
+		if used[name] {
+			t.Fatalf("%s is still used", name)
+		}
+	}
+	if freed, err := b.o.Cache.Sweep(func(sha256 string) bool { return used[sha256] }); freed != 0 || err != nil {
+		t.Errorf("%d bytes are left, %v", freed, err)
+	}
+	w.check(b.manifest)
+}

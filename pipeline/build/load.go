@@ -111,7 +111,7 @@ func (b *Builder) load(ctx context.Context) error {
 	} else {
 		b.rememberAt = time.Now().Add(rememberAfter)
 	}
-	return b.sweep() // else a builder that is overtaken before its jobs land would keep all that it ever fetched
+	return b.sweep(b.usedFiles()) // else a builder that is overtaken before its jobs land would keep all that it ever fetched
 }
 
 // rememberAfter is how long a builder runs on files that it has not read through before the next one may do the same: one that

@@ -200,23 +200,38 @@ func (c *Cache) Put(ctx context.Context, ref Ref, body []byte) error {
 }
 
 // Sweep removes the files that are not in use and for which keep is false. It asks with the SHA256 of the Ref: a file knows
-// nothing else. It returns the bytes it freed.
+// nothing else. It returns the bytes it freed. Others may use the cache between two files: to remove many takes a while.
 func (c *Cache) Sweep(keep func(sha256 string) bool) (freed int64, err error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	var faults []error
+	var idle []string
 	for name, f := range c.files {
-		if f.users > 0 || keep(name) {
-			continue
+		if f.users == 0 && !keep(name) {
+			idle = append(idle, name)
 		}
-		size := f.size
-		if err := c.remove(name, f); err != nil {
-			faults = append(faults, err)
-			continue
-		}
+	}
+	c.mu.Unlock()
+	var faults []error
+	for _, name := range idle {
+		size, err := c.removeIdle(name)
 		freed += size
+		faults = append(faults, err)
 	}
 	return freed, errors.Join(faults...)
+}
+
+// removeIdle deletes a file that nobody uses, and returns its size.
+func (c *Cache) removeIdle(name string) (size int64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.files[name]
+	if f == nil || f.users > 0 {
+		return 0, nil
+	}
+	size = f.size
+	if err := c.remove(name, f); err != nil {
+		return 0, err
+	}
+	return size, nil
 }
 
 // Stats returns the counters.
