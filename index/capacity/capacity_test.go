@@ -63,6 +63,26 @@ func TestPlanIsWhatWasMeasured(t *testing.T) {
 	}
 }
 
+// What an ingestor takes for a row is what BenchmarkMessageToSegment says, and grows with lists as assigning does alone.
+func TestSegmentMicrosWereMeasured(t *testing.T) {
+	of := func(d, lists float64) float64 { return segmentMicros(sizes{n: 1 << 20, d: d, lists: lists}) }
+	for _, c := range []struct{ d, lists, more, measured, within float64 }{
+		{256, 1024, 0, 1e6 / 101849, 1.02},
+		{256, 4096, 0, 1e6 / 89870, 1.02},
+		{256, 65536, 1024, 13.91 - 4.67, 1.1}, // both lists, assigned alone
+		{128, 65536, 1024, 8.33 - 3.07, 1.2},
+		{64, 65536, 1024, 5.31 - 2.16, 1.5},
+	} {
+		got := of(c.d, c.lists)
+		if c.more > 0 {
+			got -= of(c.d, c.more)
+		}
+		if off := math.Max(got/c.measured, c.measured/got); off > c.within {
+			t.Errorf("%v dimensions, %v lists (from %v): %.2f us, measured %.2f: off by a factor of %.2f, allowed: %.2f", c.d, c.lists, c.more, got, c.measured, off, c.within)
+		}
+	}
+}
+
 // More of what costs never costs less, and limits come with what binds first before the others.
 func TestPlanGrows(t *testing.T) {
 	w := wish(1_000_000, 64, 128, 256)

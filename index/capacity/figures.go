@@ -73,7 +73,7 @@ func builder(s sizes, p *Plan) {
 func ingestors(s sizes, p *Plan) {
 	const of = "ingestors"
 	micros := segmentMicros(s)
-	p.add(of, "core seconds of a row", micros/1e6, Seconds, "(1.04 + 5.86 + 0.0875 sqrt(lists)) us x D / 256, without a model 1.04")
+	p.add(of, "core seconds of a row", micros/1e6, Seconds, "(1.04 + 7.5 + 0.04 sqrt(lists)) us x D / 256, without a model 1.04")
 	cores := s.w.Updates * micros / 1e6 / s.w.Busy
 	p.add(of, "cores", cores, Cores, "changed rows/s x that / %v busy", s.w.Busy)
 	p.add(of, "processes", math.Max(1, math.Ceil(cores/2)), Count, "of 2 cores; at most one for each of %d partitions works", s.w.Partitions)

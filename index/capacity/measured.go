@@ -82,12 +82,13 @@ func fewer(s sizes) float64 {
 	return math.Pow(max(1, min(12*math.Sqrt(s.n), s.n/32)/s.lists/1.1), fewerLists)
 }
 
-// segmentMicros are microseconds of one core from a row's message to its segment: BenchmarkMessageToSegment of pipeline/ingest, at no,
-// 1,024 and 4,096 lists of 256 dimensions: 960,000, 103,000 and 80,000 rows/s.
+// segmentMicros are microseconds of one core from a row's message to its segment: BenchmarkMessageToSegment of pipeline/ingest, without a
+// model 960,000 rows/s; with 1,024 and 4,096 lists of 256 dimensions 102,000 and 90,000. What grows with lists was measured to
+// 65,536 of them, by assigning alone, docs/adr/0009-many-lists.md.
 func segmentMicros(s sizes) float64 {
 	micros := 1.04
 	if s.n >= 8192 {
-		micros += 5.86 + 0.0875*math.Sqrt(s.lists)
+		micros += 7.5 + 0.04*math.Sqrt(s.lists)
 	}
 	return micros * s.d / 256
 }

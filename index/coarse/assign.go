@@ -8,11 +8,14 @@ import (
 )
 
 const (
-	// assignGroups is how many groups a vector looks into. Of the vectors of the benchmark's corpus about 3 % come to a
-	// list that is not their nearest with it, 6 % with half of it.
+	// assignGroups is how many groups a vector looks into: see docs/adr/0009 for what more or fewer cost.
 	assignGroups = 20
+	// Where there are more than aloneGroups, groups have more lists than a panel of a kernel. Then each has lists of its
+	// neighbours too, and a vector looks into sharedGroups.
+	aloneGroups  = 160
+	sharedGroups = 12
 	// bandRows is how many vectors are assigned together: so many that each group is looked into by tens of them.
-	bandRows = 1024
+	bandRows = 4096
 	// gatherRows is how many of those are copied side by side at a time: they stay in the second-level cache.
 	gatherRows = 48
 )
@@ -25,7 +28,8 @@ type assigner struct {
 	flat     *avx.Panels       // all of them, if there is one group; else:
 	centres  *avx.WeightedI8   // of groups
 	members  []*avx.WeightedI8 // of each group
-	first    []int32           // list of each group's first member
+	lists    [][]int32         // of those members; none if there is one group
+	looks    int               // how many groups a vector looks into
 	norms    []float32         // of each list: its centroid's squared length, of full width; nil if nothing is spilled
 }
 
@@ -42,16 +46,26 @@ func (q *Quantizer) newAssigner() *assigner {
 
 // newAssigner packs prefixes [nlist][dims], which it keeps.
 func newAssigner(directions bool, prefixes []float32, dims int, groups []int32) *assigner {
-	a := &assigner{dims: dims, prefixes: prefixes, first: groups[:len(groups)-1]}
-	if len(a.first) == 1 {
+	a := &assigner{dims: dims, prefixes: prefixes}
+	if len(groups) == 2 {
 		a.flat = pack(directions, prefixes, dims)
 		return a
 	}
 	if !directions {
 		a.biases = nearestBiases(prefixes, dims)
 	}
-	for g, low := range a.first {
-		a.members = append(a.members, round(directions, prefixes[int(low)*dims:int(groups[g+1])*dims], dims))
+	a.lists, a.looks = ownLists(groups), assignGroups
+	if len(a.lists) > aloneGroups {
+		a.share(groups)
+		a.looks = sharedGroups
+	}
+	a.looks = min(a.looks, len(a.lists))
+	for _, lists := range a.lists {
+		rows := make([]float32, 0, len(lists)*dims)
+		for _, list := range lists {
+			rows = append(rows, prefixes[int(list)*dims:][:dims]...)
+		}
+		a.members = append(a.members, round(directions, rows, dims))
 	}
 	a.centres = round(directions, centresOf(directions, prefixes, dims, groups), dims)
 	return a
@@ -120,12 +134,12 @@ func (q *Quantizer) Assign(level avx.Level, vectors []float32, n int, lists, spi
 		for i := range spills {
 			spills[i] = NoSpill
 		}
-		a.assign(level, vectors, n, q.dim, assignGroups, lists, s)
+		a.assign(level, vectors, n, q.dim, a.looks, lists, s)
 		return
 	}
 	for start := 0; start < n; start += bandRows {
 		rows, some := min(bandRows, n-start), vectors[start*q.dim:]
-		a.assign(level, some, rows, q.dim, assignGroups, lists[start:start+rows], s)
+		a.assign(level, some, rows, q.dim, a.looks, lists[start:start+rows], s)
 		a.candidates(level, some, rows, q.dim, s)
 		q.spillBand(level, some, lists[start:start+rows], spills[start:start+rows], s)
 	}
@@ -164,7 +178,7 @@ func (a *assigner) assign(level avx.Level, vectors []float32, n, stride, probed 
 		avx.Assign(level, a.flat, vectors, n, stride, lists, b.score)
 		return
 	}
-	probed = min(probed, len(a.first))
+	probed = min(probed, len(a.lists))
 	for start := 0; start < n; start += bandRows {
 		rows := min(bandRows, n-start)
 		a.band(level, vectors[start*stride:], rows, stride, probed, lists[start:start+rows], s)
@@ -174,7 +188,7 @@ func (a *assigner) assign(level avx.Level, vectors []float32, n, stride, probed 
 // band assigns a few vectors: groups of each vector, then vectors of each group, all of these rounded to int8, then what came
 // out close to the best.
 func (a *assigner) band(level avx.Level, vectors []float32, n, stride, probed int, lists []int32, s *Scratch) {
-	b, ngroups := &s.band, len(a.first)
+	b, ngroups := &s.band, len(a.lists)
 	a.roundRows(level, vectors, n, stride, b)
 	a.bestGroups(level, n, probed, s)
 	b.order, b.scores = grow(b.order, n*probed), grow(b.scores, n*probed)
@@ -238,7 +252,7 @@ func (a *assigner) group(level avx.Level, g, probed int, some []int32, b *bandSc
 	}
 	avx.AssignI8(level, members, b.someRows, len(some), width, b.someUnits, b.best, b.score)
 	for i, at := range some {
-		b.groups[at], b.scores[at] = a.first[g]+b.best[i], b.score[i]
+		b.groups[at], b.scores[at] = a.lists[g][b.best[i]], b.score[i]
 	}
 }
 

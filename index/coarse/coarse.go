@@ -8,8 +8,9 @@
 // Many lists mean few candidates, so neither step may look at all of them in full:
 //
 //   - Lists lie in groups of neighbours, of consecutive numbers. [Quantizer.Assign] compares a vector with the centres of
-//     groups, then with the centroids of the best few groups, many vectors at a time. That is a heuristic: some vectors
-//     come to their second-best list, which costs some candidates, not correctness.
+//     groups, then with the centroids of the best few groups, many vectors at a time. Where there are many groups, lists of
+//     neighbours go with each, too. That is a heuristic: some vectors come to their second-best list, which costs
+//     some candidates, not correctness.
 //   - A vector may have a second list, that it is spilled to: a list that is near and makes a residual at a right angle to
 //     the first one's. Queries that miss the one find the other, and probe far fewer lists for the same recall.
 //   - [Quantizer.Probe] is a Matryoshka funnel: a short prefix of all centroids as int8 makes a shortlist, int8 rows of the

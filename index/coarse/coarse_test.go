@@ -347,9 +347,9 @@ const benchLists, benchDim = 8192, 256
 func benchQuantizer(b *testing.B, nlist int) *Quantizer {
 	b.Helper()
 	x := topics(nlist, benchDim, schemas.Cosine, 1)
-	groups := []int32{0}
-	for groups[len(groups)-1] < int32(nlist) {
-		groups = append(groups, groups[len(groups)-1]+32)
+	groups, ngroups := []int32{0}, groupsOf(nlist)
+	for g := range ngroups {
+		groups = append(groups, int32((g+1)*nlist/ngroups))
 	}
 	q, err := New(schemas.Cosine, x, benchDim, benchDim, groups, true)
 	if err != nil {
@@ -381,18 +381,20 @@ func BenchmarkProbe(b *testing.B) {
 }
 
 func BenchmarkAssign(b *testing.B) {
-	q := benchQuantizer(b, benchLists)
 	const n = 4096
 	x, lists := topics(n, benchDim, schemas.Cosine, 2), make([]int32, n)
-	for _, level := range avx.Levels() {
-		for name, spills := range map[string][]int32{"one": nil, "two": make([]int32, n)} {
-			b.Run(fmt.Sprintf("%s/%s", level, name), func(b *testing.B) {
-				s := &Scratch{}
-				for b.Loop() {
-					q.Assign(level, x, n, lists, spills, s)
-				}
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/row")
-			})
+	for _, nlist := range []int{benchLists, 65536} {
+		q := benchQuantizer(b, nlist)
+		for _, level := range avx.Levels() {
+			for name, spills := range map[string][]int32{"one": nil, "two": make([]int32, n)} {
+				b.Run(fmt.Sprintf("nlist=%d/%s/%s", nlist, level, name), func(b *testing.B) {
+					s := &Scratch{}
+					for b.Loop() {
+						q.Assign(level, x, n, lists, spills, s)
+					}
+					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/row")
+				})
+			}
 		}
 	}
 }

@@ -22,7 +22,7 @@ const (
 // renew begins with the lists of another quantiser.
 func (t *training) renew(ctx context.Context) error {
 	t.prefixes, t.groups = t.o.From.prefixes(), t.o.From.groups
-	if err := t.assign(ctx, trainGroups); err != nil {
+	if err := t.assign(ctx, half); err != nil {
 		return err
 	}
 	for r := range renewRounds {
@@ -32,7 +32,7 @@ func (t *training) renew(ctx context.Context) error {
 		if err := t.regroup(ctx); err != nil {
 			return err
 		}
-		if err := t.assign(ctx, trainGroups); err != nil {
+		if err := t.assign(ctx, half); err != nil {
 			return err
 		}
 		if err := t.move(ctx); err != nil {

@@ -18,8 +18,8 @@ const spillPenalty = 1.5
 // groups: the best of each group that was looked into. There being one group, they are its best lists.
 func (a *assigner) candidates(level avx.Level, vectors []float32, n, stride int, s *Scratch) {
 	b := &s.band
-	b.probed = min(assignGroups, len(a.first))
 	if a.flat == nil {
+		b.probed = a.looks
 		return
 	}
 	b.probed = min(assignGroups, a.flat.N())

@@ -25,7 +25,7 @@ const (
 	centreIterations = 10
 	memberIterations = 4
 	rounds           = 5
-	trainGroups      = assignGroups / 2
+	half             = 2              // of the groups that a vector looks into suffice for these
 	groupMultiple    = avx.PanelWidth // of lists: panels without padding
 )
 
@@ -104,7 +104,7 @@ func (t *training) run(ctx context.Context) (*Quantizer, error) {
 			return nil, err
 		}
 		for r := range rounds {
-			if err := t.assign(ctx, trainGroups); err != nil {
+			if err := t.assign(ctx, half); err != nil {
 				return nil, err
 			}
 			if err := t.move(ctx); err != nil {
@@ -113,7 +113,7 @@ func (t *training) run(ctx context.Context) (*Quantizer, error) {
 			t.o.Progress(r+1, rounds)
 		}
 	}
-	if err := t.assign(ctx, assignGroups); err != nil {
+	if err := t.assign(ctx, 1); err != nil {
 		return nil, err
 	}
 	return t.finish(ctx)
@@ -133,8 +133,8 @@ func (t *training) kmeans(k, iterations int, seed uint64) kmeans.Options {
 }
 
 // groupsOf returns how many groups so many lists lie in. A vector is compared with all centres and with the lists of
-// assignGroups groups: that is least when there are sqrt(assignGroups * nlist) groups. Half as many miss fewer of the
-// nearest lists, at a quarter more comparisons. A group has two panels of lists or more.
+// assignGroups groups, or with as many in fewer groups that share them: that is least when there are sqrt(assignGroups * nlist) groups.
+// Half as many miss fewer of the nearest lists, at a quarter more comparisons. A group has two panels of lists or more.
 func groupsOf(nlist int) int {
 	return max(1, min(nlist/(2*groupMultiple), int(math.Sqrt(assignGroups*float64(nlist))/2)))
 }
@@ -219,9 +219,10 @@ func (t *training) eachBand(ctx context.Context, f func(start, end int, s *Scrat
 	return g.Wait()
 }
 
-// assign finds the list of each row.
-func (t *training) assign(ctx context.Context, probed int) error {
+// assign finds the list of each row, looking into one of so many of the groups that a vector looks into otherwise.
+func (t *training) assign(ctx context.Context, of int) error {
 	a := newAssigner(t.directions(), t.prefixes, t.o.Dims, t.groups)
+	probed := max(1, a.looks/of)
 	return t.eachBand(ctx, func(start, end int, s *Scratch) {
 		a.assign(t.o.Level, t.x[start*t.dim:], end-start, t.dim, probed, t.lists[start:end], s)
 	})
