@@ -19,8 +19,12 @@ type Remote interface {
 	Originals(ctx context.Context, rows []Hit) [][]float32
 }
 
-// remoteValues bounds how many values queries of a batch ask for at a time, unless one asks for more.
-const remoteValues = 1 << 20
+// MostRemote bounds how many originals queries of a batch ask for at a time, and remoteValues their values, unless one query asks for
+// more.
+const (
+	MostRemote   = 4096
+	remoteValues = 1 << 20
+)
 
 // bring gets the originals of the contenders of some queries, in order, as many as there is room for, and returns how many
 // queries have theirs, or are known to lack some.
@@ -32,7 +36,7 @@ func (s *Searcher) bring(ctx context.Context, remote Remote, queries ...*query) 
 	for i := range queries {
 		s.query = queries[i]
 		s.prune()
-		if dim := s.snap.Spec().Dim(); i > 0 && (len(s.wanted)+len(s.maybe))*dim > remoteValues {
+		if most := min(MostRemote, remoteValues/s.snap.Spec().Dim()); i > 0 && len(s.wanted)+len(s.maybe) > most {
 			break
 		}
 		for _, c := range s.maybe {

@@ -129,7 +129,7 @@ func TestSearch_remoteInTurns(t *testing.T) {
 	if _, _, err := s.SearchBatch(t.Context(), bare, d.Vectors, 400, search.Plan{Exact: true, Remote: remote}, results); err != nil {
 		t.Fatal(err)
 	}
-	if remote.calls < 3 || remote.most > 1<<20/128 {
+	if remote.calls < 6 || remote.most > search.MostRemote {
 		t.Errorf("%d calls of up to %d rows", remote.calls, remote.most)
 	}
 	for q, hits := range results {
