@@ -91,7 +91,7 @@ func (h *herd) run(ctx context.Context, nodes int) error {
 		if err != nil {
 			return err
 		}
-		if all[i], err = serve.New(serve.Options{Log: log, Cache: cache, Level: level, PollEvery: h.Poll, NoOriginals: true}); err != nil {
+		if all[i], err = serve.New(serve.Options{Log: log, Cache: cache, Level: level, PollEvery: h.Poll, Originals: serve.OriginalsNone}); err != nil {
 			return err
 		}
 	}

@@ -152,7 +152,7 @@ func (b *bench) withNode(limit int64, do func(*node) error) (ready float64, err 
 		return 0, err
 	}
 	began := time.Now()
-	p, ops, err := b.daemon("query", "--listen", api, "--no-originals", "--memory-bytes", "0", "--measure-share", "0")
+	p, ops, err := b.daemon("query", "--listen", api, "--originals", "none", "--memory-bytes", "0", "--measure-share", "0")
 	if err != nil {
 		return 0, err
 	}

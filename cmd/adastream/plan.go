@@ -31,7 +31,7 @@ type planCommand struct {
 	Loads          int           `help:"As for init: parts that a bulk load may have." default:"0"`
 	Retention      time.Duration `help:"Of the topic." default:"24h"`
 	Batched        bool          `help:"Clients send many queries in an Arrow request; else one in each JSON request."`
-	Originals      bool          `help:"Nodes keep originals, for exact search." negatable:"" default:"true"`
+	Originals      string        `help:"Where nodes have originals: local, remote or none, as for query." enum:"local,remote,none" default:"local"`
 
 	Cores        float64       `help:"Of a machine for a node or the builder." default:"8"`
 	MemoryGiB    float64       `help:"Of a machine." name:"memory-gib" default:"32"`

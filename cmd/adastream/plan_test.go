@@ -71,6 +71,6 @@ func TestPlanDefaults(t *testing.T) {
 	var query cli.Query
 	defaults(&query, "--store=s")
 	if want.FlushAge != ingestor.FlushAge || want.PublishEvery != builder.PublishEvery || want.KeepFor != builder.KeepFor || want.PollEvery != query.PollEvery || want.Originals != query.Originals {
-		t.Errorf("the daemons have %v, %v, %v, %v, originals %t; the plan %+v", ingestor.FlushAge, builder.PublishEvery, builder.KeepFor, query.PollEvery, query.Originals, want)
+		t.Errorf("the daemons have %v, %v, %v, %v, originals %s; the plan %+v", ingestor.FlushAge, builder.PublishEvery, builder.KeepFor, query.PollEvery, query.Originals, want)
 	}
 }

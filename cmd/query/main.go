@@ -61,7 +61,7 @@ func (c *command) run(ctx context.Context) error {
 		Scopes: scopes, Registry: registry, Logger: log, Peers: c.Peers, PeersTLS: peers,
 		Node: serve.Options{
 			Level: level, PollEvery: c.PollEvery, MaxRunning: c.MaxRunning, MaxWaiting: c.MaxWaiting, Timeout: c.Timeout,
-			DegradeTo: c.DegradeTo, DegradeAfter: c.DegradeAfter, NoOriginals: !c.Originals, MeasureShare: c.MeasureShare,
+			DegradeTo: c.DegradeTo, DegradeAfter: c.DegradeAfter, Originals: serve.Originals(c.Originals), MeasureShare: c.MeasureShare,
 			MemoryBytes: memory / int64(len(scopes)), MaxBehind: c.MaxBehind, Admin: c.Admin, Tracer: tracer,
 		},
 	})

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"time"
 
@@ -32,7 +33,7 @@ type Wish struct {
 	QPS            float64       `json:"qps"`              // queries a second, of all nodes
 	Recall         float64       `json:"recall"`           // recall@10 that they ask for
 	Batched        bool          `json:"batched"`          // many in an Arrow request; else one in a JSON one
-	Originals      bool          `json:"originals"`        // nodes keep them
+	Originals      string        `json:"originals"`        // where nodes have them: local, remote or none
 	Cores          float64       `json:"cores"`            // of a machine, for a query node or the builder
 	Memory         int64         `json:"memory_bytes"`     // of a machine
 	Busy           float64       `json:"busy"`             // share of a machine's cores that queries may take
@@ -60,7 +61,7 @@ func (p Prices) known() bool { return p != Prices{} }
 
 // Defaults are those of the daemons, and machines of 8 cores and 32 GiB.
 func Defaults() Wish {
-	return Wish{IDBytes: 16, ListsPerRow: 2, Partitions: 6, Shards: 1, QPS: 100, Recall: 0.95, Originals: true, Cores: 8, Memory: 32 << 30, Busy: 0.6,
+	return Wish{IDBytes: 16, ListsPerRow: 2, Partitions: 6, Shards: 1, QPS: 100, Recall: 0.95, Originals: "local", Cores: 8, Memory: 32 << 30, Busy: 0.6,
 		FlushAge: 300 * time.Millisecond, PublishEvery: 250 * time.Millisecond, PollEvery: 250 * time.Millisecond, KeepFor: 24 * time.Hour,
 		StoreLatency: 30 * time.Millisecond, Retention: 24 * time.Hour}
 }
@@ -97,6 +98,9 @@ func (w Wish) Validate() error {
 		if !(f.value >= f.least && f.value <= f.most) {
 			bad("%s: %v, allowed: %v to %v", f.name, f.value, f.least, f.most)
 		}
+	}
+	if !slices.Contains([]string{"local", "remote", "none"}, w.Originals) {
+		bad("originals: %q, allowed: local, remote or none", w.Originals)
 	}
 	if w.P99 > 0 && (w.P50 == 0 || w.P99 < w.P50) {
 		bad("p99: %v with a p50 of %v, allowed: both, and p99 not below", w.P99, w.P50)

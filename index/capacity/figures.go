@@ -44,10 +44,13 @@ func queryNode(s sizes, p *Plan) {
 	p.add(of, "memory, steady", memory+processBytes, Bytes, "rows + codes + 2 models + %d bytes a row for ids + a bit for dead ones + %d MiB", nodeIDBytes, processBytes>>20)
 	p.add(of, "memory, with a swap", 2*memory+processBytes, Bytes, "twice that: a rewrite shares nothing with what was before")
 	disk := s.queried
-	if w.Originals {
+	if w.Originals == "local" {
 		disk = s.files
 	}
-	p.add(of, "disk", 2*disk, Bytes, "two generations, originals %v", map[bool]string{true: "too", false: "left out"}[w.Originals])
+	p.add(of, "disk", 2*disk, Bytes, "two generations, originals %s", w.Originals)
+	if w.Originals == "remote" {
+		p.add(of, "reads of a query that originals decide", decided, Count, "originals that int8 rows left open on the corpus, each a GET of the store but for those that lie together or are kept; no others read any")
+	}
 	p.add(of, "fetched a day", s.rewrites*disk+86400*w.Updates*(s.rows+s.codes+s.vectors), Bytes, "the index for each of %.3g rewrites, and deltas", s.rewrites)
 }
 

@@ -32,11 +32,11 @@ type about struct {
 }
 
 // expect says what was measured of a choice. An exact search finds all, if it compares originals of the full width.
-func (a *about) expect(c recall.Choice, snap *snapshot.Snapshot) {
+func (a *about) expect(c recall.Choice, originals bool) {
 	switch {
 	case c.Expected != nil:
 		a.ExpectedRecall, a.Interval = &c.Expected.Recall, []float64{c.Expected.Low, c.Expected.High}
-	case c.Plan.Exact && c.Plan.Dims == 0 && snap.HasVectors():
+	case c.Plan.Exact && c.Plan.Dims == 0 && originals:
 		one := 1.0
 		a.ExpectedRecall = &one
 	}

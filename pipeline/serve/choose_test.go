@@ -88,7 +88,7 @@ func TestWishes(t *testing.T) {
 // A node without originals answers exact searches by int8 rows, and says so.
 func TestExactWithoutOriginals(t *testing.T) {
 	p := newPublisher(t)
-	n := p.node(Options{NoOriginals: true})
+	n := p.node(Options{Originals: OriginalsNone})
 	p.add(0, 30)
 	p.await(n, 1)
 	request := fmt.Sprintf(`{"vector":%s,"exact":true}`, vectorJSON(unit(1)))
@@ -97,7 +97,7 @@ func TestExactWithoutOriginals(t *testing.T) {
 	}
 	bare, data := clusteredNode(t, 3000, 32, 16, 32)
 	snap := snapshottest.BuildBare(t, data, data.Train(t, avx.Generic, 32), avx.Generic, []snapshottest.Group{{Kind: snapshottest.Chunks, End: 3000}}, nil)
-	now, err := newServed(snap, nil, bare.o.Log, "", "")
+	now, err := bare.newServed(snap, nil, bare.o.Log, "", "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func nodeOf(tb testing.TB, data *snapshottest.Data, lists int) *Node {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	now, err := newServed(snapshottest.Build(tb, data, data.Train(tb, level, lists), level, []snapshottest.Group{{Kind: snapshottest.Chunks, End: data.N()}}, nil), nil, log, "", "")
+	now, err := n.newServed(snapshottest.Build(tb, data, data.Train(tb, level, lists), level, []snapshottest.Group{{Kind: snapshottest.Chunks, End: data.N()}}, nil), nil, log, "", "")
 	if err != nil {
 		tb.Fatal(err)
 	}

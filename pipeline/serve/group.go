@@ -181,15 +181,15 @@ func (g *grouper) compare(a, b search.Hit) int {
 func idOf(snap *snapshot.Snapshot, h search.Hit) string { return snap.Parts()[h.Part].IDAt(h.Row) }
 
 // answerGroups is answer for a request that wants groups.
-func (n *Node) answerGroups(ctx context.Context, on *served, q *queries, o *searchOptions, a *searchAnswer, plan search.Plan, f *filter.Filter, k int) error {
+func (n *Node) answerGroups(ctx context.Context, on *served, q *queries, o *searchOptions, a *searchAnswer, plan search.Plan, f *filter.Filter, k int) (search.Usage, error) {
 	at, size, err := n.groupOf(o, on.Spec(), q, k)
 	if err != nil {
-		return err
+		return search.Usage{}, err
 	}
 	g := &grouper{n: n, on: on, q: q, filter: f, plan: plan, at: at, k: k, size: size}
 	started := time.Now()
 	if err := g.run(ctx); err != nil {
-		return err
+		return search.Usage{}, err
 	}
 	a.about.Usage = newUsage(plan, g.usage, on.Spec().Dim(), time.Since(started))
 	for _, group := range g.groups {
@@ -200,5 +200,5 @@ func (n *Node) answerGroups(ctx context.Context, on *served, q *queries, o *sear
 			a.groups = append(a.groups, *group)
 		}
 	}
-	return nil
+	return g.usage, nil
 }

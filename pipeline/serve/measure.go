@@ -109,7 +109,7 @@ func (n *Node) recall(r *http.Request) (*response, error) {
 	a := recallAnswer{Recall: m.tally.Mean(), Queries: m.done, Complete: m.complete, K: k, Truth: "int8",
 		ExactMicroseconds: m.exactTook.Seconds() * 1e6 / float64(m.done), Microseconds: m.took.Seconds() * 1e6 / float64(m.done)}
 	a.about = about{Snapshot: snap.info(), Usage: newUsage(plan, m.usage, snap.Spec().Dim(), m.took), Degraded: degraded}
-	a.about.expect(choice, snap.Snapshot)
+	a.about.expect(choice, snap.HasVectors())
 	if snap.HasVectors() {
 		a.Truth = "originals"
 	}

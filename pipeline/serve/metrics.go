@@ -36,6 +36,10 @@ type metrics struct {
 	listsProbed, codesScanned, refinedTo prometheus.Counter
 	liveRecall, liveLow, liveHigh        prometheus.Gauge
 	measured                             prometheus.Counter
+	originalsFetched, originalsReads     prometheus.Counter
+	originalsBytes                       prometheus.Counter
+	originalsSeconds                     prometheus.Histogram
+	originalsLacking                     *prometheus.CounterVec
 }
 
 // planKind is how a search was to be done, as a label of metrics.
@@ -118,6 +122,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		liveLow:          gauge("live_recall_low_ratio", "Lower bound of the 95 % confidence interval of live_recall_ratio."),
 		liveHigh:         gauge("live_recall_high_ratio", "Upper bound of the 95 % confidence interval of live_recall_ratio."),
 		measured:         counter("measured_queries_total", "Answers that were compared with exact search."),
+		originalsFetched: counter("originals_fetched_total", "Originals that were read from the object store and found to be what their int8 rows were made of."),
+		originalsReads:   counter("originals_reads_total", "Reads of the object store for single originals; one may bring several."),
+		originalsBytes:   counter("originals_read_bytes_total", "Bytes of these reads."),
+		originalsSeconds: histogram("originals_seconds", "Time that queries waited for originals of the object store and got them.", prometheus.ExponentialBuckets(0.001, 2, 10)),
+		originalsLacking: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "originals_lacking_total",
+			Help: "Times that originals of the object store should have decided and were not there, so that int8 rows did, by why: it took too long (slow), the store or the line did not do it now (transient), it had not done it less than a second before (away), " +
+				"their object is gone (not_found), one is not what its int8 row was made of (corrupt, should never happen), no right to it (denied), too many for one query (many), other."}, []string{"reason"}),
 	}
 	searches := histograms("search_seconds", "Time of a search, without reading the request and writing the answer, by how it was to be done: by a measured plan for a recall, budget or effort (planned), by the plan of the request (explicit), exact, or any of these among rows that a filter selects (filtered). The queries of one request count with their mean.", "plan",
 		prometheus.ExponentialBuckets(25e-6, 2, 16))
@@ -134,6 +145,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		m.loadFailures.WithLabelValues(l.reason)
 	}
 	m.loadFailures.WithLabelValues(otherwise)
+	for _, reason := range []string{"slow", "transient", "away", "not_found", "corrupt", "denied", "many", otherwise} {
+		m.originalsLacking.WithLabelValues(reason)
+	}
 	m.generationTime.Set(math.NaN())
 	m.objective.Set(math.NaN())
 	m.live(nil)
@@ -191,17 +205,17 @@ var loadFaults = []struct {
 
 const otherwise = "other"
 
-// loadFailed counts a generation that could not be loaded.
-func (m *metrics) loadFailed(err error) {
-	reason := otherwise
+func faultOf(err error) string {
 	for _, l := range loadFaults {
 		if errors.Is(err, l.class) {
-			reason = l.reason
-			break
+			return l.reason
 		}
 	}
-	m.loadFailures.WithLabelValues(reason).Inc()
+	return otherwise
 }
+
+// loadFailed counts a generation that could not be loaded.
+func (m *metrics) loadFailed(err error) { m.loadFailures.WithLabelValues(faultOf(err)).Inc() }
 
 // route shows one before its first request.
 func (m *metrics) route(name string) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,7 +45,7 @@ type Options struct {
 	DegradeTo    float64       // 0 is never
 	DegradeAfter time.Duration // 0 is 20 ms
 
-	NoOriginals bool // do not fetch original vectors: an exact search compares int8 rows then
+	Originals Originals // where they are; "" is local
 
 	// MemoryBytes is what the generation that is served and the next one may want together, see footprint; one that does not fit
 	// is not taken, and the old one goes on being served. 0 is no limit.
@@ -92,6 +93,9 @@ func (o Options) Validate() error {
 			faults = append(faults, fmt.Errorf("query %s %v: must be positive, or 0 for %s", f.name, f.v, f.zero))
 		}
 	}
+	if !slices.Contains([]Originals{"", OriginalsLocal, OriginalsRemote, OriginalsNone}, o.Originals) {
+		faults = append(faults, fmt.Errorf("query originals %q: must be local, remote or none", o.Originals))
+	}
 	if !(o.DegradeTo >= 0 && o.DegradeTo <= 1) {
 		faults = append(faults, fmt.Errorf("query degrade to %v: must be a recall up to 1, or 0 for never", o.DegradeTo))
 	}
@@ -123,6 +127,9 @@ func (o Options) withDefaults() Options {
 	if o.DegradeAfter == 0 {
 		o.DegradeAfter = 20 * time.Millisecond
 	}
+	if o.Originals == "" {
+		o.Originals = OriginalsLocal
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -151,7 +158,8 @@ type Node struct {
 	pace      pace
 	swaps     swapTimes
 	filters   *filter.Cache
-	confirmed lastTime // that what is served is what the channel names
+	originals *originals // of the store; nil if none are read there
+	confirmed lastTime   // that what is served is what the channel names
 	behind    behind
 	news      news
 
@@ -173,11 +181,16 @@ type served struct {
 	trace   string      // of its swap, "" if that was not traced
 	wants   footprint
 	offsets json.RawMessage // its checkpoint: written once, not for each answer
+	remote  search.Remote   // its originals, nil if they are here or not to be had
 }
 
-func newServed(s *snapshot.Snapshot, wants footprint, index *commit.Log, epoch, trace string) (*served, error) {
+func (n *Node) newServed(s *snapshot.Snapshot, wants footprint, index *commit.Log, epoch, trace string) (*served, error) {
 	offsets, err := json.Marshal(s.Manifest().Checkpoint)
-	return &served{s, index, epoch, trace, wants, offsets}, err
+	now := &served{Snapshot: s, index: index, epoch: epoch, trace: trace, wants: wants, offsets: offsets}
+	if n.o.Originals == OriginalsRemote && !s.HasVectors() {
+		now.remote = &remote{n.originals, now, n.o.Level}
+	}
+	return now, err
 }
 
 // filterBytes bounds what is remembered of filters: an eighth of a byte for each row and filter, twice.
@@ -200,6 +213,11 @@ func New(o Options) (*Node, error) {
 	var err error
 	if n.filters, err = filter.NewCache(filterBytes); err != nil {
 		return nil, err
+	}
+	if o.Originals == OriginalsRemote {
+		if n.originals, err = newOriginals(n.metrics, o.Logger); err != nil {
+			return nil, err
+		}
 	}
 	n.metrics.watch(n)
 	o.Cache.Register(o.Registry, "query")
@@ -317,7 +335,7 @@ func (n *Node) advance(ctx context.Context) (err error) {
 	ctx, span := n.o.Tracer.Continue(ctx, "swap", trace.From(m.Trace))
 	defer func() { span.End(err) }()
 	span.Int("adastream.generation", m.Generation)
-	wants := footprintOf(to.Index.Spec(), m, !n.o.NoOriginals && byOriginals(to.Index.Spec(), m))
+	wants := footprintOf(to.Index.Spec(), m, n.o.Originals == OriginalsLocal && byOriginals(to.Index.Spec(), m))
 	if err := n.admitGeneration(wants); err != nil {
 		return fmt.Errorf("%s: %w", to, err)
 	}
@@ -327,7 +345,7 @@ func (n *Node) advance(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", to, err)
 	}
-	now, err := newServed(s, wants, to.Index, to.Record.Epoch, span.Parent())
+	now, err := n.newServed(s, wants, to.Index, to.Record.Epoch, span.Parent())
 	if err != nil {
 		s.Close()
 		return fmt.Errorf("%s: %w", to, err)
@@ -414,9 +432,9 @@ func (n *Node) open(ctx context.Context, to *commit.Served, m *schemas.Manifest)
 		parts[key] = p
 		return nil
 	}
-	openChunk := replica.ChunkWithVectors
-	if n.o.NoOriginals {
-		openChunk = replica.Chunk
+	openChunk := replica.Chunk
+	if n.o.Originals == OriginalsLocal {
+		openChunk = replica.ChunkWithVectors
 	}
 	for _, c := range m.Chunks {
 		// The same rows may have got other codes.
@@ -447,9 +465,12 @@ func (n *Node) open(ctx context.Context, to *commit.Served, m *schemas.Manifest)
 
 // sweep frees the cache of files that the current generation does not use and no query has mapped.
 func (n *Node) sweep(m *schemas.Manifest) error {
+	if n.originals != nil {
+		n.originals.sweep(m.Chunks)
+	}
 	keep := map[string]bool{}
 	for _, c := range m.Chunks {
-		keep[c.Rows.SHA256], keep[c.Codes.SHA256], keep[c.Vectors.SHA256] = true, true, !n.o.NoOriginals
+		keep[c.Rows.SHA256], keep[c.Codes.SHA256], keep[c.Vectors.SHA256] = true, true, n.o.Originals == OriginalsLocal
 	}
 	for _, s := range m.Segments {
 		keep[s.SHA256] = true

@@ -14,7 +14,7 @@ import (
 )
 
 // trainModel makes a model, of axes of its own if the index has them.
-func trainModel(t *testing.T, spec *schemas.Spec, seed int) (mdl *model.Model) {
+func trainModel(t testing.TB, spec *schemas.Spec, seed int) (mdl *model.Model) {
 	t.Helper()
 	const n = 200
 	sample := make([]float32, 0, n*testDim)
@@ -38,7 +38,7 @@ func TestSegmentsOfOtherAxes(t *testing.T) {
 	if a.Axes() == b.Axes() {
 		t.Fatal("the models have the same axes")
 	}
-	n := p.node(Options{NoOriginals: true})
+	n := p.node(Options{Originals: OriginalsNone})
 	shows := func(rows int) {
 		t.Helper()
 		p.await(n, p.m.Generation)

@@ -6,9 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/adastream/adastream/avx"
-	"github.com/adastream/adastream/index/model"
-	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -23,7 +20,7 @@ func TestRowsAreReadByThePage(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.m.Model = &schemas.ModelRef{ID: mdl.ID(), Object: o, TrainedRows: mdl.TrainedRows(), NList: mdl.NList()}
-	chunk := p.chunk(mdl, 0, 100)
+	chunk := p.chunks(mdl, 0, 100, 1<<20)[0]
 	listed, whole := p.putBy(mdl, 100, 120), p.put(120, 140)
 	n := p.node(Options{})
 	p.publish()
@@ -46,28 +43,4 @@ func TestRowsAreReadByThePage(t *testing.T) {
 			t.Errorf("%s: read by the page: %v, want %v: %s", of.what, got, of.want, flags)
 		}
 	}
-}
-
-// chunk puts a chunk of rows by a model into the next generation.
-func (p *publisher) chunk(mdl *model.Model, from, to int) (c schemas.Chunk) {
-	p.t.Helper()
-	o := p.putBy(mdl, from, to)
-	p.m.Segments = p.m.Segments[:len(p.m.Segments)-1]
-	body, err := p.bucket.Get(p.t.Context(), o.Key)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	part, err := segment.OpenSegment(p.log.Spec(), o.SHA256, body)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	err = segment.Merge(p.t.Context(), p.log.Spec(), mdl, avx.Generic, []segment.Input{{Part: part}}, segment.MergeOptions{ChunkBytes: 1 << 20}, func(b segment.ChunkBodies) (err error) {
-		c, err = p.log.PutChunk(p.t.Context(), b)
-		p.m.Chunks = append(p.m.Chunks, c)
-		return err
-	})
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return c
 }

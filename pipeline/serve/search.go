@@ -234,11 +234,14 @@ func (n *Node) answer(ctx context.Context, on *served, q *queries, o *searchOpti
 	if err != nil {
 		return nil, err
 	}
-	choice, degraded, err := n.choose(snap, o.wish(k), waited)
+	wish := o.wish(k)
+	wish.Remote = on.remote != nil
+	choice, degraded, err := n.choose(snap, wish, waited)
 	if err != nil {
 		return nil, err
 	}
 	plan, wanted := choice.Plan, k
+	plan.Remote = on.remote
 	f, err := n.filter(ctx, on, o, &plan)
 	if err != nil {
 		return nil, err
@@ -255,11 +258,11 @@ func (n *Node) answer(ctx context.Context, on *served, q *queries, o *searchOpti
 	}
 	q.kind = o.kind()
 	a := &searchAnswer{snap: snap, many: q.many, fields: fields, vectors: o.IncludeVector, about: about{Snapshot: on.info(), Degraded: degraded}}
-	a.about.expect(choice, snap)
 	ctx, span := n.o.Tracer.Start(ctx, "scan")
 	if o.GroupBy != nil {
-		err := n.answerGroups(ctx, on, q, o, a, plan, f, k)
+		u, err := n.answerGroups(ctx, on, q, o, a, plan, f, k)
 		span.End(err)
+		n.expect(&a.about, choice, on, u)
 		return a, err
 	}
 	started := time.Now()
@@ -270,21 +273,37 @@ func (n *Node) answer(ctx context.Context, on *served, q *queries, o *searchOpti
 		return nil, err
 	}
 	took := time.Since(started)
-	if count == 1 && choice.Expected != nil {
+	near := !plan.Originals || snap.HasVectors() // what decides is here
+	if count == 1 && choice.Expected != nil && near {
 		n.pace.add(float64(took.Nanoseconds())/1000, choice.Expected.Micros)
 	}
 	a.results, a.about.Usage = results, newUsage(plan, u, spec.Dim(), took)
+	n.expect(&a.about, choice, on, u)
 	if q.like != nil {
 		others := without(snap, results[0], *q.like)
 		results[0] = others[:min(k, len(others))]
 	}
-	n.live.offer(snap, q, k, plan, results)
+	if near { // else it was better than what it would be measured by
+		n.live.offer(snap, q, k, plan, results)
+	}
 	if o.MinScore != nil {
 		for i, hits := range results {
 			results[i] = atLeast(hits, *o.MinScore)
 		}
 	}
 	return a, nil
+}
+
+// expect says what is to be expected of an answer. Of one whose originals could not be read nothing was measured.
+func (n *Node) expect(a *about, c recall.Choice, on *served, u search.Usage) {
+	if u.Lacking > 0 {
+		if a.Degraded == "" {
+			a.Degraded = recall.ShortInt8
+			n.metrics.degraded.WithLabelValues(recall.ShortInt8).Inc()
+		}
+		return
+	}
+	a.expect(c, on.HasVectors() || on.remote != nil)
 }
 
 // atLeast cuts hits, the best first, where their score falls below one.

@@ -62,7 +62,7 @@ func post(h http.Handler, path string, body []byte, headers ...string) *httptest
 	return w
 }
 
-func decodeAnswer(t *testing.T, w *httptest.ResponseRecorder) answerJSON {
+func decodeAnswer(t testing.TB, w *httptest.ResponseRecorder) answerJSON {
 	t.Helper()
 	var a answerJSON
 	if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil || w.Code != http.StatusOK {

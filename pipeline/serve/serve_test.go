@@ -314,6 +314,30 @@ func (p *publisher) putBy(mdl *model.Model, from, to int) schemas.Object {
 	return o
 }
 
+// chunks puts rows by a model into the next generation, as the chunks of its base, of about so many bytes each.
+func (p *publisher) chunks(mdl *model.Model, from, to int, bytes int64) []schemas.Chunk {
+	p.t.Helper()
+	o := p.putBy(mdl, from, to)
+	p.m.Segments = p.m.Segments[:len(p.m.Segments)-1]
+	body, err := p.bucket.Get(p.t.Context(), o.Key)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	part, err := segment.OpenSegment(p.log.Spec(), o.SHA256, body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	err = segment.Merge(p.t.Context(), p.log.Spec(), mdl, avx.Generic, []segment.Input{{Part: part}}, segment.MergeOptions{ChunkBytes: bytes}, func(b segment.ChunkBodies) error {
+		c, err := p.log.PutChunk(p.t.Context(), b)
+		p.m.Chunks = append(p.m.Chunks, c)
+		return err
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return p.m.Chunks
+}
+
 // textArray is an array of one text.
 func textArray(text string) arrow.Array {
 	b := array.NewStringBuilder(memory.DefaultAllocator)

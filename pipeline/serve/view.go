@@ -18,14 +18,14 @@ type View struct {
 	Stale    error             // why they may be answered from another generation than the newest, or nil
 	Live     *schemas.Estimate // recall of late answers as clients asked, nil when none was measured
 	Swaps    []Swap            // the last ones, newest first
-	Exact    bool              // originals are here, so that an exact search is exact
+	Exact    bool              // originals are here or can be read, so that an exact search is exact
 	Admin    bool              // the verbs of an administrator are answered
 }
 
 // View looks at the node. Safe for concurrent use.
 func (n *Node) View() View {
 	v := View{Spec: n.o.Log.Spec(), Ready: n.Ready(), Stale: n.Stale(), Live: n.live.current(), Swaps: n.recent.list(),
-		Exact: !n.o.NoOriginals, Admin: n.o.Admin}
+		Exact: n.o.Originals != OriginalsNone, Admin: n.o.Admin}
 	if snap := n.hold(); snap != nil {
 		defer snap.Release()
 		v.Spec, v.Manifest, v.Epoch = snap.Spec(), snap.Manifest(), snap.epoch

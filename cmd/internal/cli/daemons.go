@@ -28,7 +28,7 @@ type Query struct {
 	DegradeAfter time.Duration `help:"Wait for a slot after which a query is degraded." default:"20ms"`
 	MemoryBytes  *int64        `help:"Memory that the generation that is served and the next one may want together, originals aside; one that does not fit is not taken. 0 is no limit. Default: nine tenths of what the container, or the machine, allows." placeholder:"BYTES"`
 	MaxBehind    time.Duration `help:"A node that has served an older generation than the channel names for longer is not ready, if it is for a reason of its own; set it above the time that a whole index takes to fetch. 0 is never." default:"0s"`
-	Originals    bool          `help:"Fetch original vectors too, twice the bytes: without them an exact search compares int8 rows." default:"true" negatable:""`
+	Originals    string        `help:"Where original vectors are: local is on this machine, twice the bytes; remote is in the object store, of which the few that a query needs are read, in milliseconds; none is nowhere: an exact search compares int8 rows." enum:"local,remote,none" default:"local"`
 	MeasureShare float64       `help:"Share of one core for comparing answers with exact search; 0 measures nothing." default:"0.01"`
 	Drain        time.Duration `help:"Time that running queries get to end at SIGTERM." default:"10s"`
 	Access       `group:"Who may ask:"`

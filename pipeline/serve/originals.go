@@ -1,0 +1,292 @@
+package serve
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/schemas"
+)
+
+// Originals is where a node has the original vectors of chunks. Those of segments come with their rows.
+type Originals string
+
+// Where originals are.
+const (
+	OriginalsLocal  Originals = "local"  // with the other files of a generation
+	OriginalsRemote Originals = "remote" // in the object store, where single ones are read that a query needs
+	OriginalsNone   Originals = "none"   // nowhere: int8 rows decide, and answers say so
+)
+
+const (
+	// originalsWait is how long a query waits for each so many reads, and half of the time that is left to it at most. A read of an
+	// object store takes some 10 to 30 ms, and a tenth of a second once in a while.
+	originalsWait, originalsWaitReads = 500 * time.Millisecond, 512
+	// originalsPause is for how long none are asked for after the store did not bring some: else each query would wait in vain, in
+	// a place that others wait for.
+	originalsPause = time.Second
+	// originalsReads is how many reads are under way, and those of one query.
+	originalsReads, originalsReadsEach = 64, 32
+	// originalsGap is how many bytes between two originals are read with them, which is cheaper than another request, and
+	// originalsRun how many bytes one read is at most, but for a single original.
+	originalsGap, originalsRun = 16 << 10, 1 << 20
+	// originalsBytes bounds the originals that are kept, as float32 and with what keeping them takes.
+	originalsBytes, originalBytes = 64 << 20, 128
+)
+
+// originals reads single originals from the object store for all generations of a node.
+type originals struct {
+	metrics *metrics
+	log     *slog.Logger
+	reads   chan struct{} // that are under way
+	until   atomic.Int64  // when to ask again, Unix time in ns
+	kept    *otter.Cache[originalKey, []float32]
+
+	mu     sync.Mutex
+	starts map[string]int64 // of originals in files, by their SHA256
+}
+
+// originalKey is a row of a file of originals, by its SHA256.
+type originalKey struct {
+	file string
+	row  int
+}
+
+func newOriginals(m *metrics, log *slog.Logger) (*originals, error) {
+	kept, err := otter.New(&otter.Options[originalKey, []float32]{
+		MaximumWeight: originalsBytes,
+		Weigher:       func(_ originalKey, v []float32) uint32 { return uint32(originalBytes + 4*len(v)) },
+	})
+	return &originals{metrics: m, log: log, reads: make(chan struct{}, originalsReads), kept: kept, starts: map[string]int64{}}, err
+}
+
+// sweep forgets what is known of files of other chunks.
+func (o *originals) sweep(chunks []schemas.Chunk) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	kept := make(map[string]int64, len(o.starts))
+	for _, c := range chunks {
+		if start, known := o.starts[c.Vectors.SHA256]; known {
+			kept[c.Vectors.SHA256] = start
+		}
+	}
+	o.starts = kept
+}
+
+// remote is the originals of a generation. Who asks holds it.
+type remote struct {
+	*originals
+	*served
+	level avx.Level
+}
+
+// Originals implements [search.Remote].
+func (r *remote) Originals(ctx context.Context, rows []search.Hit) [][]float32 {
+	brought := make([][]float32, len(rows))
+	var wanted []int // of rows
+	for i, h := range rows {
+		if brought[i], _ = r.kept.GetIfPresent(r.key(h)); brought[i] == nil {
+			wanted = append(wanted, i)
+		}
+	}
+	if len(wanted) == 0 {
+		return brought
+	}
+	started := time.Now()
+	switch err := r.fetch(ctx, rows, wanted, brought); {
+	case err == nil:
+		r.metrics.originalsSeconds.Observe(time.Since(started).Seconds())
+	case ctx.Err() == nil: // else whoever asked is gone
+		r.metrics.originalsLacking.WithLabelValues(lackOf(err)).Inc()
+	}
+	return brought
+}
+
+func (r *remote) key(h search.Hit) originalKey {
+	return originalKey{r.Manifest().Chunks[h.Part].Vectors.SHA256, h.Row}
+}
+
+// Reasons why originals are lacking, beside those of [loadFaults].
+var (
+	errAway = errors.New("the store did not bring originals just now")
+	errMany = errors.New("too many originals")
+	errSlow = errors.New("originals took too long")
+)
+
+func lackOf(err error) string {
+	switch {
+	case errors.Is(err, errAway):
+		return "away"
+	case errors.Is(err, errMany):
+		return "many"
+	case errors.Is(err, errSlow):
+		return "slow"
+	}
+	return faultOf(err)
+}
+
+// fetch fills in those of the originals that are wanted. An error says that some are not there; the others may be.
+func (r *remote) fetch(ctx context.Context, rows []search.Hit, wanted []int, brought [][]float32) error {
+	switch {
+	case time.Now().UnixNano() < r.until.Load():
+		return errAway
+	case len(wanted) > search.MostRemote: // where int8 rows hardly tell any apart
+		return errMany
+	}
+	slices.SortFunc(wanted, func(a, b int) int {
+		return cmp.Or(cmp.Compare(rows[a].Part, rows[b].Part), cmp.Compare(rows[a].Row, rows[b].Row))
+	})
+	runs := r.runs(rows, wanted)
+	wait := originalsWait * time.Duration(1+len(runs)/originalsWaitReads)
+	if end, limited := ctx.Deadline(); limited {
+		wait = min(wait, time.Until(end)/2)
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, wait, errSlow)
+	defer cancel()
+	err := r.locate(limited, runs)
+	if err == nil {
+		err = r.read(limited, runs)
+	}
+	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, store.ErrTransient) {
+			err = fmt.Errorf("%w: %w", errSlow, err)
+		}
+		if ctx.Err() == nil {
+			r.until.Store(time.Now().Add(originalsPause).UnixNano())
+			r.log.Warn("originals could not be read, int8 rows decide", "generation", r.Manifest().Generation, "error", err, "pause", originalsPause)
+		}
+		return err
+	}
+	return r.take(rows, wanted, runs, brought)
+}
+
+// originalsOf is originals that are read together: rows [first, end) of a part.
+type originalsOf struct {
+	part       int
+	first, end int
+	stored     []byte
+}
+
+// runs of the rows that are wanted, which are in order.
+func (r *remote) runs(rows []search.Hit, wanted []int) (runs []*originalsOf) {
+	width := r.Spec().VectorBytes()
+	for _, i := range wanted {
+		h := rows[i]
+		if n := len(runs); n > 0 {
+			last := runs[n-1]
+			if last.part == h.Part && (h.Row-last.end)*width <= originalsGap && (h.Row+1-last.first)*width <= originalsRun {
+				last.end = h.Row + 1
+				continue
+			}
+		}
+		runs = append(runs, &originalsOf{part: h.Part, first: h.Row, end: h.Row + 1})
+	}
+	return runs
+}
+
+// locate finds where the originals of the parts of runs begin in their files, once for each file.
+func (r *remote) locate(ctx context.Context, runs []*originalsOf) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(originalsReadsEach)
+	for i, run := range runs {
+		c := r.Manifest().Chunks[run.part]
+		if i > 0 && runs[i-1].part == run.part {
+			continue
+		}
+		if _, known := r.start(c); known {
+			continue
+		}
+		g.Go(func() error {
+			head, err := r.readRange(ctx, c, 0, min(segment.HeadBytes, c.Vectors.Size))
+			if err != nil {
+				return err
+			}
+			start, err := segment.LocateVectors(r.Spec(), c, head)
+			if err != nil {
+				return err
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.starts[c.Vectors.SHA256] = start
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (r *remote) start(c schemas.Chunk) (start int64, known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	start, known = r.starts[c.Vectors.SHA256]
+	return start, known
+}
+
+// read reads the stored bytes of runs.
+func (r *remote) read(ctx context.Context, runs []*originalsOf) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(originalsReadsEach)
+	width := int64(r.Spec().VectorBytes())
+	for _, run := range runs {
+		c := r.Manifest().Chunks[run.part]
+		start, known := r.start(c)
+		if !known { // swept meanwhile: the generation is not served any more
+			return fmt.Errorf("chunk %s: %w", c.ID, store.ErrNotFound)
+		}
+		g.Go(func() (err error) {
+			run.stored, err = r.readRange(ctx, c, start+int64(run.first)*width, int64(run.end-run.first)*width)
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+func (r *remote) readRange(ctx context.Context, c schemas.Chunk, at, n int64) ([]byte, error) {
+	select {
+	case r.reads <- struct{}{}:
+		defer func() { <-r.reads }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	b, err := r.index.Bucket().Range(ctx, c.Vectors.Key, at, n)
+	r.metrics.originalsReads.Inc()
+	r.metrics.originalsBytes.Add(float64(len(b)))
+	return b, err
+}
+
+// take checks each original against its int8 row: the sum that objects are known by is that of a whole one.
+func (r *remote) take(rows []search.Hit, wanted []int, runs []*originalsOf, brought [][]float32) error {
+	dim, width := r.Spec().Dim(), r.Spec().VectorBytes()
+	buffer := make([]float32, 2*dim)
+	var faults []error
+	for _, i := range wanted {
+		h := rows[i]
+		for h.Part != runs[0].part || h.Row >= runs[0].end {
+			runs = runs[1:]
+		}
+		v := make([]float32, dim)
+		segment.ReadVector(r.Spec(), r.level, runs[0].stored[(h.Row-runs[0].first)*width:][:width], v)
+		if err := search.Agrees(r.level, r.Snapshot, h.Part, h.Row, v, buffer); err != nil {
+			err = fmt.Errorf("%s: row %d: %w", r.Manifest().Chunks[h.Part].Vectors.Key, h.Row, err)
+			r.log.Error("an original in the store is not what its int8 row was made of", "error", err)
+			faults = append(faults, err)
+			continue
+		}
+		brought[i] = v
+		r.kept.Set(r.key(h), v)
+	}
+	r.metrics.originalsFetched.Add(float64(len(wanted) - len(faults)))
+	return errors.Join(faults...)
+}
