@@ -15,8 +15,8 @@ import (
 
 // An index of four shards: four builders, three ingestors and two query nodes of two shards each, of which either merges what both
 // find. An ingestor and a builder are killed, a replica of a node is added and the node then lost, all while it is searched: each
-// shard holds exactly the rows of its partitions, no search fails, and no row is found twice or not at all. Then the same topic is
-// indexed in two shards, and what takes over answers the same.
+// shard holds exactly the rows of its partitions, no search fails, and no row is found twice or not at all, nor by a node that only
+// merges and still knows the one that was lost. Then the same topic is indexed in two shards, and what takes over answers the same.
 func TestShardsOfProcesses(t *testing.T) {
 	f := newFleetTest(t, "--shards=4")
 	ingestor := func() *fleet.Process {
@@ -93,7 +93,15 @@ func TestShardsOfProcesses(t *testing.T) {
 	if sum != int64(live) {
 		t.Errorf("the shards have %d rows, want %d", sum, live)
 	}
-	for node, api := range []string{apis[0], apis[2]} {
+	merging, err := fleet.Address()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, ops := f.start("query", "--listen", merging, "--merge-only", "--peers", strings.Join([]string{at(0, 0), at(1, 0), at(2, 1), at(3, 1), at(2, 2), at(3, 2)}, ","))
+	if err := fleet.AwaitOK(t.Context(), "http://"+ops+"/readyz"); err != nil {
+		t.Fatal(err)
+	}
+	for node, api := range []string{apis[0], apis[2], merging} {
 		f.awaitOffsets("http://"+api, ends)
 		f.checkFound("http://"+api, want)
 		if t.Failed() {
@@ -113,7 +121,7 @@ func TestShardsOfProcesses(t *testing.T) {
 	if out, err := f.bin.Run(t.Context(), "adastream", "snapshot", "ls", "--store", f.storage); err == nil || !strings.Contains(out, "--shard: missing, the index has 4 shards, allowed: 0 to 3") {
 		t.Errorf("%v: %s", err, out)
 	}
-	if out := f.run("doctor", "--store", f.storage, "--brokers", f.brokers, "--url", "http://"+apis[0], "--produce", "--search"); !strings.Contains(out, "ok   newest generation of shard 3") || !strings.Contains(out, "ok   row is searchable") {
+	if out := f.run("doctor", "--store", f.storage, "--brokers", f.brokers, "--url", "http://"+merging, "--produce", "--search"); !strings.Contains(out, "ok   newest generation of shard 3") || !strings.Contains(out, "ok   row is searchable") {
 		t.Errorf("doctor: %s", out)
 	}
 

@@ -15,7 +15,7 @@ type configCommand struct {
 
 // daemon is which program a file is for.
 type daemon struct {
-	For string `help:"Program: query, builder, ingestor or standalone." required:"" enum:"query,builder,ingestor,standalone" env:"-" placeholder:"PROGRAM"`
+	For string `help:"Program: query, builder, ingestor, standalone or events, which is snapshot events." required:"" enum:"query,builder,ingestor,standalone,events" env:"-" placeholder:"PROGRAM"`
 }
 
 func (d daemon) flags() any {
@@ -26,6 +26,11 @@ func (d daemon) flags() any {
 		return &cli.Builder{}
 	case "ingestor":
 		return &cli.Ingestor{}
+	case "events":
+		return &struct {
+			snapshotEventsCommand
+			cli.Logging `group:"Log and configuration:"`
+		}{}
 	default:
 		return &struct {
 			standaloneCommand

@@ -45,7 +45,7 @@ func (c *command) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	shards, err := c.Shards.Of(all)
+	shards, err := c.Served(all)
 	if err != nil {
 		return err
 	}
@@ -58,11 +58,11 @@ func (c *command) run(ctx context.Context) error {
 		memory = *c.MemoryBytes
 	}
 	served, err := nodes.New(nodes.Options{
-		Scopes: scopes, Registry: registry, Logger: log, Peers: c.Peers, PeersTLS: peers,
+		Spec: all[0].Spec(), Scopes: scopes, Registry: registry, Logger: log, Peers: c.Peers, PeersTLS: peers,
 		Node: serve.Options{
 			Level: level, PollEvery: c.PollEvery, MaxRunning: c.MaxRunning, MaxWaiting: c.MaxWaiting, Timeout: c.Timeout,
 			DegradeTo: c.DegradeTo, DegradeAfter: c.DegradeAfter, Originals: serve.Originals(c.Originals), MeasureShare: c.MeasureShare,
-			MemoryBytes: memory / int64(len(scopes)), MaxBehind: c.MaxBehind, Admin: c.Admin, Tracer: tracer,
+			MemoryBytes: memory / int64(max(1, len(scopes))), MaxBehind: c.MaxBehind, Admin: c.Admin, Tracer: tracer,
 		},
 	})
 	if err != nil {
@@ -75,6 +75,9 @@ func (c *command) run(ctx context.Context) error {
 	}
 	for _, s := range scopes {
 		s.Logger.Info("query", "version", cli.ThisBuild(), "index", s.Index.Spec(), "store", s.Index.Bucket(), "api", api.Addr(), "ops", ops.Addr())
+	}
+	if c.MergeOnly {
+		log.Info("query, merging only", "version", cli.ThisBuild(), "index", all[0].Spec(), "peers", c.Peers, "api", api.Addr(), "ops", ops.Addr())
 	}
 	ops.Use(served.Ops())
 	g, ctx := errgroup.WithContext(ctx)

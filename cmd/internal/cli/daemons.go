@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/adastream/adastream/pipeline/access"
+	"github.com/adastream/adastream/pipeline/commit"
 )
 
 // Query are the flags of a query node.
@@ -17,6 +18,7 @@ type Query struct {
 	Listen       string        `help:"Address of the query API, and of the page for people at /ui." default:"127.0.0.1:8080"`
 	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9093"`
 	Peers        []string      `help:"Where shards that are not served here, or here too, are served: N=URL, separated by commas; several of one shard are its replicas. Searches ask one node of each shard, and carry the token of who asked." placeholder:"N=URL"`
+	MergeOnly    bool          `help:"Serve no shard: only merge what the nodes of --peers find, and keep nothing on disk."`
 	PeersCA      string        `help:"PEM file of certificate authorities to trust for https peers, instead of the system's." name:"peers-ca" type:"existingfile" placeholder:"FILE"`
 	PeersCert    string        `help:"PEM file of the certificate to show to https peers that ask for one, with --peers-key; both are read again when they change." name:"peers-cert" type:"existingfile" placeholder:"FILE"`
 	PeersKey     string        `help:"PEM file of the private key of --peers-cert." name:"peers-key" type:"existingfile" placeholder:"FILE"`
@@ -33,6 +35,19 @@ type Query struct {
 	Drain        time.Duration `help:"Time that running queries get to end at SIGTERM." default:"10s"`
 	Access       `group:"Who may ask:"`
 	Logging      `group:"Log and configuration:"`
+}
+
+// Served picks the shards that are served here: none by a node that only merges.
+func (q Query) Served(all []*commit.Log) ([]*commit.Log, error) {
+	switch {
+	case !q.MergeOnly:
+		return q.Of(all)
+	case len(q.Shard) > 0:
+		return nil, Usage(errors.New("--merge-only and --shard: one or the other"))
+	case len(all) == 1:
+		return nil, Usage(errors.New("--merge-only: the index has one shard, there is nothing to merge"))
+	}
+	return nil, nil
 }
 
 // PeersTLS is how peers of https are reached, and the files of it that are to be followed.

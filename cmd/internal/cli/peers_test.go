@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/adastream/adastream/pipeline/commit"
 )
 
 func TestPeersTLSRefusesWhatDoesNotFit(t *testing.T) {
@@ -28,6 +30,28 @@ func TestPeersTLSRefusesWhatDoesNotFit(t *testing.T) {
 	} {
 		if _, _, err := c.q.PeersTLS(); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %q", c.q, err, c.want)
+		}
+	}
+}
+
+func TestNodeThatOnlyMerges(t *testing.T) {
+	one, three := make([]*commit.Log, 1), make([]*commit.Log, 3)
+	for _, c := range []struct {
+		q      Query
+		all    []*commit.Log
+		served int
+		want   string
+	}{
+		{Query{}, one, 1, ""},
+		{Query{}, three, 3, ""},
+		{Query{Shards: Shards{[]int{0, 2}}}, three, 2, ""},
+		{Query{MergeOnly: true}, three, 0, ""},
+		{Query{MergeOnly: true}, one, 0, "--merge-only: the index has one shard"},
+		{Query{MergeOnly: true, Shards: Shards{[]int{1}}}, three, 0, "--merge-only and --shard: one or the other"},
+	} {
+		served, err := c.q.Served(c.all)
+		if len(served) != c.served || (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v of %d: %d, %v", c.q, len(c.all), len(served), err)
 		}
 	}
 }

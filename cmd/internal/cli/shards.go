@@ -81,8 +81,8 @@ type Scope struct {
 // and metrics say which one they are about.
 func (c Cache) Scopes(role string, shards []*commit.Log, log *slog.Logger, registry *prometheus.Registry) ([]Scope, error) {
 	var scopes []Scope
-	share := Cache{c.CacheDir, c.CacheBytes / int64(len(shards))}
 	for _, index := range shards {
+		share := Cache{c.CacheDir, c.CacheBytes / int64(len(shards))}
 		s, folder := Scope{Index: index, Logger: log, Registry: registry}, role
 		if n := strconv.Itoa(index.Shard()); index.Spec().Shards > 1 {
 			folder += "-" + n

@@ -21,11 +21,13 @@ import (
 	"github.com/adastream/adastream/pipeline/fanout"
 	"github.com/adastream/adastream/pipeline/serve"
 	"github.com/adastream/adastream/pipeline/ui"
+	"github.com/adastream/adastream/schemas"
 )
 
 // Options of Nodes.
 type Options struct {
-	Scopes []cli.Scope   // of the shards that are served here
+	Spec   *schemas.Spec // of the index
+	Scopes []cli.Scope   // of the shards that are served here; none merges only
 	Node   serve.Options // of each node, but for what is in its scope
 
 	Peers    []string    // where shards are served too, each as N=URL
@@ -46,7 +48,6 @@ type Nodes struct {
 // New returns the nodes. They load nothing until Run.
 func New(o Options) (*Nodes, error) {
 	n := &Nodes{o: o}
-	spec := o.Scopes[0].Index.Spec()
 	own := map[int]http.Handler{}
 	var shards []int
 	for _, s := range o.Scopes {
@@ -58,7 +59,7 @@ func New(o Options) (*Nodes, error) {
 		}
 		n.nodes = append(n.nodes, node)
 		own[s.Index.Shard()] = node.API()
-		if spec.Shards > 1 {
+		if o.Spec.Shards > 1 {
 			shards = append(shards, s.Index.Shard())
 		}
 	}
@@ -73,13 +74,13 @@ func New(o Options) (*Nodes, error) {
 	if err != nil {
 		return nil, cli.Usage(err)
 	}
-	if spec.Shards == 1 {
+	if o.Spec.Shards == 1 {
 		if len(peers) > 0 {
 			return nil, cli.Usage(errors.New("--peers: the index has one shard, allowed: none"))
 		}
 		return n, nil
 	}
-	n.router, err = fanout.New(fanout.Options{Spec: spec, Own: own, Peers: peers, TLS: o.PeersTLS, MaxBody: o.Node.MaxBody,
+	n.router, err = fanout.New(fanout.Options{Spec: o.Spec, Own: own, Peers: peers, TLS: o.PeersTLS, MaxBody: o.Node.MaxBody,
 		Timeout: o.Node.Timeout, Logger: o.Logger, Registry: o.Registry, Tracer: o.Node.Tracer})
 	if err != nil {
 		return nil, cli.Usage(err)
@@ -117,8 +118,10 @@ func (n *Nodes) API() http.Handler {
 		mux.Handle(base+"/ui", http.StripPrefix(base, n.pages[i].Handler(none)))
 	}
 	mux.Handle("/", n.router.API())
-	mux.HandleFunc("GET /ui", n.toPages)
-	mux.HandleFunc("GET /ui/", n.toPages)
+	if len(n.pages) > 0 {
+		mux.HandleFunc("GET /ui", n.toPages)
+		mux.HandleFunc("GET /ui/", n.toPages)
+	}
 	return mux
 }
 
