@@ -293,8 +293,7 @@ func monitored(t *testing.T, objects []object, all map[string]workload, services
 			}
 		} else {
 			for _, s := range services {
-				named := slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == endpoints[0].Port })
-				if named && selectorOf(t, &spec.Selector).Matches(labels.Set(s.Labels)) {
+				if hasServicePort(s, endpoints[0].Port) && selectorOf(t, &spec.Selector).Matches(labels.Set(s.Labels)) {
 					targets[s.Spec.Selector["app.kubernetes.io/component"]]++
 				}
 			}
@@ -434,19 +433,98 @@ func TestScaling(t *testing.T) {
 // TestQueryDrains: the time that Kubernetes gives covers the sleep before the drain and the drain.
 func TestQueryDrains(t *testing.T) {
 	rendered(t, func(t *testing.T, objects []object) {
-		w, ok := workloads(t, objects)["query"]
-		if !ok {
-			return
-		}
-		drain, err := time.ParseDuration(configs(t, objects)["query"]["drain"].(string))
-		if err != nil {
-			t.Fatal(err)
-		}
-		sleep := time.Duration(w.container().Lifecycle.PreStop.Sleep.Seconds) * time.Second
-		if grace := time.Duration(*w.pod.Spec.TerminationGracePeriodSeconds) * time.Second; drain == 0 || grace <= sleep+drain {
-			t.Errorf("grace of %v, sleep %v, drain %v", grace, sleep, drain)
+		for component, w := range workloads(t, objects) {
+			if component != "query" && !strings.HasPrefix(component, "query-") {
+				continue
+			}
+			drain, err := time.ParseDuration(configs(t, objects)[component]["drain"].(string))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sleep := time.Duration(w.container().Lifecycle.PreStop.Sleep.Seconds) * time.Second
+			if grace := time.Duration(*w.pod.Spec.TerminationGracePeriodSeconds) * time.Second; drain == 0 || grace <= sleep+drain {
+				t.Errorf("%s: grace of %v, sleep %v, drain %v", component, grace, sleep, drain)
+			}
 		}
 	})
+}
+
+// TestGroups: those that merge know each pod of each group, by the name that Kubernetes gives it, for the shards that it serves, and
+// nothing else; the service leads to them, and the policies let them through.
+func TestGroups(t *testing.T) {
+	files, err := render("words", cases(t)["groups"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := decode(t, files)
+	all, config := workloads(t, objects), configs(t, objects)
+	var want, groups []string
+	replicas := map[string]int32{}
+	for _, o := range objects {
+		set, ok := o.(*appsv1.StatefulSet)
+		component := o.GetLabels()["app.kubernetes.io/component"]
+		if !ok || !strings.HasPrefix(component, "query") {
+			continue
+		}
+		replicas[component] = *set.Spec.Replicas
+		if component == "query" {
+			continue
+		}
+		groups = append(groups, component)
+		for _, shard := range config[component]["shard"].([]any) {
+			for pod := range replicas[component] {
+				want = append(want, fmt.Sprintf("%v=https://%s-%d.%s.search.svc.cluster.local:8080", shard, set.Name, pod, set.Spec.ServiceName))
+			}
+		}
+	}
+	if !maps.Equal(replicas, map[string]int32{"query": 4, "query-low": 3, "query-high": 2}) {
+		t.Errorf("replicas %v", replicas)
+	}
+	var got []string
+	for _, peer := range config["query"]["peers"].([]any) {
+		got = append(got, peer.(string))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) || len(got) != 3*2+2*2 {
+		t.Errorf("peers %v\nwant %v", got, want)
+	}
+	if merging := config["query"]; merging["merge-only"] != true || merging["shard"] != nil || merging["cache-dir"] != nil || len(all["query"].claims) > 0 {
+		t.Errorf("what merges: %v, claims %v", merging, all["query"].claims)
+	}
+	if high := config["query-high"]; high["originals"] != false || high["max-running"] != 32.0 || high["timeout"] != "3s" || high["peers"] != nil {
+		t.Errorf("a group's flags on top of all: %v", high)
+	}
+	merging := labels.Set(all["query"].pod.Labels)
+	for _, o := range objects {
+		switch o := o.(type) {
+		case *corev1.Service:
+			if hasServicePort(o, "http") && !labels.SelectorFromSet(o.Spec.Selector).Matches(merging) {
+				t.Errorf("service %s leads to %v", o.Name, o.Spec.Selector)
+			}
+		case *networkingv1.NetworkPolicy:
+			component := o.Labels["app.kubernetes.io/component"]
+			if slices.Contains(groups, component) {
+				if from := o.Spec.Ingress[0].From; len(from) != 1 || !selectorOf(t, from[0].PodSelector).Matches(merging) {
+					t.Errorf("%s is asked by %v", component, from)
+				}
+			}
+			if component == "query" {
+				to := o.Spec.Egress[len(o.Spec.Egress)-1].To
+				for _, group := range groups {
+					if !slices.ContainsFunc(to, func(p networkingv1.NetworkPolicyPeer) bool {
+						return selectorOf(t, p.PodSelector).Matches(labels.Set(all[group].pod.Labels))
+					}) {
+						t.Errorf("what merges cannot reach %s", group)
+					}
+				}
+			}
+		}
+	}
+}
+
+func hasServicePort(s *corev1.Service, name string) bool {
+	return slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == name })
 }
 
 // TestLongNames: the longest release name that Helm takes still gives valid names, with room for the hash of a StatefulSet.

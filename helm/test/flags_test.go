@@ -68,7 +68,7 @@ func configs(t *testing.T, objects []object) map[string]map[string]any {
 }
 
 // secretFile finds files of mounted secrets.
-var secretFile = regexp.MustCompile(`/etc/adastream/(store-ca|kafka-ca|kafka-cert|tokens|tls|client-ca|token|node-ca|node-cert)/(ca\.crt|tls\.crt|tls\.key|tokens|token)\b`)
+var secretFile = regexp.MustCompile(`/etc/adastream/(store-ca|kafka-ca|kafka-cert|tokens|tls|client-ca|peers-ca|peers-cert|token|node-ca|node-cert)/(ca\.crt|tls\.crt|tls\.key|tokens|token)\b`)
 
 // TestFlags hands the configuration, and the arguments, to the programs themselves: with --help they check the flags and stop.
 func TestFlags(t *testing.T) {
@@ -121,7 +121,7 @@ func TestFlags(t *testing.T) {
 }
 
 // set by the chart, so that probes, volumes and secrets fit; not for config.
-var set = regexp.MustCompile(`^(store|store-ca|brokers|kafka-(tls|ca|cert|key|sasl|user|password|password-file)|listen|ops-listen|cache-dir|dir|drain|tokens-file|tls-.*|log-.*|from(-.*)?|name|topic)$`)
+var set = regexp.MustCompile(`^(store|store-ca|brokers|kafka-(tls|ca|cert|key|sasl|user|password|password-file)|listen|ops-listen|cache-dir|dir|drain|tokens-file|tls-.*|log-.*|from(-.*)?|name|topic|once)$`)
 
 // spec are the flags of standalone that are those of `adastream init`.
 var spec = regexp.MustCompile(`^(encoder|ladder|lists-per-row|loads|messages|metric|partitions|prefix|replication|shards|target-recall|vectors|attribute)$`)
@@ -131,7 +131,7 @@ func TestSchemaHasTheFlags(t *testing.T) {
 	bin := programs(t)
 	path := chartDir + "/values.schema.json"
 	file := string(readFile(t, path))
-	for _, name := range []string{"ingestor", "builder", "query", "standalone", "spec"} {
+	for _, name := range []string{"ingestor", "builder", "query", "events", "standalone", "spec"} {
 		program := name
 		if name == "spec" {
 			program = "standalone"
@@ -148,7 +148,7 @@ func TestSchemaHasTheFlags(t *testing.T) {
 		}
 		var lines []string
 		for _, flag := range slices.Sorted(maps.Keys(schema.Properties)) {
-			if !set.MatchString(flag) && spec.MatchString(flag) == (name == "spec") {
+			if !set.MatchString(flag) && (name == "events" || spec.MatchString(flag) == (name == "spec")) {
 				lines = append(lines, fmt.Sprintf("        %q: %s", flag, schema.Properties[flag].line(t)))
 			}
 		}

@@ -197,7 +197,8 @@ func workloads(t *testing.T, objects []object) map[string]workload {
 		}
 		found[o.GetLabels()["app.kubernetes.io/component"]] = w
 	}
-	if got := strings.Join(slices.Sorted(maps.Keys(found)), " "); got != "builder ingestor query" && got != "standalone" {
+	got := strings.Join(slices.Sorted(maps.Keys(found)), " ")
+	if want := []string{"builder ingestor query", "builder events ingestor query", "standalone", "builder-all builder-high events ingestor query query-high query-low"}; !slices.Contains(want, got) {
 		t.Fatalf("workloads %v", got)
 	}
 	return found

@@ -6,13 +6,15 @@ chart sets come on top of the user's: probes, volumes and secrets depend on them
 {{- define "adastream.config" -}}
 {{- include "adastream.validate" .root -}}
 {{- $values := .root.Values -}}
-{{- $config := deepCopy (default (dict) (index $values .component).config) -}}
-{{- $is := dict "standalone" (eq $values.mode "standalone") "server" (has .component (list "query" "standalone")) "kafka" (has .component (list "ingestor" "standalone" "init" "test")) -}}
+{{- $role := include "adastream.role" . -}}
+{{- $own := include "adastream.own" . | fromYaml -}}
+{{- $config := default (dict) $own.config -}}
+{{- $is := dict "standalone" (eq $values.mode "standalone") "server" (has $role (list "query" "standalone")) "kafka" (has .component (list "ingestor" "standalone" "init" "test" "events")) -}}
 {{- if has .component (list "init" "standalone") -}}
 {{- $config = merge $config $values.index.spec (dict "name" $values.index.name) -}}
 {{- with $values.index.topic }}{{ $_ := set $config "topic" . }}{{ end -}}
 {{- end -}}
-{{- if has .component (list "ingestor" "builder" "query" "standalone") -}}
+{{- if has $role (list "ingestor" "builder" "query" "standalone" "events") -}}
 {{- $_ := set $config "ops-listen" (printf ":%s" (include "adastream.opsPort" .)) -}}
 {{- end -}}
 {{- $_ := merge $config (dict "log-level" $values.log.level "log-format" $values.log.format) -}}
@@ -40,8 +42,19 @@ chart sets come on top of the user's: probes, volumes and secrets depend on them
 {{- end -}}
 {{- if $values.query.tls.clientCASecret }}{{ $_ := set $config "tls-client-ca" "/etc/adastream/client-ca/ca.crt" }}{{ end -}}
 {{- end -}}
-{{- if eq .component "query" }}{{ $_ := set $config "drain" (printf "%vs" $values.query.drainSeconds) }}{{ end -}}
-{{- if has .component (list "builder" "query") }}{{ $_ := set $config "cache-dir" "/var/lib/adastream" }}{{ end -}}
+{{- if eq $role "query" }}{{ $_ := set $config "drain" (printf "%vs" $values.query.drainSeconds) }}{{ end -}}
+{{- if has $role (list "builder" "query") }}{{ if $own.cache }}{{ $_ := set $config "cache-dir" "/var/lib/adastream" }}{{ end }}{{ end -}}
+{{- if $own.shards }}{{ $_ := set $config "shard" $own.shards }}{{ end -}}
+{{- if and (eq .component "query") $own.groups -}}
+{{- $_ := set $config "merge-only" true -}}
+{{- $_ := set $config "peers" (include "adastream.peers" .root | fromYamlArray) -}}
+{{- if $own.caSecret }}{{ $_ := set $config "peers-ca" "/etc/adastream/peers-ca/ca.crt" }}{{ end -}}
+{{- if $own.certSecret -}}
+{{- $_ := set $config "peers-cert" "/etc/adastream/peers-cert/tls.crt" -}}
+{{- $_ := set $config "peers-key" "/etc/adastream/peers-cert/tls.key" -}}
+{{- end -}}
+{{- end -}}
+{{- if eq .component "events" }}{{ $_ := set $config "topic" (include "adastream.eventsTopic" .root) }}{{ end -}}
 {{- if $is.standalone }}{{ if eq .component "standalone" }}{{ $_ := set $config "dir" "/var/lib/adastream" }}{{ end }}{{ end -}}
 {{- if eq .component "test" -}}
 {{- $_ := set $config "url" (include "adastream.url" .root) -}}
@@ -63,15 +76,20 @@ the files.
 {{- define "adastream.secrets" -}}
 {{- $values := .root.Values -}}
 {{- $key := list "tls.crt" "tls.key" -}}
+{{- $role := include "adastream.role" . -}}
 {{- $secrets := dict "store-ca" (dict "secret" $values.store.caSecret "keys" (list "ca.crt")) -}}
-{{- if has .component (list "ingestor" "standalone" "test") -}}
+{{- if has .component (list "ingestor" "standalone" "test" "events") -}}
 {{- $_ := set $secrets "kafka-ca" (dict "secret" $values.kafka.tls.caSecret "keys" (list "ca.crt")) -}}
 {{- $_ := set $secrets "kafka-cert" (dict "secret" $values.kafka.tls.certSecret "keys" $key) -}}
 {{- end -}}
-{{- if has .component (list "query" "standalone") -}}
+{{- if has $role (list "query" "standalone") -}}
 {{- $_ := set $secrets "tokens" (dict "secret" $values.query.tokensSecret "keys" (list "tokens")) -}}
 {{- $_ := set $secrets "tls" (dict "secret" $values.query.tls.secret "keys" $key) -}}
 {{- $_ := set $secrets "client-ca" (dict "secret" $values.query.tls.clientCASecret "keys" (list "ca.crt")) -}}
+{{- end -}}
+{{- if and (eq .component "query") $values.query.groups -}}
+{{- $_ := set $secrets "peers-ca" (dict "secret" $values.query.merging.caSecret "keys" (list "ca.crt")) -}}
+{{- $_ := set $secrets "peers-cert" (dict "secret" $values.query.merging.certSecret "keys" $key) -}}
 {{- end -}}
 {{- if eq .component "test" -}}
 {{- $_ := set $secrets "token" (dict "secret" $values.test.tokenSecret "keys" (list "token")) -}}
@@ -100,6 +118,15 @@ the files.
 {{- end }}
 {{- if and .Values.query.tls.clientCASecret (not .Values.query.tls.secret) }}
 {{- fail "query.tls.clientCASecret: goes with query.tls.secret" }}
+{{- end }}
+{{- if and .Values.events.enabled (eq .Values.mode "standalone") }}
+{{- fail "events: goes with mode: distributed" }}
+{{- end }}
+{{- if and .Values.events.enabled (eq (include "adastream.eventsTopic" .) (include "adastream.topic" .)) }}
+{{- fail "events.topic: is that of the index" }}
+{{- end }}
+{{- range $role := list "builder" "query" }}
+{{- include "adastream.validateGroups" (dict "root" $ "role" $role) }}
 {{- end }}
 {{- if and .Values.index.create (not .Values.index.spec.ladder) }}
 {{- fail "index.spec.ladder: an index that is made needs the widths that its model was trained for, such as [64, 128, 256]" }}
@@ -134,4 +161,31 @@ the files.
 {{- if and .Values.query.autoscaling.enabled (not .Values.query.autoscaling.targetCPU) (not .Values.query.autoscaling.metrics) }}
 {{- fail "query.autoscaling: give targetCPU or metrics" }}
 {{- end }}
+{{- end }}
+
+{{/* Groups of shards: each shard of the index is in one, and what they make of flags is not said twice. */}}
+{{- define "adastream.validateGroups" -}}
+{{- $own := index .root.Values .role -}}
+{{- if $own.groups -}}
+{{- $names := dict }}{{ $has := dict }}{{ $last := 0 -}}
+{{- $configs := list $own.config (default (dict) $own.merging).config -}}
+{{- range $own.groups -}}
+{{- if hasKey $names .name }}{{ fail (printf "%s.groups: %s comes twice" $.role .name) }}{{ end -}}
+{{- $_ := set $names .name true -}}
+{{- $full := include "adastream.componentName" (dict "root" $.root "component" (printf "%s-%s" $.role .name)) -}}
+{{- if gt (len $full) 52 }}{{ fail (printf "%s.groups: %s has more than 52 characters, which leave no room for a hash in a label: set fullnameOverride" $.role $full) }}{{ end -}}
+{{- range .shards }}{{ $_ := set $has (toString .) true }}{{ $last = max $last . }}{{ end -}}
+{{- $configs = append $configs .config -}}
+{{- end -}}
+{{- $shards := int (default (add1 $last) .root.Values.index.spec.shards) -}}
+{{- if ge (int $last) $shards }}{{ fail (printf "%s.groups: shard %v, index.spec.shards is %v" .role $last $shards) }}{{ end -}}
+{{- range until $shards -}}
+{{- if not (hasKey $has (toString .)) }}{{ fail (printf "%s.groups: no group has shard %v" $.role .) }}{{ end -}}
+{{- end -}}
+{{- range $config := $configs -}}
+{{- range $flag := list "shard" "peers" "merge-only" -}}
+{{- if hasKey (default (dict) $config) $flag }}{{ fail (printf "%s: config.%s goes without %s.groups, which say it" $.role $flag $.role) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end }}

@@ -1,6 +1,6 @@
 {{/*
 Names, labels and values. Templates that concern one workload take a dict, the scope: root is the top-level scope,
-component is ingestor, builder, query, standalone or test.
+component is ingestor, builder, query, events, standalone or test, or a group of shards of one, such as query-low.
 */}}
 
 {{- define "adastream.name" -}}
@@ -21,9 +21,64 @@ label of at most 63.
 {{ include "adastream.fullname" .root }}-{{ .component }}
 {{- end }}
 
-{{/* The workloads of the mode, separated by spaces. */}}
+{{/* The workloads of the mode, separated by spaces. Where there are groups, builders are theirs, and query is what merges them. */}}
 {{- define "adastream.workloads" -}}
-{{ eq .Values.mode "standalone" | ternary "standalone" "ingestor builder query" }}
+{{- if eq .Values.mode "standalone" -}}
+standalone
+{{- else -}}
+{{- $all := list "ingestor" -}}
+{{- range .Values.builder.groups }}{{ $all = append $all (printf "builder-%s" .name) }}{{ else }}{{ $all = append $all "builder" }}{{ end -}}
+{{- $all = append $all "query" -}}
+{{- range .Values.query.groups }}{{ $all = append $all (printf "query-%s" .name) }}{{ end -}}
+{{- if .Values.events.enabled }}{{ $all = append $all "events" }}{{ end -}}
+{{ join " " $all }}
+{{- end -}}
+{{- end }}
+
+{{/* What a component does: that of a group is what others of its kind do. */}}
+{{- define "adastream.role" -}}
+{{ regexReplaceAll "^(builder|query)-.+$" .component "${1}" }}
+{{- end }}
+
+{{/*
+The values of a workload, as YAML: those of a group are its role's with its own on top, so are those of what merges groups, which
+has no cache. Helm's own merge takes no false and no 0 from above.
+*/}}
+{{- define "adastream.own" -}}
+{{- $role := include "adastream.role" . -}}
+{{- $own := deepCopy (default (dict) (index .root.Values $role)) -}}
+{{- if and (eq .component "query") $own.groups -}}
+{{- include "adastream.overlay" (dict "below" $own "above" $own.merging) -}}
+{{- $_ := unset $own "cache" -}}
+{{- end -}}
+{{- range $own.groups -}}
+{{- if eq $.component (printf "%s-%s" $role .name) }}{{ include "adastream.overlay" (dict "below" $own "above" .) }}{{ end -}}
+{{- end -}}
+{{- toYaml $own -}}
+{{- end }}
+
+{{/* Lays a map on top of another, which it changes. */}}
+{{- define "adastream.overlay" -}}
+{{- range $key, $value := .above -}}
+{{- $was := index $.below $key -}}
+{{- if and (kindIs "map" $value) (kindIs "map" $was) }}{{ include "adastream.overlay" (dict "below" $was "above" $value) }}
+{{- else }}{{ $_ := set $.below $key $value }}{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Addresses of the pods of all groups, by shard: each is a replica of its own to those who merge, who ask another one if it does not answer. */}}
+{{- define "adastream.peers" -}}
+{{- $peers := list -}}
+{{- range .Values.query.groups -}}
+{{- $scope := dict "root" $ "component" (printf "query-%s" .name) -}}
+{{- $name := include "adastream.componentName" $scope -}}
+{{- range $shard := .shards -}}
+{{- range $pod := until (int (include "adastream.own" $scope | fromYaml).replicas) -}}
+{{- $peers = append $peers (printf "%v=%s://%s-%d.%s-ops.%s.svc.%s:8080" $shard (empty $.Values.query.tls.secret | ternary "http" "https") $name $pod $name $.Release.Namespace $.Values.clusterDomain) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $peers -}}
 {{- end }}
 
 {{/* The workload that answers searches. */}}
@@ -64,7 +119,9 @@ annotations:
 
 {{/* YAML of the value of a workload, or, if it has none, of that for all pods; templates in it are rendered. The scope has key too. */}}
 {{- define "adastream.podValue" -}}
-{{- $own := index (index .root.Values .component) .key -}}
+{{- $values := index .root.Values (include "adastream.role" .) -}}
+{{- if $values.groups }}{{ $values = include "adastream.own" . | fromYaml }}{{ end -}}
+{{- $own := index $values .key -}}
 {{- with kindIs "invalid" $own | ternary (index .root.Values .key) $own -}}
 {{- tpl (toYaml .) $.root -}}
 {{- end -}}
@@ -72,23 +129,27 @@ annotations:
 
 {{/* The workload whose service account a pod has: the test does what ingestors and doctors do. */}}
 {{- define "adastream.serviceAccountName" -}}
-{{- $component := eq .component "test" | ternary (eq .root.Values.mode "standalone" | ternary "standalone" "ingestor") .component -}}
+{{- $component := eq .component "test" | ternary (eq .root.Values.mode "standalone" | ternary "standalone" "ingestor") (include "adastream.role" .) -}}
 {{- $account := (index .root.Values $component).serviceAccount -}}
 {{- default ($account.create | ternary (include "adastream.componentName" (dict "root" .root "component" $component)) "default") $account.name -}}
 {{- end }}
 
 {{/* Ports of /livez, /readyz and /metrics; the same as the programs' defaults. */}}
 {{- define "adastream.opsPort" -}}
-{{ index (dict "ingestor" 9091 "builder" 9092 "query" 9093 "standalone" 9093) .component }}
+{{ index (dict "ingestor" 9091 "builder" 9092 "query" 9093 "standalone" 9093 "events" 9094) (include "adastream.role" .) }}
 {{- end }}
 
 {{- define "adastream.opsScheme" -}}
-{{- $config := default (dict) (index .root.Values .component).config -}}
+{{- $config := default (dict) (include "adastream.own" . | fromYaml).config -}}
 {{ default false (index $config "ops-tls") | ternary "https" "http" }}
 {{- end }}
 
 {{- define "adastream.topic" -}}
 {{ default .Values.index.name .Values.index.topic }}
+{{- end }}
+
+{{- define "adastream.eventsTopic" -}}
+{{ default (printf "%s-events" (include "adastream.topic" .)) .Values.events.topic }}
 {{- end }}
 
 {{/* The group that shares out the partitions, which lag is told by. */}}

@@ -91,8 +91,8 @@ volumes:
 
 {{/* Sleep, so that no new queries are sent here; drain, so that running ones end; and some seconds to stop. */}}
 {{- define "adastream.grace" -}}
-{{- $config := index .root.Values .component -}}
-{{- if eq .component "query" -}}
+{{- $config := include "adastream.own" . | fromYaml -}}
+{{- if eq (include "adastream.role" .) "query" -}}
 {{ add $config.preStopSeconds $config.drainSeconds 5 }}
 {{- else if ne .component "test" -}}
 {{ $config.terminationGracePeriodSeconds }}
@@ -118,7 +118,7 @@ args:
   {{- end }}
 securityContext:
   {{- toYaml .root.Values.securityContext | nindent 2 }}
-{{- with (index .root.Values .component).resources }}
+{{- with (include "adastream.own" . | fromYaml).resources }}
 resources:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -133,11 +133,12 @@ volumeMounts:
 {{- end }}
 
 {{- define "adastream.container" -}}
-{{- $command := index (dict "standalone" (list "adastream" "standalone") "test" (list "adastream" "doctor" "--produce" "--search")) .component | default (list .component) -}}
-{{ include "adastream.program" (merge (dict "name" .component "command" $command "extraArgs" (index .root.Values .component).extraArgs) .) }}
+{{- $role := include "adastream.role" . -}}
+{{- $command := index (dict "standalone" (list "adastream" "standalone") "test" (list "adastream" "doctor" "--produce" "--search") "events" (list "adastream" "snapshot" "events")) $role | default (list $role) -}}
+{{ include "adastream.program" (merge (dict "name" .component "command" $command "extraArgs" (index .root.Values $role).extraArgs) .) }}
 {{- if ne .component "test" }}
 ports:
-  {{- if has .component (list "query" "standalone") }}
+  {{- if has $role (list "query" "standalone") }}
   - name: http
     containerPort: 8080
   {{- end }}
@@ -145,7 +146,7 @@ ports:
     containerPort: {{ include "adastream.opsPort" . }}
 {{ include "adastream.probes" . }}
 {{- end }}
-{{- if eq .component "query" }}
+{{- if eq $role "query" }}
 lifecycle:
   preStop:
     sleep:
@@ -176,7 +177,7 @@ lifecycle:
 {{- $env = append $env (dict "name" $key "valueFrom" (dict "secretKeyRef" (dict "name" $values.store.existingSecret "key" $key))) -}}
 {{- end -}}
 {{- end -}}
-{{- if and (ne $values.kafka.sasl.mechanism "none") (has .component (list "ingestor" "standalone" "test")) -}}
+{{- if and (ne $values.kafka.sasl.mechanism "none") (has .component (list "ingestor" "standalone" "test" "events")) -}}
 {{- $secret := $values.kafka.sasl.existingSecret -}}
 {{- with $values.kafka.sasl.user -}}
 {{- $env = append $env (dict "name" "ADASTREAM_KAFKA_USER" "value" .) -}}
@@ -203,7 +204,7 @@ lifecycle:
 
 {{/* The claim or directory of a workload, or nothing. */}}
 {{- define "adastream.volume" -}}
-{{- $config := index .root.Values .component -}}
+{{- $config := include "adastream.own" . | fromYaml -}}
 {{- with eq .component "standalone" | ternary $config.data $config.cache }}{{ toYaml . }}{{ end -}}
 {{- end }}
 
@@ -274,7 +275,7 @@ spec:
 {{/* What a StatefulSet says of claims. A cache may be lost at any time and goes when its pod's ordinal does; data stay. */}}
 {{- define "adastream.claims" -}}
 {{- $volume := include "adastream.volume" . | fromYaml -}}
-{{- if eq $volume.type "persistent" -}}
+{{- if eq (default "" $volume.type) "persistent" -}}
 {{- $claim := include "adastream.claim" . | fromYaml -}}
 {{- $_ := set $claim.metadata "name" "data" -}}
 persistentVolumeClaimRetentionPolicy:
