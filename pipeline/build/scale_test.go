@@ -181,7 +181,7 @@ func benchmarkRewrite(b *testing.B, n int) {
 					b.StopTimer()
 					j.release()
 					j.outputs = nil
-					if err := builder.sweep(); err != nil {
+					if err := builder.sweep(builder.usedFiles()); err != nil {
 						b.Fatal(err)
 					}
 					b.StartTimer()
