@@ -78,7 +78,7 @@ func TestMovesInJSON(t *testing.T) {
 
 func TestJSONOfWhatNeedsNoIndex(t *testing.T) {
 	for name, run := range map[string]func() error{
-		"plan":      (&planCommand{Rows: 1e6, Dims: 256, QPS: 10, Recall: 0.9, Vectors: "float32", IDBytes: 16, ListsPerRow: 2, Partitions: 6, Retention: time.Hour, Cores: 8, MemoryGiB: 32, Busy: 0.6, FlushAge: time.Second, PublishEvery: time.Second, PollEvery: time.Second, KeepFor: time.Hour, StoreLatency: time.Millisecond, JSON: true}).Run,
+		"plan":      (&planCommand{Rows: 1e6, Dims: 256, QPS: 10, Recall: 0.9, Vectors: "float32", Originals: "local", IDBytes: 16, ListsPerRow: 2, Partitions: 6, Retention: time.Hour, Cores: 8, MemoryGiB: 32, Busy: 0.6, FlushAge: time.Second, PublishEvery: time.Second, PollEvery: time.Second, KeepFor: time.Hour, StoreLatency: time.Millisecond, JSON: true}).Run,
 		"token-new": (&tokenNewCommand{Name: "web", Scope: []access.Scope{access.Search}, JSON: true}).Run,
 		"version":   (&versionCommand{JSON: true}).Run,
 	} {

@@ -51,6 +51,7 @@ const (
 type originals struct {
 	metrics *metrics
 	log     *slog.Logger
+	wait    time.Duration // originalsWait
 	reads   chan struct{} // that are under way
 	until   atomic.Int64  // when to ask again, Unix time in ns
 	kept    *otter.Cache[originalKey, []float32]
@@ -70,7 +71,7 @@ func newOriginals(m *metrics, log *slog.Logger) (*originals, error) {
 		MaximumWeight: originalsBytes,
 		Weigher:       func(_ originalKey, v []float32) uint32 { return uint32(originalBytes + 4*len(v)) },
 	})
-	return &originals{metrics: m, log: log, reads: make(chan struct{}, originalsReads), kept: kept, starts: map[string]int64{}}, err
+	return &originals{metrics: m, log: log, wait: originalsWait, reads: make(chan struct{}, originalsReads), kept: kept, starts: map[string]int64{}}, err
 }
 
 // sweep forgets what is known of files of other chunks.
@@ -150,7 +151,7 @@ func (r *remote) fetch(ctx context.Context, rows []search.Hit, wanted []int, bro
 		return cmp.Or(cmp.Compare(rows[a].Part, rows[b].Part), cmp.Compare(rows[a].Row, rows[b].Row))
 	})
 	runs := r.runs(rows, wanted)
-	wait := originalsWait * time.Duration(1+len(runs)/originalsWaitReads)
+	wait := r.wait * time.Duration(1+len(runs)/originalsWaitReads)
 	if end, limited := ctx.Deadline(); limited {
 		wait = min(wait, time.Until(end)/2)
 	}
