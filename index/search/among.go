@@ -105,6 +105,10 @@ func (s *Searcher) scoreAmong(ctx context.Context, part, start, end int) error {
 			return err
 		}
 		s.at = s.among.AppendRows(s.at[:0], part, start, min(start+amongRows, end))
+		if s.Ahead != nil {
+			s.noteRows(part, s.at)
+			s.tell()
+		}
 		s.scoreAt(part, s.at)
 	}
 	return nil

@@ -38,6 +38,9 @@ const (
 
 // Searcher answers queries on one goroutine; its memory is reused from call to call. Make one for each goroutine.
 type Searcher struct {
+	// Ahead, if it is set, is told of bytes of parts before they are read, a step of a query at a time. It must not keep them.
+	Ahead func(soon [][]byte)
+
 	level   avx.Level
 	scratch *model.Scratch
 
@@ -62,6 +65,7 @@ type Searcher struct {
 	places   []place  // of candidates
 	baseRows []int32
 	seen     snapshot.BitSet // rows of the base; none between calls
+	soon     [][]byte        // that Ahead is to be told of
 
 	// Scratch of a batch.
 	turns, order []turn  // as they came, and by list
@@ -283,6 +287,12 @@ func (s *Searcher) lists(ctx context.Context, probes []coarse.Probe) error {
 		}
 	}
 	s.usage.Lists += len(probes)
+	if s.Ahead != nil {
+		for _, v := range s.visits {
+			s.noteRun(v.Run)
+		}
+		s.tell()
+	}
 	for i, v := range s.visits {
 		var ahead []byte
 		if i+scanAhead < len(s.visits) {
@@ -387,6 +397,14 @@ func (s *Searcher) scoreSpilled(ctx context.Context, r snapshot.Run) error {
 func (s *Searcher) refine() {
 	s.group(s.found.best())
 	start := int32(0)
+	if s.Ahead != nil {
+		for part, end := range s.ends {
+			s.noteRows(part, s.at[start:end])
+			start = end
+		}
+		s.tell()
+		start = 0
+	}
 	for part, end := range s.ends {
 		s.scoreAt(part, s.at[start:end])
 		start = end
@@ -423,6 +441,12 @@ func (s *Searcher) group(c []candidate) {
 		s.seen = make(snapshot.BitSet, words)
 	}
 	s.baseRows = resize(s.baseRows, len(c))
+	if s.Ahead != nil {
+		for _, x := range c {
+			note(s, s.parts[x.part].CodeRows[x.code:x.code+1])
+		}
+		s.tell()
+	}
 	for i, x := range c { // on its own, so that cache misses do not wait for each other
 		s.baseRows[i] = s.parts[x.part].CodeRows[x.code]
 	}

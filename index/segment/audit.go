@@ -123,7 +123,7 @@ func (a *auditor) rowOf(number int) (p *Part, row int) {
 
 // check makes the code of a row anew, and counts where it differs.
 func (a *auditor) check(p *Part, at int, of *Part, row int, list int32) error {
-	if err := a.search(a.row(0), of.stored(row)); err != nil {
+	if err := a.search(a.row(0), of.Stored(row)); err != nil {
 		return fmt.Errorf("id %q: %w: %w", of.IDAt(row), err, schemas.ErrCorrupt)
 	}
 	is, want := make([]byte, a.codeBytes()), make([]byte, a.codeBytes())

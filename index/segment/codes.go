@@ -105,7 +105,7 @@ func (w *maker) encodeAnew(l int) error {
 		from := len(c.codes)
 		for i, at := range some {
 			s, row := w.merger.sourceOf(at)
-			if err := w.search(w.row(i), s.part.stored(row)); err != nil {
+			if err := w.search(w.row(i), s.part.Stored(row)); err != nil {
 				return fmt.Errorf("part %s: id %q: %w: %w", s.part.ID, s.part.IDAt(row), err, schemas.ErrCorrupt)
 			}
 			c.add(s.numbers[row], width)

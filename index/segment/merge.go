@@ -262,6 +262,6 @@ func (t *table) carry(s *source, columns []*Column, row int) error {
 	copy(t.int8s[to*p.dim:][:p.dim], p.Int8[row*p.dim:])
 	t.scales[to] = p.Scales[row]
 	copy(t.norms[to*levels:][:levels], p.Norms[row*levels:])
-	copy(t.vectors[to*p.width:][:p.width], p.stored(row))
+	copy(t.vectors[to*p.width:][:p.width], p.Stored(row))
 	return nil
 }

@@ -139,14 +139,14 @@ func (p *Part) HasVectors() bool { return p.vectors != nil || p.N == 0 }
 // Vector writes the original of row i to dst, which has D values: as it was given, to the precision of the spec. The
 // part must have vectors.
 func (p *Part) Vector(level avx.Level, i int, dst []float32) {
-	widen(p.vectorT, level, dst[:p.dim], p.stored(i))
+	widen(p.vectorT, level, dst[:p.dim], p.Stored(i))
 }
 
 // VectorBytes returns how many bytes the first dims values of an original take.
 func (p *Part) VectorBytes(dims int) int { return p.width / p.dim * dims }
 
-// stored returns the bytes of the original of row i.
-func (p *Part) stored(i int) []byte { return p.vectors[i*p.width:][:p.width] }
+// Stored is the bytes of the original of row i, which must not be changed.
+func (p *Part) Stored(i int) []byte { return p.vectors[i*p.width:][:p.width] }
 
 // textBytes returns the bytes of the id and of the string attributes of row i.
 func (p *Part) textBytes(i int) int64 {

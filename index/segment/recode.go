@@ -72,7 +72,7 @@ func (d *deriver) recode(ctx context.Context, base []*Part, p *Part) ([]byte, er
 			some := numbers[from:min(from+deriveBatch, len(numbers))]
 			for i, number := range some {
 				part, row := rowOf(base, int(number))
-				if err := d.search(d.row(i), part.stored(row)); err != nil {
+				if err := d.search(d.row(i), part.Stored(row)); err != nil {
 					return nil, fmt.Errorf("id %q: %w: %w", part.IDAt(row), err, schemas.ErrCorrupt)
 				}
 			}

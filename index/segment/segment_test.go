@@ -189,7 +189,7 @@ func recordAt(p *Part, i int) record {
 	r.int8s = fmt.Sprint(p.Int8[i*p.dim:][:p.dim])
 	r.norms = fmt.Sprint(p.Norms[i*levels:][:levels])
 	if p.vectors != nil {
-		r.vector = string(p.stored(i))
+		r.vector = string(p.Stored(i))
 	}
 	if p.codes != nil {
 		r.code, r.spillCode = string(p.Code(i)), string(p.SpillCode(i))

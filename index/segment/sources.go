@@ -233,7 +233,7 @@ func (d *deriver) assignAnew(ctx context.Context, s *source, from, end int) erro
 		}
 		n := min(deriveBatch, end-start)
 		for i := range n {
-			if err := d.search(d.row(i), s.part.stored(start+i)); err != nil {
+			if err := d.search(d.row(i), s.part.Stored(start+i)); err != nil {
 				return fmt.Errorf("row %d: %w: %w", start+i, err, schemas.ErrCorrupt)
 			}
 		}

@@ -27,7 +27,7 @@ func Turn(spec *schemas.Spec, mdl *model.Model, level avx.Level, p *Part) (*Part
 		rows[i] = int32(i)
 	}
 	c := newCompared(spec, p.N)
-	if err := d.compareAnew(&c, rows, p.stored); err != nil {
+	if err := d.compareAnew(&c, rows, p.Stored); err != nil {
 		return nil, fmt.Errorf("turn part %s: %w", p.ID, err)
 	}
 	turned := *p

@@ -189,6 +189,7 @@ type measuring struct {
 func (m *measuring) run(ctx context.Context) error {
 	searcher := m.n.searchers.Get().(*search.Searcher)
 	defer m.n.searchers.Put(searcher)
+	searcher.Ahead = m.n.missing.ahead()
 	dim := m.on.Spec().Dim()
 	exact := search.Plan{Exact: true, Among: m.plan.Among}
 	for i := range len(m.q.vectors) / dim {

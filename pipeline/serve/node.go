@@ -162,6 +162,7 @@ type Node struct {
 	confirmed lastTime   // that what is served is what the channel names
 	behind    behind
 	news      news
+	missing   missing
 
 	mu     sync.Mutex
 	follow error // why the newest generation could not be loaded, or nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/index/snapshot"
+	"github.com/adastream/adastream/pipeline/store"
 )
 
 // workerQueries is how many queries of a request are worth a worker more.
@@ -66,7 +67,10 @@ func (n *Node) runShare(ctx context.Context, snap *snapshot.Snapshot, s *share, 
 	searcher := n.searchers.Get().(*search.Searcher)
 	defer n.searchers.Put(searcher)
 	started := time.Now()
+	searcher.Ahead = n.missing.ahead()
+	thread, faults := store.MajorFaults()
 	s.usage, s.at, s.err = searcher.SearchBatch(ctx, snap, s.vectors, k, plan, s.results)
+	n.missing.note(thread, faults)
 	if s.err == nil {
 		n.metrics.searched(s.kind, s.usage, len(s.results), time.Since(started), n.swaps.near(time.Now()))
 	}
