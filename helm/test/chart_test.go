@@ -492,7 +492,7 @@ func TestGroups(t *testing.T) {
 	if merging := config["query"]; merging["merge-only"] != true || merging["shard"] != nil || merging["cache-dir"] != nil || len(all["query"].claims) > 0 {
 		t.Errorf("what merges: %v, claims %v", merging, all["query"].claims)
 	}
-	if high := config["query-high"]; high["originals"] != false || high["max-running"] != 32.0 || high["timeout"] != "3s" || high["peers"] != nil {
+	if high := config["query-high"]; high["originals"] != "remote" || high["max-running"] != 32.0 || high["timeout"] != "3s" || high["peers"] != nil {
 		t.Errorf("a group's flags on top of all: %v", high)
 	}
 	merging := labels.Set(all["query"].pod.Labels)
