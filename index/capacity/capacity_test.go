@@ -26,6 +26,8 @@ func TestPlanIsWhatWasMeasured(t *testing.T) {
 	cheap, dear := corpus, corpus
 	two := wish(1000000, 32, 64, 128)
 	two.Cores = 2 // so that one thread merges
+	large, wide := wish(20000000, 32, 64, 128), wish(10000000, 32, 64, 128, 256)
+	bare := large
 	cheap.Recall, dear.Recall = 0.8, 0.98
 	for _, c := range []struct {
 		what     string
@@ -40,11 +42,16 @@ func TestPlanIsWhatWasMeasured(t *testing.T) {
 		{"the same, 250,000 x 128", wish(250000, 32, 64, 128), "index", "bytes a row", 256, 250, 1.03},
 		{"the same, 1M x 128", wish(1000000, 32, 64, 128), "index", "bytes a row", 256, 240, 1.03},
 		{"the same, 4M x 128", wish(4000000, 32, 64, 128), "index", "bytes a row", 256, 235, 1.03},
+		{"the same, 20M x 128", wish(20000000, 32, 64, 128), "index", "bytes a row", 256, 237, 1.03},
+		{"the same, 10M x 256", wish(10000000, 32, 64, 128, 256), "index", "bytes a row", 512, 406, 1.03},
 		{"the same, 1M x 768, of 2,800 lists", wish(1000000, 192, 384, 768), "index", "bytes a row", 1536, 1052, 1.04}, // 12,000 now
 		{"lists, corpus", corpus, "index", "lists", 0, 8160, 1.03},
 		{"query node, corpus", corpus, "query node", "memory, steady", 0, 247 << 20, 1.4},
 		{"query node, WordNet", words, "query node", "memory, steady", 0, 62 << 20, 1.4},
-		{"builder without files, 1M x 128", two, "builder", "memory, least", 0, 212 << 20, 1.5},
+		{"builder without files, 1M x 128", two, "builder", "memory, least", 0, 278 << 20, 1.5},
+		{"the same, 20M x 128", large, "builder", "memory, least", 0, 633 << 20, 1.5},
+		{"the same, 10M x 256", wide, "builder", "memory, least", 0, 935 << 20, 1.5},
+		{"query node, 20M x 128, no originals", bare, "query node", "memory, steady", 0, 4616 << 20, 1.4},
 		{"search, corpus", corpus, "query node", "core seconds of a search", 0, 238e-6, 1.01},
 		{"search at 0.8, corpus", cheap, "query node", "core seconds of a search", 0, 83e-6, 1.01},
 		{"search at 0.98, corpus", dear, "query node", "core seconds of a search", 0, 766e-6, 1.01},
