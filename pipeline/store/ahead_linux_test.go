@@ -75,3 +75,32 @@ func cached(t *testing.T, mapping []byte) (pages int) {
 	}
 	return pages
 }
+
+// BenchmarkAhead is what advice costs that was not needed: 500 pages that are in memory, and the faults of a thread.
+func BenchmarkAhead(b *testing.B) {
+	const pages = 500
+	page := os.Getpagesize()
+	path := filepath.Join(b.TempDir(), "f")
+	if err := os.WriteFile(path, make([]byte, 8*pages*page), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	m, err := mapReadOnly(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer m.Unmap()
+	var pieces [][]byte
+	for i := range pages {
+		pieces = append(pieces, m[8*i*page:][:128])
+	}
+	b.Run("pages=500", func(b *testing.B) {
+		for b.Loop() {
+			Ahead(pieces)
+		}
+	})
+	b.Run("faults", func(b *testing.B) {
+		for b.Loop() {
+			MajorFaults()
+		}
+	})
+}
