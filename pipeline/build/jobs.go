@@ -27,7 +27,7 @@ const (
 	compactRows  = 8192 // rows up to which a segment is small
 	compactMost  = 65536
 	rewriteShare = 4    // deltas or dead rows of more than 1/4 of the base call for a rewrite
-	landMost     = 4096 // rows that died while a rewrite ran, up to which they are looked up while nothing is folded
+	landMost     = 1024 // rows that died while a rewrite ran, up to which they are looked up while nothing is folded
 )
 
 // job is work beside the main loop, on inputs that are its own. The main loop owns inputs and outputs again once the
