@@ -1,40 +1,88 @@
 package search
 
 import (
-	"unsafe"
-
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/index/snapshot"
 )
 
 // A search that finds a page missing waits for the disk, and for the next one after that: of an index that is larger than memory a query
-// waits a hundred times. What it will read is known a step before, so who has set Searcher.Ahead is told of all of it at once.
+// waits a hundred times. What it will read is known a step before, so who has set Searcher.Ahead is told of all of it at once: each of the
+// functions aheadOf is about one step, and does nothing else.
 
-// note adds values that will be read soon to what is told next.
-func note[T any](s *Searcher, values []T) {
-	if len(values) > 0 {
-		bytes := len(values) * int(unsafe.Sizeof(values[0]))
-		s.soon = append(s.soon, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), bytes))
+// aheadRows is how many rows of an exact search are told of at a time. A multiple of scoreRows.
+const aheadRows = 16 * scoreRows
+
+// aheadOfRuns tells of the codes, or rows, of the lists that were chosen.
+func (s *Searcher) aheadOfRuns() {
+	if s.Ahead == nil {
+		return
+	}
+	dim := s.snap.Spec().Dim()
+	for _, v := range s.visits {
+		switch p := s.parts[v.Part]; v.Kind {
+		case snapshot.Codes:
+			first, end := int(v.Start)/avx.BlockRows, (int(v.End)+avx.BlockRows-1)/avx.BlockRows
+			s.note(p.Blocks[first*avx.BlockBytes(p.M) : end*avx.BlockBytes(p.M)])
+		case snapshot.Rows:
+			s.note(segment.BytesOf(p.Int8[int(v.Start)*dim : int(v.End)*dim]))
+		}
+	}
+	s.tell()
+}
+
+// aheadOfNumbers tells of the numbers of the rows of candidates.
+func (s *Searcher) aheadOfNumbers(c []candidate) {
+	if s.Ahead == nil {
+		return
+	}
+	for _, x := range c {
+		s.note(segment.BytesOf(s.parts[x.part].CodeRows[x.code : x.code+1]))
+	}
+	s.tell()
+}
+
+// aheadOfRefine tells of the rows that are grouped.
+func (s *Searcher) aheadOfRefine() {
+	if s.Ahead == nil {
+		return
+	}
+	start := int32(0)
+	for part, end := range s.ends {
+		s.noteRows(part, s.at[start:end])
+		start = end
+	}
+	s.tell()
+}
+
+// aheadOfRows tells of some rows of a part.
+func (s *Searcher) aheadOfRows(part int, at []uint32) {
+	if s.Ahead != nil {
+		s.noteRows(part, at)
+		s.tell()
 	}
 }
 
-// tell has what was noted fetched.
-func (s *Searcher) tell() {
-	s.Ahead(s.soon)
-	clear(s.soon) // a Searcher at rest refers to no snapshot
-	s.soon = s.soon[:0]
+// aheadOfBlock tells of the rows of a part from start on, if all are compared and start begins a block.
+func (s *Searcher) aheadOfBlock(p *segment.Part, start int) {
+	if s.Ahead != nil && s.among == nil && start%aheadRows == 0 {
+		dim := s.snap.Spec().Dim()
+		s.note(segment.BytesOf(p.Int8[start*dim : min(start+aheadRows, p.N)*dim]))
+		s.tell()
+	}
 }
 
-// noteRun notes the codes or rows of a run.
-func (s *Searcher) noteRun(r snapshot.Run) {
-	p, dim := s.parts[r.Part], s.snap.Spec().Dim()
-	switch r.Kind {
-	case snapshot.Codes:
-		first, end := int(r.Start)/avx.BlockRows, (int(r.End)+avx.BlockRows-1)/avx.BlockRows
-		note(s, p.Blocks[first*avx.BlockBytes(p.M):end*avx.BlockBytes(p.M)])
-	case snapshot.Rows:
-		note(s, p.Int8[int(r.Start)*dim:int(r.End)*dim])
+// aheadOfOriginals tells of the originals at hand of the contenders.
+func (s *Searcher) aheadOfOriginals() {
+	if s.Ahead == nil {
+		return
 	}
+	for _, c := range s.maybe {
+		if p := s.parts[c.part]; p.HasVectors() {
+			s.note(p.Stored(c.row))
+		}
+	}
+	s.tell()
 }
 
 // noteRows notes int8 rows of a part.
@@ -42,10 +90,20 @@ func (s *Searcher) noteRows(part int, at []uint32) {
 	p, dim, levels := s.parts[part], s.snap.Spec().Dim(), len(s.snap.Spec().Ladder)
 	for _, row := range at {
 		i := int(row)
-		note(s, p.Int8[i*dim:][:len(s.quant)])
-		note(s, p.Scales[i:i+1])
+		s.note(segment.BytesOf(p.Int8[i*dim:][:len(s.quant)]))
+		s.note(segment.BytesOf(p.Scales[i : i+1]))
 		if s.norm >= 0 || s.originals {
-			note(s, p.Norms[i*levels:][:levels])
+			s.note(segment.BytesOf(p.Norms[i*levels:][:levels]))
 		}
 	}
+}
+
+// note adds bytes to what is told next.
+func (s *Searcher) note(b []byte) { s.soon = append(s.soon, b) }
+
+// tell has what was noted fetched.
+func (s *Searcher) tell() {
+	s.Ahead(s.soon)
+	clear(s.soon) // a Searcher at rest refers to no snapshot
+	s.soon = s.soon[:0]
 }

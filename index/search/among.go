@@ -105,10 +105,7 @@ func (s *Searcher) scoreAmong(ctx context.Context, part, start, end int) error {
 			return err
 		}
 		s.at = s.among.AppendRows(s.at[:0], part, start, min(start+amongRows, end))
-		if s.Ahead != nil {
-			s.noteRows(part, s.at)
-			s.tell()
-		}
+		s.aheadOfRows(part, s.at)
 		s.scoreAt(part, s.at)
 	}
 	return nil

@@ -14,9 +14,6 @@ import (
 // exactQueries is how many queries are compared with a block of rows while it is in cache. Each may have some 64 KiB of contenders.
 const exactQueries = 64
 
-// aheadRows is how many rows of an exact search are fetched at a time if they are not in memory. A multiple of scoreRows.
-const aheadRows = 16 * scoreRows
-
 // scoreAll offers all rows that count to the query at hand.
 func (s *Searcher) scoreAll(ctx context.Context) error { return s.scoreAllOf(ctx, []*query{s.query}) }
 
@@ -29,11 +26,7 @@ func (s *Searcher) scoreAllOf(ctx context.Context, queries []*query) error {
 	for part, p := range s.parts {
 		for start := 0; start < p.N; start += step {
 			end := min(start+step, p.N)
-			if s.Ahead != nil && s.among == nil && start%aheadRows == 0 {
-				dim := s.snap.Spec().Dim()
-				note(s, p.Int8[start*dim:min(start+aheadRows, p.N)*dim])
-				s.tell()
-			}
+			s.aheadOfBlock(p, start)
 			for _, s.query = range queries {
 				if err := s.score(ctx, part, start, end); err != nil {
 					return err
@@ -97,14 +90,7 @@ func (s *Searcher) best() []Hit {
 	}
 	dim := s.snap.Spec().Dim()
 	s.original = resize(s.original, 2*dim)
-	if s.Ahead != nil {
-		for _, c := range s.maybe {
-			if p := s.parts[c.part]; p.HasVectors() {
-				note(s, p.Stored(c.row))
-			}
-		}
-		s.tell()
-	}
+	s.aheadOfOriginals()
 	query := s.given
 	if len(s.vector) < dim {
 		query = s.vector

@@ -287,12 +287,7 @@ func (s *Searcher) lists(ctx context.Context, probes []coarse.Probe) error {
 		}
 	}
 	s.usage.Lists += len(probes)
-	if s.Ahead != nil {
-		for _, v := range s.visits {
-			s.noteRun(v.Run)
-		}
-		s.tell()
-	}
+	s.aheadOfRuns()
 	for i, v := range s.visits {
 		var ahead []byte
 		if i+scanAhead < len(s.visits) {
@@ -396,15 +391,8 @@ func (s *Searcher) scoreSpilled(ctx context.Context, r snapshot.Run) error {
 // refine offers the rows of the best candidates of the scan, part by part.
 func (s *Searcher) refine() {
 	s.group(s.found.best())
+	s.aheadOfRefine()
 	start := int32(0)
-	if s.Ahead != nil {
-		for part, end := range s.ends {
-			s.noteRows(part, s.at[start:end])
-			start = end
-		}
-		s.tell()
-		start = 0
-	}
 	for part, end := range s.ends {
 		s.scoreAt(part, s.at[start:end])
 		start = end
@@ -441,12 +429,7 @@ func (s *Searcher) group(c []candidate) {
 		s.seen = make(snapshot.BitSet, words)
 	}
 	s.baseRows = resize(s.baseRows, len(c))
-	if s.Ahead != nil {
-		for _, x := range c {
-			note(s, s.parts[x.part].CodeRows[x.code:x.code+1])
-		}
-		s.tell()
-	}
+	s.aheadOfNumbers(c)
 	for i, x := range c { // on its own, so that cache misses do not wait for each other
 		s.baseRows[i] = s.parts[x.part].CodeRows[x.code]
 	}

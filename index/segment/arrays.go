@@ -29,7 +29,8 @@ type number interface {
 	~int8 | ~uint8 | ~uint16 | ~int32 | ~int64 | ~float32 | ~float64
 }
 
-func bytesOf[T number](values []T) []byte {
+// BytesOf is the memory of some values, as it is: nil of none.
+func BytesOf[T number](values []T) []byte {
 	if len(values) == 0 {
 		return nil
 	}
@@ -67,7 +68,7 @@ func texts[T string | []byte](t arrow.DataType, n int, at func(i int) T, valid *
 	for i := range n {
 		text = append(text, at(i)...)
 	}
-	buffers := []*memory.Buffer{valid, memory.NewBufferBytes(bytesOf(offsets)), memory.NewBufferBytes(text)}
+	buffers := []*memory.Buffer{valid, memory.NewBufferBytes(BytesOf(offsets)), memory.NewBufferBytes(text)}
 	return array.MakeFromData(array.NewData(t, n, buffers, nil, nulls, 0)), nil
 }
 
@@ -105,14 +106,14 @@ func identity(ids []string, orders []Order) ([]arrow.Array, error) {
 		for i := range orders {
 			values[i] = of(&orders[i])
 		}
-		return fixed(arrow.PrimitiveTypes.Int64, n, bytesOf(values))
+		return fixed(arrow.PrimitiveTypes.Int64, n, BytesOf(values))
 	}
 	short := func(of func(o *Order) int32) arrow.Array {
 		values := make([]int32, n)
 		for i := range orders {
 			values[i] = of(&orders[i])
 		}
-		return fixed(arrow.PrimitiveTypes.Int32, n, bytesOf(values))
+		return fixed(arrow.PrimitiveTypes.Int32, n, BytesOf(values))
 	}
 	return []arrow.Array{
 		id,

@@ -68,9 +68,9 @@ func (t *blockTable) file(c coder, firstRow, baseRows int) ([]byte, error) {
 	schema := schemas.CodesSchema(c.model, c.m, firstRow, baseRows)
 	n := len(t.list)
 	return writeFile(schema, []arrow.Array{
-		fixed(arrow.PrimitiveTypes.Int32, n, bytesOf(t.list)),
-		fixed(arrow.PrimitiveTypes.Int32, n, bytesOf(t.rows)),
-		fixedLists(schema.Field(2).Type, n, bytesOf(t.baseRows)),
+		fixed(arrow.PrimitiveTypes.Int32, n, BytesOf(t.list)),
+		fixed(arrow.PrimitiveTypes.Int32, n, BytesOf(t.rows)),
+		fixedLists(schema.Field(2).Type, n, BytesOf(t.baseRows)),
 		fixed(schema.Field(3).Type, n, t.packed),
 	}, n, column(schema, schemas.StoredBlock))
 }

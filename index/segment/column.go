@@ -215,9 +215,9 @@ func (c *Column) array(order []int32) (arrow.Array, error) {
 	case schemas.AttributeBool:
 		return fixedWithNulls(t, n, bitmap(n, func(i int) bool { return c.bools[at(i)] }), valid, c.nulls), nil
 	case schemas.AttributeInt, schemas.AttributeTimestamp:
-		return fixedWithNulls(t, n, bytesOf(gather(c.ints, order)), valid, c.nulls), nil
+		return fixedWithNulls(t, n, BytesOf(gather(c.ints, order)), valid, c.nulls), nil
 	case schemas.AttributeFloat:
-		return fixedWithNulls(t, n, bytesOf(gather(c.floats, order)), valid, c.nulls), nil
+		return fixedWithNulls(t, n, BytesOf(gather(c.floats, order)), valid, c.nulls), nil
 	default:
 		return texts(t, n, func(i int) []byte { return c.stringAt(at(i)) }, valid, c.nulls)
 	}

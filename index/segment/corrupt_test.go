@@ -240,7 +240,7 @@ func tampered(t *testing.T, schema *arrow.Schema, data []byte, kind string, chan
 }
 
 func int32s(values ...int32) arrow.Array {
-	return fixed(arrow.PrimitiveTypes.Int32, len(values), bytesOf(values))
+	return fixed(arrow.PrimitiveTypes.Int32, len(values), BytesOf(values))
 }
 
 // Files that are sound Arrow but not what the index wrote are refused, with the object and the field in the error.
@@ -274,7 +274,7 @@ func TestOpenRefuses(t *testing.T) {
 			if list, ok := c[column].(*array.FixedSizeList); ok {
 				values := slices.Clone(list.ListValues().(*array.Int32).Int32Values())
 				change(values)
-				c[column] = fixedLists(list.DataType(), list.Len(), bytesOf(values))
+				c[column] = fixedLists(list.DataType(), list.Len(), BytesOf(values))
 				return
 			}
 			values := slices.Clone(c[column].(*array.Int32).Int32Values())

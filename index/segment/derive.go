@@ -65,7 +65,7 @@ func (d *deriver) store(dst []byte, given []float32) {
 		avx.FloatToHalf(d.level, viewOf[uint16](dst), given)
 		return
 	}
-	copy(dst, bytesOf(given))
+	copy(dst, BytesOf(given))
 }
 
 // search writes the searched vector of a stored one.

@@ -36,7 +36,7 @@ func TestMergeMemory(t *testing.T) {
 		taken := int64(0)
 		memory := func(bytes int64) ([]byte, error) {
 			taken += bytes
-			return bytesOf(make([]int64, (bytes+7)/8))[:bytes], nil
+			return BytesOf(make([]int64, (bytes+7)/8))[:bytes], nil
 		}
 		var got []ChunkBodies
 		keep := func(c ChunkBodies) error {

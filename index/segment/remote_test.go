@@ -30,7 +30,7 @@ func TestLocateVectors(t *testing.T) {
 		stored := bytes.Clone(data[start+int64(i*width):][:width])
 		ReadVector(spec, avx.Generic, stored, got)
 		p.Vector(avx.Generic, i, want)
-		if !bytes.Equal(bytesOf(got), bytesOf(want)) {
+		if !bytes.Equal(BytesOf(got), BytesOf(want)) {
 			t.Fatalf("row %d: %v, want %v", i, got, want)
 		}
 	}

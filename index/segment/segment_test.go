@@ -430,7 +430,7 @@ func TestColumnsAreAligned(t *testing.T) {
 		c.Rows, c.Codes, c.Vectors = atCacheLine(c.Rows), atCacheLine(c.Codes), atCacheLine(c.Vectors)
 		chunk := mustOpenChunk(t, spec, c)
 		for name, column := range map[string][]byte{
-			"int8 of the segment": bytesOf(segment.Int8), "int8": bytesOf(chunk.Int8), "blocks": chunk.Blocks, "vectors": chunk.vectors,
+			"int8 of the segment": BytesOf(segment.Int8), "int8": BytesOf(chunk.Int8), "blocks": chunk.Blocks, "vectors": chunk.vectors,
 		} {
 			if at := uintptr(unsafe.Pointer(&column[0])) % columnAlignment; at != 0 {
 				t.Errorf("%d attributes, %d rows: %s begin %d bytes after a cache line", n%6, 3*n, name, at)

@@ -168,12 +168,12 @@ func (t *table) rowColumns(schema *arrow.Schema) ([]arrow.Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	columns = append(columns, fixed(arrow.PrimitiveTypes.Int32, n, bytesOf(t.lists)), fixed(arrow.PrimitiveTypes.Int32, n, bytesOf(t.spills)))
+	columns = append(columns, fixed(arrow.PrimitiveTypes.Int32, n, BytesOf(t.lists)), fixed(arrow.PrimitiveTypes.Int32, n, BytesOf(t.spills)))
 	columns = append(columns, t.attributes...)
 	next := func() arrow.DataType { return schema.Field(len(columns)).Type }
-	columns = append(columns, fixedLists(next(), n, bytesOf(t.int8s)))
-	columns = append(columns, fixed(next(), n, bytesOf(t.scales)))
-	return append(columns, fixedLists(next(), n, bytesOf(t.norms))), nil
+	columns = append(columns, fixedLists(next(), n, BytesOf(t.int8s)))
+	columns = append(columns, fixed(next(), n, BytesOf(t.scales)))
+	return append(columns, fixedLists(next(), n, BytesOf(t.norms))), nil
 }
 
 // column returns the place of a column of a schema.
