@@ -66,7 +66,7 @@ func parse(raw []byte, name, dataset string, n int) (*runbook, error) {
 		}
 		r.Steps = append(r.Steps, s)
 	}
-	for key := range set { // after a hole theirs would stop without a word
+	for _, key := range slices.Sorted(maps.Keys(set)) { // after a hole theirs would stop without a word
 		var i int
 		if _, err := fmt.Sscan(key, &i); err == nil && i > len(r.Steps) {
 			return nil, fmt.Errorf("runbook %s: step %d: there is no step %d before it", name, i, len(r.Steps)+1)

@@ -62,7 +62,7 @@ func TestParse_refuses(t *testing.T) {
 		"no max_pts":         {"max_pts: 10", "max: 10", "max_pts"},
 		"too many at once":   {"max_pts: 10", "max_pts: 7", "step 1: 8 live rows, allowed: max_pts, 7"},
 		"operation":          {"operation: replace", "operation: swap", `step 3: operation: "swap", allowed: insert, delete, replace, search`},
-		"a hole":             {"  4:", "  7:", "step 7: there is no step 4 before it"},
+		"a hole":             {"  4:", "  7:", "step 5: there is no step 4 before it"},
 		"beyond the data":    {"ids_end: 10", "ids_end: 11", "step 3: replace ids_start, ids_end: [8, 11), allowed: a range of [0, 10)"},
 		"more ids than tags": {"ids_start: 8", "ids_start: 7", "replace: 2 tags by 3 ids"},
 		"delete of nothing":  {"end: 8\n    operation: 'delete'", "end: 9\n    operation: 'delete'", "delete: tag 8 is not there"},
