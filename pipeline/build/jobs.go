@@ -206,10 +206,7 @@ func (b *Builder) catchUp(ctx context.Context, j *job) bool {
 // verify reads inputs through that were recalled: what is on this machine's disk alone must not get into what is published.
 func (j *job) verify(ctx context.Context) error {
 	for _, in := range j.inputs {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := in.part.Verify(); err != nil {
+		if err := in.part.Verify(ctx, 1); err != nil {
 			return err
 		}
 	}

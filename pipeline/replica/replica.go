@@ -5,6 +5,7 @@ package replica
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -22,7 +23,6 @@ import (
 type Part struct {
 	*segment.Part
 	mapped []*store.Mapped
-	open   func([][]byte) (*segment.Part, error)
 	held   atomic.Int32
 }
 
@@ -32,23 +32,21 @@ func (p *Part) Share() *Part {
 	return p
 }
 
-// Verify makes up for what was left to an earlier process, see [store.Cache.Recall]: it reads the part through, and looks at all its
-// rows. An error that is ErrTransient says that only the copy on this machine is bad, and gone.
-func (p *Part) Verify() error {
-	again := false
-	bytes := make([][]byte, len(p.mapped))
-	for i, m := range p.mapped {
-		again = again || m.Recalled()
-		if err := m.Verify(); err != nil {
+// Recalled reports whether anything of the part has not been read through by this process, see [store.Cache.Recall].
+func (p *Part) Recalled() bool {
+	return slices.ContainsFunc(p.mapped, (*store.Mapped).Recalled)
+}
+
+// Verify makes up for what was left to an earlier process: it reads the part through, in a share of the time, see [store.Mapped.Verify].
+// That the bytes are what they were is enough, since that process has looked at the rows. An error that is ErrTransient says that only
+// the copy on this machine is bad, and gone.
+func (p *Part) Verify(ctx context.Context, share float64) error {
+	for _, m := range p.mapped {
+		if err := m.Verify(ctx, share); err != nil {
 			return err
 		}
-		bytes[i] = m.Bytes()
 	}
-	if !again {
-		return nil
-	}
-	_, err := p.open(bytes)
-	return err
+	return nil
 }
 
 // Release ends one hold. After the last one nothing may read the part, or a string that came from it.
@@ -73,29 +71,33 @@ func (p *Part) Scattered() {
 
 // Segment opens a delta segment.
 func Segment(ctx context.Context, c *store.Cache, spec *schemas.Spec, s schemas.Segment) (*Part, error) {
-	return open(ctx, c, []schemas.Object{s.Object}, func(bytes [][]byte) (*segment.Part, error) {
+	return open(ctx, c, []schemas.Object{s.Object}, func(bytes [][]byte, _ bool) (*segment.Part, error) {
 		return segment.OpenSegment(spec, s.ID, bytes[0])
 	})
 }
 
-// Chunk opens a chunk without its originals: all that a query needs.
+// Chunk opens a chunk without its originals: all that a query needs. Of one that is recalled whole no row is looked at.
 func Chunk(ctx context.Context, c *store.Cache, spec *schemas.Spec, ch schemas.Chunk) (*Part, error) {
-	return open(ctx, c, []schemas.Object{ch.Rows, ch.Codes}, func(bytes [][]byte) (*segment.Part, error) {
-		return segment.OpenChunk(spec, ch, bytes[0], bytes[1], nil)
-	})
+	return openChunk(ctx, c, spec, ch, ch.Rows, ch.Codes)
 }
 
 // ChunkWithVectors opens a chunk with its originals: what training, merging and exact search need. Of one that is recalled whole no
 // row is looked at.
 func ChunkWithVectors(ctx context.Context, c *store.Cache, spec *schemas.Spec, ch schemas.Chunk) (*Part, error) {
-	p := &Part{open: func(bytes [][]byte) (*segment.Part, error) {
-		return segment.OpenChunk(spec, ch, bytes[0], bytes[1], bytes[2])
-	}}
-	return p.fetch(ctx, c, []schemas.Object{ch.Rows, ch.Codes, ch.Vectors}, func(bytes [][]byte) (*segment.Part, error) {
-		if p.mapped[0].Recalled() && p.mapped[1].Recalled() && p.mapped[2].Recalled() {
-			return segment.ReopenChunk(spec, ch, bytes[0], bytes[1], bytes[2])
+	return openChunk(ctx, c, spec, ch, ch.Rows, ch.Codes, ch.Vectors)
+}
+
+func openChunk(ctx context.Context, c *store.Cache, spec *schemas.Spec, ch schemas.Chunk, objects ...schemas.Object) (*Part, error) {
+	return open(ctx, c, objects, func(bytes [][]byte, recalled bool) (*segment.Part, error) {
+		read := segment.OpenChunk
+		if recalled {
+			read = segment.ReopenChunk
 		}
-		return p.open(bytes)
+		var vectors []byte
+		if len(bytes) > 2 {
+			vectors = bytes[2]
+		}
+		return read(spec, ch, bytes[0], bytes[1], vectors)
 	})
 }
 
@@ -106,7 +108,7 @@ func Rows(ctx context.Context, c *store.Cache, spec *schemas.Spec, ch schemas.Ch
 	if originals {
 		objects = append(objects, ch.Vectors)
 	}
-	return open(ctx, c, objects, func(bytes [][]byte) (*segment.Part, error) {
+	return open(ctx, c, objects, func(bytes [][]byte, _ bool) (*segment.Part, error) {
 		var vectors []byte
 		if originals {
 			vectors = bytes[1]
@@ -119,14 +121,11 @@ func Rows(ctx context.Context, c *store.Cache, spec *schemas.Spec, ch schemas.Ch
 	})
 }
 
-func open(ctx context.Context, c *store.Cache, objects []schemas.Object, read func([][]byte) (*segment.Part, error)) (*Part, error) {
-	p := &Part{open: read}
-	return p.fetch(ctx, c, objects, read)
-}
-
-func (p *Part) fetch(ctx context.Context, c *store.Cache, objects []schemas.Object, read func([][]byte) (*segment.Part, error)) (*Part, error) {
+// open fetches the objects of a part, and has it read from their bytes; recalled says that all of them are.
+func open(ctx context.Context, c *store.Cache, objects []schemas.Object, read func(bytes [][]byte, recalled bool) (*segment.Part, error)) (*Part, error) {
+	p := &Part{}
 	p.held.Store(1)
-	bytes := make([][]byte, len(objects))
+	recalled, bytes := true, make([][]byte, len(objects))
 	for i, o := range objects {
 		mapped, err := c.Fetch(ctx, store.Ref(o))
 		if err != nil {
@@ -134,10 +133,11 @@ func (p *Part) fetch(ctx context.Context, c *store.Cache, objects []schemas.Obje
 			return nil, err
 		}
 		p.mapped = append(p.mapped, mapped)
+		recalled = recalled && mapped.Recalled()
 		bytes[i] = mapped.Bytes()
 	}
 	var err error
-	if p.Part, err = read(bytes); err != nil {
+	if p.Part, err = read(bytes, recalled); err != nil {
 		p.Release()
 		return nil, fmt.Errorf("%s: %w", objects[0].Key, err)
 	}

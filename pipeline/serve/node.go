@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -163,15 +164,20 @@ type Node struct {
 	behind    behind
 	news      news
 	missing   missing
+	proof     *proof
 
 	mu     sync.Mutex
 	follow error // why the newest generation could not be loaded, or nil
 
 	// Owned by the goroutine of Run.
-	followed *commit.Served // what is served, nil at first
-	produced int64          // newest record timestamp that was ever served of this epoch, Unix time in ms
-	parts    map[string]*replica.Part
-	model    *model.Model
+	cache        *store.Cache   // does without reading files through that an earlier process has
+	recalled     int            // how many those are
+	remembered   *commit.Served // what was served when that was written down for the next one
+	rememberedAt time.Time
+	followed     *commit.Served // what is served, nil at first
+	produced     int64          // newest record timestamp that was ever served of this epoch, Unix time in ms
+	parts        map[string]*replica.Part
+	model        *model.Model
 }
 
 // served is what queries are answered from. Its spec says which queries fit: a request that holds it sees nothing else.
@@ -210,6 +216,7 @@ func New(o Options) (*Node, error) {
 		running: make(chan struct{}, o.MaxRunning), reading: make(chan struct{}, storeReads), measuring: make(chan struct{}, 1),
 		started: time.Now(),
 		follow:  errors.New("no generation is loaded yet"),
+		proof:   newProof(),
 	}
 	var err error
 	if n.filters, err = filter.NewCache(filterBytes); err != nil {
@@ -233,15 +240,22 @@ func New(o Options) (*Node, error) {
 func (n *Node) Run(ctx context.Context) error {
 	pause := &backoff.ExponentialBackOff{InitialInterval: n.o.PollEvery, RandomizationFactor: 0.3, Multiplier: 2, MaxInterval: 10 * time.Second}
 	pause.Reset()
-	var measuring sync.WaitGroup
-	measuring.Go(func() { n.live.run(ctx) })
-	defer measuring.Wait()
+	n.cache, n.recalled = n.o.Cache.Recall(segment.Rules)
+	defer n.proof.close()
+	defer n.remember()
+	var beside sync.WaitGroup
+	beside.Go(func() { n.live.run(ctx) })
+	beside.Go(func() { n.prove(ctx) })
+	defer beside.Wait()
 	wait := time.Duration(0)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(wait):
+		}
+		if time.Since(n.rememberedAt) >= rememberEvery {
+			n.remember()
 		}
 		looked := time.Now()
 		err := n.advance(ctx)
@@ -274,7 +288,7 @@ func (n *Node) Close() {
 // over. Safe for concurrent use.
 func (n *Node) Ready() error {
 	if n.current.Load() != nil {
-		return n.tooFarBehind()
+		return cmp.Or(n.proof.err(), n.tooFarBehind())
 	}
 	if err := n.Stale(); err != nil {
 		return err
@@ -317,9 +331,16 @@ func (n *Node) generation() int64 {
 }
 
 // advance loads the generation that the channel names, if it has a record that is newer than the one that is served, or if
-// that names an epoch and the epoch's own channel has.
+// that names an epoch and the epoch's own channel has, or if parts of what is served are damaged.
 func (n *Node) advance(ctx context.Context) (err error) {
-	to, err := n.o.Log.Follow(ctx, n.followed)
+	after, damaged := n.followed, n.proof.bad()
+	for _, p := range damaged {
+		if n.parts[p.key] == p.Part {
+			delete(n.parts, p.key)
+		}
+		after = nil
+	}
+	to, err := n.o.Log.Follow(ctx, after)
 	if err != nil {
 		return err
 	}
@@ -356,6 +377,7 @@ func (n *Node) advance(ctx context.Context) (err error) {
 		n.produced = 0
 	}
 	n.followed = to
+	n.proof.replaced(len(damaged))
 	n.behind.end()
 	n.metrics.memory.Set(float64(wants.sum()))
 	n.live.serves(m)
@@ -364,7 +386,7 @@ func (n *Node) advance(ctx context.Context) (err error) {
 	}
 	n.swapped(to, m, fetched, time.Since(started))
 	n.o.Logger.InfoContext(ctx, "serving", "generation", m.Generation, "epoch", to.Record.Epoch, "encoder", s.Spec().Encoder,
-		"live_rows", m.LiveRows, "new_parts", fetched, "took", time.Since(started).Round(time.Millisecond))
+		"live_rows", m.LiveRows, "new_parts", fetched, "recalled_files", n.recalled, "took", time.Since(started).Round(time.Millisecond))
 	if err := n.sweep(m); err != nil { // the generation is served all the same, and the next swap sweeps again
 		n.o.Logger.Warn("cache keeps files that nothing uses", "generation", m.Generation, "error", err)
 	}
@@ -388,100 +410,18 @@ func (n *Node) swapped(to *commit.Served, m *schemas.Manifest, fetched int, took
 	n.recent.add(info, m)
 }
 
-// open makes a snapshot of m. Parts that the current generation has too are shared, not opened again, but for those of another
-// epoch: they were checked against another spec.
-func (n *Node) open(ctx context.Context, to *commit.Served, m *schemas.Manifest) (s *snapshot.Snapshot, fetched int, err error) {
-	spec, cache := to.Index.Spec(), n.o.Cache.Of(to.Index.Bucket())
-	shared, mdl := n.parts, n.model
-	if !n.follows(to.Record.Epoch) {
-		shared, mdl = nil, nil
-	}
-	var held []*replica.Part // of the new snapshot
-	release := func() {
-		for _, p := range held {
-			p.Release()
-		}
-	}
-	defer func() {
-		if s == nil {
-			release()
-		}
-	}()
-	switch {
-	case m.Model == nil:
-		mdl = nil
-	case mdl == nil || mdl.ID() != m.Model.ID:
-		if mdl, err = replica.Model(ctx, cache, *m.Model); err != nil {
-			return nil, 0, err
-		}
-	}
-	parts := make(map[string]*replica.Part, len(m.Chunks)+len(m.Segments))
-	add := func(key string, open func() (*replica.Part, error)) error {
-		p := shared[key]
-		if p == nil {
-			if p, err = open(); err != nil {
-				return err
-			}
-			if mdl != nil && p.Model == mdl.ID() { // else all of it is compared with each query
-				p.Scattered()
-			}
-			fetched++
-		} else {
-			p.Share()
-		}
-		held = append(held, p)
-		parts[key] = p
-		return nil
-	}
-	openChunk := replica.Chunk
-	if n.o.Originals == OriginalsLocal {
-		openChunk = replica.ChunkWithVectors
-	}
-	for _, c := range m.Chunks {
-		// The same rows may have got other codes.
-		if err := add(c.ID+c.Codes.SHA256, func() (*replica.Part, error) { return openChunk(ctx, cache, spec, c) }); err != nil {
-			return nil, fetched, err
-		}
-	}
-	for _, sg := range m.Segments {
-		// Rows of other axes are turned to those of the model.
-		if err := add(sg.ID+mdl.Axes(), func() (*replica.Part, error) { return replica.SegmentFor(ctx, cache, spec, n.o.Level, mdl, sg) }); err != nil {
-			return nil, fetched, err
-		}
-	}
-	dead, err := replica.Dead(ctx, cache, m.Dead)
-	if err != nil {
-		return nil, fetched, err
-	}
-	opened := make([]*segment.Part, len(held))
-	for i, p := range held {
-		opened[i] = p.Part
-	}
-	if s, err = snapshot.Open(spec, m, mdl, opened, dead, release); err != nil {
-		return nil, fetched, err
-	}
-	n.parts, n.model = parts, mdl
-	return s, fetched, nil
-}
-
 // sweep frees the cache of files that the current generation does not use and no query has mapped.
 func (n *Node) sweep(m *schemas.Manifest) error {
 	if n.originals != nil {
 		n.originals.sweep(m.Chunks)
 	}
-	keep := map[string]bool{}
-	for _, c := range m.Chunks {
-		keep[c.Rows.SHA256], keep[c.Codes.SHA256], keep[c.Vectors.SHA256] = true, true, n.o.Originals == OriginalsLocal
-	}
-	for _, s := range m.Segments {
-		keep[s.SHA256] = true
-	}
+	keep := partFiles(m, n.o.Originals)
 	if m.Model != nil {
 		keep[m.Model.SHA256] = true
 	}
 	if m.Dead != nil {
 		keep[m.Dead.SHA256] = true
 	}
-	_, err := n.o.Cache.Sweep(func(sha256 string) bool { return keep[sha256] })
+	_, err := n.cache.Sweep(func(sha256 string) bool { return keep[sha256] })
 	return err
 }

@@ -122,17 +122,23 @@ func (p *publisher) serve(generation int64) {
 // node starts a node that follows p until the test ends.
 func (p *publisher) node(o Options) *Node {
 	p.t.Helper()
+	n, _ := p.nodeIn(p.t.TempDir(), o)
+	return n
+}
+
+// nodeIn is a node whose cache is in dir. It may be stopped before the test ends.
+func (p *publisher) nodeIn(dir string, o Options) (n *Node, stop func()) {
+	p.t.Helper()
 	level, err := avx.Best()
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	cache, err := store.NewCache(p.t.TempDir(), p.bucket, store.CacheOptions{})
+	cache, err := store.NewCache(dir, p.bucket, store.CacheOptions{})
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	o.Log, o.Cache, o.Level, o.PollEvery = p.log, cache, level, time.Millisecond
-	n, err := New(o)
-	if err != nil {
+	if n, err = New(o); err != nil {
 		p.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(p.t.Context())
@@ -142,8 +148,9 @@ func (p *publisher) node(o Options) *Node {
 			p.t.Error(err)
 		}
 	})
-	p.t.Cleanup(func() { cancel(); done.Wait(); n.Close() })
-	return n
+	stop = sync.OnceFunc(func() { cancel(); done.Wait(); n.Close() })
+	p.t.Cleanup(stop)
+	return n, stop
 }
 
 func (p *publisher) await(n *Node, generation int64) {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/edsrzf/mmap-go"
 )
@@ -19,7 +21,7 @@ type Mapped struct {
 	release  func()
 	data     []byte
 	recalled atomic.Bool
-	verify   func() error // of what was recalled
+	verify   func(ctx context.Context, share float64) error // of what was recalled
 }
 
 // Bytes is the object, read-only: writing to it crashes the process. It must not be used after Release.
@@ -35,13 +37,14 @@ func (m *Mapped) Release() { m.once.Do(m.release) }
 // Recalled reports whether the object was not read through by this process, see [Cache.Recall].
 func (m *Mapped) Recalled() bool { return m.recalled.Load() }
 
-// Verify reads an object through that was recalled. If it is not what it was, its file is removed: the error is ErrTransient, for
-// who fetches it once more has it from the bucket.
-func (m *Mapped) Verify() error {
+// Verify reads an object through that was recalled, taking no more than a share of the time, above 0 and up to 1: for the rest it leaves
+// disk and processor to others. If the object is not what it was, its file is removed: the error is ErrTransient, for who fetches it once
+// more has it from the bucket.
+func (m *Mapped) Verify(ctx context.Context, share float64) error {
 	if !m.Recalled() {
 		return nil
 	}
-	if err := m.verify(); err != nil {
+	if err := m.verify(ctx, share); err != nil {
 		return err
 	}
 	m.recalled.Store(false)
@@ -70,7 +73,9 @@ func (c *Cache) mapFile(ref Ref, f *cacheFile, hit bool) (m *Mapped, isNew bool,
 		c.stats.Hits++
 	}
 	if f.recalled {
-		m = &Mapped{data: data, release: func() { c.unmapOwn(f, data) }, verify: func() error { return c.verifyMapped(ref, f, data) }}
+		m = &Mapped{data: data, release: func() { c.unmapOwn(f, data) }, verify: func(ctx context.Context, share float64) error {
+			return c.verifyMapped(ctx, share, ref, f, data)
+		}}
 		m.recalled.Store(true)
 		return m, false, nil
 	}
@@ -121,13 +126,32 @@ func (c *Cache) free(data mmap.MMap) {
 	}
 }
 
+// verifyStep is how much of a mapping is read at a time: a step takes about a millisecond.
+const verifyStep = 1 << 20
+
 // verifyMapped reads a mapping through that is of a file which was recalled.
-func (c *Cache) verifyMapped(ref Ref, f *cacheFile, data []byte) error {
-	err := touch(data)
-	if err == nil {
-		if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != ref.SHA256 {
-			err = fmt.Errorf("its sha256 is %x", sum)
+func (c *Cache) verifyMapped(ctx context.Context, share float64, ref Ref, f *cacheFile, data []byte) error {
+	sum := sha256.New()
+	var err error
+	for at := 0; at < len(data) && err == nil; at += verifyStep {
+		step := data[at:min(at+verifyStep, len(data))]
+		began := time.Now()
+		Ahead([][]byte{data[at:min(at+2*verifyStep, len(data))]}) // else what is scattered is read a page at a time
+		if err = touch(step); err == nil {
+			sum.Write(step)
 		}
+		if rests := time.Duration(float64(time.Since(began)) * (1/share - 1)); rests > 0 {
+			select {
+			case <-ctx.Done():
+			case <-time.After(rests):
+			}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); err == nil && got != ref.SHA256 {
+		err = fmt.Errorf("its sha256 is %s", got)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

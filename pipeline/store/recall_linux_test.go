@@ -54,7 +54,7 @@ func TestCache_Recall(t *testing.T) {
 	if mine.Recalled() {
 		t.Error("it is recalled for who did not ask for that")
 	}
-	if err := m.Verify(); err != nil || m.Recalled() {
+	if err := m.Verify(t.Context(), 1); err != nil || m.Recalled() {
 		t.Errorf("Verify = %v, recalled afterwards: %v", err, m.Recalled())
 	}
 	m.Release()
@@ -161,14 +161,14 @@ func TestMapped_Verify_damaged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Verify(); !errors.Is(err, store.ErrTransient) || !strings.Contains(err.Error(), "changed on the disk") {
+	if err := m.Verify(t.Context(), 1); !errors.Is(err, store.ErrTransient) || !strings.Contains(err.Error(), "changed on the disk") {
 		t.Fatalf("Verify = %v, want that it has changed", err)
 	}
 	again := fetch(t, r, ref, body) // while the damaged one is still mapped
 	if again.Recalled() {
 		t.Error("it is recalled once more")
 	}
-	if err := m.Verify(); err == nil {
+	if err := m.Verify(t.Context(), 1); err == nil {
 		t.Error("the mapping that was damaged is fine now")
 	}
 	fetch(t, r, ref, body).Release()
