@@ -14,7 +14,7 @@ func TestAssignI8(t *testing.T) {
 	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
 		for _, n := range []int{0, 1, 2, 3, 5, 6, 7, 12, 101} {
 			for _, k := range []int{0, 1, 31, 32, 33, 64, 100, 2100} {
-				for _, dim := range []int{1, 4, 7, 64, 130} {
+				for _, dim := range []int{1, 4, 7, 64, 68, 130} {
 					if n > 12 && k > 100 && dim != 130 {
 						continue
 					}
@@ -23,6 +23,38 @@ func TestAssignI8(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A half of a span of these is nearly as long as is allowed.
+const longestRowI8, longestCentroidI8 = 22, 45
+
+// shorten makes values smaller until a row is as short as the kernels ask for.
+func shorten(row []int8, most int) {
+	for LongestSpanI8(row) > most {
+		for d := range row {
+			row[d] = int8(int(row[d]) * 7 / 8)
+		}
+	}
+}
+
+func TestLongestSpanI8(t *testing.T) {
+	row := make([]int8, 2*SpanI8+5)
+	check := func(want int) {
+		t.Helper()
+		if got := LongestSpanI8(row); got != want {
+			t.Errorf("%d, want %d", got, want)
+		}
+	}
+	check(0)
+	row[0], row[5], row[62], row[63] = 3, -4, 2, 2 // 25 and 8
+	check(25)
+	row[64], row[66], row[127] = 4, 3, -127
+	check(9 + 127*127)
+	row[2*SpanI8], row[2*SpanI8+1], row[2*SpanI8+4] = 127, 127, -127
+	check(3 * 127 * 127)
+	if most := MaxSpanRowI8 * MaxSpanCentroidI8; most >= 1<<30 {
+		t.Errorf("products of halves are as much as the root of %d", most)
+	}
 }
 
 func checkAssignI8(t *testing.T, r *rand.Rand, l Level, m *memory, n, k, dim int) {
@@ -34,6 +66,15 @@ func checkAssignI8(t *testing.T, r *rand.Rand, l Level, m *memory, n, k, dim int
 	for j := range weight {
 		weight[j], bias[j] = float32(r.ExpFloat64()), -float32(r.IntN(3)*1000)
 	}
+	for j := range k {
+		centroid := centroids[j*dim:][:dim]
+		if j%5 == 0 { // as long as may be, along rows that are
+			for d := range centroid {
+				centroid[d] = longestCentroidI8
+			}
+		}
+		shorten(centroid, MaxSpanCentroidI8)
+	}
 	if k > 1 { // equal ones
 		copy(centroids[(k-1)*dim:], centroids[:dim])
 		weight[k-1], bias[k-1] = weight[0], bias[0]
@@ -42,9 +83,25 @@ func checkAssignI8(t *testing.T, r *rand.Rand, l Level, m *memory, n, k, dim int
 	stride := p.Dim() + r.IntN(3)
 	rows, unit := make([]uint8, max(0, n-1)*stride+min(n, 1)*p.Dim()), make([]float32, n)
 	for i := range rows {
-		rows[i] = uint8(r.IntN(2*MaxQueryI8+1) + QueryOffset - MaxQueryI8)
-		if i%7 == 0 {
-			rows[i] = QueryOffset + MaxQueryI8
+		rows[i] = uint8(r.IntN(256)) // in the gaps
+	}
+	for i := range n {
+		row := make([]int8, dim)
+		for d := range row {
+			row[d] = int8(r.IntN(2*MaxQueryI8+1) - MaxQueryI8)
+			switch {
+			case i%3 == 0:
+				row[d] = longestRowI8
+			case d%7 == 0:
+				row[d] = MaxQueryI8
+			}
+		}
+		shorten(row, MaxSpanRowI8)
+		for d := range p.Dim() {
+			rows[i*stride+d] = QueryOffset
+			if d < dim {
+				rows[i*stride+d] += uint8(row[d])
+			}
 		}
 	}
 	for i := range unit {

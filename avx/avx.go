@@ -101,9 +101,9 @@ func ScoresI8(l Level, p *PanelsI8, q []uint8, out []int32) {
 //
 //	<row, centroid j> * weight j + unit[i] * bias j
 //
-// where a row has QueryOffset added to its values, as in [ScoresI8]. The inner product is exact,
-// then each operation is rounded, so all levels agree to the bit. What best and score become is as
-// in [Assign].
+// where a row has QueryOffset added to its values, as in [ScoresI8], which without it are at most MaxQueryI8 and no longer than
+// MaxSpanRowI8 says. The inner product is exact, then each operation is rounded, so all levels agree to the bit; of a row that
+// is longer the scores may be any. What best and score become is as in [Assign].
 func AssignI8(l Level, p *WeightedI8, rows []uint8, n, stride int, unit []float32, best []int32, score []float32) {
 	rows, unit = window(rows, n, stride, p.panels.dim), unit[:n:len(unit)]
 	best, score = best[:n:len(best)], score[:n:len(score)]

@@ -132,7 +132,7 @@ func BenchmarkAssignI8(b *testing.B) {
 	const n = 48
 	for _, dim := range []int{64, 256} {
 		for _, k := range []int{32, 128, 1024} {
-			p := PackWeightedI8(randomBytes[int8](newRand(), k*dim), k, dim, dim, make([]float32, k), nil)
+			p := PackWeightedI8(make([]int8, k*dim), k, dim, dim, make([]float32, k), nil)
 			rows, unit := make([]uint8, n*dim), make([]float32, n)
 			best, score := make([]int32, n), make([]float32, n)
 			b.Run(fmt.Sprintf("d=%d/K=%d", dim, k), func(b *testing.B) {

@@ -3,6 +3,7 @@ package avx
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 )
 
@@ -69,6 +70,7 @@ func TestShortSlicesPanic(t *testing.T) {
 		"Pack centroids":        func(Level) { Pack(floats, 11, 10, nil) },
 		"Pack bias":             func(Level) { Pack(floats, 10, 10, floats[:9]) },
 		"PackWeightedI8 weight": func(Level) { PackWeightedI8(bytes, 10, 8, 8, floats[:9], nil) },
+		"PackWeightedI8 long":   func(Level) { PackWeightedI8(slices.Repeat([]int8{46}, 64), 1, 64, 64, floats, nil) },
 		"PackWeightedI8 bias":   func(Level) { PackWeightedI8(bytes, 10, 8, 8, floats, floats[:9]) },
 	}
 	for name, call := range cases {
@@ -95,7 +97,7 @@ func TestKernelsAllocateNothing(t *testing.T) {
 	words, bytes, at := randomWords(r, dim), randomBytes[int8](r, n*dim), []uint32{7, 100, 3, 3, 9}
 	scores := make([]float32, n*k)
 	halves, p8 := make([]uint16, n*dim), PackI8(bytes, n, dim, dim)
-	w8 := PackWeightedI8(bytes, n, dim, dim, rows, nil)
+	w8 := PackWeightedI8(make([]int8, n*dim), n, dim, dim, rows, nil)
 	var sink float32
 	cases := map[string]func(l Level){
 		"Dot":          func(l Level) { sink += Dot(l, rows, rows) },

@@ -57,15 +57,15 @@ func aboveFloatsKernelAVX2(scores *float32, n int, threshold float32, out *uint3
 //go:noescape
 func scoresI8KernelAVX2(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)
 
-// assign2I8KernelAVX2 is assign6I8KernelAVX512 for two rows.
+// assign2I8KernelAVX2 is assign6I8KernelAVX512 for two rows, which adds up in 16 bits.
 //
 //go:noescape
-func assign2I8KernelAVX2(rows *uint8, stride int, dim int, panels *int8, sums *int32, weight *float32, bias *float32, npanels int, unit *float32, score *float32, best *int32)
+func assign2I8KernelAVX2(rows *uint8, stride int, dim int, panels *int8, sums *int16, weight *float32, bias *float32, npanels int, unit *float32, score *float32, best *int32)
 
-// scores2I8KernelAVX2 is scores6I8KernelAVX512 for two rows.
+// scores2I8KernelAVX2 is scores6I8KernelAVX512 for two rows, which adds up in 16 bits.
 //
 //go:noescape
-func scores2I8KernelAVX2(rows *uint8, stride int, dim int, panels *int8, sums *int32, weight *float32, bias *float32, npanels int, unit *float32, out *float32, outStride int, tops *float32)
+func scores2I8KernelAVX2(rows *uint8, stride int, dim int, panels *int8, sums *int16, weight *float32, bias *float32, npanels int, unit *float32, out *float32, outStride int, tops *float32)
 
 // dotI8KernelAVX2 writes the inner products of q and n rows, stride apart;
 // n is at least 1 and dim at least 16.

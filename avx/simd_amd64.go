@@ -259,6 +259,7 @@ func nextTileI8(l Level, start, i, end, stride int) (first, height, apart int) {
 // assignGroupI8 improves the best of rows [start, end) by the centroids [low, high).
 func assignGroupI8(l Level, p *WeightedI8, low, high int, rows []uint8, start, end, stride int, unit []float32, best []int32, score []float32) {
 	panels, sums := &p.panels.centroids[low*p.panels.dim], &p.panels.sums[low]
+	halves := &p.halves[low*p.spans()*2]
 	weight, bias, npanels, dim := &p.weight[low], &p.bias[low], (high-low)/panelI8Width, p.panels.dim
 	var tops, units [maxTileI8]float32
 	var ats [maxTileI8]int32
@@ -269,7 +270,7 @@ func assignGroupI8(l Level, p *WeightedI8, low, high int, rows []uint8, start, e
 		row := &rows[first*stride]
 		switch {
 		case height == 2:
-			assign2I8KernelAVX2(row, apart, dim, panels, sums, weight, bias, npanels, &units[0], &tops[0], &ats[0])
+			assign2I8KernelAVX2(row, apart, dim, panels, halves, weight, bias, npanels, &units[0], &tops[0], &ats[0])
 		case l == AVX512:
 			assign6I8KernelAVX512(row, apart, dim, panels, sums, weight, bias, npanels, &units[0], &tops[0], &ats[0])
 		default:
@@ -304,6 +305,7 @@ func scoresRowsI8SIMD(l Level, p *WeightedI8, rows []uint8, n, stride int, unit,
 // scoresGroupI8 writes the scores of rows [start, end) and centroids [low, high), and improves tops.
 func scoresGroupI8(l Level, p *WeightedI8, low, high int, rows []uint8, start, end, stride int, unit, out []float32, outStride int, tops []float32) {
 	panels, sums := &p.panels.centroids[low*p.panels.dim], &p.panels.sums[low]
+	halves := &p.halves[low*p.spans()*2]
 	weight, bias, npanels, dim := &p.weight[low], &p.bias[low], (high-low)/panelI8Width, p.panels.dim
 	var units [maxTileI8]float32
 	var lanes [maxTileI8 * TopLanes]float32
@@ -317,7 +319,7 @@ func scoresGroupI8(l Level, p *WeightedI8, low, high int, rows []uint8, start, e
 		}
 		switch {
 		case height == 2:
-			scores2I8KernelAVX2(row, apart, dim, panels, sums, weight, bias, npanels, &units[0], at, apartOut, &lanes[0])
+			scores2I8KernelAVX2(row, apart, dim, panels, halves, weight, bias, npanels, &units[0], at, apartOut, &lanes[0])
 		case l == AVX512:
 			scores6I8KernelAVX512(row, apart, dim, panels, sums, weight, bias, npanels, &units[0], at, apartOut, &lanes[0])
 		default:

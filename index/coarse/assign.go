@@ -76,12 +76,24 @@ func round(directions bool, centroids []float32, dims int) *avx.WeightedI8 {
 	n := len(centroids) / dims
 	rows, steps := make([]int8, len(centroids)), make([]float32, n)
 	for j := range steps {
-		steps[j] = mrl.QuantizeRow(avx.Generic, rows[j*dims:][:dims], centroids[j*dims:][:dims])
+		row, c := rows[j*dims:][:dims], centroids[j*dims:][:dims]
+		steps[j] = mrl.QuantizeRow(avx.Generic, row, c)
+		if longest := avx.LongestSpanI8(row); longest > avx.MaxSpanCentroidI8 {
+			steps[j] /= shorter(longest, avx.MaxSpanCentroidI8)
+			avx.QuantizeI8(avx.Generic, row, c, 1/steps[j])
+		}
 	}
 	if directions {
 		return avx.PackWeightedI8(rows, n, dims, dims, steps, nil)
 	}
 	return avx.PackWeightedI8(rows, n, dims, dims, steps, nearestBiases(centroids, dims))
+}
+
+// shorter returns by how much to scale what was rounded to a row of int8, so that its longest half of a span, of the given sum of
+// squares, is no longer than the kernels take when it is rounded again. Each of 32 values may be off by 1/2, now and then.
+func shorter(longest, most int) float32 {
+	off := math.Sqrt(avx.SpanI8/2) / 2
+	return float32((math.Sqrt(float64(most)) - off) / (math.Sqrt(float64(longest)) + off))
 }
 
 // nearestBiases are what makes of inner products an order by distance.
@@ -228,8 +240,12 @@ func (a *assigner) roundRows(level avx.Level, vectors []float32, n, stride int, 
 		if unit > math.MaxFloat32 { // of zeros, which are rounded to zeros
 			unit = 1
 		}
-		b.units[i] = unit
 		avx.QuantizeI8(level, b.row, x, unit)
+		if longest := avx.LongestSpanI8(b.row); longest > avx.MaxSpanRowI8 {
+			unit *= shorter(longest, avx.MaxSpanRowI8)
+			avx.QuantizeI8(level, b.row, x, unit)
+		}
+		b.units[i] = unit
 		for d, v := range b.row {
 			row[d] = uint8(int(v) + avx.QueryOffset)
 		}

@@ -1,6 +1,8 @@
 package emit
 
 import (
+	"strings"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
@@ -10,8 +12,9 @@ import (
 // those of assign do. Weights and biases come in where a sum becomes a float: it is multiplied, and then the row's unit times
 // the bias is added, each of the three rounded, as in plain Go.
 const (
-	assignI8Signature     = "func(rows *uint8, stride, dim int, panels *int8, sums *int32, weight, bias *float32, npanels int, unit, score *float32, best *int32)"
-	scoresRowsI8Signature = "func(rows *uint8, stride, dim int, panels *int8, sums *int32, weight, bias *float32, npanels int, unit, out *float32, outStride int, tops *float32)"
+	sums32, sums16        = "sums *int32", "sums *int16"
+	assignI8Signature     = "func(rows *uint8, stride, dim int, panels *int8, " + sums32 + ", weight, bias *float32, npanels int, unit, score *float32, best *int32)"
+	scoresRowsI8Signature = "func(rows *uint8, stride, dim int, panels *int8, " + sums32 + ", weight, bias *float32, npanels int, unit, out *float32, outStride int, tops *float32)"
 )
 
 // tileI8 is what both widths of vectors share.
@@ -28,7 +31,7 @@ func newTileI8() tileI8 {
 
 // next goes on to the next panel, from the end of one.
 func (t tileI8) next(label string) {
-	for _, p := range []GPVirtual{t.sums, t.weight, t.bias} {
+	for _, p := range []GPVirtual{t.weight, t.bias} {
 		ADDQ(U32(4*panelI8Width), p)
 	}
 	DECQ(t.number)
@@ -166,52 +169,49 @@ func (t tileI8) eachPanel512(vnni bool, use func(r, half int, score VecVirtual))
 			use(r, i, score)
 		}
 	}
+	ADDQ(U32(4*panelI8Width), t.sums)
 	t.next("panel")
 }
 
-// assign2I8 goes over two rows at a time: 2 x 32 accumulators of eight lanes leave registers for one load of centroids.
+// assign2I8 goes over two rows at a time: 2 x 32 accumulators of sixteen lanes leave registers for the best of each lane.
 func assign2I8(c constants) {
-	kernel("assign2I8KernelAVX2", assignI8Signature, "assign2I8KernelAVX2 is assign6I8KernelAVX512 for two rows.")
+	kernel("assign2I8KernelAVX2", strings.Replace(assignI8Signature, sums32, sums16, 1),
+		"assign2I8KernelAVX2 is assign6I8KernelAVX512 for two rows, which adds up in 16 bits.")
 	t := newTileI8()
-	local := AllocLocal((2*tileRowsI8AVX2 + 1) * vectorSize)
-	topOf := func(r int) Mem { return local.Offset(r * vectorSize) }
-	idOf := func(r int) Mem { return local.Offset((tileRowsI8AVX2 + r) * vectorSize) }
-	nextID := local.Offset(2 * tileRowsI8AVX2 * vectorSize)
-	v, low := YMM(), YMM()
-	zero(v)
-	VMOVUPS(v, nextID)
-	negativeInfinity(low)
+	nextID := AllocLocal(vectorSize)
+	top, id := [tileRowsI8AVX2]VecVirtual{YMM(), YMM()}, [tileRowsI8AVX2]VecVirtual{YMM(), YMM()}
 	for r := range tileRowsI8AVX2 {
-		VMOVUPS(v, idOf(r))
-		VMOVUPS(low, topOf(r))
+		negativeInfinity(top[r])
+		zero(id[r])
 	}
-	t.eachPanel(func(r, quarter int, score VecVirtual, free [3]VecVirtual) {
-		better, top, next := free[0], free[1], free[2]
-		VMOVUPS(topOf(r), top)
-		VCMPPS(Imm(greater), top, score, better)
-		VMAXPS(top, score, top)
-		VMOVUPS(top, topOf(r))
-		VMOVUPS(idOf(r), score) // free once it has been compared
-		VMOVDQU(nextID, next)
-		VBLENDVPS(better, next, score, score)
-		VMOVUPS(score, idOf(r))
-		if r == tileRowsI8AVX2-1 {
-			VPADDD(c.ones, next, next)
+	VMOVUPS(id[0], nextID)
+	t.eachPanel(c, func(r, quarter int, score VecVirtual, free [2]VecVirtual) {
+		better, next := free[0], free[1]
+		if r == 0 && quarter == 0 {
+			VMOVDQU(nextID, next)
+		}
+		VCMPPS(Imm(greater), top[r], score, better)
+		VMAXPS(top[r], score, top[r])
+		VBLENDVPS(better, next, id[r], id[r])
+		if r < tileRowsI8AVX2-1 {
+			return
+		}
+		VPADDD(c.ones, next, next)
+		if quarter == panelI8Width/8-1 {
 			VMOVDQU(next, nextID)
 		}
 	})
 	score, best := loadGP("score"), loadGP("best")
 	for r := range tileRowsI8AVX2 {
-		VMOVUPS(topOf(r), low)
-		VMOVUPS(idOf(r), v)
-		reduceLanes(c, low, v, Mem{Base: score, Disp: 4 * r}, Mem{Base: best, Disp: 4 * r})
+		reduceLanes(c, top[r], id[r], Mem{Base: score, Disp: 4 * r}, Mem{Base: best, Disp: 4 * r})
 	}
 	done()
 }
 
 // scores2I8 is assign2I8 with its scores stored.
-func scores2I8() {
-	kernel("scores2I8KernelAVX2", scoresRowsI8Signature, "scores2I8KernelAVX2 is scores6I8KernelAVX512 for two rows.")
+func scores2I8(c constants) {
+	kernel("scores2I8KernelAVX2", strings.Replace(scoresRowsI8Signature, sums32, sums16, 1),
+		"scores2I8KernelAVX2 is scores6I8KernelAVX512 for two rows, which adds up in 16 bits.")
 	t := newTileI8()
 	out, outStride, tops := loadGP("out"), loadGP("outStride"), loadGP("tops")
 	SHLQ(Imm(2), outStride)
@@ -223,7 +223,7 @@ func scores2I8() {
 			VMOVUPS(low, topOf(r, i))
 		}
 	}
-	t.eachPanel(func(r, quarter int, score VecVirtual, _ [3]VecVirtual) {
+	t.eachPanel(c, func(r, quarter int, score VecVirtual, _ [2]VecVirtual) {
 		at := Mem{Base: out, Disp: vectorSize * quarter}
 		if r == 1 {
 			at.Index, at.Scale = outStride, 1
@@ -238,55 +238,107 @@ func scores2I8() {
 	done()
 }
 
-// tileRowsI8AVX2 is the height of a tile at AVX2: 2 x 32 accumulators of eight lanes leave registers for one load of centroids.
+// tileRowsI8AVX2 is the height of a tile at AVX2: 2 x 32 accumulators leave registers for one load of centroids.
 const tileRowsI8AVX2 = 2
 
-// eachPanel hands the scores of panels to use, a quarter of a panel of each row at a time, with registers that it may change.
-func (t tileI8) eachPanel(use func(r, quarter int, score VecVirtual, free [3]VecVirtual)) {
+// spanI8 is how many dimensions are added up in 16 bits.
+const spanI8 = 64
+
+// eachPanel hands the scores of panels to use, a quarter of a panel of each row at a time, with registers that it may change and that
+// keep what it leaves in them until the last quarter.
+//
+// Products of two dimensions are added up in 16 bits over a span of dimensions: they begin at what the offset of rows adds, so
+// that they wrap around it, and end at a sum that fits. Only then are the two sums of a centroid added in 32 bits. It is half
+// of the multiplications, which are what takes time.
+func (t tileI8) eachPanel(c constants, use func(r, quarter int, score VecVirtual, free [2]VecVirtual)) {
 	const quarters = panelI8Width / 8
+	local := AllocLocal(tileRowsI8AVX2 * quarters * vectorSize)
+	sumOf := func(r, quarter int) Mem { return local.Offset((r*quarters + quarter) * vectorSize) }
 	var acc [tileRowsI8AVX2][quarters]VecVirtual
 	for r := range acc {
 		for i := range acc[r] {
 			acc[r][i] = YMM()
 		}
 	}
-	x, centroids, product, ones := [tileRowsI8AVX2]VecVirtual{YMM(), YMM()}, YMM(), YMM(), YMM()
-	VPCMPEQW(ones, ones, ones)
-	VPSRLW(Imm(15), ones, ones)
+	eachSum := func(f func(r, quarter int)) {
+		for r := range acc {
+			for i := range acc[r] {
+				f(r, i)
+			}
+		}
+	}
+	x, centroids, product := [tileRowsI8AVX2]VecVirtual{YMM(), YMM()}, YMM(), YMM()
+	rest, k := GP64(), GP64()
 
 	Label("panel")
+	MOVQ(t.dim, rest)
+	CMPQ(rest, U32(spanI8))
+	JLE(LabelRef("span"))
+	zero(product)
+	eachSum(func(r, i int) { VMOVUPS(product, sumOf(r, i)) })
+	Label("span")
 	for i := range quarters {
 		VMOVDQU(Mem{Base: t.sums, Disp: vectorSize * i}, acc[0][i])
 		VMOVDQA(acc[0][i], acc[1][i])
 	}
-	k := GP64()
-	MOVQ(t.dim, k)
-	Label("dims")
-	VPBROADCASTD(Mem{Base: t.rows}, x[0])
-	VPBROADCASTD(Mem{Base: t.rows, Index: t.stride, Scale: 1}, x[1])
-	for i := range quarters {
-		VMOVDQU(Mem{Base: t.panel, Disp: vectorSize * i}, centroids)
-		for r := range acc {
-			VPMADDUBSW(centroids, x[r], product)
-			VPMADDWD(ones, product, product)
-			VPADDD(product, acc[r][i], acc[r][i])
+	ADDQ(U32(4*vectorSize), t.sums)
+	MOVQ(U32(spanI8), k)
+	CMPQ(rest, k)
+	CMOVQLT(rest, k)
+	SUBQ(k, rest)
+	four := func(n int) {
+		VPBROADCASTD(Mem{Base: t.rows, Disp: 4 * n}, x[0])
+		VPBROADCASTD(Mem{Base: t.rows, Index: t.stride, Scale: 1, Disp: 4 * n}, x[1])
+		for i := range quarters {
+			VMOVDQU(Mem{Base: t.panel, Disp: vectorSize * (quarters*n + i)}, centroids)
+			VPMADDUBSW(centroids, x[0], product)
+			VPMADDUBSW(centroids, x[1], centroids)
+			VPADDW(product, acc[0][i], acc[0][i])
+			VPADDW(centroids, acc[1][i], acc[1][i])
 		}
 	}
-	ADDQ(U32(4*vectorSize), t.panel)
-	ADDQ(Imm(4), t.rows)
-	SUBQ(Imm(4), k)
+	skip := func(n int) {
+		ADDQ(U32(4*vectorSize*n), t.panel)
+		ADDQ(Imm(uint64(4*n)), t.rows)
+		SUBQ(Imm(uint64(4*n)), k)
+	}
+	const unrolled = 4
+	Label("dims")
+	CMPQ(k, Imm(4*unrolled))
+	JLT(LabelRef("one"))
+	for n := range unrolled {
+		four(n)
+	}
+	skip(unrolled)
 	JNZ(LabelRef("dims"))
-	SUBQ(t.dim, t.rows)
+	JMP(LabelRef("sums"))
+	Label("one")
+	four(0)
+	skip(1)
+	JNZ(LabelRef("one"))
+	Label("sums")
+	eachSum(func(r, i int) { VPMADDWD(c.wordOnes, acc[r][i], acc[r][i]) })
+	CMPQ(t.dim, U32(spanI8))
+	JLE(LabelRef("scores"))
+	eachSum(func(r, i int) { VPADDD(sumOf(r, i), acc[r][i], acc[r][i]) })
+	TESTQ(rest, rest)
+	JZ(LabelRef("scores"))
+	eachSum(func(r, i int) { VMOVDQU(acc[r][i], sumOf(r, i)) })
+	JMP(LabelRef("span"))
 
+	Label("scores")
+	SUBQ(t.dim, t.rows)
+	for r, unit := range x {
+		VBROADCASTSS(Mem{Base: t.unit, Disp: 4 * r}, unit)
+	}
 	for i := range quarters {
-		for r := range acc {
+		for r, unit := range x {
 			score := acc[r][i]
-			VBROADCASTSS(Mem{Base: t.unit, Disp: 4 * r}, product)
-			VMULPS(Mem{Base: t.bias, Disp: vectorSize * i}, product, product)
+			VMULPS(Mem{Base: t.bias, Disp: vectorSize * i}, unit, product)
 			VCVTDQ2PS(score, score)
 			VMULPS(Mem{Base: t.weight, Disp: vectorSize * i}, score, score)
 			VADDPS(product, score, score)
-			use(r, i, score, [3]VecVirtual{product, x[0], x[1]})
+			use(r, i, score, [2]VecVirtual{product, centroids})
 		}
 	}
 	t.next("panel")

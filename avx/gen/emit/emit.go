@@ -36,7 +36,7 @@ func avx2(c constants) {
 	aboveFloats()
 	scoresI8()
 	assign2I8(c)
-	scores2I8()
+	scores2I8(c)
 	dotI8(c)
 	dotI8At(c)
 	halfToFloat()
@@ -53,6 +53,7 @@ type constants struct {
 	floatTail Mem // 8 x -1, 8 x 0 in dwords: loaded r short of the zeros it selects the first r
 	wordTail  Mem // 16 x 0, 16 x -1 in words: loaded r after the start it selects the last r
 	ones      Mem // 8 dwords of 1
+	wordOnes  Mem // 16 words of 1
 	lanes     Mem // dwords 0..7
 	nibbles   Mem // 32 bytes of 0x0f
 	evenBytes Mem // 16 words of 0x00ff
@@ -69,6 +70,7 @@ func newConstants() constants {
 		floatTail: dwords("floatTail", 16, func(i int) uint32 { return -uint32(b2i(i < 8)) }),
 		wordTail:  dwords("wordTail", 16, func(i int) uint32 { return -uint32(b2i(i >= 8)) }),
 		ones:      dwords("ones", 8, func(int) uint32 { return 1 }),
+		wordOnes:  dwords("wordOnes", 8, func(int) uint32 { return 0x00010001 }),
 		lanes:     dwords("lanes", 8, func(i int) uint32 { return uint32(i) }),
 		nibbles:   dwords("nibbles", 8, func(int) uint32 { return 0x0f0f0f0f }),
 		evenBytes: dwords("evenBytes", 8, func(int) uint32 { return 0x00ff00ff }),
