@@ -19,8 +19,9 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// blockRows is how many rows are decoded at a time: 256 KiB at 256 dimensions, which stays in the second-level cache.
-const blockRows = 256
+// blockRows is how many rows are decoded at a time: what avx.ScoresRows takes against a group of queries while that is in the
+// second-level cache.
+const blockRows = 96
 
 // TopK returns for each of nq queries [nq][D], as given, the k live rows of snap whose vectors have the largest inner
 // product with it (of unit vectors under cosine): best first, equal scores by ascending id, fewer only if there are
@@ -43,10 +44,10 @@ func TopK(ctx context.Context, level avx.Level, threads int, snap *snapshot.Snap
 			return nil, fmt.Errorf("exact search: part %s was opened without its vectors", p.ID)
 		}
 	}
-	workers := make([]*worker, max(1, threads))
+	workers, panels := make([]*worker, max(1, threads)), avx.Pack(prepared, nq, snap.Spec().Dim(), nil)
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range workers {
-		w := newWorker(level, snap, prepared, nq, k, skip)
+		w := newWorker(level, snap, prepared, panels, k, skip)
 		workers[i] = w
 		g.Go(func() error { return w.run(ctx, i, len(workers)) })
 	}
@@ -85,26 +86,30 @@ func prepare(spec *schemas.Spec, queries []float32, nq int) ([]float32, error) {
 type worker struct {
 	level   avx.Level
 	snap    *snapshot.Snapshot
-	queries []float32 // prepared
+	queries []float32   // prepared
+	panels  *avx.Panels // the same
 	skip    func(q, part, row int) bool
 	tops    []search.Top // for each query
 
 	block   []float32 // searched vectors of live rows
 	rows    []int     // their row numbers
 	longest float64   // of their lengths
-	scores  []float32 // of one query
+	scores  []float32 // [blockRows][queries]
 	buffer  []float32 // for two vectors
 	slack   []float64 // for each query, by how much a score may be off for each unit of length of the row
+	worth   []float32 // for each query, the score below which a row of the block is not worth a look
 }
 
-func newWorker(level avx.Level, snap *snapshot.Snapshot, queries []float32, nq, k int, skip func(q, part, row int) bool) *worker {
+func newWorker(level avx.Level, snap *snapshot.Snapshot, queries []float32, panels *avx.Panels, k int, skip func(q, part, row int) bool) *worker {
+	nq := panels.N()
 	w := &worker{
-		level: level, snap: snap, queries: queries, skip: skip, tops: make([]search.Top, nq),
+		level: level, snap: snap, queries: queries, panels: panels, skip: skip, tops: make([]search.Top, nq),
 		block:  make([]float32, blockRows*snap.Spec().Dim()),
 		rows:   make([]int, 0, blockRows),
-		scores: make([]float32, blockRows),
+		scores: make([]float32, blockRows*nq),
 		buffer: make([]float32, 2*snap.Spec().Dim()),
 		slack:  make([]float64, nq),
+		worth:  make([]float32, nq),
 	}
 	dim := snap.Spec().Dim()
 	for q := range w.slack {
@@ -158,22 +163,22 @@ func (w *worker) decode(part, start, end int) {
 // compare offers the rows of the block to each query. The kernels of the level say which are worth a look, the arithmetic
 // of search.ScoreOriginal decides, which is that of all machines.
 func (w *worker) compare(part int) {
-	p := w.snap.Parts()[part]
-	dim := w.snap.Spec().Dim()
-	scores := w.scores[:len(w.rows)]
-	for q := range w.tops {
-		query := w.queries[q*dim : (q+1)*dim]
-		avx.DotRows(w.level, query, w.block, dim, scores)
-		top := &w.tops[q]
-		slack := float32(w.slack[q] * w.longest)
-		worth := top.Floor() - slack
-		for i, s := range scores {
-			if s < worth || w.skip != nil && w.skip(q, part, w.rows[i]) {
+	p, dim, nq := w.snap.Parts()[part], w.snap.Spec().Dim(), len(w.tops)
+	avx.ScoresRows(w.level, w.panels, w.block, len(w.rows), dim, w.scores, nq)
+	for q := range w.worth {
+		w.worth[q] = w.worthOf(q)
+	}
+	for i, row := range w.rows {
+		worth := w.worth
+		for q, s := range w.scores[i*nq:][:len(worth)] {
+			if s < worth[q] || w.skip != nil && w.skip(q, part, row) {
 				continue
 			}
-			score := search.ScoreOriginal(w.level, w.snap, p, w.rows[i], query, w.buffer)
-			top.Push(search.Hit{Part: part, Row: w.rows[i], Score: score})
-			worth = top.Floor() - slack
+			score := search.ScoreOriginal(w.level, w.snap, p, row, w.queries[q*dim:(q+1)*dim], w.buffer)
+			w.tops[q].Push(search.Hit{Part: part, Row: row, Score: score})
+			worth[q] = w.worthOf(q)
 		}
 	}
 }
+
+func (w *worker) worthOf(q int) float32 { return w.tops[q].Floor() - float32(w.slack[q]*w.longest) }

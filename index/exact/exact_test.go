@@ -222,7 +222,7 @@ func BenchmarkTopK(b *testing.B) {
 	}
 	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 128), 20_000, 6)
 	snap := snapshottest.Build(b, d, nil, level, []snapshottest.Group{{Kind: snapshottest.Unlisted, End: d.N()}}, nil)
-	for _, nq := range []int{1, 64} {
+	for _, nq := range []int{1, 64, 512} {
 		b.Run(fmt.Sprintf("queries%d", nq), func(b *testing.B) {
 			for b.Loop() {
 				if _, err := exact.TopK(context.Background(), level, 1, snap, d.Vectors[:nq*128], nq, 10, nil); err != nil {
