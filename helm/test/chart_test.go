@@ -523,6 +523,36 @@ func TestGroups(t *testing.T) {
 	}
 }
 
+// TestGroupsAreNotScaled: the autoscaler is of what merges groups, and the notes say so.
+func TestGroupsAreNotScaled(t *testing.T) {
+	for _, enabled := range []bool{true, false} {
+		values := cases(t)["groups"]
+		merge(values, map[string]any{"query": map[string]any{"autoscaling": map[string]any{"enabled": enabled}}})
+		files, err := render("words", values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var scaled []string
+		for _, o := range decode(t, files) {
+			if hpa, ok := o.(*autoscalingv2.HorizontalPodAutoscaler); ok {
+				scaled = append(scaled, hpa.Spec.ScaleTargetRef.Name)
+			}
+		}
+		said := false
+		for name, text := range files {
+			said = said || filepath.Base(name) == "NOTES.txt" && strings.Contains(text, "query.autoscaling scales what merges groups, not groups")
+		}
+		if said != enabled || enabled != slices.Equal(scaled, []string{"words-adastream-query"}) {
+			t.Errorf("enabled %v: scaled are %v, the notes say so: %v", enabled, scaled, said)
+		}
+	}
+	values := cases(t)["groups"]
+	values["query"].(map[string]any)["groups"].([]any)[0].(map[string]any)["autoscaling"] = map[string]any{"enabled": true}
+	if _, err := render("words", values); err == nil || !strings.Contains(err.Error(), "autoscaling") {
+		t.Errorf("a group with an autoscaler: %v", err)
+	}
+}
+
 func hasServicePort(s *corev1.Service, name string) bool {
 	return slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == name })
 }

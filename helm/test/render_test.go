@@ -163,6 +163,7 @@ func decode(t *testing.T, files map[string]string) []object {
 type workload struct {
 	name        string
 	serviceName string // of a StatefulSet
+	replicas    *int32 // nil with autoscaling
 	selector    *metav1.LabelSelector
 	pod         corev1.PodTemplateSpec
 	claims      []corev1.PersistentVolumeClaim
@@ -189,9 +190,9 @@ func workloads(t *testing.T, objects []object) map[string]workload {
 		var w workload
 		switch o := o.(type) {
 		case *appsv1.Deployment:
-			w = workload{name: o.Name, selector: o.Spec.Selector, pod: o.Spec.Template}
+			w = workload{name: o.Name, replicas: o.Spec.Replicas, selector: o.Spec.Selector, pod: o.Spec.Template}
 		case *appsv1.StatefulSet:
-			w = workload{name: o.Name, serviceName: o.Spec.ServiceName, selector: o.Spec.Selector, pod: o.Spec.Template, claims: o.Spec.VolumeClaimTemplates}
+			w = workload{name: o.Name, replicas: o.Spec.Replicas, serviceName: o.Spec.ServiceName, selector: o.Spec.Selector, pod: o.Spec.Template, claims: o.Spec.VolumeClaimTemplates}
 		default:
 			continue
 		}
