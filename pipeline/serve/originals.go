@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -35,8 +36,8 @@ const (
 	// originalsWait is how long a query waits for each so many reads, and half of the time that is left to it at most. A read of an
 	// object store takes some 10 to 30 ms, and a tenth of a second once in a while.
 	originalsWait, originalsWaitReads = 500 * time.Millisecond, 512
-	// originalsPause is for how long none are asked for after the store did not bring some: else each query would wait in vain, in
-	// a place that others wait for.
+	// originalsPause is for how long none are asked for after the store did not bring some, or none of an object that is missing or
+	// damaged: else each query would wait in vain, in a place that others wait for.
 	originalsPause = time.Second
 	// originalsReads is how many reads are under way, and those of one query.
 	originalsReads, originalsReadsEach = 64, 32
@@ -57,7 +58,8 @@ type originals struct {
 	kept    *otter.Cache[originalKey, []float32]
 
 	mu     sync.Mutex
-	starts map[string]int64 // of originals in files, by their SHA256
+	starts map[string]int64     // of originals in files, by their SHA256
+	bad    map[string]time.Time // files that are missing or damaged, by their SHA256, and when to ask for them again
 }
 
 // originalKey is a row of a file of originals, by its SHA256.
@@ -71,20 +73,20 @@ func newOriginals(m *metrics, log *slog.Logger) (*originals, error) {
 		MaximumWeight: originalsBytes,
 		Weigher:       func(_ originalKey, v []float32) uint32 { return uint32(originalBytes + 4*len(v)) },
 	})
-	return &originals{metrics: m, log: log, wait: originalsWait, reads: make(chan struct{}, originalsReads), kept: kept, starts: map[string]int64{}}, err
+	return &originals{metrics: m, log: log, wait: originalsWait, reads: make(chan struct{}, originalsReads), kept: kept,
+		starts: map[string]int64{}, bad: map[string]time.Time{}}, err
 }
 
 // sweep forgets what is known of files of other chunks.
 func (o *originals) sweep(chunks []schemas.Chunk) {
+	files := make(map[string]bool, len(chunks))
+	for _, c := range chunks {
+		files[c.Vectors.SHA256] = true
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	kept := make(map[string]int64, len(o.starts))
-	for _, c := range chunks {
-		if start, known := o.starts[c.Vectors.SHA256]; known {
-			kept[c.Vectors.SHA256] = start
-		}
-	}
-	o.starts = kept
+	maps.DeleteFunc(o.starts, func(file string, _ int64) bool { return !files[file] })
+	maps.DeleteFunc(o.bad, func(file string, _ time.Time) bool { return !files[file] })
 }
 
 // remote is the originals of a generation. Who asks holds it.
@@ -128,7 +130,9 @@ var (
 )
 
 func lackOf(err error) string {
-	switch {
+	switch reason := faultOf(err); {
+	case reason != otherwise: // whatever else there is: somebody may have to look at it
+		return reason
 	case errors.Is(err, errAway):
 		return "away"
 	case errors.Is(err, errMany):
@@ -136,7 +140,20 @@ func lackOf(err error) string {
 	case errors.Is(err, errSlow):
 		return "slow"
 	}
-	return faultOf(err)
+	return otherwise
+}
+
+// ofObject reports whether an error is about one object, so that originals of others may be had.
+func ofObject(err error) bool {
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, schemas.ErrCorrupt) || errors.Is(err, errAway)
+}
+
+// ofAll is an error unless it is about one object.
+func ofAll(err error) error {
+	if ofObject(err) {
+		return nil
+	}
+	return err
 }
 
 // fetch fills in those of the originals that are wanted. An error says that some are not there; the others may be.
@@ -151,34 +168,43 @@ func (r *remote) fetch(ctx context.Context, rows []search.Hit, wanted []int, bro
 		return cmp.Or(cmp.Compare(rows[a].Part, rows[b].Part), cmp.Compare(rows[a].Row, rows[b].Row))
 	})
 	runs := r.runs(rows, wanted)
-	wait := r.wait * time.Duration(1+len(runs)/originalsWaitReads)
+	wait, hurried := r.wait*time.Duration(1+len(runs)/originalsWaitReads), false
 	if end, limited := ctx.Deadline(); limited {
-		wait = min(wait, time.Until(end)/2)
+		if half := time.Until(end) / 2; half < wait {
+			wait, hurried = half, true
+		}
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, wait, errSlow)
 	defer cancel()
 	err := r.locate(limited, runs)
 	if err == nil {
-		err = r.read(limited, runs)
+		err = r.read(limited, rows, runs, brought)
 	}
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, store.ErrTransient) {
 			err = fmt.Errorf("%w: %w", errSlow, err)
 		}
-		if ctx.Err() == nil {
+		// A store that is too slow for a query which has hardly any time left may do for others.
+		if ctx.Err() == nil && !(hurried && errors.Is(err, errSlow)) {
 			r.until.Store(time.Now().Add(originalsPause).UnixNano())
 			r.log.Warn("originals could not be read, int8 rows decide", "generation", r.Manifest().Generation, "error", err, "pause", originalsPause)
 		}
 		return err
 	}
-	return r.take(rows, wanted, runs, brought)
+	var faults []error
+	for _, run := range runs {
+		faults = append(faults, run.fault)
+	}
+	return errors.Join(faults...)
 }
 
 // originalsOf is originals that are read together: rows [first, end) of a part.
 type originalsOf struct {
 	part       int
 	first, end int
-	stored     []byte
+	wanted     []int // of what was asked for, those that are in it
+	start      int64 // of the file's originals
+	fault      error // of the object: some of what is wanted is not there
 }
 
 // runs of the rows that are wanted, which are in order.
@@ -189,72 +215,84 @@ func (r *remote) runs(rows []search.Hit, wanted []int) (runs []*originalsOf) {
 		if n := len(runs); n > 0 {
 			last := runs[n-1]
 			if last.part == h.Part && (h.Row-last.end)*width <= originalsGap && (h.Row+1-last.first)*width <= originalsRun {
-				last.end = h.Row + 1
+				last.end, last.wanted = h.Row+1, append(last.wanted, i)
 				continue
 			}
 		}
-		runs = append(runs, &originalsOf{part: h.Part, first: h.Row, end: h.Row + 1})
+		runs = append(runs, &originalsOf{part: h.Part, first: h.Row, end: h.Row + 1, wanted: []int{i}})
 	}
 	return runs
 }
 
-// locate finds where the originals of the parts of runs begin in their files, once for each file.
+// locate finds where the originals of the parts of runs begin in their files, once for each file. An error is about all of them.
 func (r *remote) locate(ctx context.Context, runs []*originalsOf) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(originalsReadsEach)
-	for i, run := range runs {
-		c := r.Manifest().Chunks[run.part]
-		if i > 0 && runs[i-1].part == run.part {
-			continue
+	for first := 0; first < len(runs); {
+		end := first + 1
+		for end < len(runs) && runs[end].part == runs[first].part {
+			end++
 		}
-		if _, known := r.start(c); known {
-			continue
-		}
+		ofFile := runs[first:end]
+		first = end
 		g.Go(func() error {
-			head, err := r.readRange(ctx, c, 0, min(segment.HeadBytes, c.Vectors.Size))
-			if err != nil {
-				return err
+			start, err := r.start(ctx, r.Manifest().Chunks[ofFile[0].part])
+			for _, run := range ofFile {
+				run.start, run.fault = start, err
 			}
-			start, err := segment.LocateVectors(r.Spec(), c, head)
-			if err != nil {
-				return err
-			}
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.starts[c.Vectors.SHA256] = start
-			return nil
+			return ofAll(err)
 		})
 	}
 	return g.Wait()
 }
 
-func (r *remote) start(c schemas.Chunk) (start int64, known bool) {
+// start is where the originals of a chunk begin in their file.
+func (r *remote) start(ctx context.Context, c schemas.Chunk) (start int64, err error) {
+	r.mu.Lock()
+	start, known := r.starts[c.Vectors.SHA256]
+	r.mu.Unlock()
+	if known {
+		return start, nil
+	}
+	head, err := r.readRange(ctx, c, 0, min(segment.HeadBytes, c.Vectors.Size))
+	if err != nil {
+		return 0, err
+	}
+	if start, err = segment.LocateVectors(r.Spec(), c, head); err != nil {
+		r.pause(c, err)
+		return 0, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	start, known = r.starts[c.Vectors.SHA256]
-	return start, known
+	r.starts[c.Vectors.SHA256] = start
+	return start, nil
 }
 
-// read reads the stored bytes of runs.
-func (r *remote) read(ctx context.Context, runs []*originalsOf) error {
+// read reads runs, each of which is taken as it comes, and then forgotten. An error is about all of them.
+func (r *remote) read(ctx context.Context, rows []search.Hit, runs []*originalsOf, brought [][]float32) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(originalsReadsEach)
 	width := int64(r.Spec().VectorBytes())
 	for _, run := range runs {
-		c := r.Manifest().Chunks[run.part]
-		start, known := r.start(c)
-		if !known { // swept meanwhile: the generation is not served any more
-			return fmt.Errorf("chunk %s: %w", c.ID, store.ErrNotFound)
+		if run.fault != nil {
+			continue
 		}
-		g.Go(func() (err error) {
-			run.stored, err = r.readRange(ctx, c, start+int64(run.first)*width, int64(run.end-run.first)*width)
-			return err
+		g.Go(func() error {
+			stored, err := r.readRange(ctx, r.Manifest().Chunks[run.part], run.start+int64(run.first)*width, int64(run.end-run.first)*width)
+			if err == nil {
+				err = r.take(rows, run, stored, brought)
+			}
+			run.fault = err
+			return ofAll(err)
 		})
 	}
 	return g.Wait()
 }
 
 func (r *remote) readRange(ctx context.Context, c schemas.Chunk, at, n int64) ([]byte, error) {
+	if r.paused(c) {
+		return nil, fmt.Errorf("%s: %w", c.Vectors.Key, errAway)
+	}
 	select {
 	case r.reads <- struct{}{}:
 		defer func() { <-r.reads }()
@@ -264,21 +302,37 @@ func (r *remote) readRange(ctx context.Context, c schemas.Chunk, at, n int64) ([
 	b, err := r.index.Bucket().Range(ctx, c.Vectors.Key, at, n)
 	r.metrics.originalsReads.Inc()
 	r.metrics.originalsBytes.Add(float64(len(b)))
+	if ofObject(err) {
+		r.pause(c, err)
+	}
 	return b, err
 }
 
+// paused reports whether a chunk's originals are not asked for at present.
+func (r *remote) paused(c schemas.Chunk) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Now().Before(r.bad[c.Vectors.SHA256])
+}
+
+// pause has a chunk's originals not asked for, for a while, because of what is wrong with their file.
+func (r *remote) pause(c schemas.Chunk, why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := time.Now(); !now.Before(r.bad[c.Vectors.SHA256]) {
+		r.bad[c.Vectors.SHA256] = now.Add(originalsPause)
+		r.log.Warn("originals of a chunk could not be read, int8 rows decide", "generation", r.Manifest().Generation, "error", why, "pause", originalsPause)
+	}
+}
+
 // take checks each original against its int8 row: the sum that objects are known by is that of a whole one.
-func (r *remote) take(rows []search.Hit, wanted []int, runs []*originalsOf, brought [][]float32) error {
+func (r *remote) take(rows []search.Hit, run *originalsOf, stored []byte, brought [][]float32) error {
 	dim, width := r.Spec().Dim(), r.Spec().VectorBytes()
 	buffer := make([]float32, 2*dim)
 	var faults []error
-	for _, i := range wanted {
-		h := rows[i]
-		for h.Part != runs[0].part || h.Row >= runs[0].end {
-			runs = runs[1:]
-		}
-		v := make([]float32, dim)
-		segment.ReadVector(r.Spec(), r.level, runs[0].stored[(h.Row-runs[0].first)*width:][:width], v)
+	for _, i := range run.wanted {
+		h, v := rows[i], make([]float32, dim)
+		segment.ReadVector(r.Spec(), r.level, stored[(h.Row-run.first)*width:][:width], v)
 		if err := search.Agrees(r.level, r.Snapshot, h.Part, h.Row, v, buffer); err != nil {
 			err = fmt.Errorf("%s: row %d: %w", r.Manifest().Chunks[h.Part].Vectors.Key, h.Row, err)
 			r.log.Error("an original in the store is not what its int8 row was made of", "error", err)
@@ -288,6 +342,6 @@ func (r *remote) take(rows []search.Hit, wanted []int, runs []*originalsOf, brou
 		brought[i] = v
 		r.kept.Set(r.key(h), v)
 	}
-	r.metrics.originalsFetched.Add(float64(len(wanted) - len(faults)))
+	r.metrics.originalsFetched.Add(float64(len(run.wanted) - len(faults)))
 	return errors.Join(faults...)
 }

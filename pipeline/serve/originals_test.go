@@ -274,6 +274,7 @@ func TestOriginals_storeFails(t *testing.T) {
 			}
 			f.bucket.fail.Store(nil)
 			f.remote.originals.until.Store(0)
+			clear(f.remote.originals.bad)
 			f.remote.originals.wait = time.Minute
 			sameHits(t, "back", asked(t, f.remote, 1, `"exact":true`), asked(t, f.near, 1, `"exact":true`))
 		})
@@ -311,12 +312,86 @@ func TestOriginals_swapMeanwhile(t *testing.T) {
 		close(released)
 		asking.Wait()
 		switch {
-		case !collected && f.lacking("not_found") == 0: // or its files were forgotten between two reads
+		case !collected:
 			sameHits(t, "of the old generation", got, want)
 		case got.Degraded != recall.ShortInt8 || len(got.Hits) != 10 || f.lacking("not_found") != 1:
 			t.Errorf("%+v, lacking %v", got, f.lacking("not_found"))
 		}
 	}
+}
+
+// Of an object that is missing, or shorter than it should be, no originals are had, but those of others are, by the queries of the same batch and by
+// those that come next. Which of the two it is is counted, also if it took all the time there was to make sure.
+func TestOriginals_oneObjectFails(t *testing.T) {
+	for _, tt := range []struct {
+		reason string
+		err    error
+	}{
+		{"not_found", store.ErrNotFound},
+		{"corrupt", fmt.Errorf("%w (no further try: %w)", store.ErrCorrupt, context.DeadlineExceeded)},
+	} {
+		t.Run(tt.reason, func(t *testing.T) {
+			f := newFar(t, schemas.PrefixNative, schemas.Float32, farRows)
+			none := f.node(Options{Originals: OriginalsNone})
+			f.await(none, f.m.Generation)
+			bad := f.m.Chunks[1].Vectors.Key
+			f.bucket.fails(func(_ context.Context, key string) error {
+				if key == bad {
+					return tt.err
+				}
+				return nil
+			})
+			var vectors [][]float32
+			for row := range 300 {
+				vectors = append(vectors, unit(row))
+			}
+			rows, err := json.Marshal(vectors)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body := fmt.Sprintf(`{"vectors":%s,"k":1,"plan":{"nprobe":1,"originals":true}}`, rows)
+			ask := func(n *Node) answerJSON { return decodeAnswer(t, call(n.API(), http.MethodPost, "/v1/search", body)) }
+			want, int8s := ask(f.near), ask(none)
+			for range 2 {
+				got, byOriginals := ask(f.remote), 0
+				for i, r := range got.Results {
+					hit := r.Hits[0]
+					switch original, row := want.Results[i].Hits[0], int8s.Results[i].Hits[0]; {
+					case hit.ID == original.ID && hit.Score == original.Score:
+						byOriginals++
+					case hit.ID != row.ID || hit.Score != row.Score:
+						t.Fatalf("query %d: %+v, allowed: %+v, or %+v by int8 rows", i, hit, original, row)
+					}
+				}
+				if got.Degraded != recall.ShortInt8 || byOriginals < 100 || byOriginals == len(got.Results) {
+					t.Errorf("%d of %d queries are answered by originals, degraded %q", byOriginals, len(got.Results), got.Degraded)
+				}
+			}
+			if f.lacking(tt.reason) == 0 || f.lacking("slow")+f.lacking("transient") != 0 {
+				t.Errorf("counted %v times, %v times as slow", f.lacking(tt.reason), f.lacking("slow"))
+			}
+		})
+	}
+}
+
+// That there is no time left for the originals of one query stops no other from having its own.
+func TestOriginals_hurriedQuery(t *testing.T) {
+	f := newFar(t, schemas.PrefixNative, schemas.Float32, farRows)
+	f.bucket.fails(func(ctx context.Context, _ string) error {
+		if end, _ := ctx.Deadline(); time.Until(end) < 10*time.Second {
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}
+		return nil
+	})
+	hurried, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	snap := f.remote.hold()
+	defer snap.Release()
+	if got := snap.remote.Originals(hurried, []search.Hit{{Part: 0, Row: 1}}); got[0] != nil || hurried.Err() != nil || f.lacking("slow") != 1 {
+		t.Fatalf("%v, counted as slow %v times", got, f.lacking("slow"))
+	}
+	sameHits(t, "another", asked(t, f.remote, 1, `"exact":true`), asked(t, f.near, 1, `"exact":true`))
 }
 
 // BenchmarkOriginals reads originals that no two of lie together, none of them kept, of ADASTREAM_TEST_S3 or a directory. It reports the reads
