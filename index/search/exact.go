@@ -86,6 +86,7 @@ func (s *Searcher) best() []Hit {
 	s.top.Reset(s.parts, s.top.k)
 	if s.lacking {
 		s.byInt8()
+		s.forget()
 		return s.top.Sort()
 	}
 	dim := s.snap.Spec().Dim()
@@ -106,6 +107,7 @@ func (s *Searcher) best() []Hit {
 		s.usage.Bytes += int64(p.VectorBytes(len(s.vector)))
 	}
 	s.usage.Originals += len(s.maybe)
+	s.forget()
 	return s.top.Sort()
 }
 

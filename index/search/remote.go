@@ -64,6 +64,12 @@ func (s *Searcher) bring(ctx context.Context, remote Remote, queries ...*query) 
 	return served, ctx.Err()
 }
 
+// forget lets go of the originals that were brought: a batch, or a Searcher at rest, would keep them from being freed.
+func (s *Searcher) forget() {
+	clear(s.brought)
+	s.brought = s.brought[:0]
+}
+
 // byInt8 makes the answer of the contenders by their int8 rows, which is that of all rows that were offered: those that score best
 // are among the contenders.
 func (s *Searcher) byInt8() {

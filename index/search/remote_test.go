@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
+	"weak"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/search"
@@ -190,5 +192,55 @@ func TestAgrees(t *testing.T) {
 			}
 			t.Logf("%s, %s: %d of %d flipped bits were found", metric, prefix, found, flipped)
 		}
+	}
+}
+
+// watched remembers what it has brought, but does not keep it.
+type watched struct {
+	elsewhere
+	brought []weak.Pointer[float32]
+}
+
+func (w *watched) Originals(ctx context.Context, rows []search.Hit) [][]float32 {
+	brought := w.elsewhere.Originals(ctx, rows)
+	for _, v := range brought {
+		if v != nil {
+			w.brought = append(w.brought, weak.Make(&v[0]))
+		}
+	}
+	return brought
+}
+
+// A Searcher lets go of originals once they have decided: it may rest for long, and how many a node keeps is bounded elsewhere.
+func TestSearch_remoteIsLetGo(t *testing.T) {
+	spec := snapshottest.Spec(schemas.Cosine, 16, 32)
+	d := snapshottest.Clustered(spec, rows, 3)
+	mdl := d.Train(t, best(t), nlist)
+	layout := layouts["chunks"]
+	full, bare := snapshottest.Build(t, d, mdl, best(t), layout, nil), snapshottest.BuildBare(t, d, mdl, best(t), layout, nil)
+	for name, lacks := range map[string]func(search.Hit) bool{"all": nil, "some lacking": func(h search.Hit) bool { return h.Row%2 == 0 }} {
+		remote := &watched{elsewhere: elsewhere{snap: full, lacks: lacks}}
+		plan := search.Plan{NProbe: nlist, ScanDims: 32, Refine: 60, Originals: true, Remote: remote}
+		s := search.New(best(t))
+		run(t, s, bare, d.Vector(1), 10, plan)
+		const queries = 40
+		var vectors []float32
+		for q := range queries {
+			vectors = append(vectors, d.Vector(q*17)...)
+		}
+		if _, _, err := s.SearchBatch(t.Context(), bare, vectors, 10, plan, make([][]search.Hit, queries)); err != nil {
+			t.Fatal(err)
+		}
+		runtime.GC()
+		kept := 0
+		for _, v := range remote.brought {
+			if v.Value() != nil {
+				kept++
+			}
+		}
+		if kept > 0 || len(remote.brought) < queries {
+			t.Errorf("%s: %d of %d originals are kept", name, kept, len(remote.brought))
+		}
+		runtime.KeepAlive(s)
 	}
 }
