@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
 
@@ -152,17 +151,12 @@ func (l *Log) pageGone(ctx context.Context, generation int64, err error) error {
 
 // readPage reads a page, and compares it with what the manifest says of it.
 func (l *Log) readPage(ctx context.Context, ref schemas.PageRef) (*page, error) {
-	r, size, err := l.bucket.Open(ctx, ref.Key)
+	body, err := l.bucket.Get(ctx, ref.Key)
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
-	if size != ref.Size {
+	if size := int64(len(body)); size != ref.Size {
 		return nil, corrupt(ref.Key, fmt.Errorf("%d bytes, its manifest says %d", size, ref.Size))
-	}
-	body := make([]byte, size)
-	if _, err := io.ReadFull(r, body); err != nil {
-		return nil, fmt.Errorf("read %s: %w", ref.Key, err)
 	}
 	if sum := checksum(body); sum != ref.SHA256 {
 		return nil, corrupt(ref.Key, fmt.Errorf("sha256 is %s, its manifest says %s", sum, ref.SHA256))

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/uuid"
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -67,11 +68,36 @@ type reads struct {
 	pages atomic.Int64
 }
 
-func (r *reads) Open(ctx context.Context, key string) (io.ReadCloser, int64, error) {
+func (r *reads) Get(ctx context.Context, key string) ([]byte, error) {
 	if strings.HasPrefix(key, pages) {
 		r.pages.Add(1)
 	}
-	return r.Bucket.Open(ctx, key)
+	return r.Bucket.Get(ctx, key)
+}
+
+// brokenStreams is a bucket whose streams end before their time, which is who reads them's to mend; what Get does about it, it has done.
+type brokenStreams struct{ store.Bucket }
+
+func (b brokenStreams) Open(ctx context.Context, key string) (io.ReadCloser, int64, error) {
+	r, size, err := b.Bucket.Open(ctx, key)
+	if err != nil {
+		return nil, 0, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(io.LimitReader(r, size/2), iotest.ErrReader(store.ErrTransient)), r}, size, nil
+}
+
+// A line that breaks while a page is read fails no builder and no node: pages are read as records are, again if need be.
+func TestPages_brokenStream(t *testing.T) {
+	b := store.NewMemory()
+	chunks, segments := partsOf(20, 20)
+	mustPublishParts(t, openLog(t, b).WithPages(8), 1, chunks, segments)
+	m, err := openLog(t, brokenStreams{b}).Latest(t.Context(), 0)
+	if err != nil || len(m.Pages) == 0 || !slices.Equal(m.Chunks, chunks) || !slices.Equal(m.Segments, segments) {
+		t.Fatalf("%v, %v", m, err)
+	}
 }
 
 // Whatever changes from one generation to the next, its parts are the same with pages as in line, to who reads it anew, to who
