@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -82,7 +83,8 @@ func add(parts, others []answer) bool {
 			return false
 		}
 		p.Groups = append(p.Groups, o.Groups...)
-		p.Usage.Lists, p.Usage.Codes, p.Usage.Refined, p.Usage.Bytes = p.Usage.Lists+o.Usage.Lists, p.Usage.Codes+o.Usage.Codes, p.Usage.Refined+o.Usage.Refined, p.Usage.Bytes+o.Usage.Bytes
+		p.Degraded = cmp.Or(p.Degraded, o.Degraded)
+		addWork(&p.Usage, &o.Usage)
 		p.Usage.Microseconds += o.Usage.Microseconds
 	}
 	return true
