@@ -88,3 +88,36 @@ func TestGroupsTellOfBothAnswers(t *testing.T) {
 		t.Errorf("%d originals, of nodes that scored %d", got, originals.Load())
 	}
 }
+
+// TestLikeIsAsFreshAsTheSearch: a search that waits until a row is there can be for what is like it.
+func TestLikeIsAsFreshAsTheSearch(t *testing.T) {
+	rows := someRows(600)
+	spec, nodes := build(t, 2, rows)
+	// behind is a node that has its rows only once somebody waits for them.
+	behind := func(node http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			body, err := io.ReadAll(q.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			if strings.HasSuffix(q.URL.Path, "batchGet") && !gjson.GetBytes(body, "min_offsets").Exists() {
+				body = bytes.Replace(body, []byte("id-9"), []byte("id-not-yet"), 1)
+			}
+			q.Body = io.NopCloser(bytes.NewReader(body))
+			node.ServeHTTP(w, q)
+		})
+	}
+	both := map[int]http.Handler{0: behind(nodes[0]), 1: behind(nodes[1])}
+	search := func(how string) map[string]any {
+		return answerOf(t, call(router(t, fanout.Options{Spec: spec, Own: both}), "POST", "/v1/search", `{"exact":true,"like":"id-9"`+how+`}`))
+	}
+	want := answerOf(t, call(router(t, fanout.Options{Spec: spec, Own: nodes}), "POST", "/v1/search", `{"exact":true,"like":"id-9"}`))
+	if got := search(`,"min_offsets":{"0":1,"1":1,"2":1,"3":1,"4":1},"wait_seconds":4`); text(got) != text(want) {
+		t.Errorf("got %s\nwant %s", text(got), text(want))
+	}
+	for how, status := range map[string]int{`,"max_staleness_seconds":600`: 404, `,"max_staleness_seconds":-1`: 400, `,"wait_seconds":1`: 400, ``: 404} {
+		if got := search(how); got["status"] != status {
+			t.Errorf("%s: %s, want %d", how, text(got), status)
+		}
+	}
+}

@@ -66,12 +66,8 @@ func writeRows(rows []row, about any) (*response, error) {
 }
 
 // find asks all shards for the row of an id: the shard that has it, -1 for none, and what each of them said.
-func (r *Router) find(q *http.Request, wanted client.VectorsRequest) (at int, all []found, err error) {
-	raw, err := json.Marshal(wanted)
-	if err != nil {
-		return -1, nil, err
-	}
-	all, err = r.findIn(q, func(int) []byte { return raw })
+func (r *Router) find(q *http.Request, body func(shard int) []byte) (at int, all []found, err error) {
+	all, err = r.findIn(q, body)
 	return slices.IndexFunc(all, func(f found) bool { return len(f.Vectors) > 0 }), all, err
 }
 
@@ -94,7 +90,11 @@ func (r *Router) findIn(q *http.Request, body func(shard int) []byte) ([]found, 
 // vector answers GET /v1/vectors/{id}.
 func (r *Router) vector(q *http.Request) (any, error) {
 	id := q.PathValue("id")
-	at, all, err := r.find(q, client.VectorsRequest{IDs: []string{id}, IncludeVector: true})
+	raw, err := json.Marshal(client.VectorsRequest{IDs: []string{id}, IncludeVector: true})
+	if err != nil {
+		return nil, err
+	}
+	at, all, err := r.find(q, func(int) []byte { return raw })
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ type searchBody struct {
 	Filter    json.RawMessage  `json:"filter"`
 	Offsets   map[string]int64 `json:"min_offsets"`
 	Staleness *float64         `json:"max_staleness_seconds"`
+	Wait      *float64         `json:"wait_seconds"`
 }
 
 // defaultK is how many hits a query has that does not say.
@@ -50,7 +51,7 @@ func (r *Router) search(q *http.Request) (any, error) {
 		return nil, r.refused(q, raw)
 	}
 	if body.Like != nil {
-		if err := r.like(q, *body.Like, bodies); err != nil {
+		if err := r.like(q, &body, bodies); err != nil {
 			return nil, err
 		}
 	}
@@ -207,14 +208,28 @@ func with(raw []byte, changed map[string]any) ([]byte, error) {
 	return json.Marshal(fields)
 }
 
-// like gives the other shards the vector of a row that only one has.
-func (r *Router) like(q *http.Request, id string, bodies [][]byte) error {
-	at, all, err := r.find(q, client.VectorsRequest{IDs: []string{id}, Fields: &[]string{}, IncludeVector: true})
+// like gives the other shards the vector of a row that only one has. It is looked up as fresh as the search is to be: the row may be what
+// the search is to wait for.
+func (r *Router) like(q *http.Request, body *searchBody, bodies [][]byte) error {
+	wanted := client.VectorsRequest{IDs: []string{*body.Like}, Fields: &[]string{}, IncludeVector: true}
+	wanted.MinOffsets, wanted.Wait = body.Offsets, body.Wait
+	if body.Staleness != nil {
+		wanted.MaxStaleness = *body.Staleness
+	}
+	raw, err := json.Marshal(wanted)
+	if err != nil {
+		return err
+	}
+	lookups, err := r.bodies(raw, body.Offsets, body.Staleness)
+	if err != nil {
+		return err
+	}
+	at, all, err := r.find(q, func(shard int) []byte { return lookups[shard] })
 	if err != nil {
 		return err
 	}
 	if at < 0 {
-		return &problem.Problem{Title: "no such vector", Status: http.StatusNotFound, Code: "not_found", Detail: fmt.Sprintf("like: no live row has the id %.*q", schemas.MaxIDBytes, id)}
+		return &problem.Problem{Title: "no such vector", Status: http.StatusNotFound, Code: "not_found", Detail: fmt.Sprintf("like: no live row has the id %.*q", schemas.MaxIDBytes, *body.Like)}
 	}
 	vector := json.RawMessage(all[at].Vectors[0].vector())
 	for i := range bodies {
