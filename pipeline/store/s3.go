@@ -175,14 +175,17 @@ func (s *s3Bucket) rangeOnce(ctx context.Context, key string, at, n int64) ([]by
 		defer attempt.stop()
 		return nil, err
 	}
-	body, info, _, err := s.core.GetObject(attempt.ctx, s.bucket, s.prefix+key, options)
+	body, info, header, err := s.core.GetObject(attempt.ctx, s.bucket, s.prefix+key, options)
 	if err != nil {
 		defer attempt.stop()
 		return nil, s.classify(ctx, attempt, "range", key, err)
 	}
 	r := &s3Reader{s: s, ctx: ctx, attempt: attempt, key: key, body: body, size: n}
 	defer r.Close()
-	if info.Size != n { // what there is of the range, or the whole object, by who knows no ranges
+	switch {
+	case header.Get("Content-Range") == "": // the whole object
+		return nil, fmt.Errorf("range %s: %w; the store, or what is before it, takes no notice of ranges (the header Range)", s.url(key), ErrDenied)
+	case info.Size != n: // what there is of the range
 		return nil, short(s.url(key), at, n)
 	}
 	bytes := make([]byte, n)

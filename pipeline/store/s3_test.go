@@ -425,3 +425,24 @@ func TestS3Server_missingBucket(t *testing.T) {
 		t.Errorf("Probe with a wrong secret = %v, want ErrDenied", err)
 	}
 }
+
+// A store, or a proxy, that answers a range with the whole object has not lost a byte of it: it is not what we need, which is no damage, and asked
+// again it does the same.
+func TestS3_withoutRanges(t *testing.T) {
+	l := &line{fault: func(r *http.Request, send sender) (*http.Response, error) {
+		r = r.Clone(r.Context())
+		r.Header.Del("Range")
+		return send(r)
+	}}
+	b := open(t, s3Place(t), store.Options{Transport: l, Pause: time.Millisecond})
+	if err := b.PutIfAbsent(t.Context(), "k", []byte("0123456789")); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range [][2]int64{{0, 1}, {3, 4}, {0, 10}, {10, 10}} {
+		l.sent.Store(0)
+		got, err := b.Range(t.Context(), "k", r[0], r[1])
+		if !errors.Is(err, store.ErrDenied) || errors.Is(err, store.ErrCorrupt) || l.sent.Load() != 1 {
+			t.Errorf("Range(%d, %d) = %q, %v after %d requests, want ErrDenied after one", r[0], r[1], got, err, l.sent.Load())
+		}
+	}
+}
