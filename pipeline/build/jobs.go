@@ -401,7 +401,8 @@ func (b *Builder) sweep(used map[string]bool) error {
 	return nil
 }
 
-// putCached hands an object that this process wrote to the cache, so that it is not downloaded again.
+// putCached hands an object that this process wrote to the cache, so that it is not downloaded again. The caller holds it until it is
+// opened: else a job that lands meanwhile sweeps it.
 func (b *Builder) putCached(ctx context.Context, o schemas.Object, body []byte) error {
 	b.metrics.put(o)
 	return b.o.Cache.Put(ctx, store.Ref(o), body)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -392,4 +393,40 @@ func TestLandingSweepsTheCache(t *testing.T) {
 		t.Errorf("%d bytes are left, %v", freed, err)
 	}
 	w.check(b.manifest)
+}
+
+// What a job has put into the cache, objects and the table of ids, it finds there when it opens it, although another one lands and sweeps at any
+// moment in between.
+func TestJobsBesideSweeps(t *testing.T) {
+	w := newWorld(t, 5)
+	for range 3 {
+		w.ingest(0, 400, 2400, nil)
+	}
+	b := w.idle(256)
+	before, used := b.o.Cache.Stats().Downloads, b.usedFiles()
+	ctx, cancel := context.WithCancel(t.Context())
+	var sweeping sync.WaitGroup
+	for range 4 {
+		sweeping.Go(func() {
+			for ctx.Err() == nil {
+				if err := b.sweep(used); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	b.start(t.Context(), &job{kind: rewrite, repair: model.Everything}, b.parts)
+	j := <-b.done
+	cancel()
+	sweeping.Wait()
+	if j.err != nil {
+		t.Fatal(j.err)
+	}
+	if again := b.o.Cache.Stats().Downloads - before; again != 0 || j.base.name == "" {
+		t.Errorf("%d objects were downloaded again of %d chunks, the table of ids is kept as %q", again, len(j.outputs), j.base.name)
+	}
+	if err := b.land(t.Context(), j); err != nil {
+		t.Fatal(err)
+	}
 }

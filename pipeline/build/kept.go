@@ -75,6 +75,7 @@ func (x *baseIDs) keep(c *store.Cache) error {
 	binary.LittleEndian.PutUint64(x.table[24:], uint64(x.rows()))
 	binary.LittleEndian.PutUint32(x.table[keptSum:], keptCRC(x.table))
 	name := keptName(x.parts)
+	defer c.Hold(name)()
 	if err := c.Keep(name, x.table); err != nil {
 		return err
 	}

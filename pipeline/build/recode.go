@@ -25,6 +25,7 @@ func (b *Builder) runRecode(ctx context.Context, j *job) error {
 		if err != nil {
 			return err
 		}
+		defer b.o.Cache.Hold(c.Codes.SHA256)()
 		if err := b.putCached(ctx, c.Codes, codes); err != nil {
 			return err
 		}

@@ -62,6 +62,7 @@ func (b *Builder) merge(ctx context.Context, j *job) error {
 			o    schemas.Object
 			body []byte
 		}{{c.Rows, bodies.Rows}, {c.Codes, bodies.Codes}, {c.Vectors, bodies.Vectors}} {
+			defer b.o.Cache.Hold(put.o.SHA256)()
 			if err := b.putCached(ctx, put.o, put.body); err != nil {
 				return err
 			}
@@ -209,6 +210,7 @@ func (b *Builder) runCompaction(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
+	defer b.o.Cache.Hold(s.SHA256)()
 	if err := b.putCached(ctx, s, body); err != nil {
 		return err
 	}

@@ -199,6 +199,13 @@ func (c *Cache) Put(ctx context.Context, ref Ref, body []byte) error {
 	})
 }
 
+// Hold has a file, by the SHA256 of its Ref, stay until release: also one that is not there yet, so that what is put is found when it is
+// fetched, whoever sweeps meanwhile.
+func (c *Cache) Hold(sha256 string) (release func()) {
+	f := c.enter(sha256)
+	return func() { c.leave(sha256, f) }
+}
+
 // Sweep removes the files that are not in use and for which keep is false. It asks with the SHA256 of the Ref: a file knows
 // nothing else. It returns the bytes it freed. Others may use the cache between two files: to remove many takes a while.
 func (c *Cache) Sweep(keep func(sha256 string) bool) (freed int64, err error) {

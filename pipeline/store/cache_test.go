@@ -430,3 +430,25 @@ func TestCache_Fetch_byteFlippedOnItsWay(t *testing.T) {
 	fetch(t, c, ref, body).Release()
 	wantStats(t, c, store.CacheStats{Downloads: 1, BytesDownloaded: 10000, Corrupt: 2, Bytes: 10000})
 }
+
+// A file that somebody holds is not swept, and is as good as any other afterwards.
+func TestCache_hold(t *testing.T) {
+	c, none := newCache(t, t.TempDir(), store.NewMemory(), 0), func(string) bool { return false }
+	body := []byte("body")
+	ref := refTo("k", body)
+	release := c.Hold(ref.SHA256)
+	if err := c.Put(t.Context(), ref, body); err != nil {
+		t.Fatal(err)
+	}
+	if freed, err := c.Sweep(none); freed != 0 || err != nil || c.Stats().Bytes != ref.Size {
+		t.Fatalf("swept %d bytes, %v", freed, err)
+	}
+	release()
+	if freed, err := c.Sweep(none); freed != ref.Size || err != nil || c.Stats().Bytes != 0 {
+		t.Fatalf("swept %d bytes, %v", freed, err)
+	}
+	c.Hold(ref.SHA256)() // of nothing
+	if stats := c.Stats(); stats.Bytes != 0 {
+		t.Errorf("%+v", stats)
+	}
+}
