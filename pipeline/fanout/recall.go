@@ -154,6 +154,7 @@ type measuring struct {
 	about           client.About // of the answers by a plan
 	took, exactTook int64        // in us
 	originals       bool         // were compared for the truth
+	lacking         bool         // some of them, of a truth
 }
 
 // bodies makes requests for searches of that for recall.
@@ -197,6 +198,7 @@ func (m *measuring) run() error {
 		if truth.ExpectedRecall != nil {
 			m.originals = true
 		}
+		m.lacking = m.lacking || truth.Degraded == recall.ShortInt8
 	}
 	return nil
 }
@@ -262,7 +264,7 @@ func (m *measuring) answer(filtered bool) (any, error) {
 	}
 	a := recallAnswer{Recall: m.tally.Mean(), Queries: m.done, Complete: m.done == m.queries.n, K: m.k, Truth: "int8",
 		ExactMicroseconds: float64(m.exactTook) / float64(m.done), Microseconds: float64(m.took) / float64(m.done), About: m.about}
-	if m.originals {
+	if m.originals && !m.lacking {
 		a.Truth = "originals"
 	}
 	a.Interval[0], a.Interval[1] = m.tally.Interval(recall.Z95)

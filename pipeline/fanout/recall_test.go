@@ -109,6 +109,34 @@ func TestRecall(t *testing.T) {
 	}
 }
 
+// TestRecallWithoutOriginals: if one of the exact answers was by int8 rows, which their nodes say, it is not said that originals were compared.
+func TestRecallWithoutOriginals(t *testing.T) {
+	rows := someRows(300)
+	spec, nodes := build(t, 2, rows)
+	for filter, plain := range map[string]string{``: ``, `,"filter":{"class":"class 3"}`: `"k":1,`} {
+		exact := 0
+		away := http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			body, _ := io.ReadAll(q.Body)
+			q.Body = io.NopCloser(strings.NewReader(string(body)))
+			answer := httptest.NewRecorder()
+			nodes[1].ServeHTTP(answer, q)
+			text := answer.Body.String()
+			if strings.Contains(string(body), `"exact":true`) && (plain == "" || !strings.Contains(string(body), plain)) {
+				if exact++; exact == 2 {
+					text = strings.NewReplacer(`"usage":`, `"degraded":"int8","usage":`, `"expected_recall":1`, `"expected_recall":null`).Replace(text)
+				}
+			}
+			w.WriteHeader(answer.Code)
+			_, _ = io.WriteString(w, text)
+		})
+		w := call(router(t, fanout.Options{Spec: spec, Own: map[int]http.Handler{0: nodes[0], 1: away}}), "POST", "/v1/recall", `{"queries":40`+filter+`}`)
+		var m measured
+		if err := json.Unmarshal(w.Body.Bytes(), &m); err != nil || m.Queries != 40 || exact < 2 || m.Truth != "int8" {
+			t.Errorf("%s: %d exact answers: %.300s", filter, exact, w.Body)
+		}
+	}
+}
+
 // TestRecallRefuses what a node refuses, in its words.
 func TestRecallRefuses(t *testing.T) {
 	rows := someRows(100)
