@@ -36,6 +36,8 @@ const (
 	// originalsWait is how long a query waits for each so many reads, and half of the time that is left to it at most. A read of an
 	// object store takes some 10 to 30 ms, and a tenth of a second once in a while.
 	originalsWait, originalsWaitReads = 500 * time.Millisecond, 512
+	// originalsHurry is of how much less than originalsWait a query that had to wait in vain says nothing about the store.
+	originalsHurry = 5
 	// originalsPause is for how long none are asked for after the store did not bring some, or none of an object that is missing or
 	// damaged: else each query would wait in vain, in a place that others wait for.
 	originalsPause = time.Second
@@ -168,12 +170,11 @@ func (r *remote) fetch(ctx context.Context, rows []search.Hit, wanted []int, bro
 		return cmp.Or(cmp.Compare(rows[a].Part, rows[b].Part), cmp.Compare(rows[a].Row, rows[b].Row))
 	})
 	runs := r.runs(rows, wanted)
-	wait, hurried := r.wait*time.Duration(1+len(runs)/originalsWaitReads), false
+	wait := r.wait * time.Duration(1+len(runs)/originalsWaitReads)
 	if end, limited := ctx.Deadline(); limited {
-		if half := time.Until(end) / 2; half < wait {
-			wait, hurried = half, true
-		}
+		wait = min(wait, time.Until(end)/2)
 	}
+	hurried := wait < r.wait/originalsHurry
 	limited, cancel := context.WithTimeoutCause(ctx, wait, errSlow)
 	defer cancel()
 	err := r.locate(limited, runs)
