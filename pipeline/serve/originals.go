@@ -62,6 +62,7 @@ type originals struct {
 	mu     sync.Mutex
 	starts map[string]int64     // of originals in files, by their SHA256
 	bad    map[string]time.Time // files that are missing or damaged, by their SHA256, and when to ask for them again
+	told   time.Time            // when one of them was logged last
 }
 
 // originalKey is a row of a file of originals, by its SHA256.
@@ -320,8 +321,10 @@ func (r *remote) paused(c schemas.Chunk) bool {
 func (r *remote) pause(c schemas.Chunk, why error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now := time.Now(); !now.Before(r.bad[c.Vectors.SHA256]) {
-		r.bad[c.Vectors.SHA256] = now.Add(originalsPause)
+	now := time.Now()
+	r.bad[c.Vectors.SHA256] = now.Add(originalsPause)
+	if now.Sub(r.told) >= originalsPause { // all may be gone, from under a node that is behind
+		r.told = now
 		r.log.Warn("originals of a chunk could not be read, int8 rows decide", "generation", r.Manifest().Generation, "error", why, "pause", originalsPause)
 	}
 }

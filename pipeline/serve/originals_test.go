@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -371,6 +373,24 @@ func TestOriginals_oneObjectFails(t *testing.T) {
 				t.Errorf("counted %v times, %v times as slow", f.lacking(tt.reason), f.lacking("slow"))
 			}
 		})
+	}
+}
+
+// Of a generation whose objects are all gone the log does not name each one, each second.
+func TestOriginals_logOfMany(t *testing.T) {
+	f := newFar(t, schemas.PrefixNative, schemas.Float32, farRows)
+	f.bucket.fails(func(context.Context, string) error { return store.ErrNotFound })
+	var lines bytes.Buffer
+	f.remote.originals.log = slog.New(slog.NewTextHandler(&lines, nil))
+	snap := f.remote.hold()
+	defer snap.Release()
+	var rows []search.Hit
+	for part := range f.m.Chunks {
+		rows = append(rows, search.Hit{Part: part})
+	}
+	snap.remote.Originals(t.Context(), rows)
+	if n := strings.Count(lines.String(), "\n"); n != 1 || f.bucket.ranges.Load() != int64(len(rows)) {
+		t.Errorf("%d reads of %d objects, %d lines: %s", f.bucket.ranges.Load(), len(rows), n, lines.String())
 	}
 }
 
