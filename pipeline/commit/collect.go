@@ -375,7 +375,7 @@ func (l *Log) addNamed(ctx context.Context, generation int64, named map[string]b
 		return err
 	}
 	news := slices.DeleteFunc(slices.Clone(m.Pages), func(p schemas.PageRef) bool { return named[p.Key] })
-	pages, err := l.pagesOf(ctx, generation, news)
+	pages, err := l.readPages(ctx, generation, news)
 	if err != nil {
 		return err
 	}

@@ -113,8 +113,17 @@ func (l *Log) whole(ctx context.Context, m *schemas.Manifest) error {
 	return nil
 }
 
-// pagesOf reads pages that a generation names, but for those that are remembered.
+// pagesOf reads pages that a generation names, but for those that are remembered, and remembers them.
 func (l *Log) pagesOf(ctx context.Context, generation int64, refs []schemas.PageRef) ([]*page, error) {
+	pages, err := l.readPages(ctx, generation, refs)
+	if err == nil {
+		l.pages.use(pages)
+	}
+	return pages, err
+}
+
+// readPages is pagesOf for who comes by once, and is not to have others forget theirs.
+func (l *Log) readPages(ctx context.Context, generation int64, refs []schemas.PageRef) ([]*page, error) {
 	pages := make([]*page, len(refs))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(pageAtOnce)
@@ -130,7 +139,6 @@ func (l *Log) pagesOf(ctx context.Context, generation int64, refs []schemas.Page
 	if err := g.Wait(); err != nil {
 		return nil, l.pageGone(ctx, generation, err)
 	}
-	l.pages.use(pages)
 	return pages, nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -97,6 +98,40 @@ func TestPages_brokenStream(t *testing.T) {
 	m, err := openLog(t, brokenStreams{b}).Latest(t.Context(), 0)
 	if err != nil || len(m.Pages) == 0 || !slices.Equal(m.Chunks, chunks) || !slices.Equal(m.Segments, segments) {
 		t.Fatalf("%v, %v", m, err)
+	}
+}
+
+// A collection looks at the pages of all generations that are kept. The builder that it is a part of goes on with its own as before.
+func TestPages_collectionBesideBuilder(t *testing.T) {
+	counted := &reads{Bucket: store.NewMemory()}
+	l := openLog(t, counted).WithPages(8)
+	chunks, segments := partsOf(20, 20)
+	const kept = 2 * rememberFor
+	publish := func(generation int64) {
+		t.Helper()
+		m := manifest(generation, 0)
+		m.Chunks, m.Segments = slices.Clone(chunks), segments
+		if err := l.Publish(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for g := range int64(kept) {
+		chunks[g] = chunkOf(int(g), 1000+int(g))
+		publish(g + 1)
+	}
+	found, err := l.Find(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(kept + 1)
+	report, err := l.Collect(t.Context(), CollectOptions{Found: found, KeepFor: time.Hour, By: "test"})
+	if err != nil || report.KeptGenerations != kept+1 || report.Objects != 0 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	counted.pages.Store(0)
+	publish(kept + 2)
+	if n := counted.pages.Load(); n != 0 {
+		t.Errorf("to publish the same parts again %d pages were read", n)
 	}
 }
 
