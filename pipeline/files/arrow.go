@@ -1,6 +1,7 @@
 package files
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -9,7 +10,7 @@ import (
 )
 
 // Arrow reads an Arrow IPC file from f if f can seek and is one, else a stream, with the columns as they are. It counts
-// the rows of a file, and so reads all of it.
+// the rows of a file, and so reads all of it. A stream must have its end-of-stream mark, as those of messages and queries must.
 func Arrow(f io.Reader) (r *Reader, err error) {
 	defer damaged(&err)
 	if at, ok := f.(ipc.ReadAtSeeker); ok {
@@ -23,8 +24,21 @@ func Arrow(f io.Reader) (r *Reader, err error) {
 	return arrowStream(f)
 }
 
+// ending knows whether somebody has read up to the end of what it reads, and beyond.
+type ending struct {
+	io.Reader
+	over bool
+}
+
+func (e *ending) Read(p []byte) (n int, err error) {
+	n, err = e.Reader.Read(p)
+	e.over = e.over || n == 0 && err == io.EOF
+	return n, err
+}
+
 func arrowStream(f io.Reader) (*Reader, error) {
-	r, err := ipc.NewReader(f)
+	e := &ending{Reader: f}
+	r, err := ipc.NewReader(e)
 	if err != nil {
 		return nil, fmt.Errorf("neither an Arrow IPC file nor a stream: %w", err)
 	}
@@ -32,6 +46,9 @@ func arrowStream(f io.Reader) (*Reader, error) {
 		if !r.Next() {
 			if err := r.Err(); err != nil {
 				return nil, err
+			}
+			if e.over { // the library takes that for the end: a stream that was cut between two batches would lose the rest
+				return nil, errors.New("an Arrow stream that is cut: no end-of-stream mark")
 			}
 			return nil, io.EOF
 		}

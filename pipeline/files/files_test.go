@@ -11,9 +11,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
 
 	"github.com/adastream/adastream/internal/mutate"
 	"github.com/adastream/adastream/schemas"
@@ -166,6 +168,52 @@ func TestTruncated(t *testing.T) {
 				t.Errorf("%s cut to %d bytes: %v", name, n, err)
 			}
 		}
+	}
+}
+
+// A stream of Arrow that is cut says so too, also where one batch ends and the next would begin: a load of it would be done, without the rest.
+func TestTruncated_stream(t *testing.T) {
+	in, err := Open(filepath.Join("testdata", "rows.arrow"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	batch, err := in.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stream bytes.Buffer
+	w := ipc.NewWriter(&stream, ipc.WithSchema(in.Schema()))
+	var ends []int
+	for range 3 {
+		if err := w.Write(batch); err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, stream.Len())
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	read := func(n int) (rows int64, err error) {
+		r, err := Arrow(iotest.OneByteReader(bytes.NewReader(stream.Bytes()[:n])))
+		for err == nil {
+			var b arrow.RecordBatch
+			if b, err = r.Next(); err == nil {
+				rows += b.NumRows()
+			}
+		}
+		return rows, err
+	}
+	if rows, err := read(stream.Len()); rows != 3*batch.NumRows() || err != io.EOF {
+		t.Fatalf("whole: %d rows, %v", rows, err)
+	}
+	for n := range stream.Len() {
+		if _, err := read(n); err == io.EOF {
+			t.Errorf("cut to %d of %d bytes it is read as if it were whole", n, stream.Len())
+		}
+	}
+	if rows, err := read(ends[1]); rows != 2*batch.NumRows() || !strings.Contains(err.Error(), "no end-of-stream mark") {
+		t.Errorf("%d rows, %v", rows, err)
 	}
 }
 
