@@ -13,9 +13,9 @@ const (
 	// Where there are more than aloneGroups, groups have more lists than a panel of a kernel. Then each has lists of its
 	// neighbours too, and a vector looks into sharedGroups.
 	aloneGroups  = 160
-	sharedGroups = 12
+	sharedGroups = 11
 	// bandRows is how many vectors are assigned together: so many that each group is looked into by tens of them.
-	bandRows = 4096
+	bandRows = 8192
 	// gatherRows is how many of those are copied side by side at a time: they stay in the second-level cache.
 	gatherRows = 48
 )
@@ -33,8 +33,8 @@ type assigner struct {
 	norms    []float32         // of each list: its centroid's squared length, of full width; nil if nothing is spilled
 }
 
-func (q *Quantizer) newAssigner() *assigner {
-	a := newAssigner(q.metric == spherical, q.prefixes(), q.dims, q.groups)
+func (q *Quantizer) newAssigner(level avx.Level) *assigner {
+	a := newAssigner(level, q.metric == spherical, q.prefixes(), q.dims, q.groups)
 	if q.spill {
 		a.norms = make([]float32, q.nlist)
 		for list := range a.norms {
@@ -44,8 +44,8 @@ func (q *Quantizer) newAssigner() *assigner {
 	return a
 }
 
-// newAssigner packs prefixes [nlist][dims], which it keeps.
-func newAssigner(directions bool, prefixes []float32, dims int, groups []int32) *assigner {
+// newAssigner packs prefixes [nlist][dims], which it keeps. All levels make the same.
+func newAssigner(level avx.Level, directions bool, prefixes []float32, dims int, groups []int32) *assigner {
 	a := &assigner{dims: dims, prefixes: prefixes}
 	if len(groups) == 2 {
 		a.flat = pack(directions, prefixes, dims)
@@ -54,9 +54,10 @@ func newAssigner(directions bool, prefixes []float32, dims int, groups []int32) 
 	if !directions {
 		a.biases = nearestBiases(prefixes, dims)
 	}
+	a.centres = round(directions, centresOf(directions, prefixes, dims, groups), dims)
 	a.lists, a.looks = ownLists(groups), assignGroups
 	if len(a.lists) > aloneGroups {
-		a.share(groups)
+		a.share(level, groups)
 		a.looks = sharedGroups
 	}
 	a.looks = min(a.looks, len(a.lists))
@@ -67,7 +68,6 @@ func newAssigner(directions bool, prefixes []float32, dims int, groups []int32) 
 		}
 		a.members = append(a.members, round(directions, rows, dims))
 	}
-	a.centres = round(directions, centresOf(directions, prefixes, dims, groups), dims)
 	return a
 }
 
@@ -141,7 +141,7 @@ func mean(dst, rows []float32, direction bool) {
 // Assign sets lists[i] to the list of each of n vectors [n][dim], and spills[i] to the one that it is spilled to, -1 if
 // there is none; spills may be nil. Neither depends on a vector's neighbours.
 func (q *Quantizer) Assign(level avx.Level, vectors []float32, n int, lists, spills []int32, s *Scratch) {
-	a := q.assign()
+	a := q.assigner(level)
 	if spills == nil || !q.spill {
 		for i := range spills {
 			spills[i] = NoSpill

@@ -40,7 +40,7 @@ func TestAssign_rounds(t *testing.T) {
 		for _, level := range avx.Levels() {
 			for _, probed := range []int{len(q.Groups()) - 1, assignGroups} {
 				lists := make([]int32, n)
-				q.assign().assign(level, rows, n, dim, probed, lists, s)
+				q.assigner(level).assign(level, rows, n, dim, probed, lists, s)
 				nearest := 0
 				for i, list := range lists {
 					if int(list) == best[i] {

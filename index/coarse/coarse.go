@@ -38,7 +38,8 @@ type Quantizer struct {
 	groups    []int32   // first list of each group, then nlist
 	spill     bool      // vectors have a second list
 	funnel    funnel
-	assign    func() *assigner // made when it is first needed: query nodes assign nothing
+	assigning sync.Once
+	assigns   *assigner // made when it is first needed: query nodes assign nothing
 }
 
 // New makes a quantiser of centroids [nlist][dim], which must be finite, that decides on the first dims dimensions. Groups
@@ -58,7 +59,6 @@ func New(metric schemas.Metric, centroids []float32, dim, dims int, groups []int
 		}
 	}
 	q.funnel = q.newFunnel()
-	q.assign = sync.OnceValue(q.newAssigner)
 	return q, nil
 }
 
@@ -79,6 +79,12 @@ func (q *Quantizer) Centroids() []float32 { return q.centroids }
 
 // Groups returns the bounds of groups, as [New] took them. They must not be changed.
 func (q *Quantizer) Groups() []int32 { return q.groups }
+
+// assigner returns what rows are assigned by, made at a level: all make the same.
+func (q *Quantizer) assigner(level avx.Level) *assigner {
+	q.assigning.Do(func() { q.assigns = q.newAssigner(level) })
+	return q.assigns
+}
 
 // prefixes returns the centroids' prefixes that decide, [nlist][dims]: of unit length if only directions matter. It uses
 // the generic kernels so that all machines have the same ones.

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// nearGroups is how many groups around its own a list's second one is looked for in.
-	nearGroups = 32
+	// nearGroups is how many groups near a list its second one is looked for in.
+	nearGroups = 24
 	// memberPenalty is lambda of the SOAR loss by which it is chosen, as spillPenalty is for rows.
 	memberPenalty = 1
 )
@@ -25,54 +25,96 @@ func ownLists(groups []int32) [][]int32 {
 }
 
 // share makes each list a member of a second group too. So a vector at the edge of two groups finds a list in the one or in the other,
-// and looks into half as many. As for vectors, a second group is one that is near and on another side of the list. It uses the
-// generic kernels so that all machines have the same members.
-func (a *assigner) share(groups []int32) {
-	dims, ngroups := a.dims, len(a.lists)
-	means := centresOf(false, a.prefixes, dims, groups)
-	biases, scores, keys := nearestBiases(means, dims), make([]float32, ngroups), make([]uint64, ngroups)
-	rest := make([]float32, dims)
-	for g := range ngroups {
-		own := means[g*dims:][:dims]
-		avx.DotRows(avx.Generic, own, means, dims, scores)
-		for h := range scores {
-			scores[h] += biases[h]
-		}
-		around := best(scores, min(nearGroups, ngroups), keys)
-		slices.Sort(around)
-		for list := groups[g]; list < groups[g+1]; list++ {
-			second := secondGroup(a.prefixes[int(list)*dims:][:dims], g, around, means, biases, rest)
+// and looks into half as many. As for vectors, a second group is one that is near and on another side of the list. What would be
+// padding of the last panels of groups is filled with lists that so become members of a third one. All levels make the same members.
+func (a *assigner) share(level avx.Level, groups []int32) {
+	means := centresOf(false, a.prefixes, a.dims, groups)
+	j, s := joining{dims: a.dims, means: means, biases: nearestBiases(means, a.dims)}, &Scratch{}
+	own, near := 0, min(nearGroups, len(a.lists))
+	nlist := len(a.prefixes) / a.dims
+	thirds := make([]int32, nlist)
+	for start := 0; start < nlist; start += bandRows {
+		n := min(bandRows, nlist-start)
+		a.roundRows(level, a.prefixes[start*a.dims:], n, a.dims, &s.band)
+		a.bestGroups(level, n, near, s)
+		for i := range n {
+			list := int32(start + i)
+			for list >= groups[own+1] {
+				own++
+			}
+			j.begin(a.prefixes[int(list)*a.dims:][:a.dims])
+			j.join(int32(own))
+			around := s.band.groups[i*near:][:near]
+			second := j.next(around)
 			a.lists[second] = append(a.lists[second], list)
+			thirds[list] = j.next(around)
+		}
+	}
+	for list, g := range thirds {
+		if g >= 0 && len(a.lists[g])%avx.TopLanes > 0 {
+			a.lists[g] = append(a.lists[g], int32(list))
 		}
 	}
 }
 
-// secondGroup returns the group, of those around its own, for which
-//
-//	|x - m|^2 + lambda <r, x - m>^2 / |r|^2
-//
-// is least, m being the mean of the group and r what the own one leaves of x.
-func secondGroup(x []float32, own int, around []uint64, means, biases, r []float32) int {
-	d := len(x)
-	for i, v := range x {
-		r[i] = v - means[own*d+i]
+// joining is a list on its way through groups.
+type joining struct {
+	dims          int
+	means, biases []float32 // of all groups
+
+	x         []float32
+	in        []int32     // groups that it is in
+	residuals [][]float32 // what they leave of x
+	lengths   []float32   // squared
+	along     []float32   // their inner products with x
+}
+
+// begin begins with a list's prefix, in no group.
+func (j *joining) begin(x []float32) {
+	j.x, j.in, j.lengths, j.along = x, j.in[:0], j.lengths[:0], j.along[:0]
+}
+
+// join makes it a member of a group.
+func (j *joining) join(group int32) {
+	at := len(j.in)
+	j.in = append(j.in, group)
+	if at == len(j.residuals) {
+		j.residuals = append(j.residuals, make([]float32, j.dims))
 	}
-	length, along := avx.SumSquares(avx.Generic, r), avx.Dot(avx.Generic, x, r)
-	second, least := -1, float32(0)
-	for _, key := range around {
-		g := int(keyItem(key))
-		if g == own {
+	r := j.residuals[at]
+	for d, v := range j.x {
+		r[d] = v - j.means[int(group)*j.dims+d]
+	}
+	j.lengths = append(j.lengths, avx.SumSquares(avx.Generic, r))
+	j.along = append(j.along, avx.Dot(avx.Generic, j.x, r))
+}
+
+// next joins and returns the group, of those around, for which
+//
+//	|x - m|^2 + lambda * sum of <r, x - m>^2 / |r|^2
+//
+// is least, m being the mean of the group and r what each of the groups that the list is in leaves of x. It is -1 if
+// the list is in all of them.
+func (j *joining) next(around []int32) int32 {
+	next, least := int32(-1), float32(0)
+	for _, g := range around {
+		if slices.Contains(j.in, g) {
 			continue
 		}
-		mean := means[g*d:][:d]
-		loss := -2 * (avx.Dot(avx.Generic, x, mean) + biases[g]) // and |x|^2, which all have
-		if length > 0 {
-			p := along - avx.Dot(avx.Generic, r, mean)
-			loss += memberPenalty * p * p / length
+		mean := j.means[int(g)*j.dims:][:j.dims]
+		loss := -2 * (avx.Dot(avx.Generic, j.x, mean) + j.biases[g]) // and |x|^2, which all have
+		for i, length := range j.lengths {
+			if length > 0 {
+				p := j.along[i] - avx.Dot(avx.Generic, j.residuals[i], mean)
+				loss += memberPenalty * p * p / length
+			}
 		}
-		if second < 0 || loss < least {
-			second, least = g, loss
+		if next < 0 || loss < least || loss == least && g < next {
+			next, least = g, loss
 		}
 	}
-	return second
+	if next >= 0 {
+		j.join(next)
+	}
+	return next
 }

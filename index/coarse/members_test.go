@@ -1,7 +1,9 @@
 package coarse
 
 import (
+	"cmp"
 	"math"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -9,13 +11,14 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// Each list is a member of its own group and of one more: that of the groups around which has the least SOAR loss, in plain arithmetic.
+// Each list is a member of its own group and of one more: that which has the least SOAR loss, in plain arithmetic. Some are in a third, where
+// it fills a panel. All levels make the same members.
 func TestShare(t *testing.T) {
 	const n, dim = 4000, 24
 	for _, metric := range metrics {
 		q, _, _ := train(t, metric, n, dim, Options{NList: 1600, Dims: dim})
 		prefixes, groups := q.prefixes(), q.Groups()
-		members := shared(prefixes, dim, groups)
+		members := shared(fastest(t), prefixes, dim, groups)
 		if len(members) != len(groups)-1 || len(members) <= nearGroups {
 			t.Fatalf("%d groups have members of %d", len(groups)-1, len(members))
 		}
@@ -28,6 +31,11 @@ func TestShare(t *testing.T) {
 				}
 			}
 		}
+		for _, level := range avx.Levels() {
+			if !reflect.DeepEqual(shared(level, prefixes, dim, groups), members) {
+				t.Errorf("%s makes other members", level)
+			}
+		}
 		in := make([][]int, q.NList())
 		for g, lists := range members {
 			for i, list := range lists {
@@ -37,36 +45,58 @@ func TestShare(t *testing.T) {
 				}
 			}
 		}
-		best := 0
+		best, thirds, panels := 0, make([]int, len(members)), func(n int) int { return (n + avx.TopLanes - 1) / avx.TopLanes }
 		for list, of := range in {
-			if len(of) != 2 || of[0] == of[1] {
+			slices.SortFunc(of, func(a, b int) int { // its own, then by the loss
+				if own := func(g int) bool { return int(groups[g]) <= list && list < int(groups[g+1]) }; own(a) || own(b) {
+					return cmp.Compare(b2i(own(b)), b2i(own(a)))
+				}
+				x, own := prefixes[list*dim:][:dim], slices.IndexFunc(groups, func(first int32) bool { return int(first) > list })-1
+				return cmp.Compare(memberLoss(x, means[own], means[a]), memberLoss(x, means[own], means[b]))
+			})
+			if unique := slices.Compact(slices.Clone(of)); len(unique) != len(of) || len(of) < 2 || len(of) > 3 {
 				t.Fatalf("list %d is in groups %v", list, of)
 			}
-			own, second := of[0], of[1]
-			if !(int(groups[own]) <= list && list < int(groups[own+1])) {
-				own, second = second, own
+			if len(of) == 3 {
+				thirds[of[2]]++
 			}
 			x := prefixes[list*dim:][:dim]
 			least := math.Inf(1)
 			for g := range means {
-				if g != own {
-					least = min(least, memberLoss(x, means[own], means[g]))
+				if g != of[0] {
+					least = min(least, memberLoss(x, means[of[0]], means[g]))
 				}
 			}
-			if memberLoss(x, means[own], means[second]) <= least+1e-5 {
+			if memberLoss(x, means[of[0]], means[of[1]]) <= least+1e-5 {
 				best++
 			}
 		}
-		if share := float64(best) / float64(len(in)); share < 0.9 { // not all: the groups around are few of all
+		filled := 0
+		for g, n := range thirds {
+			if filled += n; panels(len(members[g])) != panels(len(members[g])-n) {
+				t.Errorf("group %d has %d lists, %d of them to fill panels", g, len(members[g]), n)
+			}
+		}
+		if filled == 0 {
+			t.Errorf("%s: no panel is filled", metric)
+		}
+		if share := float64(best) / float64(len(in)); share < 0.99 {
 			t.Errorf("%s: %.3f of the lists are in the second group that suits them most", metric, share)
 		}
 	}
 }
 
-func shared(prefixes []float32, dims int, groups []int32) [][]int32 {
-	a := &assigner{dims: dims, prefixes: prefixes, lists: ownLists(groups)}
-	a.share(groups)
+func shared(level avx.Level, prefixes []float32, dims int, groups []int32) [][]int32 {
+	a := &assigner{dims: dims, prefixes: prefixes, lists: ownLists(groups), centres: round(true, centresOf(true, prefixes, dims, groups), dims)}
+	a.share(level, groups)
 	return a.lists
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func memberLoss(x []float32, own, other []float64) float64 {
@@ -83,7 +113,7 @@ func memberLoss(x []float32, own, other []float64) float64 {
 
 // Lists that are alike have nothing left to be on another side of, and two groups have only one another.
 func TestShare_alike(t *testing.T) {
-	members := shared(slices.Repeat([]float32{0.5, 0.5}, 5), 2, []int32{0, 2, 5})
+	members := shared(avx.Generic, slices.Repeat([]float32{0.5, 0.5}, 5), 2, []int32{0, 2, 5})
 	if !slices.Equal(members[0], []int32{0, 1, 2, 3, 4}) || !slices.Equal(members[1], []int32{2, 3, 4, 0, 1}) {
 		t.Errorf("members %v", members)
 	}
@@ -144,6 +174,6 @@ func BenchmarkShare(b *testing.B) {
 		groups = append(groups, groups[len(groups)-1]+128)
 	}
 	for b.Loop() {
-		shared(prefixes, dim, groups)
+		shared(fastest(b), prefixes, dim, groups)
 	}
 }

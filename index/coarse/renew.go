@@ -122,7 +122,7 @@ func (t *training) regroup(ctx context.Context) error {
 	}
 	ngroups := len(centres) / d
 	of := make([]int32, nlist)
-	newAssigner(t.directions(), centres, d, []int32{0, int32(ngroups)}).assign(t.o.Level, t.prefixes, nlist, d, 1, of, &Scratch{})
+	newAssigner(t.o.Level, t.directions(), centres, d, []int32{0, int32(ngroups)}).assign(t.o.Level, t.prefixes, nlist, d, 1, of, &Scratch{})
 	order, starts := SortByList(of, ngroups)
 	sorted := make([]float32, 0, len(t.prefixes))
 	for _, list := range order {

@@ -51,7 +51,7 @@ func left(t *testing.T, q *Quantizer, x []float32) (share float64, rows []int) {
 	return share / float64(n), rows
 }
 
-func fastest(t *testing.T) avx.Level {
+func fastest(t testing.TB) avx.Level {
 	t.Helper()
 	l, err := avx.Best()
 	if err != nil {

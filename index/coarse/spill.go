@@ -35,7 +35,7 @@ func (a *assigner) candidates(level avx.Level, vectors []float32, n, stride int,
 // for Approximate Nearest Neighbor Search", NeurIPS 2023). All is rounded to int8, the centroids to the rows of
 // the funnel: they come from a far cache, and the choice need not be the very best.
 func (q *Quantizer) spillBand(level avx.Level, vectors []float32, lists, spills []int32, s *Scratch) {
-	b, norms := &s.band, q.assign().norms
+	b, norms := &s.band, q.assigner(level).norms
 	b.residual, b.row, b.x, b.r = grow(b.residual, q.dim), grow(b.row, q.dim), grow(b.x, q.dim), grow(b.r, q.dim)
 	b.at, b.xDots, b.rDots = grow(b.at, b.probed), grow(b.xDots, b.probed), grow(b.rDots, b.probed)
 	for i, first := range lists {

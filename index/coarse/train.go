@@ -147,7 +147,7 @@ func (t *training) grouped(ctx context.Context) error {
 		return err
 	}
 	ngroups := len(centres) / d
-	a := newAssigner(t.directions(), centres, d, []int32{0, int32(ngroups)})
+	a := newAssigner(t.o.Level, t.directions(), centres, d, []int32{0, int32(ngroups)})
 	if err := t.eachBand(ctx, func(start, end int, s *Scratch) {
 		a.assign(t.o.Level, t.x[start*t.dim:], end-start, t.dim, 1, t.lists[start:end], s)
 	}); err != nil {
@@ -221,8 +221,8 @@ func (t *training) eachBand(ctx context.Context, f func(start, end int, s *Scrat
 
 // assign finds the list of each row, looking into one of so many of the groups that a vector looks into otherwise.
 func (t *training) assign(ctx context.Context, of int) error {
-	a := newAssigner(t.directions(), t.prefixes, t.o.Dims, t.groups)
-	probed := max(1, a.looks/of)
+	a := newAssigner(t.o.Level, t.directions(), t.prefixes, t.o.Dims, t.groups)
+	probed := (a.looks + of - 1) / of
 	return t.eachBand(ctx, func(start, end int, s *Scratch) {
 		a.assign(t.o.Level, t.x[start*t.dim:], end-start, t.dim, probed, t.lists[start:end], s)
 	})
