@@ -180,3 +180,31 @@ func TestAboveFloatsOfMany(t *testing.T) {
 		}
 	}
 }
+
+func TestKth(t *testing.T) {
+	r := newRand()
+	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
+		for i := range 100 {
+			values := normals(r, TopLanes)
+			for j := range values {
+				switch i % 4 {
+				case 1: // many that are equal
+					values[j] = float32(r.IntN(4))
+				case 2:
+					values[j] = float32(math.Inf(r.IntN(3) - 1))
+				case 3:
+					if j > i/4 {
+						values[j] = float32(math.Inf(-1))
+					}
+				}
+			}
+			sorted := slices.Sorted(slices.Values(values))
+			values = put(m, 0, values)
+			for k := 1; k <= TopLanes; k++ {
+				if got := Kth(l, (*[TopLanes]float32)(values), k); got != sorted[TopLanes-k] {
+					t.Fatalf("%d-th of %v: %v, want %v", k, values, got, sorted[TopLanes-k])
+				}
+			}
+		}
+	})
+}

@@ -181,6 +181,18 @@ func AboveFloats(l Level, scores []float32, threshold float32, out []uint32) int
 	return aboveFloatsSIMD(l, scores, threshold, out)
 }
 
+// Kth returns the k-th largest of TopLanes values, none of which is NaN: the least that fewer than k of them are larger than. k is
+// from 1 to TopLanes.
+func Kth(l Level, values *[TopLanes]float32, k int) float32 {
+	if k < 1 || k > TopLanes {
+		panic("avx: Kth: k out of range")
+	}
+	if l == Generic {
+		return kthGeneric(values, k)
+	}
+	return kthSIMD(values, k)
+}
+
 // DotI8 sets out[i] to the inner product of q and rows[i*stride : i*stride+len(q)], for each
 // i < len(out). It is exact if it fits an int32 and wraps around, alike at all levels, if not.
 func DotI8(l Level, q []int16, rows []int8, stride int, out []int32) {

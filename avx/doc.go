@@ -11,7 +11,7 @@
 //
 // Generic is the oracle: it is compiled everywhere, and all levels are tested against it. A
 // level need not have kernels of its own for everything: simd_amd64.go, which is where a level is
-// added, takes those of the one below. AVX-512 has none for conversions, MaxAbs,
+// added, takes those of the one below. AVX-512 has none for conversions, Kth, MaxAbs,
 // Scale, SubtractMins and QuantizeU8.
 //
 // # What all kernels promise

@@ -269,6 +269,22 @@ func floatToHalf(f float32) uint16 {
 	}
 }
 
+func kthGeneric(values *[TopLanes]float32, k int) float32 {
+	least := float32(math.Inf(1))
+	for _, v := range values {
+		larger := 0
+		for _, x := range values {
+			if x > v {
+				larger++
+			}
+		}
+		if larger < k {
+			least = min(least, v)
+		}
+	}
+	return least
+}
+
 func quantizeI8Generic(dst []int8, src []float32, inv float32) {
 	for i, v := range src {
 		x := min(max(v*inv, -127), 127) // min and max pass NaN on

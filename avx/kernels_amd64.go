@@ -47,10 +47,15 @@ func scanPQ4KernelAVX2(codes *byte, blockStride int, m int, lut *byte, count int
 //go:noescape
 func aboveKernelAVX2(dots *int32, weight *float32, n int, threshold float32, out *uint32) int
 
-// aboveFloatsKernelAVX2 lists the i < n with scores[i] >= threshold; n is a positive multiple of 8.
+// aboveFloatsKernelAVX2 lists the i < n with scores[i] >= threshold; n is a positive multiple of 8. It may write to all of out[:n].
 //
 //go:noescape
 func aboveFloatsKernelAVX2(scores *float32, n int, threshold float32, out *uint32) int
+
+// kthKernelAVX2 returns the least of 32 values that less than k of them are larger than.
+//
+//go:noescape
+func kthKernelAVX2(values *float32, k int) float32
 
 // scoresI8KernelAVX2 writes sums + q*centroids for 32*npanels centroids; dim is a positive multiple of 4.
 //

@@ -43,6 +43,8 @@ func aboveFloatsSIMD(_ Level, scores []float32, threshold float32, out []uint32)
 	return aboveFloatsGeneric(scores, threshold, out)
 }
 
+func kthSIMD(values *[TopLanes]float32, k int) float32 { return kthGeneric(values, k) }
+
 func dotI8SIMD(_ Level, q []int16, rows []int8, stride int, out []int32) {
 	dotI8Generic(q, rows, stride, out)
 }

@@ -392,6 +392,8 @@ func aboveFloatsSIMD(l Level, scores []float32, threshold float32, out []uint32)
 	return found
 }
 
+func kthSIMD(values *[TopLanes]float32, k int) float32 { return kthKernelAVX2(&values[0], k) }
+
 func dotI8SIMD(l Level, q []int16, rows []int8, stride int, out []int32) {
 	if len(q) < minDotI8 {
 		dotI8Generic(q, rows, stride, out)

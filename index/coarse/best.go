@@ -2,7 +2,6 @@ package coarse
 
 import (
 	"math"
-	"slices"
 
 	"github.com/adastream/adastream/avx"
 )
@@ -45,15 +44,51 @@ func bestOf(level avx.Level, scores, tops []float32, k int, at []uint32, keys []
 	if k > len(tops) || k < 1 {
 		return best(scores, k, keys)
 	}
-	threshold := keyScore(slices.Max(best(tops, k, keys)))
+	threshold := avx.Kth(level, (*[avx.TopLanes]float32)(tops), k)
 	found := avx.AboveFloats(level, scores, threshold, at)
-	if found < k {
+	switch {
+	case found < k:
 		return best(scores, k, keys)
+	case found <= avx.TopLanes:
+		return bestFew(level, scores, at[:found], k, keys)
 	}
 	for i, item := range at[:found] {
 		keys[i] = makeKey(scores[item], int(item))
 	}
 	partition(keys[:found], k)
+	return keys[:k]
+}
+
+// bestFew is [best] of the scores at ascending places, TopLanes at most. No branch depends on a score: those would often be
+// mispredicted.
+func bestFew(level avx.Level, scores []float32, at []uint32, k int, keys []uint64) []uint64 {
+	var few [avx.TopLanes]float32
+	for i := range few {
+		few[i] = float32(math.Inf(-1))
+	}
+	for i, item := range at {
+		few[i] = scores[item]
+	}
+	least := avx.Kth(level, &few, k)
+	chosen, equal := 0, k
+	for _, s := range few[:len(at)] {
+		if s > least {
+			equal--
+		}
+	}
+	for i, item := range at {
+		keys[chosen] = makeKey(few[i], int(item))
+		step, same := 0, 0
+		if few[i] > least {
+			step = 1
+		}
+		if few[i] == least {
+			same = 1
+		}
+		step |= same & int(uint(-equal)>>63) // while equal is above 0
+		equal -= same
+		chosen += step
+	}
 	return keys[:k]
 }
 

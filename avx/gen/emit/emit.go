@@ -8,6 +8,7 @@ package emit
 
 import (
 	"fmt"
+	"math/bits"
 
 	"github.com/mmcloughlin/avo/attr"
 	. "github.com/mmcloughlin/avo/build"
@@ -33,7 +34,8 @@ func avx2(c constants) {
 	scores()
 	scanPQ4(c)
 	above()
-	aboveFloats()
+	aboveFloats(c)
+	kth()
 	scoresI8()
 	assign2I8(c)
 	scores2I8(c)
@@ -62,6 +64,8 @@ type constants struct {
 	unpack    Mem // dword order that undoes the lane-wise interleaving of two packs
 	lanes16   Mem // dwords 0..15
 	half      Mem // the float 0.5
+	places    Mem // for each byte the places of its bits, eight bytes
+	counts    Mem // and how many they are
 	maxU8     Mem // the float 255
 }
 
@@ -77,10 +81,34 @@ func newConstants() constants {
 		maxI8:     dwords("maxI8", 8, func(int) uint32 { return 0x42fe0000 }),
 		minI8:     dwords("minI8", 8, func(int) uint32 { return 0xc2fe0000 }),
 		unpack:    dwords("unpack", 8, func(i int) uint32 { return uint32(i/2 + i%2*4) }),
+		places:    dwords("places", 2*256, placesOf),
+		counts:    dwords("counts", 256/4, countsOf),
 		half:      dwords("half", 1, func(int) uint32 { return 0x3f000000 }),
 		maxU8:     dwords("maxU8", 1, func(int) uint32 { return 0x437f0000 }),
 		lanes16:   dwords("lanes16", 16, func(i int) uint32 { return uint32(i) }),
 	}
+}
+
+// placesOf returns dword i of the places, of the first or the last four bits that are set in byte i/2.
+func placesOf(i int) (v uint32) {
+	at := 0
+	for bit := range 8 {
+		if i/2>>bit&1 == 1 {
+			if at/4 == i%2 {
+				v |= uint32(bit) << (8 * (at % 4))
+			}
+			at++
+		}
+	}
+	return v
+}
+
+// countsOf returns how many bits are set in each of four bytes from 4*i.
+func countsOf(i int) (v uint32) {
+	for j := range 4 {
+		v |= uint32(bits.OnesCount8(uint8(4*i+j))) << (8 * j)
+	}
+	return v
 }
 
 // dwords defines a table of n 32-bit words.
