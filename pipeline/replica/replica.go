@@ -64,8 +64,14 @@ func (p *Part) Release() {
 func (p *Part) Scattered() {
 	for i, m := range p.mapped {
 		if i != 1 {
-			m.Scattered()
+			m.Scattered(true)
 		}
+	}
+}
+
+func (p *Part) scatter(yes bool) {
+	for _, m := range p.mapped {
+		m.Scattered(yes)
 	}
 }
 
@@ -136,10 +142,16 @@ func open(ctx context.Context, c *store.Cache, objects []schemas.Object, read fu
 		recalled = recalled && mapped.Recalled()
 		bytes[i] = mapped.Bytes()
 	}
+	if recalled { // then ends of files and beginnings of lists are looked at: the kernel would read all around them
+		p.scatter(true)
+	}
 	var err error
 	if p.Part, err = read(bytes, recalled); err != nil {
 		p.Release()
 		return nil, fmt.Errorf("%s: %w", objects[0].Key, err)
+	}
+	if recalled {
+		p.scatter(false)
 	}
 	return p, nil
 }

@@ -35,7 +35,7 @@ func TestAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Unmap()
-	scatter(m)
+	scatter(m, true)
 	if err := unix.Fadvise(int(f.Fd()), 0, size, unix.FADV_DONTNEED); err != nil {
 		t.Fatal(err)
 	}

@@ -27,9 +27,9 @@ type Mapped struct {
 // Bytes is the object, read-only: writing to it crashes the process. It must not be used after Release.
 func (m *Mapped) Bytes() []byte { return m.data }
 
-// Scattered says that the bytes are read a few at a time all over the place, by whoever has the mapping too: it is about what is read
-// from the disk when memory is short, and about nothing else.
-func (m *Mapped) Scattered() { scatter(m.data) }
+// Scattered says whether the bytes are read a few at a time all over the place from now on, by whoever has the mapping too: it is about
+// what is read from the disk when memory is short, and about nothing else.
+func (m *Mapped) Scattered(yes bool) { scatter(m.data, yes) }
 
 // Release ends the use of the bytes. Calling it again does nothing.
 func (m *Mapped) Release() { m.once.Do(m.release) }

@@ -19,10 +19,14 @@ func touch(mapping []byte) error {
 	return err
 }
 
-// scatter has the kernel read a page at a time when a page of a mapping is missing. Otherwise it reads what lies around it too, 128 KiB
-// and on some machines megabytes, which pushes out of a memory that is too small what the next query needs.
-func scatter(mapping []byte) {
+// scatter has the kernel read a page at a time when a page of a mapping is missing, or not. If not it reads what lies around it too, 128
+// KiB and on some machines megabytes, which pushes out of a memory that is too small what the next query needs.
+func scatter(mapping []byte, yes bool) {
+	advice := unix.MADV_NORMAL
+	if yes {
+		advice = unix.MADV_RANDOM
+	}
 	if len(mapping) > 0 {
-		_ = unix.Madvise(mapping, unix.MADV_RANDOM) // where that is not known, all else works as before
+		_ = unix.Madvise(mapping, advice) // where that is not known, all else works as before
 	}
 }
