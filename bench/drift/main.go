@@ -158,7 +158,7 @@ func (b *bench) show(ctx context.Context, name string, m *model.Model, now []flo
 	if err != nil {
 		return err
 	}
-	plans, err := recall.Table(ctx, b.level, snap, s, k)
+	plans, err := recall.Table(ctx, b.level, 2, snap, s, k)
 	if err != nil {
 		return err
 	}

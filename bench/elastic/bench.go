@@ -76,7 +76,7 @@ func newBench(ctx context.Context, o options, level avx.Level, set *dataset.Set)
 		return nil, err
 	}
 	started := time.Now()
-	b.manifest.Plans, err = recall.Table(ctx, level, b.snap, s, k)
+	b.manifest.Plans, err = recall.Table(ctx, level, o.Threads, b.snap, s, k)
 	fmt.Printf("%s: %d rows x %d, %d lists; plans measured in %.1f s with %d queries\n", set.Name, set.N, set.Dim, built.Model.NList(), time.Since(started).Seconds(), s.N)
 	return b, err
 }
@@ -234,7 +234,7 @@ func (b *bench) wishes(ctx context.Context) error {
 // sliced measures each target on each slice.
 func (b *bench) sliced(ctx context.Context) error {
 	// Others than the plans were measured with.
-	rows := recall.Spread(b.snap, sliceQueries, func(p *segment.Part, row int) bool { return !recall.HeldOut(p.IDAt(row)) })
+	rows := recall.Spread(b.o.Threads, b.snap, sliceQueries, func(p *segment.Part, row int) bool { return !recall.HeldOut(p.IDAt(row)) })
 	s, err := recall.SampleOf(ctx, b.level, b.o.Threads, b.snap, rows, k)
 	if err != nil {
 		return err

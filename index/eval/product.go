@@ -68,7 +68,7 @@ func (b *Bench) RunProduct(ctx context.Context, p Product) ([]*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Family, err)
 	}
-	plans, err := recall.Table(ctx, b.o.Level, snap, sample, k)
+	plans, err := recall.Table(ctx, b.o.Level, b.o.Threads, snap, sample, k)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Family, err)
 	}

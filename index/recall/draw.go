@@ -2,6 +2,9 @@ package recall
 
 import (
 	"context"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/exact"
@@ -13,33 +16,64 @@ import (
 // Draw makes a sample of at most most held-out rows, spread evenly over a snapshot without dead rows whose parts have
 // their vectors, with their k true neighbours.
 func Draw(ctx context.Context, level avx.Level, threads int, snap *snapshot.Snapshot, most, k int) (Sample, error) {
-	rows := Spread(snap, most, func(p *segment.Part, row int) bool { return HeldOut(p.IDAt(row)) })
+	rows := Spread(threads, snap, most, func(p *segment.Part, row int) bool { return HeldOut(p.IDAt(row)) })
 	return SampleOf(ctx, level, threads, snap, rows, k)
 }
 
 // Spread chooses at most most of the rows of a snapshot without dead rows that are good, evenly. It goes over them twice
-// instead of listing all.
-func Spread(snap *snapshot.Snapshot, most int, good func(p *segment.Part, row int) bool) []search.Hit {
-	each := func(visit func(part, row int)) {
-		for i, p := range snap.Parts() {
-			for row := range p.N {
-				if good(p, row) {
-					visit(i, row)
-				}
+// instead of listing all, with a part for each thread at a time. Good is asked from all of them.
+func Spread(threads int, snap *snapshot.Snapshot, most int, good func(p *segment.Part, row int) bool) []search.Hit {
+	parts := snap.Parts()
+	goods := make([]int, len(parts))
+	_ = share(threads, len(parts), func(_, i int) error {
+		for row := range parts[i].N {
+			if good(parts[i], row) {
+				goods[i]++
 			}
 		}
-	}
+		return nil
+	})
 	total := 0
-	each(func(int, int) { total++ })
-	n, at := min(total, most), 0
-	rows := make([]search.Hit, 0, n)
-	each(func(part, row int) {
-		if len(rows) < n && at == len(rows)*total/n {
-			rows = append(rows, search.Hit{Part: part, Row: row})
+	for i, n := range goods {
+		goods[i], total = total, total+n // of the parts before
+	}
+	rows := make([]search.Hit, min(total, most))
+	_ = share(threads, len(parts), func(_, i int) error {
+		at := goods[i]
+		next := 0 // of those wanted, whose places among the good are apart by total/len(rows)
+		for next < len(rows) && next*total/len(rows) < at {
+			next++
 		}
-		at++
+		for row := 0; row < parts[i].N && next < len(rows); row++ {
+			if !good(parts[i], row) {
+				continue
+			}
+			if at == next*total/len(rows) {
+				rows[next] = search.Hit{Part: i, Row: row}
+				next++
+			}
+			at++
+		}
+		return nil
 	})
 	return rows
+}
+
+// share has some threads do work for each of n things, each of them for the next one, until one fails.
+func share(threads, n int, work func(thread, i int) error) error {
+	var next atomic.Int64
+	var g errgroup.Group
+	for thread := range min(max(1, threads), n) {
+		g.Go(func() error {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				if err := work(thread, i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 // SampleOf makes queries of rows, whose parts must have their vectors, with their k true neighbours: they must not find

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -63,14 +64,19 @@ type Result struct {
 	Micros    float64 // microseconds of one query on this thread
 }
 
-// Measure runs a plan on each query, one after the other on the calling goroutine. Queries without neighbours do not
-// count; it is an error if none has any.
+// Measure runs a plan on each query, twice, one after the other on the calling goroutine; the second time is measured. Queries without
+// neighbours do not count; it is an error if none has any.
 func Measure(ctx context.Context, level avx.Level, snap *snapshot.Snapshot, s Sample, k int, plan search.Plan) (Result, error) {
-	m, err := newMeter(level, snap, s, k)
+	m, err := newMeter(level, 1, snap, s, k)
 	if err != nil {
 		return Result{}, err
 	}
-	return m.measure(ctx, plan)
+	r, err := m.measure(ctx, plan)
+	if err != nil {
+		return Result{}, err
+	}
+	r.Micros, err = m.time(ctx, plan)
+	return r, err
 }
 
 // Found is how many of the Of true neighbours of a query a plan found.
@@ -87,9 +93,9 @@ func Compare(truth, hits []search.Hit) Found {
 	return f
 }
 
-// Each runs a plan on each query as Measure does, and returns what it found for each. A query without neighbours has 0 of 0.
-func Each(ctx context.Context, level avx.Level, snap *snapshot.Snapshot, s Sample, k int, plan search.Plan) ([]Found, error) {
-	m, err := newMeter(level, snap, s, k)
+// Each runs a plan on each query, on a number of threads, and returns what it found for each. A query without neighbours has 0 of 0.
+func Each(ctx context.Context, level avx.Level, threads int, snap *snapshot.Snapshot, s Sample, k int, plan search.Plan) ([]Found, error) {
+	m, err := newMeter(level, threads, snap, s, k)
 	if err != nil {
 		return nil, err
 	}
@@ -99,45 +105,68 @@ func Each(ctx context.Context, level avx.Level, snap *snapshot.Snapshot, s Sampl
 
 // meter measures plans on one sample.
 type meter struct {
-	level    avx.Level
-	snap     *snapshot.Snapshot
-	searcher *search.Searcher
-	sample   Sample
-	k        int
-	hits     []search.Hit
-	each     []Found // of the plan that was measured last
+	level   avx.Level
+	snap    *snapshot.Snapshot
+	sample  Sample
+	k       int
+	workers []*worker      // one for each thread
+	asked   []int          // queries that have neighbours
+	each    []Found        // of the plan that was measured last
+	used    []search.Usage // likewise
 }
 
-func newMeter(level avx.Level, snap *snapshot.Snapshot, s Sample, k int) (*meter, error) {
+// worker has what a thread needs to search.
+type worker struct {
+	searcher *search.Searcher
+	hits     []search.Hit
+	scratch  *model.Scratch
+}
+
+func newMeter(level avx.Level, threads int, snap *snapshot.Snapshot, s Sample, k int) (*meter, error) {
 	if err := s.validate(snap.Spec().Dim()); err != nil {
 		return nil, err
 	}
-	return &meter{level: level, snap: snap, searcher: search.New(level), sample: s, k: k}, nil
+	m := &meter{level: level, snap: snap, sample: s, k: k, each: make([]Found, s.N), used: make([]search.Usage, s.N)}
+	for q, truth := range s.Truth {
+		if min(k, len(truth)) > 0 {
+			m.asked = append(m.asked, q)
+		}
+	}
+	if len(m.asked) == 0 {
+		return nil, errors.New("recall sample: no query has a neighbour")
+	}
+	for range min(max(1, threads), len(m.asked)) {
+		m.workers = append(m.workers, &worker{searcher: search.New(level), scratch: model.NewScratch()})
+	}
+	return m, nil
 }
 
+// share has the threads do some work for n queries. What it comes to for a query must not depend on the thread, nor on what others do at
+// that time: no clock.
+func (m *meter) share(n int, work func(w *worker, i int) error) error {
+	return share(len(m.workers), n, func(thread, i int) error { return work(m.workers[thread], i) })
+}
+
+// measure is all of a result but the time. It is the same on any number of threads: what queries found and used is added up in their
+// order.
 func (m *meter) measure(ctx context.Context, plan search.Plan) (Result, error) {
-	var total search.Usage
-	var took time.Duration
-	var t Tally
-	m.each = make([]Found, m.sample.N)
-	for q := range m.sample.N {
+	err := m.share(len(m.asked), func(w *worker, i int) (err error) {
+		q := m.asked[i]
+		if m.used[q], err = m.search(ctx, w, q, plan); err != nil {
+			return err
+		}
 		truth := m.sample.Truth[q]
-		truth = truth[:min(m.k, len(truth))]
-		if len(truth) == 0 {
-			continue
-		}
-		started := time.Now()
-		u, err := m.search(ctx, q, plan)
-		took += time.Since(started)
-		if err != nil {
-			return Result{}, fmt.Errorf("recall of query %d: %w", q, err)
-		}
-		total.Add(u)
-		m.each[q] = Compare(truth, m.counted(q))
-		t.Add(m.each[q])
+		m.each[q] = Compare(truth[:min(m.k, len(truth))], m.counted(w, q))
+		return nil
+	})
+	if err != nil {
+		return Result{}, err
 	}
-	if t.queries == 0 {
-		return Result{}, errors.New("recall sample: no query has a neighbour")
+	var total search.Usage
+	var t Tally
+	for _, q := range m.asked {
+		total.Add(m.used[q])
+		t.Add(m.each[q])
 	}
 	n := t.queries
 	r := Result{
@@ -147,22 +176,35 @@ func (m *meter) measure(ctx context.Context, plan search.Plan) (Result, error) {
 		Refined:   float64(total.Refined) / n,
 		Originals: float64(total.Originals) / n,
 		Bytes:     float64(total.Bytes) / n,
-		Micros:    float64(took.Nanoseconds()) / 1000 / n,
 	}
 	r.Low, r.High = t.Interval(Z95)
 	return r, nil
 }
 
-// search leaves the hits of a query in m.hits, one more than k if the query may find itself.
-func (m *meter) search(ctx context.Context, q int, plan search.Plan) (search.Usage, error) {
+// time returns the microseconds of a query, on the calling goroutine while none of the threads works: they would take some of memory's
+// bandwidth, of the caches, and of the core's other half. The plan has been measured, so all that it reads has been paged in.
+func (m *meter) time(ctx context.Context, plan search.Plan) (float64, error) {
+	started := time.Now()
+	for _, q := range m.asked {
+		if _, err := m.search(ctx, m.workers[0], q, plan); err != nil {
+			return 0, err
+		}
+	}
+	return float64(time.Since(started).Nanoseconds()) / 1000 / float64(len(m.asked)), nil
+}
+
+// search leaves the hits of a query in w.hits, one more than k if the query may find itself.
+func (m *meter) search(ctx context.Context, w *worker, q int, plan search.Plan) (search.Usage, error) {
 	dim, wanted := m.snap.Spec().Dim(), m.k
 	if m.sample.Self != nil {
 		wanted++
 	}
 	var u search.Usage
 	var err error
-	m.hits, u, err = m.searcher.Search(ctx, m.snap, m.sample.Queries[q*dim:(q+1)*dim], wanted, plan, m.hits[:0])
-	return u, err
+	if w.hits, u, err = w.searcher.Search(ctx, m.snap, m.sample.Queries[q*dim:(q+1)*dim], wanted, plan, w.hits[:0]); err != nil {
+		return u, fmt.Errorf("recall of query %d: %w", q, err)
+	}
+	return u, nil
 }
 
 // lists is how many lists some of the queries probe, on average.
@@ -170,25 +212,26 @@ func (m *meter) lists(nprobe int, margin float64, dims int) (float64, error) {
 	spec, mdl := m.snap.Spec(), m.snap.Model()
 	dim, n := spec.Dim(), min(marginQueries, m.sample.N)
 	width := search.Plan{Dims: dims}.Width(dim)
-	given, vector, quant, scratch := make([]float32, dim), make([]float32, dim), make([]int16, width), model.NewScratch()
-	total := 0
-	for q := range n {
+	var total atomic.Int64
+	err := m.share(n, func(w *worker, q int) error {
+		given, vector, quant := make([]float32, dim), make([]float32, dim), make([]int16, width)
 		if err := search.Prepare(spec, m.sample.Queries[q*dim:(q+1)*dim], given); err != nil {
-			return 0, err
+			return err
 		}
 		mdl.Rotate(m.level, vector, given)
 		scale := mrl.QuantizeQuery(quant, vector[:width])
-		total += len(mdl.Probe(m.level, quant, scale, nprobe, margin, scratch))
-	}
-	return float64(total) / float64(n), nil
+		total.Add(int64(len(mdl.Probe(m.level, quant, scale, nprobe, margin, w.scratch))))
+		return nil
+	})
+	return float64(total.Load()) / float64(n), err
 }
 
 // counted is the k hits that are not the query itself.
-func (m *meter) counted(q int) []search.Hit {
+func (m *meter) counted(w *worker, q int) []search.Hit {
 	if m.sample.Self != nil {
-		m.hits = slices.DeleteFunc(m.hits, func(h search.Hit) bool { return sameRow(h, m.sample.Self[q]) })
+		w.hits = slices.DeleteFunc(w.hits, func(h search.Hit) bool { return sameRow(h, m.sample.Self[q]) })
 	}
-	return m.hits[:min(m.k, len(m.hits))]
+	return w.hits[:min(m.k, len(w.hits))]
 }
 
 func sameRow(a, b search.Hit) bool { return a.Part == b.Part && a.Row == b.Row }

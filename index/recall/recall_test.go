@@ -12,6 +12,7 @@ import (
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/exact"
 	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/index/snapshot"
 	"github.com/adastream/adastream/index/snapshot/snapshottest"
 	"github.com/adastream/adastream/schemas"
@@ -49,6 +50,30 @@ func TestHeldOut_share(t *testing.T) {
 		}
 		if share := float64(held) * heldOutShare / n; math.Abs(share-1) > 0.1 {
 			t.Errorf("ids like %s: %d of %d are held out", form, held, n)
+		}
+	}
+}
+
+func TestSpread(t *testing.T) {
+	_, snap := build(t, rows, true)
+	third := func(p *segment.Part, row int) bool { return p.IDAt(row)[len(p.IDAt(row))-1]%3 == 0 }
+	var all []search.Hit
+	for i, p := range snap.Parts() {
+		for row := range p.N {
+			if third(p, row) {
+				all = append(all, search.Hit{Part: i, Row: row})
+			}
+		}
+	}
+	for _, most := range []int{0, 1, 2, 7, 100, len(all) - 1, len(all), rows} {
+		var want []search.Hit
+		for i := range min(most, len(all)) {
+			want = append(want, all[i*len(all)/min(most, len(all))])
+		}
+		for _, threads := range []int{1, 3} {
+			if got := Spread(threads, snap, most, third); !slices.Equal(got, want) {
+				t.Errorf("%d of %d rows on %d threads: %v, want %v", most, len(all), threads, got, want)
+			}
 		}
 	}
 }

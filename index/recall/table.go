@@ -52,13 +52,15 @@ var refines = [...]int{50, 100, 200, 400, 800, 1600, 3200}
 // After these come, each in its own order of cost, plans of every narrower level of the ladder: for queries that cap the
 // width. Their recall is against the neighbours on the full width too.
 //
-// Microseconds are measured, but noisy: the order is by a model of the cost, see [cost].
-func Table(ctx context.Context, level avx.Level, snap *snapshot.Snapshot, s Sample, k int) ([]schemas.PlanPoint, error) {
+// Microseconds are measured, but noisy: the order is by a model of the cost, see [cost]. What plans find and read is measured on
+// a number of threads, of which it does not depend. Only those worth choosing are timed, each on the calling goroutine while no
+// other one works.
+func Table(ctx context.Context, level avx.Level, threads int, snap *snapshot.Snapshot, s Sample, k int) ([]schemas.PlanPoint, error) {
 	mdl := snap.Model()
 	if mdl == nil {
 		return nil, nil
 	}
-	m, err := newMeter(level, snap, s, k)
+	m, err := newMeter(level, threads, snap, s, k)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +92,14 @@ func (s *sweep) run(ctx context.Context) ([]schemas.PlanPoint, error) {
 	if err := s.between(ctx); err != nil {
 		return nil, err
 	}
-	return front(s.points), nil
+	plans := front(s.points)
+	for i := range plans {
+		var err error
+		if plans[i].Micros, err = s.meter.time(ctx, planOf(plans[i])); err != nil {
+			return nil, err
+		}
+	}
+	return plans, nil
 }
 
 // point is a measured plan with its modelled cost.
@@ -134,10 +143,6 @@ func (s *sweep) double(ctx context.Context) error {
 
 // probe measures the plans that probe so many lists and returns the best recall.
 func (s *sweep) probe(ctx context.Context, nprobe int) (best float64, err error) {
-	// Lists that no plan before has touched are paged in by a run that does not count.
-	if _, err := s.measure(ctx, search.Plan{NProbe: nprobe, ScanDims: s.width(), Refine: s.refines()[0], Originals: s.originals, Dims: s.dims}); err != nil {
-		return 0, err
-	}
 	for _, dims := range slices.Backward(s.model.Ladder()) {
 		if dims > s.width() || dims < s.from.ScanDims {
 			continue
@@ -172,8 +177,7 @@ func (s *sweep) probe(ctx context.Context, nprobe int) (best float64, err error)
 // the doublings where all pairs are as much again. Steps between the refines too would have made what is chosen 3 % cheaper,
 // for another third.
 //
-// The dearest go first, because they have the most to save and betweenWork may not last for all. No run is needed that
-// does not count: the doubling has touched these lists.
+// The dearest go first, because they have the most to save and betweenWork may not last for all.
 func (s *sweep) between(ctx context.Context) error {
 	for _, worth := range slices.Backward(front(s.points)) {
 		if worth.NProbe < 4 {
@@ -264,7 +268,7 @@ func (s *sweep) measure(ctx context.Context, p search.Plan) (point, error) {
 	return point{schemas.PlanPoint{
 		NProbe: p.NProbe, Margin: p.Margin, ScanDims: p.ScanDims, Refine: p.Refine, Originals: p.Originals, Dims: p.Dims,
 		Recall: r.Recall, Low: r.Low, High: r.High,
-		Lists: r.Lists, Scanned: r.Scanned, Refined: r.Refined, Bytes: r.Bytes, Micros: r.Micros,
+		Lists: r.Lists, Scanned: r.Scanned, Refined: r.Refined, Bytes: r.Bytes,
 	}, c}, nil
 }
 

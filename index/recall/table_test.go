@@ -15,7 +15,7 @@ import (
 func TestTable_isAFront(t *testing.T) {
 	_, snap := build(t, rows, true)
 	s := sample(t, snap)
-	all, err := Table(context.Background(), level(t), snap, s, k)
+	all, err := Table(context.Background(), level(t), 2, snap, s, k)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func checkFront(t *testing.T, snap *snapshot.Snapshot, s Sample, dims int, plans
 // Of each plan that is worth it at the doublings, and of no other, fewer lists are measured: by margins if there are enough.
 func TestTable_betweenTheDoublings(t *testing.T) {
 	_, snap := build(t, rows, true)
-	m, err := newMeter(level(t), snap, sample(t, snap), k)
+	m, err := newMeter(level(t), 2, snap, sample(t, snap), k)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestTable_betweenTheDoublings(t *testing.T) {
 // A sweep that has used its work up measures nothing more.
 func TestTable_betweenIsBounded(t *testing.T) {
 	_, snap := build(t, rows, true)
-	m, err := newMeter(level(t), snap, sample(t, snap), k)
+	m, err := newMeter(level(t), 2, snap, sample(t, snap), k)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestTable_originals(t *testing.T) {
 	mdl := d.Train(t, level(t), nlist)
 	snap := snapshottest.Build(t, d, mdl, level(t), groups, nil)
 	s := sample(t, snap)
-	plans, err := Table(t.Context(), level(t), snap, s, k)
+	plans, err := Table(t.Context(), level(t), 2, snap, s, k)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestTable_originals(t *testing.T) {
 			t.Errorf("plan %d: %+v after %+v", i, p, plans[max(0, i-1)])
 		}
 	}
-	bare, err := Table(t.Context(), level(t), snapshottest.BuildBare(t, d, mdl, level(t), groups, nil), s, k)
+	bare, err := Table(t.Context(), level(t), 2, snapshottest.BuildBare(t, d, mdl, level(t), groups, nil), s, k)
 	if err != nil || slices.ContainsFunc(bare, func(p schemas.PlanPoint) bool { return p.Originals }) {
 		t.Errorf("without originals: %v, %+v", err, bare)
 	}
@@ -169,7 +169,7 @@ func TestTable_originals(t *testing.T) {
 
 func TestTable_withoutModel(t *testing.T) {
 	_, snap := build(t, rows, false)
-	if plans, err := Table(context.Background(), level(t), snap, sample(t, snap), k); len(plans) != 0 || err != nil {
+	if plans, err := Table(context.Background(), level(t), 2, snap, sample(t, snap), k); len(plans) != 0 || err != nil {
 		t.Errorf("got %v, %v", plans, err)
 	}
 }
@@ -179,7 +179,7 @@ func TestTable_largeK(t *testing.T) {
 	_, snap := build(t, rows, true)
 	s := sample(t, snap)
 	s.N, s.Queries, s.Self, s.Truth = 8, s.Queries[:8*dim], s.Self[:8], s.Truth[:8]
-	plans, err := Table(context.Background(), level(t), snap, s, 1000)
+	plans, err := Table(context.Background(), level(t), 2, snap, s, 1000)
 	if err != nil || len(plans) == 0 {
 		t.Fatalf("%d plans, %v", len(plans), err)
 	}
@@ -195,7 +195,7 @@ func TestTable_cancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := sample(t, snap)
 	cancel()
-	if plans, err := Table(ctx, level(t), snap, s, k); err == nil {
+	if plans, err := Table(ctx, level(t), 2, snap, s, k); err == nil {
 		t.Errorf("got %d plans", len(plans))
 	}
 }
@@ -257,6 +257,31 @@ func TestChoose(t *testing.T) {
 		}
 		if p != want || ok != tt.ok || plan != (search.Plan{NProbe: want.NProbe, ScanDims: want.ScanDims, Refine: want.Refine}) {
 			t.Errorf("target %v: %+v, %+v, %v", tt.target, plan, p, ok)
+		}
+	}
+}
+
+// What a table says does not depend on threads, but for the time.
+func TestTable_threadsDoNotMatter(t *testing.T) {
+	_, snap := build(t, rows, true)
+	s := sample(t, snap)
+	var want []schemas.PlanPoint
+	for _, threads := range []int{1, 2, 7, 2 * rows} {
+		got, err := Table(t.Context(), level(t), threads, snap, s, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range got {
+			if !(got[i].Micros > 0) {
+				t.Errorf("%d threads: plan %d was not timed", threads, i)
+			}
+			got[i].Micros = 0
+		}
+		if want == nil {
+			want = got
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%d threads: %+v, want %+v", threads, got, want)
 		}
 	}
 }

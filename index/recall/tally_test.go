@@ -132,7 +132,7 @@ func TestEach(t *testing.T) {
 	s := sample(t, snap)
 	s.Truth[1] = nil
 	plan := search.Plan{NProbe: 2, ScanDims: dim, Refine: 20}
-	each, err := Each(context.Background(), level(t), snap, s, k, plan)
+	each, err := Each(context.Background(), level(t), 2, snap, s, k, plan)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -212,7 +212,7 @@ func TestWish_isMonotone(t *testing.T) {
 	_, snap := build(t, rows, true)
 	s := sample(t, snap)
 	var err error
-	if snap.Manifest().Plans, err = Table(context.Background(), level(t), snap, s, k); err != nil {
+	if snap.Manifest().Plans, err = Table(context.Background(), level(t), 2, snap, s, k); err != nil {
 		t.Fatal(err)
 	}
 	for name, wish := range map[string]func(x float64) Wish{

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"sort"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/coarse"
@@ -39,29 +42,45 @@ func (a Audit) Err() error {
 
 // AuditCodes looks at all codes of a base, whose chunks are given in order and have vectors, for whether they are there, and
 // at an even sample of about so many of them for whether they are what the model makes of their rows. It holds two bits for each row.
-func AuditCodes(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level avx.Level, base []*Part, sample int) (Audit, error) {
-	d, err := newDeriver(spec, mdl, level)
-	if err != nil {
-		return Audit{}, fmt.Errorf("audit: %w", err)
-	}
-	a := auditor{deriver: d, base: base, starts: []int{0}, differ: make([]int, mdl.M())}
+// Each thread takes a chunk, then the next; what is found does not depend on them.
+func AuditCodes(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level avx.Level, threads int, base []*Part, sample int) (Audit, error) {
+	a := auditor{base: base, starts: []int{0}}
 	total := 0
 	for i, p := range base {
-		a.starts = append(a.starts, a.starts[i]+p.N)
+		a.starts, a.codes = append(a.starts, a.starts[i]+p.N), append(a.codes, total)
 		for l := p.FirstList; l < p.EndList; l++ {
 			start, end := p.CodeRange(l)
 			total += end - start
 		}
 	}
 	a.step = max(1, total/max(1, sample))
-	a.met = make([]uint8, (a.starts[len(base)]+metRows-1)/metRows)
-	for _, p := range base {
-		for l := p.FirstList; l < p.EndList; l++ {
-			if err := a.list(ctx, p, l); err != nil {
-				return Audit{}, fmt.Errorf("audit: part %s: list %d: %w", p.ID, l, err)
-			}
+	a.met = make([]uint32, (a.starts[len(base)]+metRows-1)/metRows)
+	for range min(max(1, threads), len(base)) {
+		d, err := newDeriver(spec, mdl, level)
+		if err != nil {
+			return Audit{}, fmt.Errorf("audit: %w", err)
 		}
+		a.threads = append(a.threads, &auditThread{auditor: &a, deriver: d, differ: make([]int, mdl.M())})
 	}
+	err := a.each(func(t *auditThread, part int) error {
+		p, codes := base[part], a.codes[part]
+		for l := p.FirstList; l < p.EndList; l++ {
+			if err := t.list(ctx, p, l, codes); err != nil {
+				return fmt.Errorf("audit: part %s: list %d: %w", p.ID, l, err)
+			}
+			start, end := p.CodeRange(l)
+			codes += end - start
+		}
+		return nil
+	})
+	if err != nil {
+		return Audit{}, err
+	}
+	// A row's codes are in any of the chunks: what is missing is known when all have been looked at.
+	_ = a.each(func(t *auditThread, part int) error {
+		t.missing(part)
+		return nil
+	})
 	return a.audit(), nil
 }
 
@@ -70,44 +89,69 @@ const (
 	inFirst  = 1
 	inSecond = 2
 	metBits  = 2
-	metRows  = 8 / metBits // of a byte
+	metRows  = 32 / metBits // of a word
 )
 
+// auditor is what threads have in common. They change nothing of it but bits of met, by atomic operations.
 type auditor struct {
+	base    []*Part
+	starts  []int    // of each part's rows, and their end
+	codes   []int    // that the parts before each have
+	met     []uint32 // metBits of each row of the base
+	step    int      // one code of so many is sampled
+	threads []*auditThread
+}
+
+type auditThread struct {
+	*auditor
 	*deriver
-	base   []*Part
-	starts []int   // of each part's rows, and their end
-	met    []uint8 // metBits of each row of the base
-	step   int     // one code of so many is sampled
 	found  Audit
 	differ []int // of each sub-quantiser
 }
 
-func (a *auditor) list(ctx context.Context, p *Part, list int) error {
+// each has all parts looked at, until one cannot be.
+func (a *auditor) each(look func(t *auditThread, part int) error) error {
+	var next atomic.Int64
+	var g errgroup.Group
+	for _, t := range a.threads {
+		g.Go(func() error {
+			for part := int(next.Add(1)) - 1; part < len(a.base); part = int(next.Add(1)) - 1 {
+				if err := look(t, part); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// list looks at the codes of a list, before which there are some.
+func (t *auditThread) list(ctx context.Context, p *Part, list, before int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	start, end := p.CodeRange(list)
+	t.found.Codes += end - start
 	for at := start; at < end; at++ {
 		number := int(p.CodeRows[at])
-		if rows := a.starts[len(a.base)]; number >= rows {
+		if rows := t.starts[len(t.base)]; number >= rows {
 			return fmt.Errorf("%w: code %d is of row %d of %d", schemas.ErrCorrupt, at, number, rows)
 		}
-		of, row := a.rowOf(number)
-		bit := uint8(0)
+		of, row := t.rowOf(number)
+		bit := uint32(0)
 		switch int32(list) {
 		case of.ListAt(row):
 			bit = inFirst
 		case of.SpillAt(row):
 			bit = inSecond
 		}
-		met, shift := &a.met[number/metRows], number%metRows*metBits
-		if bit == 0 || *met>>shift&bit != 0 {
-			a.found.Strange++
+		shift := number % metRows * metBits
+		if met := atomic.OrUint32(&t.met[number/metRows], bit<<shift); bit == 0 || met>>shift&bit != 0 {
+			t.found.Strange++
 		}
-		*met |= bit << shift
-		if a.found.Codes++; a.found.Codes%a.step == 0 && bit != 0 {
-			if err := a.check(p, at, of, row, int32(list)); err != nil {
+		if before++; before%t.step == 0 && bit != 0 {
+			if err := t.check(p, at, of, row, int32(list)); err != nil {
 				return err
 			}
 		}
@@ -122,39 +166,54 @@ func (a *auditor) rowOf(number int) (p *Part, row int) {
 }
 
 // check makes the code of a row anew, and counts where it differs.
-func (a *auditor) check(p *Part, at int, of *Part, row int, list int32) error {
-	if err := a.search(a.row(0), of.Stored(row)); err != nil {
+func (t *auditThread) check(p *Part, at int, of *Part, row int, list int32) error {
+	if err := t.search(t.row(0), of.Stored(row)); err != nil {
 		return fmt.Errorf("id %q: %w: %w", of.IDAt(row), err, schemas.ErrCorrupt)
 	}
-	is, want := make([]byte, a.codeBytes()), make([]byte, a.codeBytes())
+	is, want := make([]byte, t.codeBytes()), make([]byte, t.codeBytes())
 	p.ReadCode(is, at)
-	a.mdl.Encode(a.level, a.vectors(1), 1, []int32{list}, want, a.scratch)
-	a.found.Sampled++
-	for m := range a.differ {
+	t.mdl.Encode(t.level, t.vectors(1), 1, []int32{list}, want, t.scratch)
+	t.found.Sampled++
+	for m := range t.differ {
 		if shift := 4 * (m % 2); (is[m/2]^want[m/2])>>shift&15 != 0 {
-			a.differ[m]++
+			t.differ[m]++
 		}
 	}
 	return nil
 }
 
-func (a *auditor) audit() Audit {
-	for i, p := range a.base {
-		for row := range p.N {
-			number := a.starts[i] + row
-			met := a.met[number/metRows] >> (number % metRows * metBits)
-			if met&inFirst == 0 {
-				a.found.Missing++
-			}
-			if met&inSecond == 0 && p.SpillAt(row) != coarse.NoSpill {
-				a.found.Missing++
-			}
+// missing counts the codes that rows of a part lack.
+func (t *auditThread) missing(part int) {
+	p := t.base[part]
+	for row := range p.N {
+		number := t.starts[part] + row
+		met := t.met[number/metRows] >> (number % metRows * metBits)
+		if met&inFirst == 0 {
+			t.found.Missing++
+		}
+		if met&inSecond == 0 && p.SpillAt(row) != coarse.NoSpill {
+			t.found.Missing++
 		}
 	}
-	for m, n := range a.differ {
-		if n > a.found.Differ {
-			a.found.Worst, a.found.Differ = m, n
+}
+
+// audit adds up what threads have found.
+func (a *auditor) audit() (all Audit) {
+	var differ []int
+	for _, t := range a.threads {
+		all.Codes += t.found.Codes
+		all.Missing += t.found.Missing
+		all.Strange += t.found.Strange
+		all.Sampled += t.found.Sampled
+		differ = append(differ, make([]int, len(t.differ)-len(differ))...)
+		for m, n := range t.differ {
+			differ[m] += n
 		}
 	}
-	return a.found
+	for m, n := range differ {
+		if n > all.Differ {
+			all.Worst, all.Differ = m, n
+		}
+	}
+	return all
 }

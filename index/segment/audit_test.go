@@ -83,9 +83,14 @@ func testAudit(t *testing.T, spec *schemas.Spec) {
 			base := open()
 			test.spoil(base)
 			for _, level := range levelsHere() {
-				a, err := AuditCodes(context.Background(), spec, mdl, level, base, 500)
+				a, err := AuditCodes(context.Background(), spec, mdl, level, 1, base, 500)
 				if err != nil {
 					t.Fatal(err)
+				}
+				for _, threads := range []int{2, 100} {
+					if other, err := AuditCodes(context.Background(), spec, mdl, level, threads, base, 500); err != nil || other != a {
+						t.Errorf("%v: %d threads: %+v, %v, want %+v", level, threads, other, err, a)
+					}
 				}
 				if got := fmt.Sprint(a.Err()); test.want == "" && a.Err() != nil || !strings.Contains(got, test.want) {
 					t.Errorf("%v: %+v: %s, want %q", level, a, got, test.want)
@@ -118,7 +123,7 @@ func TestAuditMemory(t *testing.T) {
 	base := checkChunks(t, spec, mdl, mustMerge(t, spec, mdl, inputsOf([]*Part{mustOpen(t, spec, mustWrite(t, spec, mdl, randomRows(t, spec, rand.New(rand.NewPCG(6, 6)), 0, n)))}), 256<<10))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	if _, err := AuditCodes(context.Background(), spec, mdl, avx.Generic, base, 1); err != nil {
+	if _, err := AuditCodes(context.Background(), spec, mdl, avx.Generic, 1, base, 1); err != nil {
 		t.Fatal(err)
 	}
 	runtime.ReadMemStats(&after)

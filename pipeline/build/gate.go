@@ -41,14 +41,14 @@ func (b *Builder) measure(ctx context.Context, j *job) error {
 	if held.N == 0 || snap.Live() < 2 {
 		return nil // too few rows to say anything, or a row without neighbours; the gate stays open
 	}
-	if j.plans, err = recall.Table(ctx, b.o.Level, snap, held, gateK); err != nil {
+	if j.plans, err = recall.Table(ctx, b.o.Level, b.o.Threads, snap, held, gateK); err != nil {
 		return err
 	}
 	m := evidence{plans: j.plans, parent: j.parent, objective: spec.Defaults.TargetRecall, queries: held.N, prefixes: b.unordered(j.prefixes)}
 	if err := b.measureDefault(ctx, snap, held, recent, &m); err != nil {
 		return err
 	}
-	audit, err := segment.AuditCodes(ctx, spec, j.mdl, b.o.Level, snap.Parts(), gateCodes)
+	audit, err := segment.AuditCodes(ctx, spec, j.mdl, b.o.Level, b.o.Threads, snap.Parts(), gateCodes)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (b *Builder) measure(ctx context.Context, j *job) error {
 // measureDefault runs the default plan on the queries of the last hour, and on each of the slices.
 func (b *Builder) measureDefault(ctx context.Context, snap *snapshot.Snapshot, held, recent recall.Sample, m *evidence) error {
 	plan, _, _ := recall.Choose(m.plans, m.objective)
-	found, err := recall.Each(ctx, b.o.Level, snap, held, gateK, plan)
+	found, err := recall.Each(ctx, b.o.Level, b.o.Threads, snap, held, gateK, plan)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (b *Builder) measureDefault(ctx context.Context, snap *snapshot.Snapshot, h
 	if recent.N == 0 {
 		return nil
 	}
-	if found, err = recall.Each(ctx, b.o.Level, snap, recent, gateK, plan); err != nil {
+	if found, err = recall.Each(ctx, b.o.Level, b.o.Threads, snap, recent, gateK, plan); err != nil {
 		return err
 	}
 	var t recall.Tally

@@ -127,7 +127,7 @@ func TestGateOnData(t *testing.T) {
 			continue
 		}
 		seen = p.Recall
-		found, err := recall.Each(t.Context(), w.level, snap, all, gateK, search.Plan{NProbe: p.NProbe, ScanDims: p.ScanDims, Refine: p.Refine})
+		found, err := recall.Each(t.Context(), w.level, 2, snap, all, gateK, search.Plan{NProbe: p.NProbe, ScanDims: p.ScanDims, Refine: p.Refine})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,13 +175,13 @@ func (w *world) logCost(b *Builder, snap *snapshot.Snapshot) {
 	step("queries and their neighbours", func() (err error) { held, recent, err = b.queries(w.t.Context(), snap); return err })
 	var plans []schemas.PlanPoint
 	step("table", func() (err error) {
-		plans, err = recall.Table(w.t.Context(), w.level, snap, held, gateK)
+		plans, err = recall.Table(w.t.Context(), w.level, 2, snap, held, gateK)
 		return err
 	})
 	m := evidence{plans: plans, objective: w.log.Spec().Defaults.TargetRecall}
 	step("default plan, slices", func() error { return b.measureDefault(w.t.Context(), snap, held, recent, &m) })
 	step("codes", func() error {
-		_, err := segment.AuditCodes(w.t.Context(), w.log.Spec(), b.model, w.level, snap.Parts(), gateCodes)
+		_, err := segment.AuditCodes(w.t.Context(), w.log.Spec(), b.model, w.level, 2, snap.Parts(), gateCodes)
 		return err
 	})
 }

@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -17,17 +18,23 @@ const (
 
 // queries draws the queries of the gate, with their exact neighbours: held-out rows, spread evenly over the outputs, and
 // rows of the last hour before the newest, if there are leastSlice of them. Those may have trained the model: of so
-// short a time too few are held out. One pass over the rows finds the neighbours of all.
+// short a time too few are held out, unless all rows are of it; then the held-out ones are both. One pass over the rows finds the
+// neighbours of all.
 func (b *Builder) queries(ctx context.Context, snap *snapshot.Snapshot) (held, recent recall.Sample, err error) {
-	newest := int64(0)
+	oldest, newest := int64(math.MaxInt64), int64(0)
 	for _, p := range snap.Parts() {
 		for row := range p.N {
-			newest = max(newest, p.OrderAt(row).Timestamp)
+			at := p.OrderAt(row).Timestamp
+			oldest, newest = min(oldest, at), max(newest, at)
 		}
 	}
 	since := newest - recentAge.Milliseconds()
-	heldRows := recall.Spread(snap, gateQueries, func(p *segment.Part, row int) bool { return recall.HeldOut(p.IDAt(row)) })
-	recentRows := recall.Spread(snap, gateQueries, func(p *segment.Part, row int) bool { return p.OrderAt(row).Timestamp > since })
+	heldRows := recall.Spread(b.o.Threads, snap, gateQueries, func(p *segment.Part, row int) bool { return recall.HeldOut(p.IDAt(row)) })
+	if oldest > since && len(heldRows) == gateQueries {
+		held, err = recall.SampleOf(ctx, b.o.Level, b.o.Threads, snap, heldRows, gateK)
+		return held, held, err
+	}
+	recentRows := recall.Spread(b.o.Threads, snap, gateQueries, func(p *segment.Part, row int) bool { return p.OrderAt(row).Timestamp > since })
 	if len(recentRows) < leastSlice {
 		recentRows = nil
 	}

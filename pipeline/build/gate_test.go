@@ -152,6 +152,27 @@ func TestGateErrors(t *testing.T) {
 	}
 }
 
+// Where all rows came in the last hour, held-out ones are those of it too.
+func TestQueriesOfTheGate_allOfTheLastHour(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 33)
+	for i := range 40 {
+		w.ingest(i%testPartitions, 600, 40_000, nil)
+	}
+	b := w.idle(256)
+	w.rewritten(b, nil)
+	held, recent, err := b.queries(t.Context(), w.snapshot(b.manifest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if held.N != gateQueries || !slices.Equal(recent.Self, held.Self) {
+		t.Errorf("%d queries are held out, %d of the last hour", held.N, recent.N)
+	}
+	if r := b.quality.Recent; r == nil || r.Recall != b.quality.Recall || r.Queries != gateQueries {
+		t.Errorf("the manifest says %+v of the last hour, and recall %v", r, b.quality.Recall)
+	}
+}
+
 // The slices are all of the held-out queries, each once, none too small, the worst first; each is called by one of its own.
 // What is recent is what the last hour brought.
 func TestQueriesOfTheGate(t *testing.T) {
@@ -190,7 +211,7 @@ func TestQueriesOfTheGate(t *testing.T) {
 		t.Errorf("%d of %d late rows are queries, the manifest says %+v", recent.N, late, r)
 	}
 	plan, _, _ := recall.Choose(b.plans, b.o.Log.Spec().Defaults.TargetRecall)
-	found, err := recall.Each(t.Context(), w.level, snap, held, gateK, plan)
+	found, err := recall.Each(t.Context(), w.level, 2, snap, held, gateK, plan)
 	if err != nil {
 		t.Fatal(err)
 	}

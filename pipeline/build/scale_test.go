@@ -192,6 +192,35 @@ func benchmarkRewrite(b *testing.B, n int) {
 	}
 }
 
+// BenchmarkMeasure measures what a rewrite takes to measure what it has made, on a number of threads.
+//
+//	go test -run xxx -bench Measure -benchtime 2x -timeout 1h ./pipeline/build -args -scale 1000000 -scale-dim 128
+func BenchmarkMeasure(b *testing.B) { eachScale(b, benchmarkMeasure) }
+
+func benchmarkMeasure(b *testing.B, n int) {
+	ctx, rng := b.Context(), rand.New(rand.NewPCG(1, 1))
+	log := newScale(b)
+	publishScale(b, log, n, rng)
+	builder := openScale(b, log, b.TempDir())
+	if err := builder.load(ctx); err != nil {
+		b.Fatal(err)
+	}
+	defer builder.drop()
+	for _, threads := range []int{1, 2} {
+		b.Run(fmt.Sprintf("threads=%d", threads), func(b *testing.B) {
+			builder.o.Threads = threads
+			for b.Loop() {
+				j := &job{kind: rewrite, mdl: builder.model, outputs: builder.parts}
+				pprof.Do(ctx, pprof.Labels("bench", "measure"), func(ctx context.Context) {
+					if err := builder.measure(ctx, j); err != nil {
+						b.Fatal(err)
+					}
+				})
+			}
+		})
+	}
+}
+
 // BenchmarkLand measures how long the main loop is held when a rewrite lands and more or less rows have come since it began, half of
 // them with ids that its inputs may have: all of it, the longest of its steps, between which the loop folds, and the time of the
 // processor. Rows come by 4,000, of 4,000 vectors.

@@ -35,7 +35,7 @@ func plannedNode(tb testing.TB, rows, lists int, ladder ...int) (*Node, *snapsho
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if snap.Manifest().Plans, err = recall.Table(tb.Context(), n.o.Level, snap, s, k); err != nil {
+	if snap.Manifest().Plans, err = recall.Table(tb.Context(), n.o.Level, 2, snap, s, k); err != nil {
 		tb.Fatal(err)
 	}
 	return n, data

@@ -254,7 +254,7 @@ func (v *verifier) generation(ctx context.Context, generation int64, closely boo
 	if len(m.Chunks) == 0 {
 		return nil
 	}
-	audit, err := segment.AuditCodes(ctx, v.Log.Spec(), s.Model(), v.Level, s.Parts()[:len(m.Chunks)], auditSample)
+	audit, err := segment.AuditCodes(ctx, v.Log.Spec(), s.Model(), v.Level, 1, s.Parts()[:len(m.Chunks)], auditSample)
 	if err != nil {
 		return err
 	}
