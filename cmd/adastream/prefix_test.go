@@ -97,7 +97,7 @@ func TestPrefixesOfRealVectors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		plans, err := recall.Table(t.Context(), level, snap, drawn, 10)
+		plans, err := recall.Table(t.Context(), level, 1, snap, drawn, 10)
 		if err != nil {
 			t.Fatal(err)
 		}
