@@ -2,7 +2,6 @@ package recall
 
 import (
 	"context"
-	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,20 +24,27 @@ func Draw(ctx context.Context, level avx.Level, threads int, snap *snapshot.Snap
 func Spread(threads int, snap *snapshot.Snapshot, most int, good func(p *segment.Part, row int) bool) []search.Hit {
 	parts := snap.Parts()
 	goods := make([]int, len(parts))
-	_ = share(threads, len(parts), func(_, i int) error {
+	each := func(look func(i int)) {
+		var g errgroup.Group
+		g.SetLimit(max(1, threads))
+		for i := range parts {
+			g.Go(func() error { look(i); return nil })
+		}
+		_ = g.Wait() // nothing fails
+	}
+	each(func(i int) {
 		for row := range parts[i].N {
 			if good(parts[i], row) {
 				goods[i]++
 			}
 		}
-		return nil
 	})
 	total := 0
 	for i, n := range goods {
 		goods[i], total = total, total+n // of the parts before
 	}
 	rows := make([]search.Hit, min(total, most))
-	_ = share(threads, len(parts), func(_, i int) error {
+	each(func(i int) {
 		at := goods[i]
 		next := 0 // of those wanted, whose places among the good are apart by total/len(rows)
 		for next < len(rows) && next*total/len(rows) < at {
@@ -54,26 +60,8 @@ func Spread(threads int, snap *snapshot.Snapshot, most int, good func(p *segment
 			}
 			at++
 		}
-		return nil
 	})
 	return rows
-}
-
-// share has some threads do work for each of n things, each of them for the next one, until one fails.
-func share(threads, n int, work func(thread, i int) error) error {
-	var next atomic.Int64
-	var g errgroup.Group
-	for thread := range min(max(1, threads), n) {
-		g.Go(func() error {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				if err := work(thread, i); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	return g.Wait()
 }
 
 // SampleOf makes queries of rows, whose parts must have their vectors, with their k true neighbours: they must not find

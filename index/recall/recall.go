@@ -26,6 +26,7 @@ import (
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/index/search"
+	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/index/snapshot"
 )
 
@@ -109,7 +110,7 @@ type meter struct {
 	snap    *snapshot.Snapshot
 	sample  Sample
 	k       int
-	workers []*worker      // one for each thread
+	workers []*worker      // one for each thread; what a query comes to must not depend on which, nor on what others do: no clock
 	asked   []int          // queries that have neighbours
 	each    []Found        // of the plan that was measured last
 	used    []search.Usage // likewise
@@ -141,16 +142,10 @@ func newMeter(level avx.Level, threads int, snap *snapshot.Snapshot, s Sample, k
 	return m, nil
 }
 
-// share has the threads do some work for n queries. What it comes to for a query must not depend on the thread, nor on what others do at
-// that time: no clock.
-func (m *meter) share(n int, work func(w *worker, i int) error) error {
-	return share(len(m.workers), n, func(thread, i int) error { return work(m.workers[thread], i) })
-}
-
 // measure is all of a result but the time. It is the same on any number of threads: what queries found and used is added up in their
 // order.
 func (m *meter) measure(ctx context.Context, plan search.Plan) (Result, error) {
-	err := m.share(len(m.asked), func(w *worker, i int) (err error) {
+	err := segment.Share(ctx, m.workers, len(m.asked), func(ctx context.Context, w *worker, i int) (err error) {
 		q := m.asked[i]
 		if m.used[q], err = m.search(ctx, w, q, plan); err != nil {
 			return err
@@ -208,12 +203,12 @@ func (m *meter) search(ctx context.Context, w *worker, q int, plan search.Plan) 
 }
 
 // lists is how many lists some of the queries probe, on average.
-func (m *meter) lists(nprobe int, margin float64, dims int) (float64, error) {
+func (m *meter) lists(ctx context.Context, nprobe int, margin float64, dims int) (float64, error) {
 	spec, mdl := m.snap.Spec(), m.snap.Model()
 	dim, n := spec.Dim(), min(marginQueries, m.sample.N)
 	width := search.Plan{Dims: dims}.Width(dim)
 	var total atomic.Int64
-	err := m.share(n, func(w *worker, q int) error {
+	err := segment.Share(ctx, m.workers, n, func(_ context.Context, w *worker, q int) error {
 		given, vector, quant := make([]float32, dim), make([]float32, dim), make([]int16, width)
 		if err := search.Prepare(spec, m.sample.Queries[q*dim:(q+1)*dim], given); err != nil {
 			return err

@@ -183,7 +183,7 @@ func (s *sweep) between(ctx context.Context) error {
 		if worth.NProbe < 4 {
 			continue // there is no step between 1 and 2
 		}
-		plans, err := s.fewer(planOf(worth))
+		plans, err := s.fewer(ctx, planOf(worth))
 		if err != nil {
 			return err
 		}
@@ -202,7 +202,7 @@ func (s *sweep) between(ctx context.Context) error {
 }
 
 // fewer is a plan with fewer lists, the dearest first.
-func (s *sweep) fewer(plan search.Plan) ([]search.Plan, error) {
+func (s *sweep) fewer(ctx context.Context, plan search.Plan) ([]search.Plan, error) {
 	if plan.NProbe < marginLeast {
 		plan.NProbe = 3 * plan.NProbe / 4
 		return []search.Plan{plan}, nil
@@ -210,7 +210,7 @@ func (s *sweep) fewer(plan search.Plan) ([]search.Plan, error) {
 	margins, ok := s.margins[plan.NProbe]
 	if !ok {
 		for _, share := range marginShares {
-			margin, err := s.calibrate(plan.NProbe, share)
+			margin, err := s.calibrate(ctx, plan.NProbe, share)
 			if err != nil {
 				return nil, err
 			}
@@ -230,11 +230,11 @@ func (s *sweep) fewer(plan search.Plan) ([]search.Plan, error) {
 }
 
 // calibrate returns the margin that leaves a share of the lists, on average over some queries.
-func (s *sweep) calibrate(nprobe int, share float64) (margin float64, err error) {
+func (s *sweep) calibrate(ctx context.Context, nprobe int, share float64) (margin float64, err error) {
 	const steps = 12
 	low, high := 0.0, 1.0
 	for range steps { // a score is at most 1 under cosine only
-		left, err := s.meter.lists(nprobe, high, s.dims)
+		left, err := s.meter.lists(ctx, nprobe, high, s.dims)
 		if err != nil {
 			return 0, err
 		}
@@ -245,7 +245,7 @@ func (s *sweep) calibrate(nprobe int, share float64) (margin float64, err error)
 	}
 	for range steps {
 		middle := (low + high) / 2
-		left, err := s.meter.lists(nprobe, middle, s.dims)
+		left, err := s.meter.lists(ctx, nprobe, middle, s.dims)
 		if err != nil {
 			return 0, err
 		}

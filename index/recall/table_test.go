@@ -70,7 +70,7 @@ func TestTable_betweenTheDoublings(t *testing.T) {
 	var want []search.Plan
 	for _, p := range slices.Backward(front(sw.points)) {
 		if p.NProbe >= 4 {
-			fewer, err := sw.fewer(planOf(p))
+			fewer, err := sw.fewer(t.Context(), planOf(p))
 			if err != nil {
 				t.Fatal(err)
 			}

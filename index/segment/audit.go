@@ -6,8 +6,6 @@ import (
 	"sort"
 	"sync/atomic"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/index/model"
@@ -62,7 +60,7 @@ func AuditCodes(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level
 		}
 		a.threads = append(a.threads, &auditThread{auditor: &a, deriver: d, differ: make([]int, mdl.M())})
 	}
-	err := a.each(func(t *auditThread, part int) error {
+	err := Share(ctx, a.threads, len(base), func(ctx context.Context, t *auditThread, part int) error {
 		p, codes := base[part], a.codes[part]
 		for l := p.FirstList; l < p.EndList; l++ {
 			if err := t.list(ctx, p, l, codes); err != nil {
@@ -77,11 +75,11 @@ func AuditCodes(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level
 		return Audit{}, err
 	}
 	// A row's codes are in any of the chunks: what is missing is known when all have been looked at.
-	_ = a.each(func(t *auditThread, part int) error {
+	err = Share(ctx, a.threads, len(base), func(_ context.Context, t *auditThread, part int) error {
 		t.missing(part)
 		return nil
 	})
-	return a.audit(), nil
+	return a.audit(), err
 }
 
 // In which of its lists a row has been met is two bits.
@@ -107,23 +105,6 @@ type auditThread struct {
 	*deriver
 	found  Audit
 	differ []int // of each sub-quantiser
-}
-
-// each has all parts looked at, until one cannot be.
-func (a *auditor) each(look func(t *auditThread, part int) error) error {
-	var next atomic.Int64
-	var g errgroup.Group
-	for _, t := range a.threads {
-		g.Go(func() error {
-			for part := int(next.Add(1)) - 1; part < len(a.base); part = int(next.Add(1)) - 1 {
-				if err := look(t, part); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	return g.Wait()
 }
 
 // list looks at the codes of a list, before which there are some.

@@ -82,7 +82,7 @@ func Merge(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level avx.
 	}
 	atOnce := cmp.Or(o.AtOnceBytes, 256<<20)
 	room := semaphore.NewWeighted(atOnce)
-	return share(ctx, m.makers, len(groups), func(ctx context.Context, w *maker, i int) error {
+	return Share(ctx, m.makers, len(groups), func(ctx context.Context, w *maker, i int) error {
 		bytes := min(groups[i].bytes, atOnce)
 		if err := room.Acquire(ctx, bytes); err != nil {
 			return err
@@ -95,8 +95,8 @@ func Merge(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level avx.
 	})
 }
 
-// share has workers do n things at once, each the next one that nobody has begun. The first error ends the work.
-func share[W any](ctx context.Context, workers []W, n int, do func(ctx context.Context, w W, i int) error) error {
+// Share has workers do n things at once, each the next one that nobody has begun. The first error ends the work.
+func Share[W any](ctx context.Context, workers []W, n int, do func(ctx context.Context, w W, i int) error) error {
 	var next atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
 	for _, w := range workers {

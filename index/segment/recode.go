@@ -44,7 +44,7 @@ func Recode(ctx context.Context, spec *schemas.Spec, mdl *model.Model, level avx
 			return fmt.Errorf("recode: chunk %s is of a base of %d rows, allowed: all its chunks, here are %d rows", p.ID, p.BaseRows, next)
 		}
 	}
-	return share(ctx, derivers, len(chunks), func(ctx context.Context, d *deriver, i int) error {
+	return Share(ctx, derivers, len(chunks), func(ctx context.Context, d *deriver, i int) error {
 		codes, err := d.recode(ctx, chunks, chunks[i])
 		if err != nil {
 			return fmt.Errorf("recode: chunk %s: %w", chunks[i].ID, err)

@@ -216,7 +216,7 @@ func (m *merger) assignForeign(ctx context.Context) error {
 			runs = append(runs, rows{s, start, min(start+assignBatches*deriveBatch, s.part.N)})
 		}
 	}
-	return share(ctx, m.makers, len(runs), func(ctx context.Context, w *maker, i int) error {
+	return Share(ctx, m.makers, len(runs), func(ctx context.Context, w *maker, i int) error {
 		r := runs[i]
 		if err := w.assignAnew(ctx, r.source, r.start, r.end); err != nil {
 			return fmt.Errorf("part %s: %w", r.source.part.ID, err)
