@@ -192,13 +192,11 @@ func TestQuarantineAlone_advances(t *testing.T) {
 	r.produce(1, source.Message{Value: []byte("rubbish")}, source.Message{Value: nil})
 	run := r.start()
 	r.await(0, 2)
+	r.counted(run.metrics.quarantined.WithLabelValues(schemas.ReasonMalformed), 2)
 	run.stop(t)
 	got := r.foldChain(0)
 	if len(got.refused) != 2 || len(got.last) != 0 {
 		t.Errorf("folded to %+v", got)
-	}
-	if n := testutil.ToFloat64(run.metrics.quarantined.WithLabelValues(schemas.ReasonMalformed)); n != 2 {
-		t.Errorf("%v quarantined counted, want 2", n)
 	}
 }
 
@@ -351,12 +349,8 @@ func TestTransactions(t *testing.T) {
 	}
 	run := r.start(func(o *Options) { o.FlushRows = 1 })
 	r.await(0, 6)
-	counted := func() float64 { return testutil.ToFloat64(run.metrics.rows) }
-	r.until("rows of a commit to be counted", func() bool { return counted() > 0 }) // a moment after it is in the log
+	r.counted(run.metrics.rows, 3) // those of the transaction that was committed
 	run.stop(t)
-	if got := counted(); got != 3 {
-		t.Errorf("%v rows, want the 3 of the transaction that was committed", got)
-	}
 }
 
 // TestModel_isFollowed: segments are written with the newest generation's model, also if it comes while running.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -190,6 +192,19 @@ func (r *rig) until(what string, so func() bool) {
 			r.t.Fatalf("waited in vain for the %s", what)
 		}
 		r.edge.cond.Wait()
+	}
+}
+
+// counted waits until a metric has a value. An ingestor counts a commit a moment after all can see it, and one that is
+// stopped in that moment never does.
+func (r *rig) counted(metric prometheus.Collector, want float64) {
+	r.t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); testutil.ToFloat64(metric) != want; <-tick.C {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("counted %v, want %v", testutil.ToFloat64(metric), want)
+		}
 	}
 }
 
