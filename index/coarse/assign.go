@@ -14,8 +14,8 @@ const (
 	// neighbours too, and a vector looks into sharedGroups.
 	aloneGroups  = 160
 	sharedGroups = 11
-	// bandRows is how many vectors are assigned together: so many that each group is looked into by tens of them.
-	bandRows = 8192
+	// BandRows is how many vectors are assigned together: so many that each group is looked into by tens of them.
+	BandRows = 8192
 	// gatherRows is how many of those are copied side by side at a time: they stay in the second-level cache.
 	gatherRows = 48
 )
@@ -149,8 +149,8 @@ func (q *Quantizer) Assign(level avx.Level, vectors []float32, n int, lists, spi
 		a.assign(level, vectors, n, q.dim, a.looks, lists, s)
 		return
 	}
-	for start := 0; start < n; start += bandRows {
-		rows, some := min(bandRows, n-start), vectors[start*q.dim:]
+	for start := 0; start < n; start += BandRows {
+		rows, some := min(BandRows, n-start), vectors[start*q.dim:]
 		a.assign(level, some, rows, q.dim, a.looks, lists[start:start+rows], s)
 		a.candidates(level, some, rows, q.dim, s)
 		q.spillBand(level, some, lists[start:start+rows], spills[start:start+rows], s)
@@ -159,13 +159,13 @@ func (q *Quantizer) Assign(level avx.Level, vectors []float32, n int, lists, spi
 
 // bandScratch is what assign needs for a band of vectors.
 type bandScratch struct {
-	groups []int32   // [bandRows][probed] groups that each vector looks into, then the best list of each
-	scores []float32 // [bandRows][probed] of those lists, about; before that [gatherRows] of centres
+	groups []int32   // [BandRows][probed] groups that each vector looks into, then the best list of each
+	scores []float32 // [BandRows][probed] of those lists, about; before that [gatherRows] of centres
 	starts []int32   // of each group in order
 	order  []int32   // places in groups, by group
 	row    []int8    // a vector rounded
-	rows   []uint8   // [bandRows][width] vectors rounded
-	units  []float32 // [bandRows] 1 / their steps
+	rows   []uint8   // [BandRows][width] vectors rounded
+	units  []float32 // [BandRows] 1 / their steps
 	tops   []float32 // [gatherRows] best scores of centres by lanes
 
 	// Some vectors side by side, and their best lists.
@@ -191,8 +191,8 @@ func (a *assigner) assign(level avx.Level, vectors []float32, n, stride, probed 
 		return
 	}
 	probed = min(probed, len(a.lists))
-	for start := 0; start < n; start += bandRows {
-		rows := min(bandRows, n-start)
+	for start := 0; start < n; start += BandRows {
+		rows := min(BandRows, n-start)
 		a.band(level, vectors[start*stride:], rows, stride, probed, lists[start:start+rows], s)
 	}
 }

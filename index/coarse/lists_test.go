@@ -13,15 +13,18 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-var assignLists = flag.String("lists", "1024", "numbers of lists of BenchmarkAssignLists, by commas")
+var (
+	assignLists = flag.String("lists", "1024", "numbers of lists of BenchmarkAssignLists, by commas")
+	assignBatch = flag.Int("batch", BandRows, "how many rows BenchmarkAssignLists assigns at a time")
+)
 
 // BenchmarkAssignLists measures what many lists cost: training them on 16 rows each, and assigning other rows to them, of
-// 64 dimensions, a band at a time, of which the fastest counts too: others may use the machine. It says how many rows come to
+// 64 dimensions, a band or less at a time, of which the fastest counts too: others may use the machine. It says how many rows come to
 // the list that is nearest.
 //
 //	go test -run xxx -bench AssignLists -benchtime 200x -timeout 1h ./index/coarse -args -lists 1024,8192,16384,65536
 func BenchmarkAssignLists(b *testing.B) {
-	const dim, perList, n = 64, 16, bandRows
+	const dim, perList, n = 64, 16, BandRows
 	level, err := avx.Best()
 	if err != nil {
 		b.Fatal(err)
@@ -44,7 +47,10 @@ func BenchmarkAssignLists(b *testing.B) {
 			best := time.Hour
 			for b.Loop() {
 				started := time.Now()
-				q.Assign(level, rows, n, lists, nil, s)
+				for start := 0; start < n; start += *assignBatch {
+					end := min(start+*assignBatch, n)
+					q.Assign(level, rows[start*dim:], end-start, lists[start:end], nil, s)
+				}
 				best = min(best, time.Since(started))
 			}
 			nearest := make([]int32, n)

@@ -33,8 +33,8 @@ func (a *assigner) share(level avx.Level, groups []int32) {
 	own, near := 0, min(nearGroups, len(a.lists))
 	nlist := len(a.prefixes) / a.dims
 	thirds := make([]int32, nlist)
-	for start := 0; start < nlist; start += bandRows {
-		n := min(bandRows, nlist-start)
+	for start := 0; start < nlist; start += BandRows {
+		n := min(BandRows, nlist-start)
 		a.roundRows(level, a.prefixes[start*a.dims:], n, a.dims, &s.band)
 		a.bestGroups(level, n, near, s)
 		for i := range n {

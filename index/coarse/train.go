@@ -206,12 +206,12 @@ func (t *training) members(ctx context.Context, group int, of []int32) ([]float3
 // eachBand calls f for all rows, band by band, on all threads.
 func (t *training) eachBand(ctx context.Context, f func(start, end int, s *Scratch)) error {
 	g, inner := errgroup.WithContext(ctx)
-	bands := (t.n + bandRows - 1) / bandRows
+	bands := (t.n + BandRows - 1) / BandRows
 	for w := range t.o.Threads {
 		g.Go(func() error {
 			var s Scratch
 			for b := w; b < bands && inner.Err() == nil; b += t.o.Threads {
-				f(b*bandRows, min((b+1)*bandRows, t.n), &s)
+				f(b*BandRows, min((b+1)*BandRows, t.n), &s)
 			}
 			return inner.Err()
 		})

@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/schemas"
@@ -16,9 +17,13 @@ import (
 // the bounds of lists.
 const MaxLists = 1 << 20
 
-// deriveBatch is the number of rows that are assigned or encoded at a time: enough for many of them to look into the same
-// group of lists.
-const deriveBatch = 1024
+const (
+	// deriveBatch is the number of rows that are encoded or compared at a time.
+	deriveBatch = 1024
+	// assignValues bounds the values of rows that are assigned at a time, unless those are fewer than deriveBatch: see
+	// [deriver.assignBatch].
+	assignValues = 1 << 20
+)
 
 // deriver turns given vectors to stored ones, and stored ones to what is searched and compared. It is not safe for concurrent
 // use.
@@ -27,7 +32,7 @@ type deriver struct {
 	mdl      *model.Model // nil when there is none
 	level    avx.Level
 	scratch  *model.Scratch
-	searched []float32 // deriveBatch rows
+	searched []float32 // of a batch of rows
 	rotated  []float32 // the same by the model's axes, if it has any
 }
 
@@ -47,6 +52,19 @@ func newDeriver(spec *schemas.Spec, mdl *model.Model, level avx.Level) (*deriver
 		d.rotated = make([]float32, len(d.searched))
 	}
 	return d, nil
+}
+
+// assignBatch makes room for as many of n rows as are assigned at a time, and returns how many: so many that tens of them look into
+// the same group of lists, if there are many groups.
+func (d *deriver) assignBatch(n int) int {
+	rows := max(deriveBatch, min(n, coarse.BandRows, assignValues/d.spec.Dim()))
+	if values := rows * d.spec.Dim(); len(d.searched) < values {
+		d.searched = make([]float32, values)
+		if d.rotated != nil {
+			d.rotated = make([]float32, values)
+		}
+	}
+	return rows
 }
 
 // coder is that of the codes that d derives.

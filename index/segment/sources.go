@@ -200,8 +200,8 @@ func valuesOf[T int32 | uint32](m *merger, n int) ([]T, error) {
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(bytes))), n), nil
 }
 
-// assignBatches is how many batches of a source's rows a thread assigns before it takes others.
-const assignBatches = 16
+// assignRun is how many of a source's rows a thread assigns before it takes others.
+const assignRun = 16384
 
 // assignForeign finds the lists of foreign sources: of a merge under a new model half of the time goes there.
 func (m *merger) assignForeign(ctx context.Context) error {
@@ -212,8 +212,8 @@ func (m *merger) assignForeign(ctx context.Context) error {
 	var runs []rows
 	for i := range m.sources {
 		s := &m.sources[i]
-		for start := 0; s.foreign && start < s.part.N; start += assignBatches * deriveBatch {
-			runs = append(runs, rows{s, start, min(start+assignBatches*deriveBatch, s.part.N)})
+		for start := 0; s.foreign && start < s.part.N; start += assignRun {
+			runs = append(runs, rows{s, start, min(start+assignRun, s.part.N)})
 		}
 	}
 	return Share(ctx, m.makers, len(runs), func(ctx context.Context, w *maker, i int) error {
@@ -227,11 +227,12 @@ func (m *merger) assignForeign(ctx context.Context) error {
 
 // assignAnew finds the lists of rows [from, end) of a foreign source.
 func (d *deriver) assignAnew(ctx context.Context, s *source, from, end int) error {
-	for start := from; start < end; start += deriveBatch {
+	batch := d.assignBatch(end - from)
+	for start := from; start < end; start += batch {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n := min(deriveBatch, end-start)
+		n := min(batch, end-start)
 		for i := range n {
 			if err := d.search(d.row(i), s.part.Stored(start+i)); err != nil {
 				return fmt.Errorf("row %d: %w: %w", start+i, err, schemas.ErrCorrupt)

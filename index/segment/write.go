@@ -55,8 +55,9 @@ func Write(spec *schemas.Spec, mdl *model.Model, level avx.Level, rows *Rows) ([
 func (d *deriver) assign(rows *Rows, list, spill []int32) error {
 	dim := d.spec.Dim()
 	stored := newBytes(d.spec.VectorBytes())
-	for start := 0; start < len(list); start += deriveBatch {
-		n := min(deriveBatch, len(list)-start)
+	batch := d.assignBatch(len(list))
+	for start := 0; start < len(list); start += batch {
+		n := min(batch, len(list)-start)
 		for i := range n {
 			d.store(stored, rows.Vectors[(start+i)*dim:][:dim])
 			if err := d.search(d.row(i), stored); err != nil {
