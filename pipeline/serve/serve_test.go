@@ -153,9 +153,14 @@ func (p *publisher) nodeIn(dir string, o Options) (n *Node, stop func()) {
 	return n, stop
 }
 
+// await waits until n serves a generation or a newer one, and has counted the swap, which comes after.
 func (p *publisher) await(n *Node, generation int64) {
 	p.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); n.generation() < generation; time.Sleep(time.Millisecond) {
+	is := func() bool {
+		swaps := n.recent.list()
+		return len(swaps) > 0 && swaps[0].Generation >= generation
+	}
+	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			p.t.Fatalf("serves generation %d after 20 s, want %d: %v", n.generation(), generation, n.Stale())
 		}
