@@ -82,11 +82,11 @@ func (l *live) offer(snap *snapshot.Snapshot, q *queries, k int, plan search.Pla
 		return
 	}
 	l.seen.Add(int64(len(results)))
-	if !l.ready.Load() || rand.Int64N(max(1, l.every.Load())) >= int64(len(results)) || !l.ready.CompareAndSwap(true, false) {
+	if !l.ready.Load() || rand.Int64N(max(1, l.every.Load())) >= int64(len(results)) || !snap.Acquire() {
 		return
 	}
-	if !snap.Acquire() { // it is not served any more
-		l.ready.Store(true)
+	if !l.ready.CompareAndSwap(true, false) { // who has done that owes a sample: stop waits for it
+		snap.Release()
 		return
 	}
 	i, dim := rand.IntN(len(results)), snap.Spec().Dim()

@@ -174,6 +174,38 @@ func TestMeasuringLetsGo(t *testing.T) {
 	}
 }
 
+// A query that ends after its snapshot was replaced, at the moment when measuring stops, does not have it wait for a sample that never comes.
+func TestMeasuringStops_replacedMeanwhile(t *testing.T) {
+	n, data := clusteredNode(t, 1000, 8, 8, 16)
+	snap, q, plan := n.current.Load().Snapshot, &queries{vectors: data.Vector(3)}, search.Plan{NProbe: 1, ScanDims: 16, Refine: 20}
+	snap.Close()
+	var queries sync.WaitGroup
+	var ended atomic.Bool
+	l := newLive(0.5, search.New(n.o.Level), n.metrics)
+	for range 4 {
+		queries.Go(func() {
+			for !ended.Load() {
+				l.offer(snap, q, 1, plan, [][]search.Hit{{{Part: 0, Row: 3}}})
+			}
+		})
+	}
+	defer queries.Wait()
+	defer ended.Store(true)
+	for range 5_000 {
+		l.ready.Store(true)
+		stopped := make(chan struct{})
+		go func() {
+			l.stop()
+			close(stopped)
+		}()
+		select {
+		case <-stopped:
+		case <-time.After(5 * time.Second):
+			t.Fatal("measuring does not stop")
+		}
+	}
+}
+
 // Work and rest together keep to the share.
 func TestPauseAfter(t *testing.T) {
 	for _, c := range []struct {
