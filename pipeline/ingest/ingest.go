@@ -26,6 +26,7 @@ type Ingestor struct {
 	board     *board
 	followers []*follower // of each shard
 	identity  *identity
+	refusals  refusals
 }
 
 // New returns an Ingestor. It does nothing until Run.
@@ -122,6 +123,7 @@ func (i *Ingestor) generation(ctx context.Context, a *source.Assignment) {
 			offsets:    offsets,
 			metrics:    i.metrics,
 			board:      i.board,
+			refusals:   &i.refusals,
 			logger:     i.o.Logger.With("topic", i.o.spec().Topic.Name, "partition", id),
 		}
 		working.Go(func() { p.run(ctx) })

@@ -50,6 +50,7 @@ type partition struct {
 	offsets    *offsets
 	metrics    *metrics
 	board      *board
+	refusals   *refusals
 	logger     *slog.Logger
 }
 
