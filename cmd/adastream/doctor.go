@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -153,7 +155,41 @@ func (c *checkup) generation(ctx context.Context, index *commit.Log) *schemas.Ch
 		good, err := heldBack(m, now)
 		check("quality gate", err, good)
 	}
+	refused, err := refusals(ctx, index, m)
+	check("quarantine", err, refused)
 	return now
+}
+
+// refusals says what the newest commits that refused something did refuse, of each partition a few. That it is there is no fault: who
+// looks for rows that do not come has to be told.
+func refusals(ctx context.Context, index *commit.Log, m *schemas.Manifest) (string, error) {
+	counts, last := map[string]int{}, time.Time{}
+	for _, p := range index.Partitions() {
+		reached := int64(0)
+		if m != nil {
+			reached = commit.CheckpointOf(m, p)
+		}
+		commits, err := index.Refusing(ctx, p, reached, 5)
+		if err != nil {
+			return "", err
+		}
+		for _, c := range commits {
+			for reason, n := range c.Quarantined {
+				counts[reason] += n
+			}
+			if c.Created.After(last) {
+				last = c.Created
+			}
+		}
+	}
+	if len(counts) == 0 {
+		return "nothing was refused", nil
+	}
+	var reasons []string
+	for _, reason := range slices.Sorted(maps.Keys(counts)) {
+		reasons = append(reasons, fmt.Sprintf("%d for %s", counts[reason], reason))
+	}
+	return fmt.Sprintf("lately refused: %s; the last %v ago: adastream quarantine ls", strings.Join(reasons, ", "), time.Since(last).Round(time.Second)), nil
 }
 
 // heldBack fails with the reason why a generation is held back, unless an operator has promoted it all the same. Now is the
