@@ -52,6 +52,7 @@ func reasonsOf(v serve.View, s state, late sample, now time.Time) []reason {
 	add(recallLow(v))
 	add(againstGate(v))
 	add(heldBack(v, s))
+	add(noRows(v))
 	add(overloaded(late))
 	add(waitingLong(s, now))
 	add(pinned(s))
@@ -132,6 +133,21 @@ func heldBack(v serve.View, s state) *reason {
 	return &reason{Level: bad, Title: fmt.Sprintf("Generation %s is held back by the quality gate", count(s.Newest.Generation)), Why: s.Newest.Quality.Reason,
 		Do:      []string{"What is served gets no newer rows until a generation passes. Compare the two on the page Snapshots; if it is good all the same, promote it."},
 		Command: fmt.Sprintf(`adastream snapshot promote %d --store="$STORE" --reason="..."`, s.Newest.Generation)}
+}
+
+// noRows is for who has produced rows and finds none: all of them refused looks like an index that waits for its first.
+func noRows(v serve.View) *reason {
+	m := v.Manifest
+	if m == nil || m.LiveRows > 0 || m.DeadRows > 0 || len(m.Segments) > 0 {
+		return nil
+	}
+	for _, next := range m.Checkpoint {
+		if next > 0 {
+			return &reason{Level: warn, Title: "Messages came, and no row of them is in the index", Why: "They were refused, or only deleted rows.",
+				Do: []string{"See the page Quarantine for what was refused and why."}}
+		}
+	}
+	return nil
 }
 
 func overloaded(late sample) *reason {

@@ -453,7 +453,7 @@ func TestSamples(t *testing.T) {
 func TestReasons(t *testing.T) {
 	now := time.Now()
 	spec := schemas.Spec{Defaults: schemas.Defaults{TargetRecall: 0.95}}
-	m := &schemas.Manifest{Generation: 4}
+	m := &schemas.Manifest{Generation: 4, LiveRows: 1, Checkpoint: map[string]int64{"0": 7}}
 	heldBack := &schemas.Manifest{Generation: 6, Quality: &schemas.Quality{Measured: 5, Reason: "codes are damaged"}}
 	at := func(c schemas.Channel) *commit.Served { return &commit.Served{Record: &c, Own: &c} }
 	for want, test := range map[string]struct {
@@ -473,6 +473,7 @@ func TestReasons(t *testing.T) {
 		"bad: Recall of late answers is below the objective":                                     {v: serve.View{Manifest: m, Live: &schemas.Estimate{Recall: 0.9, Low: 0.88, High: 0.93}}},
 		"bad: Generation 6 is held back by the quality gate":                                     {v: serve.View{Manifest: m}, s: state{Newest: heldBack}},
 		"warn: Generation 6 is served against the quality gate":                                  {v: serve.View{Manifest: heldBack}, s: state{Newest: heldBack}},
+		"warn: Messages came, and no row of them is in the index":                                {v: serve.View{Manifest: &schemas.Manifest{Checkpoint: map[string]int64{"0": 0, "1": 7}}}},
 		"warn: Pinned to generation 4":                                                           {v: serve.View{Manifest: m}, s: state{Served: at(schemas.Channel{Generation: 4, Pinned: true})}},
 		"warn: Commits have been waiting for the builder for 30" + thin + "s":                    {v: serve.View{Manifest: m}, s: state{Waiting: map[int]time.Time{1: now.Add(-30 * time.Second)}}},
 		"bad: Commits have been waiting for the builder for 5" + thin + "min":                    {v: serve.View{Manifest: m}, s: state{Waiting: map[int]time.Time{1: now.Add(-5 * time.Minute)}}},
