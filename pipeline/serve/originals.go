@@ -63,6 +63,7 @@ type originals struct {
 	starts map[string]int64     // of originals in files, by their SHA256
 	bad    map[string]time.Time // files that are missing or damaged, by their SHA256, and when to ask for them again
 	told   time.Time            // when one of them was logged last
+	apart  time.Time            // when one that is not what its int8 row was made of was
 }
 
 // originalKey is a row of a file of originals, by its SHA256.
@@ -338,14 +339,27 @@ func (r *remote) take(rows []search.Hit, run *originalsOf, stored []byte, brough
 		h, v := rows[i], make([]float32, dim)
 		segment.ReadVector(r.Spec(), r.level, stored[(h.Row-run.first)*width:][:width], v)
 		if err := search.Agrees(r.level, r.Snapshot, h.Part, h.Row, v, buffer); err != nil {
-			err = fmt.Errorf("%s: row %d: %w", r.Manifest().Chunks[h.Part].Vectors.Key, h.Row, err)
-			r.log.Error("an original in the store is not what its int8 row was made of", "error", err)
-			faults = append(faults, err)
+			faults = append(faults, fmt.Errorf("%s: row %d: %w", r.Manifest().Chunks[h.Part].Vectors.Key, h.Row, err))
 			continue
 		}
 		brought[i] = v
 		r.kept.Set(r.key(h), v)
 	}
 	r.metrics.originalsFetched.Add(float64(len(run.wanted) - len(faults)))
+	r.tell(faults)
 	return errors.Join(faults...)
+}
+
+// tell logs the first of some originals that are not what their int8 rows were made of, once a second: all of a file may be so, and each query
+// finds some.
+func (r *remote) tell(faults []error) {
+	if len(faults) == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := time.Now(); now.Sub(r.apart) >= originalsPause {
+		r.apart = now
+		r.log.Error("an original in the store is not what its int8 row was made of", "error", faults[0], "others_of_the_read", len(faults)-1)
+	}
 }

@@ -221,12 +221,19 @@ func TestOriginals_flippedBit(t *testing.T) {
 	if err := f.bucket.PutIfAbsent(t.Context(), key, body); err != nil {
 		t.Fatal(err)
 	}
+	var lines strings.Builder
+	f.remote.originals.log = slog.New(slog.NewTextHandler(&lines, nil))
 	bad := asked(t, f.remote, 42, `"exact":true`)
 	if bad.Degraded != recall.ShortInt8 || bad.Usage.Originals != 0 || bad.ExpectedRecall != nil || len(bad.Hits) != 10 || bad.Hits[0].ID != hit || f.lacking("corrupt") != 1 {
 		t.Fatalf("%+v, counted %v", bad, f.lacking("corrupt"))
 	}
 	if got := testutil.ToFloat64(f.remote.metrics.degraded.WithLabelValues(recall.ShortInt8)); got != 1 {
 		t.Errorf("degraded %v times", got)
+	}
+	f.remote.originals.apart = time.Now().Add(time.Hour) // not a second ago yet
+	asked(t, f.remote, 42, `"exact":true`)
+	if n := strings.Count(lines.String(), "int8 row was made of"); n < 1 || strings.Count(lines.String(), "\n") != 1 || !strings.Contains(lines.String(), fmt.Sprintf("%s: row %d", key, row)) {
+		t.Errorf("two queries found it, and the log says: %s", lines.String())
 	}
 	none := f.node(Options{Originals: OriginalsNone})
 	f.await(none, f.m.Generation)
