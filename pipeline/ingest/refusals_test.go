@@ -43,7 +43,7 @@ func TestIngestorTellsOfRefusals(t *testing.T) {
 	r := newRig(t, 1, store.NewMemory())
 	r.produce(2, repeat(0, 2, []byte("rubbish"))...)
 	run := r.start(func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&out, nil)) })
-	r.await(0, 2)
+	r.counted(run.metrics.quarantined.WithLabelValues(schemas.ReasonMalformed), 2)
 	run.stop(t)
 	if n := strings.Count(out.String(), "kept in quarantine"); n != 1 || !strings.Contains(out.String(), "reason="+schemas.ReasonMalformed) {
 		t.Errorf("told %d times, want once:\n%s", n, out.String())
