@@ -262,7 +262,7 @@ func TestJSONValues(t *testing.T) {
 // What is wrong with a line is said with its number, the field, the value and what is allowed.
 func TestJSONFaults(t *testing.T) {
 	for want, lines := range map[string]string{
-		`line 2: unexpected end of JSON input at byte 20`:                                 "{\"id\":1,\"vector\":[1]}\n{\"id\":1,\"vector\":[1,",
+		`line 2: jsontext: unexpected EOF within "/vector" after offset 20`:               "{\"id\":1,\"vector\":[1]}\n{\"id\":1,\"vector\":[1,",
 		`line 1: not an object, allowed: an object`:                                       "[1]",
 		`line 2: not an object`:                                                           "{\"id\":1,\"vector\":[1]}\nnull",
 		`line 1: field "id": 1.5, allowed: a text, an integer of 64 bits`:                 `{"id":1.5}`,
@@ -278,6 +278,11 @@ func TestJSONFaults(t *testing.T) {
 		`line 1: field "price": 1e999, allowed: a number that a float64 holds`:            `{"price":1e999}`,
 		`column "id" is missing, there are: key, vector`:                                  `{"key":1,"vector":[1]}`,
 		`column "vector" is missing, there are: embedding, id`:                            `{"id":1,"embedding":[1]}`,
+		`line 2: jsontext: duplicate object member name "id"`:                             "{\"id\":1,\"vector\":[1]}\n{\"id\":2,\"vector\":[1],\"id\":3}",
+		`line 1: jsontext: duplicate object member name "x" within "/more"`:               `{"id":1,"vector":[1],"more":{"x":1,"x":2}}`,
+		`line 1: jsontext: invalid UTF-8`:                                                 "{\"id\":\"\xff\",\"vector\":[1]}",
+		`line 1: jsontext: invalid surrogate pair`:                                        `{"id":"\ud800","vector":[1]}`,
+		`line 1: more after the object, allowed: an object`:                               `{"id":1,"vector":[1]} {"id":2,"vector":[1]}`,
 		`line 1: longer than 16777216 bytes`:                                              `{"id":"` + strings.Repeat("x", maxLine) + `"}`,
 		`there are no lines`:                                                              "\n\n",
 	} {

@@ -3,13 +3,13 @@ package files
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/adastream/adastream/pipeline/jsonrow"
 	"github.com/adastream/adastream/schemas"
@@ -21,9 +21,12 @@ const (
 )
 
 // jsonReader reads lines, each a row. A batch has the columns and types that its own lines have: a number that looks like an
-// integer here and has a fraction there is no fault of either.
+// integer here and has a fraction there is no fault of either. As in messages of JSON, the library refuses invalid UTF-8, of which it would
+// make one and the same text, and names that are there twice, of which one would silently not count.
 type jsonReader struct {
 	lines   *bufio.Scanner
+	source  bytes.Buffer // over a line
+	decoder jsontext.Decoder
 	line    int // of the file, from 1
 	o       *Options
 	names   mapping
@@ -65,20 +68,20 @@ func (j *jsonReader) read() (b *jsonBatch, fields []string, err error) {
 			continue
 		}
 		size += len(line)
-		var row map[string]json.RawMessage
-		if err := json.Unmarshal(line, &row); err != nil || row == nil {
-			return nil, nil, fmt.Errorf("line %d: %w, allowed: an object", j.line, syntax(err))
-		}
-		for field, value := range row {
+		err := j.row(line, func(field string, value jsontext.Value) error {
 			if !seen[field] {
 				seen[field] = true
 				if fields = append(fields, field); len(fields) > maxFields {
-					return nil, nil, fmt.Errorf("line %d: more than %d fields in a batch", j.line, maxFields)
+					return fmt.Errorf("more than %d fields in a batch", maxFields)
 				}
 			}
 			if err := j.value(b, field, value); err != nil {
-				return nil, nil, fmt.Errorf("line %d: field %q: %w", j.line, field, err)
+				return fmt.Errorf("field %q: %w", field, err)
 			}
+			return nil
+		})
+		if err != nil {
+			return nil, nil, fmt.Errorf("line %d: %w", j.line, err)
 		}
 		b.next()
 	}
@@ -94,17 +97,43 @@ func (j *jsonReader) read() (b *jsonBatch, fields []string, err error) {
 	return b, fields, nil
 }
 
-// syntax is what is said of a line that is no object.
-func syntax(err error) error {
-	var at *json.SyntaxError
-	if errors.As(err, &at) {
-		return fmt.Errorf("%w at byte %d", err, at.Offset)
+var errNoObject = errors.New("not an object, allowed: an object")
+
+// row calls each with the fields of a line, whose values are good until it returns.
+func (j *jsonReader) row(line []byte, each func(field string, value jsontext.Value) error) error {
+	j.source = *bytes.NewBuffer(line)
+	j.decoder.Reset(&j.source)
+	if kind := j.decoder.PeekKind(); kind != '{' && kind != 0 {
+		return errNoObject
 	}
-	return errors.New("not an object")
+	if _, err := j.decoder.ReadToken(); err != nil {
+		return err
+	}
+	for j.decoder.PeekKind() != '}' {
+		name, err := j.decoder.ReadToken()
+		if err != nil {
+			return err
+		}
+		field := name.String() // before the next call: the token is gone then
+		value, err := j.decoder.ReadValue()
+		if err != nil {
+			return err
+		}
+		if err := each(field, value); err != nil {
+			return err
+		}
+	}
+	if _, err := j.decoder.ReadToken(); err != nil {
+		return err
+	}
+	if j.decoder.PeekKind(); len(bytes.TrimSpace(line[j.decoder.InputOffset():])) > 0 {
+		return errors.New("more after the object, allowed: an object")
+	}
+	return nil
 }
 
 // value takes the value of a field into the row that is being read.
-func (j *jsonReader) value(b *jsonBatch, field string, raw json.RawMessage) error {
+func (j *jsonReader) value(b *jsonBatch, field string, raw jsontext.Value) error {
 	name, why := j.names.name(field)
 	if name == "" {
 		j.ignore(field, why)
@@ -148,7 +177,7 @@ func (j *jsonReader) ignore(field, why string) {
 }
 
 // scalar is a value that an attribute may have; noKind of a list or an object.
-func scalar(raw json.RawMessage) (kind, any, error) {
+func scalar(raw jsontext.Value) (kind, any, error) {
 	switch raw[0] {
 	case '[', '{':
 		return noKind, nil, nil
@@ -168,7 +197,7 @@ func scalar(raw json.RawMessage) (kind, any, error) {
 	return floatKind, v, nil
 }
 
-func unquote(raw json.RawMessage) (text string, err error) {
-	err = json.Unmarshal(raw, &text)
-	return text, err
+func unquote(raw jsontext.Value) (string, error) {
+	text, err := jsontext.AppendUnquote(nil, raw)
+	return string(text), err
 }

@@ -1,7 +1,6 @@
 package files
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
@@ -10,6 +9,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/adastream/adastream/pipeline/jsonrow"
 	"github.com/adastream/adastream/schemas"
@@ -59,7 +59,7 @@ func (b *jsonBatch) has(name string) bool {
 	return b.attributes[name] != nil
 }
 
-func (b *jsonBatch) setID(raw json.RawMessage) error {
+func (b *jsonBatch) setID(raw jsontext.Value) error {
 	text := string(raw)
 	if raw[0] == '"' {
 		var err error
@@ -73,7 +73,7 @@ func (b *jsonBatch) setID(raw json.RawMessage) error {
 	return nil
 }
 
-func (b *jsonBatch) setVector(raw json.RawMessage) error {
+func (b *jsonBatch) setVector(raw jsontext.Value) error {
 	if raw[0] != '[' {
 		return fmt.Errorf("%.40s, allowed: a list of numbers", raw)
 	}
