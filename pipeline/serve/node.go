@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -333,12 +334,14 @@ func (n *Node) generation() int64 {
 // advance loads the generation that the channel names, if it has a record that is newer than the one that is served, or if
 // that names an epoch and the epoch's own channel has, or if parts of what is served are damaged.
 func (n *Node) advance(ctx context.Context) (err error) {
-	after, damaged := n.followed, n.proof.bad()
-	for _, p := range damaged {
-		if n.parts[p.key] == p.Part {
-			delete(n.parts, p.key)
+	after := n.followed
+	if damaged := n.proof.bad(); len(damaged) > 0 {
+		n.parts, after = maps.Clone(n.parts), nil
+		for _, p := range damaged {
+			if n.parts[p.key] == p.Part {
+				delete(n.parts, p.key)
+			}
 		}
-		after = nil
 	}
 	to, err := n.o.Log.Follow(ctx, after)
 	if err != nil {
@@ -377,7 +380,7 @@ func (n *Node) advance(ctx context.Context) (err error) {
 		n.produced = 0
 	}
 	n.followed = to
-	n.proof.replaced(len(damaged))
+	n.proof.serves(n.parts)
 	n.behind.end()
 	n.metrics.memory.Set(float64(wants.sum()))
 	n.live.serves(m)

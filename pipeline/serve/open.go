@@ -47,11 +47,6 @@ func (n *Node) open(ctx context.Context, to *commit.Served, m *schemas.Manifest)
 		release(held)
 		return nil, fetched, err
 	}
-	for _, p := range held {
-		if p.Recalled() && n.parts[p.key] != p.Part {
-			n.proof.add(p)
-		}
-	}
 	n.parts, n.model = parts, mdl
 	return s, fetched, nil
 }

@@ -3,10 +3,12 @@ package serve
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/pipeline/replica"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -23,20 +25,33 @@ type proof struct {
 	wake chan struct{} // there are parts to be read through
 
 	mu      sync.Mutex
-	todo    []heldPart // held, as those that are damaged are
+	served  map[string]*replica.Part // that answers come from
+	todo    []heldPart               // of those, held, as those that are damaged are
 	damaged []heldPart
-	undone  int // parts that were not read through, or not replaced yet
+	reading bool // one that next took
 }
 
 func newProof() *proof { return &proof{wake: make(chan struct{}, 1)} }
 
-// add leaves a part to be read through.
-func (p *proof) add(part heldPart) {
-	part.Share()
+// serves is told the parts that answers come from now, in a map that is not changed any more. Those that were not served before are
+// left to be read through, unless they have been; those that no answer comes from are let go of.
+func (p *proof) serves(parts map[string]*replica.Part) {
 	p.mu.Lock()
-	p.todo = append(p.todo, part)
-	p.undone++
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	gone := func(part heldPart) bool {
+		if parts[part.key] == part.Part {
+			return false
+		}
+		part.Release()
+		return true
+	}
+	p.todo, p.damaged = slices.DeleteFunc(p.todo, gone), slices.DeleteFunc(p.damaged, gone)
+	for key, part := range parts {
+		if p.served[key] != part && part.Recalled() {
+			p.todo = append(p.todo, heldPart{part.Share(), key})
+		}
+	}
+	p.served = parts
 	select {
 	case p.wake <- struct{}{}:
 	default:
@@ -50,19 +65,19 @@ func (p *proof) next() (part heldPart, ok bool) {
 	if len(p.todo) == 0 {
 		return part, false
 	}
-	part, p.todo = p.todo[0], p.todo[1:]
+	part, p.todo, p.reading = p.todo[0], p.todo[1:], true
 	return part, true
 }
 
-// done ends what next began: bad parts are left to be replaced.
+// done ends what next began: bad parts are left to be replaced, if they are served still.
 func (p *proof) done(part heldPart, bad bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if bad {
+	p.reading = false
+	if bad && p.served[part.key] == part.Part {
 		p.damaged = append(p.damaged, part)
 		return
 	}
-	p.undone--
 	part.Release()
 }
 
@@ -70,16 +85,7 @@ func (p *proof) done(part heldPart, bad bool) {
 func (p *proof) bad() []heldPart {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.damaged
-}
-
-// replaced forgets the first n parts that were to be replaced.
-func (p *proof) replaced(n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	release(p.damaged[:n])
-	p.damaged = p.damaged[n:]
-	p.undone -= n
+	return slices.Clone(p.damaged)
 }
 
 // close lets go of all parts. Nobody may be reading one through.
@@ -95,7 +101,11 @@ func (p *proof) close() {
 func (p *proof) pending() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.undone
+	n := len(p.todo) + len(p.damaged)
+	if p.reading {
+		n++
+	}
+	return n
 }
 
 // err says that answers come from parts that are known to be damaged.

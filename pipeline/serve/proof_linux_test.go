@@ -177,7 +177,7 @@ func TestRestart_diesBeforeItHasReadThrough(t *testing.T) {
 	}
 }
 
-func reopened(t *testing.T, dir string, b store.Bucket) *store.Cache {
+func reopened(t testing.TB, dir string, b store.Bucket) *store.Cache {
 	t.Helper()
 	c, err := store.NewCache(dir, b, store.CacheOptions{})
 	if err != nil {
@@ -226,7 +226,7 @@ func TestRestart_damagedBehind(t *testing.T) {
 	}
 }
 
-func damage(t *testing.T, path string, at int64) {
+func damage(t testing.TB, path string, at int64) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -240,5 +240,80 @@ func damage(t *testing.T, path string, at int64) {
 	b[0] ^= 0x10
 	if _, err := f.WriteAt(b[:], at); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// recalling is a node that recalls what one before it has read through, does nothing by itself, and reads nothing through. Of object a byte is
+// changed behind it.
+func (p *publisher) recalling(object schemas.Object) *Node {
+	p.t.Helper()
+	dir := p.t.TempDir()
+	n, stop := p.nodeIn(dir, Options{})
+	p.await(n, p.m.Generation)
+	p.proven(n, dir)
+	stop()
+	cache := reopened(p.t, dir, p.bucket)
+	next, err := New(Options{Log: p.log, Cache: cache, Level: n.o.Level})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if next.cache, next.recalled = cache.Recall(segment.Rules); next.recalled == 0 {
+		p.t.Fatal("nothing is recalled")
+	}
+	p.t.Cleanup(next.Close)
+	p.t.Cleanup(next.proof.close)
+	damage(p.t, filepath.Join(dir, object.SHA256), object.Size-object.Size/4)
+	if err := next.advance(p.t.Context()); err != nil {
+		p.t.Fatal(err)
+	}
+	return next
+}
+
+// What is served no more need not be read through, does not take room in the cache, and if it is damaged that is nobody's concern: also if that
+// is found out just then.
+func TestProof_ofWhatIsServedNoMore(t *testing.T) {
+	for _, begun := range []bool{false, true} {
+		p, bucket := base(t)
+		gone := p.m.Segments[0]
+		n := p.recalling(gone.Object)
+		var reading heldPart
+		for begun && reading.Part == nil {
+			part, ok := n.proof.next()
+			if !ok {
+				t.Fatal("it is not to be read through")
+			}
+			if part.ID == gone.ID {
+				reading = part
+				break
+			}
+			n.proof.done(part, part.Verify(t.Context(), 1) != nil)
+		}
+		p.m.Segments = p.m.Segments[1:]
+		p.m.LiveRows -= int64(gone.NumRows)
+		p.publish()
+		if err := n.advance(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		bucket.all.Store(true) // so that nothing could be replaced
+		if begun {
+			n.proof.done(reading, reading.Verify(t.Context(), 1) != nil)
+		}
+		n.proveAll(t.Context())
+		if err := n.Ready(); err != nil || n.proof.pending() != 0 {
+			t.Errorf("not ready: %v, %d parts are to be read through or replaced", err, n.proof.pending())
+		}
+		if err := n.sweep(n.current.Load().Manifest()); err != nil {
+			t.Fatal(err)
+		}
+		want := int64(0)
+		for _, c := range p.m.Chunks {
+			want += c.Rows.Size + c.Codes.Size + c.Vectors.Size
+		}
+		for _, s := range p.m.Segments {
+			want += s.Size
+		}
+		if s := n.cache.Stats(); s.Bytes != want+p.m.Model.Size || !begun && s.Corrupt != 0 {
+			t.Errorf("begun %v: %+v, want %d bytes", begun, s, want)
+		}
 	}
 }
