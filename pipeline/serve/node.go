@@ -332,27 +332,37 @@ func (n *Node) generation() int64 {
 }
 
 // advance loads the generation that the channel names, if it has a record that is newer than the one that is served, or if
-// that names an epoch and the epoch's own channel has, or if parts of what is served are damaged.
-func (n *Node) advance(ctx context.Context) (err error) {
-	after := n.followed
+// that names an epoch and the epoch's own channel has. If parts of what is served are damaged, and stay because of no newer generation
+// or of one that cannot be taken, it loads what is served once more.
+func (n *Node) advance(ctx context.Context) error {
+	newest, err := n.o.Log.Follow(ctx, n.followed)
+	switch {
+	case err != nil:
+	case newest == nil:
+		n.behind.end() // an epoch's own channel may have failed to answer before
+	default:
+		n.behind.begin(time.Now())
+		if err = n.take(ctx, newest); err == nil {
+			n.behind.end()
+		}
+	}
+	if len(n.proof.bad()) > 0 {
+		err = errors.Join(err, n.take(ctx, n.followed))
+	}
+	return err
+}
+
+// take loads a generation and serves it. Parts that the current one has too are shared, but for damaged ones.
+func (n *Node) take(ctx context.Context, to *commit.Served) (err error) {
+	started := time.Now()
 	if damaged := n.proof.bad(); len(damaged) > 0 {
-		n.parts, after = maps.Clone(n.parts), nil
+		n.parts = maps.Clone(n.parts)
 		for _, p := range damaged {
 			if n.parts[p.key] == p.Part {
 				delete(n.parts, p.key)
 			}
 		}
 	}
-	to, err := n.o.Log.Follow(ctx, after)
-	if err != nil {
-		return err
-	}
-	if to == nil {
-		n.behind.end() // an epoch's own channel may have failed to answer before
-		return nil
-	}
-	started := time.Now()
-	n.behind.begin(started)
 	m, err := to.Manifest(ctx)
 	if err != nil {
 		return err
@@ -381,7 +391,6 @@ func (n *Node) advance(ctx context.Context) (err error) {
 	}
 	n.followed = to
 	n.proof.serves(n.parts)
-	n.behind.end()
 	n.metrics.memory.Set(float64(wants.sum()))
 	n.live.serves(m)
 	if old != nil {

@@ -317,3 +317,31 @@ func TestProof_ofWhatIsServedNoMore(t *testing.T) {
 		}
 	}
 }
+
+// A damaged part is replaced although the channel names a generation that cannot be taken.
+func TestProof_newestCannotBeTaken(t *testing.T) {
+	p, _ := base(t)
+	n := p.recalling(p.m.Chunks[1].Rows)
+	broken := p.put(4000, 4010)
+	p.publish()
+	if err := p.bucket.Delete(t.Context(), broken.Key); err != nil {
+		t.Fatal(err)
+	}
+	n.proveAll(t.Context())
+	if n.Ready() == nil {
+		t.Fatal("ready, with a damaged part")
+	}
+	if err := n.advance(t.Context()); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("advance: %v", err)
+	}
+	if err := n.Ready(); err != nil || n.generation() != 1 {
+		t.Errorf("generation %d, not ready: %v", n.generation(), err)
+	}
+	if n.behind.duration() == 0 {
+		t.Error("it says that it serves the newest generation")
+	}
+	n.proveAll(t.Context())
+	if s := n.cache.Stats(); n.proof.pending() != 0 || s.Downloads != 1 {
+		t.Errorf("%d parts are to be read through or replaced, %+v", n.proof.pending(), s)
+	}
+}
