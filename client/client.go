@@ -72,7 +72,7 @@ type Problem struct {
 
 func (p *Problem) Error() string {
 	text := fmt.Sprintf("%d %s", p.Status, p.Detail)
-	if p.Allowed != "" {
+	if !strings.Contains(p.Detail, p.Allowed) {
 		text += ", allowed: " + p.Allowed
 	}
 	return text

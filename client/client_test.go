@@ -143,3 +143,16 @@ func TestBatchShape(t *testing.T) {
 		}
 	}
 }
+
+// What is allowed is said once, also where the detail says it.
+func TestProblemText(t *testing.T) {
+	for want, p := range map[string]*Problem{
+		"400 k: 0, allowed: 1 to 1000":                         {Status: 400, Detail: "k: 0", Allowed: "1 to 1000"},
+		"400 vector: 3 values, allowed: 8 values of encoder e": {Status: 400, Detail: "vector: 3 values, allowed: 8 values of encoder e", Allowed: "8 values of encoder e"},
+		"404 like: no live row has the id \"x\"":               {Status: 404, Detail: `like: no live row has the id "x"`},
+	} {
+		if got := p.Error(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -237,6 +238,11 @@ func TestWrongCallsExitWithTwo(t *testing.T) {
 	if err := os.WriteFile(config, []byte("flush-agee: 1s\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
 	for _, c := range []struct {
 		name string
 		args []string
@@ -248,7 +254,10 @@ func TestWrongCallsExitWithTwo(t *testing.T) {
 		{"query", []string{"--store", f.storage, "--max-running=-1"}, []string{"max running", "-1", "positive"}},
 		{"query", []string{"--store", f.storage, "--log-format", "xml"}, []string{"log-format", "xml", "text"}},
 		{"builder", []string{"--store", f.storage, "--min-train-rows", "3"}, []string{"min train rows", "3", "256"}},
-		{"builder", []string{"--store", f.storage, "--ops-listen", "nowhere"}, []string{"nowhere", "host:port"}},
+		{"builder", []string{"--store", f.storage, "--ops-listen", "nowhere"}, []string{"--ops-listen nowhere", "host:port"}},
+		{"builder", []string{"--store", f.storage, "--ops-listen", taken.Addr().String()}, []string{"--ops-listen " + taken.Addr().String(), "in use", "choose another"}},
+		{"query", []string{"--store", f.storage, "--listen", taken.Addr().String(), "--ops-listen", "127.0.0.1:0"}, []string{"--listen " + taken.Addr().String(), "in use"}},
+		{"query", []string{"--store", f.storage, "--ops-listen", "127.0.0.1:0", "--cache-bytes=-1"}, []string{"--cache-bytes -1", "positive"}},
 		{"ingestor", []string{"--store", f.storage}, []string{"--brokers"}},
 		{"ingestor", []string{"--store", f.storage, "--brokers", "x"}, []string{"brokers", "x"}},
 		{"ingestor", []string{"--store", f.storage, "--brokers", f.brokers, "--flush-age=-1s"}, []string{"flush age"}},
@@ -261,7 +270,7 @@ func TestWrongCallsExitWithTwo(t *testing.T) {
 		{"adastream", []string{"snapshot", "ls", "--store", f.storage, "--last=-1"}, []string{"--last", "-1", "negative"}},
 		{"adastream", []string{"snapshot", "promote", "--store", f.storage, "99"}, []string{"99", "snapshot ls"}},
 		{"adastream", []string{"snapshot", "promote", "--store", f.storage, "--epoch", "next"}, []string{"epoch next", "adastream init"}},
-		{"adastream", []string{"snapshot", "pin", "--store", f.storage, "1"}, []string{"--reason"}},
+		{"adastream", []string{"snapshot", "pin", "--store", f.storage, "1"}, []string{"--reason", "see adastream snapshot pin --help"}},
 		{"adastream", []string{"snapshot", "pin", "--store", f.storage, "--reason", "x"}, []string{"--current"}},
 		{"adastream", []string{"snapshot", "unpin", "--store", f.storage}, []string{"not pinned"}},
 		{"adastream", []string{"snapshot", "rollback", "--store", f.storage, "--reason", "x"}, []string{"nothing is served"}},

@@ -152,11 +152,11 @@ func (f *specFlags) create(ctx context.Context, b store.Bucket, client *source.C
 	}
 	err = client.CreateTopic(ctx, f.Partitions, f.Replication, map[string]string{"max.message.bytes": "67108864"})
 	if err != nil {
-		return nil, fmt.Errorf("make topic %s: %w", spec.Topic.Name, err)
+		return nil, cli.KafkaFault(client, err)
 	}
 	partitions, err := client.Partitions(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("topic %s: %w", spec.Topic.Name, err)
+		return nil, cli.KafkaFault(client, err)
 	}
 	identity, err := client.Topic(ctx)
 	if err != nil {

@@ -53,7 +53,7 @@ func (c *produceCommand) Run(ctx context.Context, l *cli.Logging) error {
 	defer client.Close()
 	partitions, err := client.Partitions(ctx)
 	if err != nil {
-		return fmt.Errorf("topic %s: %w", c.Topic, err)
+		return cli.KafkaFault(client, err)
 	}
 	producer := client.NewProducer(source.ProducerOptions{})
 	defer producer.Close()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -80,6 +81,9 @@ func refused(err error) error {
 	var p *client.Problem
 	if errors.As(err, &p) && slices.Contains([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict}, p.Status) {
 		return cli.Usage(err)
+	}
+	if op := new(net.OpError); errors.As(err, &op) && op.Op == "dial" {
+		return fmt.Errorf("%w: --url says where a query node is", err)
 	}
 	return err
 }

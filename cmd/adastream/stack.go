@@ -81,7 +81,7 @@ func newStack(ctx context.Context, o stackOptions) (*stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.api, err = cli.Listen(ctx, o.listen); err != nil {
+	if s.api, err = cli.Listen(ctx, "--listen", o.listen); err != nil {
 		return nil, err
 	}
 	if s.ops, err = s.gate.OpenOps(ctx, o.ops); err != nil {

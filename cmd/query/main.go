@@ -69,7 +69,7 @@ func (c *command) run(ctx context.Context) error {
 		return err
 	}
 	defer served.Close()
-	api, err := cli.Listen(ctx, c.Listen)
+	api, err := cli.Listen(ctx, "--listen", c.Listen)
 	if err != nil {
 		return err
 	}

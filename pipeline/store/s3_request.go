@@ -125,7 +125,11 @@ func (s *s3Bucket) classify(ctx context.Context, a *attempt, op, key string, err
 		// gateways for a race that may be over at the next try; other 409s stay.
 		return wrap(ErrTransient, "")
 	}
+	credentials := fmt.Sprintf("; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or the role, and that it may get, put, "+
+		"list and delete objects of the bucket %q", s.bucket)
 	switch status := answer.StatusCode; {
+	case answer.Code == "XAdminUserNotFound": // versitygw of a key that it does not know, with the 404 of a missing object
+		return wrap(ErrDenied, credentials)
 	case status == http.StatusPreconditionFailed:
 		return wrap(ErrExists, "")
 	case status == http.StatusRequestedRangeNotSatisfiable:
@@ -133,8 +137,7 @@ func (s *s3Bucket) classify(ctx context.Context, a *attempt, op, key string, err
 	case status == http.StatusNotFound && key != "":
 		return wrap(ErrNotFound, "")
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return wrap(ErrDenied, fmt.Sprintf("; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or the role, and that it may get, put, "+
-			"list and delete objects of the bucket %q", s.bucket))
+		return wrap(ErrDenied, credentials)
 	case status == http.StatusNotImplemented:
 		return wrap(ErrDenied, "; the store lacks what is asked of it: conditional writes (If-None-Match: *) and ListObjectsV2")
 	case status == http.StatusInsufficientStorage:

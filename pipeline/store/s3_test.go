@@ -328,6 +328,7 @@ func TestS3_denied(t *testing.T) {
 		{403, "AccessDenied", "AWS_ACCESS_KEY_ID"},
 		{401, "Unauthorized", "AWS_ACCESS_KEY_ID"},
 		{403, "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"},
+		{404, "XAdminUserNotFound", "AWS_ACCESS_KEY_ID"}, // versitygw
 		{404, "NoSuchBucket", "create the bucket"},
 		{400, "AuthorizationHeaderMalformed", "region"},
 		{301, "PermanentRedirect", "region"},

@@ -90,7 +90,7 @@ func node(t *testing.T, a Access, api http.Handler) (apiAddress, opsAddress stri
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	l, err := Listen(ctx, "127.0.0.1:0")
+	l, err := Listen(ctx, "--listen", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

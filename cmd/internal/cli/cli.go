@@ -39,7 +39,11 @@ func Main(name, description string, command any, bindings ...any) {
 	}
 	parsed, err := parser.Parse(os.Args[1:])
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\nsee %s --help\n", name, err, name)
+		of := name
+		if at := new(kong.ParseError); errors.As(err, &at) && at.Context.Selected() != nil {
+			of = at.Context.Selected().FullPath()
+		}
+		fmt.Fprintf(os.Stderr, "%s: %v\nsee %s --help\n", name, err, of)
 		os.Exit(2)
 	}
 	if c, ok := command.(interface{ logging() *Logging }); ok {

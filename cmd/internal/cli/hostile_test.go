@@ -83,7 +83,7 @@ func listening(t *testing.T, handler http.Handler, patience time.Duration) strin
 		}
 	}
 	server.ReadHeaderTimeout, server.ReadTimeout, server.IdleTimeout = patience/2, patience, patience
-	l, err := Listen(t.Context(), "127.0.0.1:0")
+	l, err := Listen(t.Context(), "--listen", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestSlowlorisOverTLS(t *testing.T) {
 	}
 	server := serving{tls: c.Config()}.newServer(guarded(t, servingNode(t)))
 	server.ReadHeaderTimeout, server.ReadTimeout, server.IdleTimeout = time.Second, 2*time.Second, 2*time.Second
-	l, err := Listen(t.Context(), "127.0.0.1:0")
+	l, err := Listen(t.Context(), "--listen", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,19 +8,28 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// Listen binds address. A fault is one of the call.
-func Listen(ctx context.Context, address string) (net.Listener, error) {
+// Listen binds the address that a flag names. A fault is one of the call.
+func Listen(ctx context.Context, flag, address string) (net.Listener, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, Usage(fmt.Errorf("listen address %q: %w: use host:port of this machine, port 0 for any", address, err))
+	if err == nil {
+		return l, nil
 	}
-	return l, nil
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	advice := "use host:port of this machine, port 0 for any"
+	if errors.Is(err, syscall.EADDRINUSE) {
+		advice = "choose another port, or 0 for any"
+	}
+	return nil, Usage(fmt.Errorf("%s %s: %w: %s", flag, address, err, advice))
 }
 
 // serving is how a port is served.

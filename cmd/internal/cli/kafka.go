@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
+	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
@@ -39,6 +41,15 @@ func (k Kafka) Client(topic string, log *slog.Logger) (*source.Client, error) {
 	}
 	c, err := source.New(o)
 	return c, Usage(err)
+}
+
+// KafkaFault says of an error what of the call it may be about.
+func KafkaFault(client *source.Client, err error) error {
+	o := client.Options()
+	if errors.Is(err, kafka.UnknownTopicOrPartition) {
+		return fmt.Errorf("--topic %s: there is none at %s; `adastream init` makes that of an index", o.Topic, strings.Join(o.Brokers, ","))
+	}
+	return fmt.Errorf("--brokers %s: %w", strings.Join(o.Brokers, ","), err)
 }
 
 // Options for the client of one topic.

@@ -33,7 +33,7 @@ func OpenOps(ctx context.Context, address string) (*Ops, error) {
 }
 
 func openOps(ctx context.Context, address string, s serving, guard func(http.Handler) http.Handler) (*Ops, error) {
-	l, err := Listen(ctx, address)
+	l, err := Listen(ctx, "--ops-listen", address)
 	if err != nil {
 		return nil, err
 	}

@@ -69,10 +69,15 @@ func (s Store) shards(ctx context.Context, b store.Bucket, log *slog.Logger, wai
 		shards, err = commit.OpenShards(ctx, b)
 		return err
 	})
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, Usage(fmt.Errorf("--store %s: there is no index yet: make one with `adastream init`: %w", b, err))
+	return shards, NoIndex(b, err)
+}
+
+// NoIndex is why an index cannot be opened: in words of its own if there is none.
+func NoIndex(b store.Bucket, err error) error {
+	if !errors.Is(err, store.ErrNotFound) {
+		return err
 	}
-	return shards, err
+	return Usage(fmt.Errorf("--store %s: there is no index yet: make one with `adastream init`, or correct bucket and prefix", b))
 }
 
 // wait repeats do until it succeeds or fails for a reason that time does not mend.
@@ -100,6 +105,9 @@ type Cache struct {
 
 // Open makes the cache for one role, so that several roles of a machine can share CacheDir.
 func (c Cache) Open(role string, b store.Bucket) (*store.Cache, error) {
+	if c.CacheBytes < 0 {
+		return nil, Usage(fmt.Errorf("--cache-bytes %d: must be positive, or 0 for no limit", c.CacheBytes))
+	}
 	cache, err := store.NewCache(filepath.Join(c.CacheDir, role), b, store.CacheOptions{MaxBytes: c.CacheBytes})
 	if err != nil {
 		return nil, Usage(fmt.Errorf("--cache-dir: %w", err))
