@@ -135,8 +135,9 @@ type lastTime struct{ at atomic.Int64 } // Unix time in ns
 
 func (l *lastTime) set(at time.Time) { l.at.Store(at.UnixNano()) }
 
-// age is how long ago that was.
-func (l *lastTime) age() (age time.Duration, ever bool) {
+// age is how long ago that was, unknown if it never was, or if the clock was set back since.
+func (l *lastTime) age() (age time.Duration, known bool) {
 	at := l.at.Load()
-	return time.Since(time.Unix(0, at)), at != 0
+	age = time.Since(time.Unix(0, at))
+	return age, at != 0 && age >= 0
 }

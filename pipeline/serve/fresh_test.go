@@ -105,6 +105,10 @@ func TestMaxStaleness(t *testing.T) {
 			t.Errorf("%d s: %d %s", limit, w.Code, w.Body)
 		}
 	}
+	lost.confirmed.set(time.Now().Add(time.Hour)) // before the clock was set back by more than that
+	if w := call(lost.API(), http.MethodPost, "/v1/search", fmt.Sprintf(`{"vector":%s,"max_staleness_seconds":1,"wait_seconds":0}`, vectorJSON(data.Vector(1)))); w.Code != http.StatusConflict {
+		t.Errorf("after the clock was set back: %d %s", w.Code, w.Body)
+	}
 }
 
 func TestMinScore(t *testing.T) {

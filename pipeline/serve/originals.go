@@ -162,8 +162,8 @@ func ofAll(err error) error {
 
 // fetch fills in those of the originals that are wanted. An error says that some are not there; the others may be.
 func (r *remote) fetch(ctx context.Context, rows []search.Hit, wanted []int, brought [][]float32) error {
-	switch {
-	case time.Now().UnixNano() < r.until.Load():
+	switch left := time.Duration(r.until.Load() - time.Now().UnixNano()); {
+	case left > 0 && left <= originalsPause: // more is left where the clock was set back
 		return errAway
 	case len(wanted) > search.MostRemote: // where int8 rows hardly tell any apart
 		return errMany

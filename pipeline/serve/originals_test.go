@@ -434,6 +434,13 @@ func TestOriginals_hurriedQuery(t *testing.T) {
 	}
 }
 
+// A clock that is set back does not have a store that once failed left alone until the time has come again.
+func TestOriginals_clockSetBack(t *testing.T) {
+	f := newFar(t, schemas.PrefixNative, schemas.Float32, farRows)
+	f.remote.originals.until.Store(time.Now().Add(time.Hour).UnixNano())
+	sameHits(t, "an hour before", asked(t, f.remote, 1, `"exact":true`), asked(t, f.near, 1, `"exact":true`))
+}
+
 // BenchmarkOriginals reads originals that no two of lie together, none of them kept, of ADASTREAM_TEST_S3 or a directory. It reports the reads
 // of each time.
 func BenchmarkOriginals(b *testing.B) {

@@ -27,7 +27,7 @@ type pressure struct {
 // now is how many wait, as of a moment ago: a few of them may be others than requests.
 func (p *pressure) now() int64 {
 	now := time.Now().UnixNano()
-	if now-p.read.Load() > int64(pressureEvery) && p.mu.TryLock() {
+	if age := now - p.read.Load(); (age > int64(pressureEvery) || age < 0) && p.mu.TryLock() { // below 0: the clock was set back
 		p.sample[0].Name = "/sched/goroutines/runnable:goroutines"
 		runtimemetrics.Read(p.sample[:])
 		if v := p.sample[0].Value; v.Kind() == runtimemetrics.KindUint64 { // a runtime without it tells nothing

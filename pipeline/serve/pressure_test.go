@@ -46,3 +46,13 @@ func TestPressure(t *testing.T) {
 		t.Errorf("%d wait for a processor, want nearly %d", seen, many)
 	}
 }
+
+// A clock that is set back does not leave what was known then as it was until the time has come again.
+func TestPressure_clockSetBack(t *testing.T) {
+	var p pressure
+	p.runnable.Store(1 << 20)
+	p.read.Store(time.Now().Add(time.Hour).UnixNano())
+	if n := p.now(); n == 1<<20 {
+		t.Errorf("%d wait for a processor, as of in an hour", n)
+	}
+}
