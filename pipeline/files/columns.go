@@ -55,6 +55,9 @@ func mapped(r *Reader, o *Options) (*Reader, error) {
 			if e, ok := column.(array.ExtensionArray); ok {
 				column = e.Storage()
 			}
+			if err := sound(column); err != nil {
+				return nil, fmt.Errorf("column %q, rows %d to %d: damaged: %w", batch.ColumnName(s.from), row, row+batch.NumRows()-1, err)
+			}
 			if s.convert != nil {
 				if column, err = s.convert(column); err != nil {
 					return nil, fmt.Errorf("column %q, rows %d to %d: %w", batch.ColumnName(s.from), row, row+batch.NumRows()-1, err)
@@ -65,6 +68,16 @@ func mapped(r *Reader, o *Options) (*Reader, error) {
 		row += batch.NumRows()
 		return array.NewRecordBatch(schema, columns, batch.NumRows()), nil
 	}}, nil
+}
+
+// sound checks the offsets and lengths of a column, which the library believes when it reads: texts and lists may be of more than there is.
+func sound(column arrow.Array) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil { // as of some offsets that it looks for (arrow-go 18.8.0)
+			err = fmt.Errorf("%v", fault)
+		}
+	}()
+	return array.ValidateFull(column)
 }
 
 // encoderMetadata is what a message says of its encoder.

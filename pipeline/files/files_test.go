@@ -16,6 +16,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/adastream/adastream/internal/mutate"
 	"github.com/adastream/adastream/schemas"
@@ -168,6 +169,91 @@ func TestTruncated(t *testing.T) {
 				t.Errorf("%s cut to %d bytes: %v", name, n, err)
 			}
 		}
+	}
+}
+
+// An Arrow file that is cut says so, and what is none of Arrow's costs nothing: the first four bytes of either were taken for a length.
+func TestTruncated_arrow(t *testing.T) {
+	whole, err := os.ReadFile("testdata/rows.arrow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := []byte("id,vector\n1,0.5\n")
+	for want, input := range map[string][]byte{
+		"neither an Arrow IPC file nor a stream: it begins with , allowed: ARROW1, or ff ff ff ff": {},
+		"it begins with 69 64 2c 76 65 63, allowed: ARROW1":                                        table,
+		"it begins with 41 52 52, allowed: ARROW1":                                                 whole[:3],
+		"an Arrow IPC file that is cut or damaged: arrow/ipc: could not decode footer":             whole[:len(whole)/2],
+		"could not decode footer":                                                                  whole[:len(whole)-1],
+		"an Arrow stream that is cut":                                                              []byte("\xff\xff\xff\xff"),
+		"message metadata length 2147483632 exceeds limit":                                         []byte("\xff\xff\xff\xff" + "\xf0\xff\xff\x7f" + string(table)),
+	} {
+		path := filepath.Join(t.TempDir(), "rows.arrow")
+		if err := os.WriteFile(path, input, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before := mutate.Allocated()
+		_, err := Open(path, Options{})
+		if got := mutate.Allocated() - before; err == nil || !strings.Contains(err.Error(), want) || got > 1<<20 {
+			t.Errorf("%d bytes: %v, want %q; %d bytes allocated", len(input), err, want, got)
+		}
+	}
+	if _, err := Arrow(iotest.OneByteReader(bytes.NewReader(whole))); err == nil || !strings.Contains(err.Error(), "read from its end: it cannot be a stream") {
+		t.Errorf("a file in a pipe: %v", err)
+	}
+}
+
+// What a compressed buffer claims to be costs nothing, and texts of more than there is are a fault with their column.
+func TestArrowClaims(t *testing.T) {
+	schema := arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.BinaryTypes.String}, {Name: "vector", Type: arrow.ListOf(arrow.PrimitiveTypes.Float32)}}, nil)
+	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
+	for i := range 100 {
+		b.Field(0).(*array.StringBuilder).Append(fmt.Sprint("id-", i))
+		b.Field(1).(*array.ListBuilder).Append(true)
+	}
+	batch := b.NewRecordBatch()
+	encode := func(o ...ipc.Option) (file, stream []byte) {
+		var f, s bytes.Buffer
+		fw, err := ipc.NewFileWriter(&f, append(o, ipc.WithSchema(schema))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sw := ipc.NewWriter(&s, append(o, ipc.WithSchema(schema))...)
+		if err := errors.Join(fw.Write(batch), fw.Close(), sw.Write(batch), sw.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return f.Bytes(), s.Bytes()
+	}
+	check := func(want string, input []byte) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "rows.arrow")
+		if err := os.WriteFile(path, input, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before := mutate.Allocated()
+		r, err := Open(path, Options{})
+		if err == nil {
+			_, err = r.Next()
+			r.Close()
+		}
+		if got := mutate.Allocated() - before; err == nil || !strings.Contains(err.Error(), want) || got > 16<<20 {
+			t.Errorf("%v, want %q; %d bytes allocated", err, want, got)
+		}
+	}
+	const frame = "\x28\xb5\x2f\xfd"
+	length := binary.LittleEndian.AppendUint64(nil, 101*4) // of the offsets, before their frame
+	file, stream := encode(ipc.WithZstd())
+	for _, input := range [][]byte{file, stream} {
+		changed := bytes.ReplaceAll(input, append(length, frame...), append(binary.LittleEndian.AppendUint64(nil, 1<<40), frame...))
+		if bytes.Equal(changed, input) {
+			t.Fatal("there is no such buffer")
+		}
+		check("wants 1099511627776 bytes, allowed: ", changed)
+	}
+	file, stream = encode()
+	middle := binary.LittleEndian.AppendUint64(nil, 240|245<<32) // two offsets of texts
+	for _, input := range [][]byte{file, stream} {
+		check(`column "id", rows 0 to 99: damaged: `, bytes.ReplaceAll(input, middle, binary.LittleEndian.AppendUint64(nil, 1000|245<<32)))
 	}
 }
 
