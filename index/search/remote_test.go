@@ -244,3 +244,53 @@ func TestSearch_remoteIsLetGo(t *testing.T) {
 		runtime.KeepAlive(s)
 	}
 }
+
+// leaves is a remote whose caller is gone when it has brought all that was asked for.
+type leaves struct {
+	watched
+	leave context.CancelFunc
+}
+
+func (l *leaves) Originals(ctx context.Context, rows []search.Hit) [][]float32 {
+	defer l.leave()
+	return l.watched.Originals(ctx, rows)
+}
+
+// So does one whose caller left while they were brought.
+func TestSearch_remoteIsLetGo_callerGone(t *testing.T) {
+	spec := snapshottest.Spec(schemas.Cosine, 16, 32)
+	d := snapshottest.Clustered(spec, rows, 3)
+	mdl := d.Train(t, best(t), nlist)
+	layout := layouts["chunks"]
+	full, bare := snapshottest.Build(t, d, mdl, best(t), layout, nil), snapshottest.BuildBare(t, d, mdl, best(t), layout, nil)
+	for _, queries := range []int{1, 40} {
+		ctx, cancel := context.WithCancel(t.Context())
+		remote := &leaves{watched{elsewhere: elsewhere{snap: full}}, cancel}
+		plan := search.Plan{NProbe: nlist, ScanDims: 32, Refine: 60, Originals: true, Remote: remote}
+		s := search.New(best(t))
+		var vectors []float32
+		for q := range queries {
+			vectors = append(vectors, d.Vector(q*17)...)
+		}
+		var err error
+		if queries == 1 {
+			_, _, err = s.Search(ctx, bare, vectors, 10, plan, nil)
+		} else {
+			_, _, err = s.SearchBatch(ctx, bare, vectors, 10, plan, make([][]search.Hit, queries))
+		}
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		runtime.GC()
+		kept := 0
+		for _, v := range remote.brought {
+			if v.Value() != nil {
+				kept++
+			}
+		}
+		if kept > 0 || len(remote.brought) < queries {
+			t.Errorf("%d queries: %d of %d originals are kept", queries, kept, len(remote.brought))
+		}
+		runtime.KeepAlive(s)
+	}
+}

@@ -192,10 +192,11 @@ func (s *Searcher) restart(k int) {
 	s.brought, s.lacking = s.brought[:0], false
 }
 
-// end lets go of the snapshot.
+// end lets go of the snapshot, and of originals that were brought for who did not wait for them.
 func (s *Searcher) end() {
 	s.snap, s.parts, s.among = nil, nil, nil
 	s.top.Reset(nil, 0)
+	s.forget()
 }
 
 // probe scores the rows that the plan leads to. Should there be too few it goes on with more lists.
