@@ -84,6 +84,9 @@ func add(parts, others []answer) bool {
 		}
 		p.Groups = append(p.Groups, o.Groups...)
 		p.Degraded = cmp.Or(p.Degraded, o.Degraded)
+		if o.ExpectedRecall == nil {
+			p.ExpectedRecall, p.Interval = nil, nil
+		}
 		addWork(&p.Usage, &o.Usage)
 		p.Usage.Microseconds += o.Usage.Microseconds
 	}

@@ -71,6 +71,7 @@ func TestGroupsTellOfBothAnswers(t *testing.T) {
 			if bytes.Contains(body, []byte(`"$in"`)) {
 				again.Add(1)
 				text = strings.Replace(text, `"usage":`, `"degraded":"int8","usage":`, 1)
+				text = strings.Replace(text, `,"expected_recall":1`, ``, 1) // nothing was measured of that
 			}
 			w.WriteHeader(answer.Code)
 			_, _ = io.WriteString(w, text)
@@ -83,6 +84,9 @@ func TestGroupsTellOfBothAnswers(t *testing.T) {
 	}
 	if got := gjson.Get(w.Body.String(), "degraded").Str; got != "int8" {
 		t.Errorf("degraded: %q", got)
+	}
+	if got := gjson.Get(w.Body.String(), "expected_recall"); got.Exists() {
+		t.Errorf("expected recall %v of int8 rows", got)
 	}
 	if got := gjson.Get(w.Body.String(), "usage.originals").Int(); got != originals.Load() {
 		t.Errorf("%d originals, of nodes that scored %d", got, originals.Load())
