@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"weak"
 
 	"github.com/maypok86/otter/v2"
 
@@ -17,10 +18,12 @@ type Cache struct {
 	kept *otter.Cache[key, entry]
 }
 
-// key is a filter and what it was applied to: the content of a part, or a generation of an epoch.
+// key is a filter and what it was applied to, a part or a snapshot. These are told apart as they are here, not by what they are of: a
+// part whose file was damaged and one of the same content that was fetched anew differ. The cache keeps none of them.
 type key struct {
-	filter, part, epoch string
-	generation          int64
+	filter   string
+	part     weak.Pointer[segment.Part]
+	snapshot weak.Pointer[snapshot.Snapshot]
 }
 
 // entry is one of the two.
@@ -47,15 +50,15 @@ func NewCache(maxBytes int64) (*Cache, error) {
 	return &Cache{kept}, nil
 }
 
-// Select returns the live rows of snap, a generation of an epoch, that meet a filter. The only error is that of ctx.
-func (c *Cache) Select(ctx context.Context, epoch string, snap *snapshot.Snapshot, f *Filter) (*Selection, error) {
-	k := key{filter: f.text, epoch: epoch, generation: snap.Manifest().Generation}
+// Select returns the live rows of snap that meet a filter. The only error is that of ctx.
+func (c *Cache) Select(ctx context.Context, snap *snapshot.Snapshot, f *Filter) (*Selection, error) {
+	k := key{filter: f.text, snapshot: weak.Make(snap)}
 	if e, found := c.kept.GetIfPresent(k); found {
 		return e.selection, nil
 	}
 	s, err := Select(ctx, snap, func(p *segment.Part) snapshot.BitSet {
 		// Requests that come together read a part once.
-		e, _ := c.kept.Get(context.WithoutCancel(ctx), key{filter: f.text, part: p.ID}, otter.LoaderFunc[key, entry](func(context.Context, key) (entry, error) {
+		e, _ := c.kept.Get(context.WithoutCancel(ctx), key{filter: f.text, part: weak.Make(p)}, otter.LoaderFunc[key, entry](func(context.Context, key) (entry, error) {
 			return entry{rows: f.Match(p)}, nil
 		}))
 		return e.rows

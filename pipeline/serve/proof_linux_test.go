@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -243,9 +244,9 @@ func damage(t testing.TB, path string, at int64) {
 	}
 }
 
-// recalling is a node that recalls what one before it has read through, does nothing by itself, and reads nothing through. Of object a byte is
-// changed behind it.
-func (p *publisher) recalling(object schemas.Object) *Node {
+// recalling is a node that recalls what one before it has read through, does nothing by itself, and reads nothing through. Of object the byte at
+// a place is changed behind it.
+func (p *publisher) recalling(object schemas.Object, at int64) *Node {
 	p.t.Helper()
 	dir := p.t.TempDir()
 	n, stop := p.nodeIn(dir, Options{})
@@ -262,7 +263,7 @@ func (p *publisher) recalling(object schemas.Object) *Node {
 	}
 	p.t.Cleanup(next.Close)
 	p.t.Cleanup(next.proof.close)
-	damage(p.t, filepath.Join(dir, object.SHA256), object.Size-object.Size/4)
+	damage(p.t, filepath.Join(dir, object.SHA256), at)
 	if err := next.advance(p.t.Context()); err != nil {
 		p.t.Fatal(err)
 	}
@@ -275,7 +276,7 @@ func TestProof_ofWhatIsServedNoMore(t *testing.T) {
 	for _, begun := range []bool{false, true} {
 		p, bucket := base(t)
 		gone := p.m.Segments[0]
-		n := p.recalling(gone.Object)
+		n := p.recalling(gone.Object, gone.Size/2)
 		var reading heldPart
 		for begun && reading.Part == nil {
 			part, ok := n.proof.next()
@@ -321,7 +322,7 @@ func TestProof_ofWhatIsServedNoMore(t *testing.T) {
 // A damaged part is replaced although the channel names a generation that cannot be taken.
 func TestProof_newestCannotBeTaken(t *testing.T) {
 	p, _ := base(t)
-	n := p.recalling(p.m.Chunks[1].Rows)
+	n := p.recalling(p.m.Chunks[1].Rows, p.m.Chunks[1].Rows.Size/2)
 	broken := p.put(4000, 4010)
 	p.publish()
 	if err := p.bucket.Delete(t.Context(), broken.Key); err != nil {
@@ -343,5 +344,29 @@ func TestProof_newestCannotBeTaken(t *testing.T) {
 	n.proveAll(t.Context())
 	if s := n.cache.Stats(); n.proof.pending() != 0 || s.Downloads != 1 {
 		t.Errorf("%d parts are to be read through or replaced, %+v", n.proof.pending(), s)
+	}
+}
+
+// What a filter selected of a damaged part is not what it selects of the good one.
+func TestProof_filtersOfWhatWasDamaged(t *testing.T) {
+	p, _ := base(t)
+	p.color = func(row int) string { return []string{"red", "blue"}[row%2] }
+	o := p.putBy(nil, 2200, 2220)
+	p.publish()
+	body, err := p.bucket.Get(t.Context(), o.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := p.recalling(o, int64(bytes.Index(body, []byte("blue"))))
+	matching := func() int64 { return *asked(t, n, 1, `"filter":{"color":"blue"}`).Usage.Matching }
+	if got := matching(); got != 9 {
+		t.Fatalf("%d rows match in the damaged part, want one less than 10", got)
+	}
+	n.proveAll(t.Context())
+	if err := n.advance(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := matching(); got != 10 || n.Ready() != nil {
+		t.Errorf("%d rows match in the good part, want 10; ready: %v", got, n.Ready())
 	}
 }

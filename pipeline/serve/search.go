@@ -319,7 +319,7 @@ func (n *Node) filter(ctx context.Context, on *served, o *searchOptions, plan *s
 	if f, err = filter.Parse(on.Spec(), *o.Filter); err != nil {
 		return nil, err
 	}
-	plan.Among, err = n.filters.Select(ctx, on.epoch, on.Snapshot, f)
+	plan.Among, err = n.filters.Select(ctx, on.Snapshot, f)
 	return f, err
 }
 
