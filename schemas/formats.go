@@ -40,7 +40,7 @@ func unknown(format int, known ...int) error {
 
 func later(format, known int) string {
 	if format > known {
-		return "; a later version of Adastream wrote it"
+		return "; a later version of Adastream wrote it: upgrade this one"
 	}
 	return ""
 }

@@ -12,7 +12,7 @@ func TestPagesAreRefusedByEarlierVersions(t *testing.T) {
 		Format     int   `json:"format"`
 		Generation int64 `json:"generation"`
 	}
-	const want = "format: 2 is not known here, allowed: 1; a later version of Adastream wrote it"
+	const want = "format: 2 is not known here, allowed: 1; a later version of Adastream wrote it: upgrade this one"
 	if err := decodeStrict(mustEncode(t, pagedManifest()), &before, ManifestFormat); err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}

@@ -25,7 +25,7 @@ var specFaults = map[string]struct {
 	schemaToo  bool // the JSON schema refuses it as well; what it cannot express, it says in its description
 	noDocument bool // there is no JSON of it
 }{
-	"format":         {func(s *Spec) { s.Format = 2 }, "format: 2 is not known here, allowed: 1; a later version of Adastream wrote it", true, false},
+	"format":         {func(s *Spec) { s.Format = 2 }, "format: 2 is not known here, allowed: 1; a later version of Adastream wrote it: upgrade this one", true, false},
 	"no name":        {func(s *Spec) { s.Name = "" }, `name: "", allowed: 1 to 128 letters, digits, '.', '_', '-', starting with a letter or digit`, true, false},
 	"name with path": {func(s *Spec) { s.Name = "a/b" }, `name: "a/b", allowed: 1 to 128 letters, digits, '.', '_', '-', starting with a letter or digit`, true, false},
 	"name with dot":  {func(s *Spec) { s.Name = ".a" }, `name: ".a", allowed: 1 to 128 letters, digits, '.', '_', '-', starting with a letter or digit`, true, false},
