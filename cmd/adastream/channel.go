@@ -16,7 +16,7 @@ import (
 type snapshotPromoteCommand struct {
 	cli.Index
 	moveOutput
-	Generation int64  `arg:"" optional:"" help:"Generation, of which the quality gate may think what it likes."`
+	Generation int64  `arg:"" optional:"" help:"Generation; also one that the quality gate holds back."`
 	Epoch      string `help:"Instead of a generation: serve what the index in epochs/NAME of the store serves, from now on. Its encoder becomes the one that queries need." placeholder:"NAME"`
 	Reason     string `help:"Why, for the record." default:"promoted by hand"`
 }

@@ -37,7 +37,7 @@ type specFlags struct {
 	Partitions   int               `help:"Partitions of the topic if it has to be made." default:"6"`
 	Shards       int               `help:"Shards of the index, fixed for good: each has a builder and query nodes of its own; partition p belongs to shard p mod this." default:"1"`
 	Loads        int               `help:"Parts that a bulk load of the index may have, fixed for good; 0 for an index that only its topic feeds." default:"0"`
-	Replication  int               `help:"Replication of the topic if it has to be made." default:"1"`
+	Replication  int               `help:"Replication of the topic if it has to be made; -1 is the broker's default." default:"-1"`
 	Prefix       string            `help:"What makes prefixes meaningful: native, the encoder, or rotate, a rotation that the builder learns, for any other encoder." enum:"native,rotate" default:"native"`
 	ListsPerRow  int               `help:"Inverted lists that a row is in: 2, or 1 for a tenth less memory and half the speed at equal recall." default:"2"`
 	TargetRecall float64           `help:"Recall@10 that queries get when they do not say, and that the quality gate asks for." default:"0.95"`

@@ -11,7 +11,7 @@ type command struct {
 	Standalone  standaloneCommand `cmd:"" help:"Run ingestor, builder and query node in one process, over an embedded broker and a directory or over yours."`
 	Init        initCommand       `cmd:"" help:"Make an index: write its spec to the store, and the topic if it is missing."`
 	Plan        planCommand       `cmd:"" help:"Say what an index of some size takes, and what binds first."`
-	Produce     produceCommand    `cmd:"" help:"Send Arrow IPC files or streams to the index's topic, each row to the partition of its id."`
+	Produce     produceCommand    `cmd:"" help:"Send the rows of files to the index's topic, each to the partition of its id."`
 	Load        loadCommand       `cmd:"" help:"Make segments of an index straight from files, in any number of processes."`
 	Search      searchCommand     `cmd:"" help:"Ask a query node."`
 	Snapshot    snapshotCommand   `cmd:"" help:"Look at generations, and say which one is served."`
@@ -23,7 +23,7 @@ type command struct {
 	Token       tokenCommand      `cmd:"" help:"Make tokens for query nodes."`
 	Config      configCommand     `cmd:"" help:"Look at the configuration of daemons."`
 	Completion  completionCommand `cmd:"" help:"Print a script that has a shell complete commands and flags: source <(adastream completion bash), or adastream completion fish | source."`
-	Doctor      doctorCommand     `cmd:"" help:"Check the store, the topic and the clock."`
+	Doctor      doctorCommand     `cmd:"" help:"Check what an index needs: store, clock, topic, generations, what was refused; if asked, a row all the way."`
 	Version     versionCommand    `cmd:"" help:"Say which version this is, and which versions of stored formats it reads and writes."`
 	cli.Logging `group:"Log and configuration:"`
 }

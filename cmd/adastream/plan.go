@@ -14,11 +14,11 @@ import (
 )
 
 type planCommand struct {
-	Rows   int64   `help:"Live rows." required:""`
+	Rows   int64   `help:"Live rows." required:"" placeholder:"N"`
 	Dims   int     `help:"Width of a vector; the ladder is then a quarter, a half and all of it." xor:"width" required:"" placeholder:"D"`
 	Ladder []int   `help:"Trained prefix widths, ascending, as for init." xor:"width" required:"" placeholder:"64,128,256"`
 	QPS    float64 `help:"Queries a second, of all nodes together." name:"qps" default:"100"`
-	Recall float64 `help:"Recall@10 that queries ask for." default:"0.95"`
+	Recall float64 `help:"Recall@10 that queries ask for." name:"target-recall" default:"0.95"`
 
 	Updates        float64       `help:"Rows a second that are inserted, changed or deleted." default:"0"`
 	Vectors        string        `help:"How originals are stored: float16 or float32." enum:"float16,float32" default:"float32"`
@@ -42,8 +42,8 @@ type planCommand struct {
 	KeepFor      time.Duration `help:"As for the builder." default:"24h"`
 	StoreLatency time.Duration `help:"Of a request to the store: some 30 ms of S3, 2 ms of a server beside you." default:"30ms"`
 
-	P50 time.Duration `help:"Of a request to one node, as you have measured it, for what many shards make of it; 0: the core time of a query." name:"p50" default:"0"`
-	P99 time.Duration `help:"The same; 0: twice --p50." name:"p99" default:"0"`
+	P50 time.Duration `help:"Of a request to one node, as you have measured it, for what many shards make of it; 0: the core time of a query." name:"p50" env:"ADASTREAM_P50" default:"0"`
+	P99 time.Duration `help:"The same; 0: twice --p50." name:"p99" env:"ADASTREAM_P99" default:"0"`
 
 	PriceMachineHour   float64 `help:"Of a machine of --cores and --memory-gib, in any currency. Without a price there is no money in the plan." placeholder:"PRICE"`
 	PriceGiBMonth      float64 `help:"Of what is stored in the bucket." name:"price-gib-month" placeholder:"PRICE"`

@@ -21,11 +21,11 @@ type searchCommand struct {
 	Like         string   `help:"Id of a row whose neighbours are wanted." xor:"query" required:"" placeholder:"ID"`
 	Vector       string   `help:"File with the query, a JSON array of numbers; - is standard input." xor:"query" required:"" placeholder:"FILE"`
 	K            int      `help:"How many neighbours." short:"k" default:"10"`
-	TargetRecall *float64 `help:"Recall@10 to aim at; default: the index's." xor:"how"`
-	Effort       *float64 `help:"0 for the cheapest measured plan to 1 for the best." xor:"how"`
-	MaxMicros    float64  `help:"The best plan that takes no more microseconds, on average." xor:"how"`
-	MaxLists     float64  `help:"The best plan that probes no more lists, on average." xor:"how"`
-	MaxBytes     float64  `help:"The best plan that reads no more bytes of codes and rows, on average." xor:"how"`
+	TargetRecall *float64 `help:"Recall@10 to aim at; default: the index's." placeholder:"R" xor:"how"`
+	Effort       *float64 `help:"0 for the cheapest measured plan to 1 for the best." placeholder:"E" xor:"how"`
+	MaxMicros    float64  `help:"The best plan that takes no more microseconds, on average." placeholder:"N" xor:"how"`
+	MaxLists     float64  `help:"The best plan that probes no more lists, on average." placeholder:"N" xor:"how"`
+	MaxBytes     float64  `help:"The best plan that reads no more bytes of codes and rows, on average." placeholder:"N" xor:"how"`
 	Exact        bool     `help:"Compare with every row." xor:"how"`
 	Dims         int      `help:"Compare so many dimensions, a level of the ladder; 0: all." default:"0"`
 	Filter       string   `help:"Only rows whose attributes meet this, as JSON: see docs/filters.md." placeholder:"JSON"`

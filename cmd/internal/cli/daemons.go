@@ -91,7 +91,7 @@ type Ingestor struct {
 	Group        string        `help:"Consumer group that shares out the partitions; default: adastream-<index>." placeholder:"NAME"`
 	FlushAge     time.Duration `help:"Longest time that a row waits for its segment to be cut." default:"300ms"`
 	FlushRows    int           `help:"Most rows of a segment." default:"65536"`
-	FlushBytes   int64         `help:"Most bytes of messages of a segment." default:"33554432"`
+	FlushBytes   int64         `help:"Most bytes of messages of a segment; the default is 32 MiB." default:"33554432"`
 	AcceptGap    bool          `help:"Go on after data that retention removed before it was read, and record the gap."`
 	AcceptPoison bool          `help:"Go on when nearly all that a partition brings is refused, and quarantine it."`
 	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9091"`

@@ -99,7 +99,7 @@ func wait(ctx context.Context, log *slog.Logger, waiting func(error), message st
 
 // Cache are the flags of the local cache of objects.
 type Cache struct {
-	CacheDir   string `help:"Directory for local copies of objects; may be lost at any time." type:"path" default:"${cache_dir}" placeholder:"DIR"`
+	CacheDir   string `help:"Directory for local copies of objects; may be lost at any time. Default: adastream in the user's cache directory." type:"path" default:"${cache_dir}" placeholder:"DIR"`
 	CacheBytes int64  `help:"Most bytes of the cache, 0 for no limit; a builder holds all objects of a generation, a query node all but the originals." default:"0"`
 }
 
