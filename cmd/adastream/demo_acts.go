@@ -189,7 +189,7 @@ func (d *demo) line(terminal bool, s serving, fresh []time.Duration) {
 	if terminal {
 		end = "\r"
 	}
-	fmt.Printf("%5.1f s  sent %6d  searchable %6d  generation %3d  fresh after %-6s  recall@10 %-5s  queries %5d, failed %d %s",
+	fmt.Printf("%5.1f s  sent %6d  searchable %6d  generation %3d  fresh after %-6s  recall@10 %-5s  queries %5d, failed %d%s",
 		elapsed.Seconds(), d.produced.Load(), s.Serving.LiveRows, s.Serving.Generation, freshness, recall, d.queries.Load(), d.failed.Load(), end)
 }
 
