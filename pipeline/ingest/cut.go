@@ -56,14 +56,15 @@ func (c *cut) begin(spec *schemas.Spec, start int64) {
 	*c = cut{start: start, end: start, rows: c.rows, deletes: c.deletes[:0], bad: c.bad[:0], watermark: c.watermark}
 }
 
-// add decodes a record that is at or beyond the end of the cut, which the caller moves behind it.
+// add decodes a record that is at or beyond the end of the cut, which the caller moves behind it. After an error nothing of it is in
+// the cut, its time neither.
 func (c *cut) add(d *Decoder, topic string, partition int, r source.Record) error {
 	stamp := int64(0)
 	if !r.Timestamp.IsZero() {
 		stamp = max(0, r.Timestamp.UnixMilli())
 	}
-	c.watermark, c.produced = max(c.watermark, stamp), max(c.produced, stamp)
-	m := Message{Topic: topic, Partition: int32(partition), Offset: r.Offset, Timestamp: stamp, Watermark: c.watermark, Key: r.Key, Value: r.Value}
+	watermark := max(c.watermark, stamp)
+	m := Message{Topic: topic, Partition: int32(partition), Offset: r.Offset, Timestamp: stamp, Watermark: watermark, Key: r.Key, Value: r.Value}
 	rows, refused := c.rows.Len(), int64(0)
 	if err := d.Decode(m, c.rows, &c.deletes, func(q Quarantined) {
 		c.bad = append(c.bad, q)
@@ -71,6 +72,7 @@ func (c *cut) add(d *Decoder, topic string, partition int, r source.Record) erro
 	}); err != nil {
 		return err
 	}
+	c.watermark, c.produced = watermark, max(c.produced, stamp)
 	c.messages++
 	c.messageBytes += int64(len(r.Value))
 	decoded := int64(c.rows.Len()-rows) * int64(4*d.spec.Dim()+rowBytes)

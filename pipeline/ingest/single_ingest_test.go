@@ -126,9 +126,9 @@ func TestAvro_registryAway(t *testing.T) {
 	away.Store(true)
 	odd := obj{"id": "odd", "vector": []any{1.0, 2.0, 3.0, 4.0}, "seen": time.Unix(0, 0).UTC(), "price": nil}
 	r.produce(4,
-		source.Message{Value: avroMessage(t, 2, odd)},
-		source.Message{Value: []byte{0, 0, 0, 0, 88, 1}},
-		source.Message{Value: avroMessage(t, 9, obj{"id": "chain", "vector": []float32{1, 2, 3, 4}, "next": nil})},
+		source.Message{Time: time.Unix(1, 0), Value: avroMessage(t, 2, odd)},
+		source.Message{Time: time.Unix(2, 0), Value: []byte{0, 0, 0, 0, 88, 1}},
+		source.Message{Time: time.Unix(3, 0), Value: avroMessage(t, 9, obj{"id": "chain", "vector": []float32{1, 2, 3, 4}, "next": nil})},
 		source.Message{Key: avroMessage(t, 6, "odd")},
 		source.Message{Value: []byte("rubbish")})
 	run := r.start(func(o *Options) { o.Schemas, o.FlushAge, o.FlushRows = known, time.Minute, 3 }) // so that waiting is what commits the first two
@@ -140,8 +140,12 @@ func TestAvro_registryAway(t *testing.T) {
 			t.Fatalf("ready says %v", err)
 		}
 	}
-	if next := r.next(0); next != 2 {
-		t.Errorf("the chain ends at %d, want 2", next)
+	head, err := r.log.Head(r.context(), 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if head.Next != 2 || head.Watermark != 2000 || head.Last.Produced != 2000 {
+		t.Errorf("the chain ends at %d with watermark %d, produced %d, want 2 and the time of the second, 2000: the third is not in it", head.Next, head.Watermark, head.Last.Produced)
 	}
 	away.Store(false)
 	r.await(0, 5)
