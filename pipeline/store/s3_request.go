@@ -8,6 +8,8 @@ import (
 	"hash/crc32"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -107,8 +109,13 @@ func (s *s3Bucket) classify(ctx context.Context, a *attempt, op, key string, err
 	var answer minio.ErrorResponse
 	if !errors.As(err, &answer) {
 		advice, class := transportClass(err)
+		if asked := new(url.Error); errors.As(err, &asked) { // op and key say what it says
+			err = asked.Err
+		}
 		return wrap(class, advice)
 	}
+	answer.Message = strings.TrimSuffix(answer.Message, ".") // advice follows
+	err = answer
 	switch answer.Code {
 	case minio.NoSuchKey:
 		return wrap(ErrNotFound, "")
