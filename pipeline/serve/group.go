@@ -39,7 +39,7 @@ func (n *Node) groupOf(o *searchOptions, spec *schemas.Spec, q *queries, k int) 
 		return 0, 0, invalid(fmt.Sprintf("group_by: %s is of type %s", *o.GroupBy, spec.Attributes[at].Type), "an attribute of type utf8, int64 or bool")
 	case q.many:
 		return 0, 0, invalid("group_by: given with "+q.field, "one query: vector or like")
-	case size < 1 || size*k > n.o.MaxK:
+	case size < 1 || size > n.o.MaxK/k: // a product could overflow
 		return 0, 0, invalid(fmt.Sprintf("group_size: %d, with k = %d", size, k), fmt.Sprintf("1 to %d", n.o.MaxK/k))
 	}
 	return at, size, nil

@@ -89,6 +89,7 @@ func TestGroups(t *testing.T) {
 		{`{"like":"id-3","group_size":2}`, "group_size: given alone", "beside group_by"},
 		{`{"like":"id-3","group_by":"color","group_size":0}`, "group_size: 0, with k = 10", "1 to 100"},
 		{`{"like":"id-3","k":400,"group_by":"color","group_size":3}`, "group_size: 3, with k = 400", "1 to 2"},
+		{`{"like":"id-3","k":4,"group_by":"color","group_size":4611686018427387905}`, "group_size: 4611686018427387905, with k = 4", "1 to 250"}, // times 4 is 4
 		{`{"vectors":[` + vectorJSON(unit(1)) + `],"group_by":"color"}`, "group_by: given with vectors", "one query"},
 	} {
 		if p := problemOf(t, call(n.API(), http.MethodPost, "/v1/search", c.request)); p.Code != codeInvalid || !strings.HasPrefix(p.Detail, c.detail) || !strings.Contains(p.Allowed, c.allowed) {
