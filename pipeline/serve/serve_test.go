@@ -388,6 +388,8 @@ func TestAPI(t *testing.T) {
 		{"fields", "POST", "/v1/search", `{"vector":` + good + `,"fields":["color"]}`, 200, []string{`"attributes":{"color":null}`}},
 		{"unknown field", "POST", "/v1/search", `{"vector":` + good + `,"fields":["colour"]}`, 400, []string{`colour`, `color`}},
 		{"unknown key", "POST", "/v1/search", `{"vektor":[1]}`, 400, []string{`vektor`, `"malformed"`}},
+		{"a field twice", "POST", "/v1/search", `{"vector":` + good + `,"fields":["color","color"]}`, 400, []string{`fields: \"color\" is given twice`}},
+		{"a field of rows twice", "POST", "/v1/vectors:batchGet", `{"ids":["id-1"],"fields":["color","color"]}`, 400, []string{`fields: \"color\" is given twice`}},
 		{"wrong width", "POST", "/v1/search", `{"vector":[1,2]}`, 400, []string{`vector`, `16`, `"invalid"`}},
 		{"its encoder", "POST", "/v1/search", `{"vector":` + good + `,"encoder":"e"}`, 200, []string{`"encoder":"e"`}},
 		{"another encoder", "POST", "/v1/search", `{"vector":` + good + `,"encoder":"f"}`, 409, []string{`"code":"encoder"`, `encoder: \"f\"`, `"allowed":"e"`}},

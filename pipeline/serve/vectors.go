@@ -3,6 +3,7 @@ package serve
 import (
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/adastream/adastream/index/snapshot"
 	"github.com/adastream/adastream/schemas"
@@ -165,17 +166,22 @@ func (n *Node) sample(r *http.Request) (*response, error) {
 	return jsonResponse(a)
 }
 
-// fieldsOf returns the indices of the attributes of some names, of all if names is nil.
+// fieldsOf returns the indices of the attributes of some names, of all if names is nil. Each is there once, so an answer has no more
+// of a row than the row has.
 func fieldsOf(spec *schemas.Spec, names []string) ([]int, error) {
 	if names == nil {
 		return allFields(spec), nil
 	}
-	picked := make([]int, len(names))
-	for i, name := range names {
-		picked[i] = spec.AttributeAt(name)
-		if picked[i] < 0 {
+	picked := make([]int, 0, len(spec.Attributes))
+	for _, name := range names {
+		at := spec.AttributeAt(name)
+		switch {
+		case at < 0:
 			return nil, invalid(fmt.Sprintf("fields: %.*q is not an attribute of the index", schemas.MaxNameBytes, name), spec.AttributeNames())
+		case slices.Contains(picked, at):
+			return nil, invalid(fmt.Sprintf("fields: %q is given twice", name), "each attribute once")
 		}
+		picked = append(picked, at)
 	}
 	return picked, nil
 }
