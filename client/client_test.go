@@ -114,13 +114,14 @@ func TestNew(t *testing.T) {
 
 func TestParameters(t *testing.T) {
 	wait, score := 0.0, -0.25
-	h := How{K: 7, Budget: &Budget{Lists: 1e7}, Plan: &Plan{NProbe: 3, Margin: 0.125}, Filter: []byte(`{"year":{"$gte":1900}}`), MinScore: &score,
+	h := How{K: 7, Budget: &Budget{Lists: 1e7}, Plan: &Plan{NProbe: 3, Margin: 0.125}, Filter: []byte(`{"year":{"$gte":1900},"year":1911}`), MinScore: &score,
 		Freshness: Freshness{MinOffsets: map[string]int64{"0": 9007199254740993}, Wait: &wait}}
 	values, err := h.parameters([]string{"a", "b"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"k": "7", "budget.lists": "10000000", "plan.nprobe": "3", "plan.margin": "0.125", "filter": `{"year":{"$gte":1900}}`,
+	want := map[string]string{"k": "7", "budget.lists": "10000000", "plan.nprobe": "3", "plan.margin": "0.125", "filter": `{"year":{"$gte":1900},"year":1911}`, // for the node to refuse
+
 		"min_score": "-0.25", "min_offsets": `{"0":9007199254740993}`, "wait_seconds": "0", "fields": "a,b"}
 	for name := range values {
 		if values.Get(name) != want[name] {

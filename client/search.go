@@ -117,9 +117,13 @@ func (h How) parameters(fields []string) (url.Values, error) {
 	}
 	values := url.Values{}
 	for name, option := range options {
+		if name == "filter" { // as it was given: a map would lose a name that is there twice, which the node refuses
+			values.Set(name, string(h.Filter))
+			continue
+		}
 		switch option := option.(type) {
 		case map[string]any:
-			if name == "filter" || name == "min_offsets" {
+			if name == "min_offsets" {
 				text, err := json.Marshal(option)
 				if err != nil {
 					return nil, err
