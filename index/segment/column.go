@@ -68,7 +68,7 @@ func (c *Column) Accepts(t arrow.DataType) bool {
 		return true
 	}
 	stored, ok := schemas.AttributeTypeOf(t)
-	return ok && stored == c.typ
+	return ok && (stored == c.typ || stored == schemas.AttributeInt && c.typ == schemas.AttributeFloat)
 }
 
 // allowed names the Arrow types that a column accepts.
@@ -79,7 +79,7 @@ func (c *Column) allowed() string {
 	case schemas.AttributeInt:
 		return "an integer type"
 	case schemas.AttributeFloat:
-		return "float16, float32, float64"
+		return "float16, float32, float64, an integer type"
 	case schemas.AttributeTimestamp:
 		return "timestamp"
 	default:
@@ -88,7 +88,7 @@ func (c *Column) allowed() string {
 }
 
 // AppendFrom appends value i of an array of a type that [Column.Accepts]. All integers widen to int64, all floats to
-// float64, strings of all kinds to utf8; timestamps are rounded down to milliseconds. On an error, which says what
+// float64, and integers to the float64 that is nearest, strings of all kinds to utf8; timestamps are rounded down to milliseconds. On an error, which says what
 // value does not fit, nothing is appended. The array must be sound: see package pipeline/ingest for how messages are checked.
 func (c *Column) AppendFrom(arr arrow.Array, i int) error {
 	if !c.Accepts(arr.DataType()) {
@@ -114,7 +114,11 @@ func (c *Column) AppendFrom(arr arrow.Array, i int) error {
 		}
 		c.ints = append(c.ints, v)
 	case schemas.AttributeFloat:
-		c.floats = append(c.floats, float(arr, i))
+		v, err := float(arr, i)
+		if err != nil {
+			return err
+		}
+		c.floats = append(c.floats, v)
 	default:
 		if d, ok := arr.(*array.Dictionary); ok {
 			arr, i = d.Dictionary(), d.GetValueIndex(i)
@@ -159,16 +163,19 @@ func integer(arr arrow.Array, i int) (int64, error) {
 	return 0, errors.New("array is not one of integers")
 }
 
-func float(arr arrow.Array, i int) float64 {
+func float(arr arrow.Array, i int) (float64, error) {
 	switch a := arr.(type) {
 	case *array.Float16:
-		return float64(a.Value(i).Float32())
+		return float64(a.Value(i).Float32()), nil
 	case *array.Float32:
-		return float64(a.Value(i))
+		return float64(a.Value(i)), nil
 	case *array.Float64:
-		return a.Value(i)
+		return a.Value(i), nil
+	case *array.Uint64:
+		return float64(a.Value(i)), nil
 	}
-	return math.NaN()
+	v, err := integer(arr, i)
+	return float64(v), err
 }
 
 func floorDiv(a, b int64) int64 {

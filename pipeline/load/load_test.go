@@ -425,6 +425,17 @@ func TestLoad_numberedRows(t *testing.T) {
 	}
 }
 
+// A float has no point in JSON where it happens to be whole: rows are loaded also where all of a batch are, as the last few of a file may be.
+func TestLoad_wholeFloats(t *testing.T) {
+	spec := testSpec(1, 1)
+	spec.Attributes = []schemas.Attribute{{Name: "price", Type: schemas.AttributeFloat}}
+	shards := open(t, store.NewMemory(), spec)
+	names := write(t, []string{`{"id":"a","vector":[1,2,3,4],"price":0.5}`}, []string{`{"id":"b","vector":[1,2,3,4],"price":3}`, `{"id":"c","vector":[1,2,3,4],"price":null}`})
+	if report, err := Run(t.Context(), options(t, shards, names, 0, 1)); err != nil || report.Rows != 3 || report.Quarantined != 0 {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
+
 // What is refused is in quarantine under the place of its row, and says where that came from; its payload is the row.
 func TestLoad_quarantine(t *testing.T) {
 	names := write(t, []string{line("a", 1), `{"id":"z","vector":[0,0,0,0]}`, line("b", 1)})
