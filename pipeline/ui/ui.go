@@ -89,13 +89,13 @@ func New(o Options) (*UI, error) {
 // Run takes samples of the node for the live charts, until ctx ends.
 func (u *UI) Run(ctx context.Context) error { return u.history.run(ctx) }
 
-// Handler answers /ui and below, and leaves the rest to api.
+// Handler answers /ui and below, shows who opens the bare address the way there, and leaves the rest to api.
 func (u *UI) Handler(api http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", api)
-	mux.HandleFunc("GET /ui", func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, u.o.base()+"/ui/", http.StatusSeeOther)
-	})
+	overview := http.RedirectHandler(u.o.base()+"/ui/", http.StatusSeeOther)
+	mux.Handle("GET /{$}", overview)
+	mux.Handle("GET /ui", overview)
 	mux.HandleFunc("GET /ui/{$}", u.overview)
 	mux.HandleFunc("GET /ui/snapshots", u.snapshots)
 	mux.HandleFunc("GET /ui/snapshots/{generation}", u.generation)

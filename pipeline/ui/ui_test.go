@@ -200,6 +200,16 @@ func TestPagesBeforeTheFirstGeneration(t *testing.T) {
 	}
 }
 
+func TestBareAddress(t *testing.T) {
+	s := newSite(t, false)
+	if w := s.call(http.MethodGet, "/"); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/ui/" {
+		t.Errorf("%d to %q, want the page", w.Code, w.Header().Get("Location"))
+	}
+	if w := s.call(http.MethodPost, "/"); w.Code == http.StatusSeeOther {
+		t.Errorf("%d to %q for a POST", w.Code, w.Header().Get("Location"))
+	}
+}
+
 func TestPagesOfAnIndex(t *testing.T) {
 	s := newSite(t, false)
 	s.append(0, 400, nil)
