@@ -37,17 +37,17 @@ func (r *Router) searchArrow(q *http.Request, raw []byte) (any, error) {
 			return nil, r.refused(q, raw)
 		}
 	}
-	var offsets map[string]int64
-	if text := options.Get("min_offsets"); text != "" && json.Unmarshal([]byte(text), &offsets) != nil {
+	var wanted offsets
+	if text := options.Get("min_offsets"); text != "" && json.Unmarshal([]byte(text), &wanted) != nil {
 		return nil, r.refused(q, raw)
 	}
-	of, err := r.offsetsOf(offsets)
+	of, err := r.offsetsOf(wanted)
 	if err != nil {
 		return nil, r.refused(q, raw)
 	}
 	paths := make([]string, len(r.shards))
 	for i := range paths {
-		if paths[i], err = pathWith(options, len(offsets) > 0, of[i]); err != nil {
+		if paths[i], err = pathWith(options, len(wanted) > 0, of[i]); err != nil {
 			return nil, err
 		}
 	}

@@ -115,9 +115,9 @@ func snapshotsOf(all []found) []client.Snapshot {
 
 // vectorsBody is what the merging has to know of a request.
 type vectorsBody struct {
-	IDs       []string         `json:"ids"`
-	Offsets   map[string]int64 `json:"min_offsets"`
-	Staleness *float64         `json:"max_staleness_seconds"`
+	IDs       []string `json:"ids"`
+	Offsets   offsets  `json:"min_offsets"`
+	Staleness *float64 `json:"max_staleness_seconds"`
 }
 
 // aboutVectors is what an answer says beside its rows.

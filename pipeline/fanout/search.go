@@ -19,14 +19,33 @@ import (
 
 // searchBody is what the merging has to know of a request. All else is the nodes' to read, and to refuse.
 type searchBody struct {
-	K         *int             `json:"k"`
-	Like      *string          `json:"like"`
-	GroupBy   *string          `json:"group_by"`
-	GroupSize *int             `json:"group_size"`
-	Filter    json.RawMessage  `json:"filter"`
-	Offsets   map[string]int64 `json:"min_offsets"`
-	Staleness *float64         `json:"max_staleness_seconds"`
-	Wait      *float64         `json:"wait_seconds"`
+	K         *int            `json:"k"`
+	Like      *string         `json:"like"`
+	GroupBy   *string         `json:"group_by"`
+	GroupSize *int            `json:"group_size"`
+	Filter    json.RawMessage `json:"filter"`
+	Offsets   offsets         `json:"min_offsets"`
+	Staleness *float64        `json:"max_staleness_seconds"`
+	Wait      *float64        `json:"wait_seconds"`
+}
+
+// offsets are those of some partitions. None of them is null, which would become an offset of 0 on the way to a node that refuses it.
+type offsets map[string]int64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *offsets) UnmarshalJSON(raw []byte) error {
+	var given map[string]*int64
+	if err := json.Unmarshal(raw, &given); err != nil {
+		return err
+	}
+	*o = make(offsets, len(given))
+	for partition, offset := range given {
+		if offset == nil {
+			return errors.New("an offset is null")
+		}
+		(*o)[partition] = *offset
+	}
+	return nil
 }
 
 // defaultK is how many hits a query has that does not say.

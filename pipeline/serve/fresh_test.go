@@ -71,8 +71,10 @@ func TestMinOffsets(t *testing.T) {
 	}
 	stream := vectorsStream(t, singleItems, testDim, unit(1))
 	for parameters, status := range map[string]int{
-		`min_offsets={"0":1}&max_staleness_seconds=60`: http.StatusOK,
-		`min_offsets={"0":1000000}&wait_seconds=0`:     http.StatusConflict,
+		`min_offsets={"0":1}&max_staleness_seconds=60`:     http.StatusOK,
+		`min_offsets={"0":1000000}&wait_seconds=0`:         http.StatusConflict,
+		`min_offsets={"0":null}`:                           http.StatusBadRequest,
+		`min_offsets=null`:                                 http.StatusBadRequest,
 		`min_offsets=[1]`:                                  http.StatusBadRequest,
 		`max_staleness_seconds=NaN`:                        http.StatusBadRequest,
 		`max_staleness_seconds=0.000000001&wait_seconds=0`: http.StatusConflict,

@@ -132,6 +132,8 @@ func parseParameters(raw string) (*searchOptions, error) {
 		case "min_offsets":
 			if json.Unmarshal([]byte(value), &o.MinOffsets) != nil {
 				err = invalid(fmt.Sprintf("%s: %.40s", name, value), "a JSON object of partitions and offsets")
+			} else {
+				err = refuseNulls(name, []byte(value))
 			}
 		case "max_staleness_seconds":
 			o.MaxStaleness = new(float64)
