@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -154,6 +155,25 @@ func TestProblemText(t *testing.T) {
 	} {
 		if got := p.Error(); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// An id is one, also if it means another place in a path.
+func TestVectorOfDots(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/v1/vectors/{id...}", func(w http.ResponseWriter, r *http.Request) {
+		_ = json.NewEncoder(w).Encode(Vector{ID: r.PathValue("id")})
+	})
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	client, err := New(server.URL, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{".", "..", "a/../b", "a//b", "1.5", "%2E", "é ?#"} {
+		if v, err := client.Vector(t.Context(), id); err != nil || v.ID != id {
+			t.Errorf("%q: %+v, %v", id, v, err)
 		}
 	}
 }

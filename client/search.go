@@ -29,7 +29,8 @@ func (c *Client) Index(ctx context.Context) (*Index, error) {
 
 // Vector reads the live row of an id. If there is none, the error is a *Problem of the code not_found.
 func (c *Client) Vector(ctx context.Context, id string) (*Vector, error) {
-	return ask[Vector](ctx, c, http.MethodGet, "/v1/vectors/"+url.PathEscape(id), nil)
+	escaped := strings.ReplaceAll(url.PathEscape(id), ".", "%2E") // "." and ".." are other places in a path
+	return ask[Vector](ctx, c, http.MethodGet, "/v1/vectors/"+escaped, nil)
 }
 
 // Vectors reads the live rows of some ids, at most 1000 unless the node says otherwise.
