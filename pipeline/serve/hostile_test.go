@@ -82,6 +82,7 @@ func TestHostileRequests(t *testing.T) {
 		"a million arrays":        {strings.Repeat("[", 1_000_000), 400},
 		"vectors of deep arrays":  {`{"vectors":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + `}`, 400},
 		"a million objects":       {strings.Repeat(`{"vector":`, 1_000_000), 400},
+		"deep in a Filter":        {with(`"FILTER":` + strings.Repeat(`{"$not":`, 2000) + `{"x":null,"y":"` + strings.Repeat("y", 50_000) + `"}` + strings.Repeat("}", 2000)), 400},
 		"deep in an option":       {with(`"plan":` + strings.Repeat(`{"plan":`, 5000) + "1" + strings.Repeat("}", 5000)), 400},
 		"a million empty rows":    {`{"vectors":[` + strings.Repeat("[],", 1_000_000) + `[]]}`, 400},
 		"a million empty words":   {with(`"fields":[` + strings.Repeat(`"",`, 1_000_000) + `""]`), 400},

@@ -181,7 +181,7 @@ func refuseNulls(field string, raw []byte) error {
 	switch raw = bytes.TrimSpace(raw); {
 	case string(raw) == "null":
 		return invalid(cmp.Or(field, "the document")+": null", "a value, or no such field")
-	case raw[0] != '{' || field == "filter":
+	case raw[0] != '{' || strings.EqualFold(field, "filter"): // as names are read
 		return nil
 	}
 	var fields map[string]json.RawMessage
