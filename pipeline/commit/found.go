@@ -45,6 +45,11 @@ type Rows struct {
 	Tombstones []store.Info
 	Chunks     []ChunkFiles
 	Halves     []store.Info // files of chunks of which the other one is not there
+
+	// Committed is, for a partition, an offset up to which all was committed: where the last commit begins that has an object, or
+	// the last attempt at one. Nobody puts an object before the commit ahead is there. Whether all objects of that last one are
+	// there, nothing tells but its record.
+	Committed map[int]int64
 }
 
 // ChunkFiles are the two files of a chunk that hold its rows.
@@ -52,7 +57,7 @@ type ChunkFiles struct{ Rows, Vectors store.Info }
 
 // Rows picks the objects that hold rows.
 func (f *Found) Rows() *Rows {
-	r := &Rows{}
+	r := &Rows{Committed: map[int]int64{}}
 	vectors := map[string]store.Info{} // by the id that the files of a chunk share
 	for _, info := range f.objects {
 		if id, ok := strings.CutSuffix(info.Key, ".vectors.arrow"); ok {
@@ -60,6 +65,9 @@ func (f *Found) Rows() *Rows {
 		}
 	}
 	for _, info := range f.objects {
+		if _, partition, start, ok := placeOf(info.Key); ok {
+			r.Committed[partition] = max(start, r.Committed[partition])
+		}
 		switch kind, _, _ := strings.Cut(info.Key, "/"); kind {
 		case segments:
 			r.Segments = append(r.Segments, info)

@@ -7,6 +7,11 @@
 //
 // The result is written into the empty chains of another index, as an ingestor would have who had read the same topic after it
 // was compacted: in the order of offsets, with what counts and the deletes. Ingestors go on from its end, a builder builds it.
+//
+// Of the last commit of a partition nothing tells whether it is whole: an ingestor that is killed may have put its rows and not yet its
+// deletes. So unless a builder had folded it the chain ends where it begins, and ingestors read it again. What there is of it is in
+// the last record all the same, for a topic that does not have it any more; versions that come again are the same ones. A chain that
+// begins with it is taken to be whole, as it has to have an end, and so is what was loaded, which is in no topic and deletes nothing.
 package rebuild
 
 import (
@@ -64,7 +69,8 @@ type work struct {
 	Options
 	report Report
 	newest map[string]version
-	ends   []int64 // by partition: after the last offset that was seen; 0 for those of other shards
+	ends   []int64 // by partition: up to which all that the log had was committed and seen; 0 for those of other shards
+	whole  []bool  // by partition: whether what its last commit has is all that it is to have
 	mapped []*store.Mapped
 
 	bytes, of int64 // of objects, read and in all
@@ -72,7 +78,8 @@ type work struct {
 
 // Run rebuilds.
 func Run(ctx context.Context, o Options) (*Report, error) {
-	w := &work{Options: o, newest: map[string]version{}, ends: make([]int64, o.From.Spec().EndPartition())}
+	partitions := o.From.Spec().EndPartition()
+	w := &work{Options: o, newest: map[string]version{}, ends: make([]int64, partitions), whole: make([]bool, partitions)}
 	defer func() {
 		for _, m := range w.mapped {
 			m.Release()
@@ -106,6 +113,10 @@ func (w *work) read(ctx context.Context) error {
 	}
 	spec, rows := w.From.Spec(), found.Rows()
 	w.of = bytesOf(rows)
+	for p := range w.ends {
+		w.ends[p] = rows.Committed[p]
+		w.whole[p] = w.ends[p] == 0 || spec.IsLoad(p)
+	}
 	for _, info := range rows.Segments {
 		if err := w.fault(w.part(ctx, func(bytes [][]byte) (*segment.Part, error) { return segment.OpenSegment(spec, info.Key, bytes[0]) }, info)); err != nil {
 			return err
@@ -167,8 +178,9 @@ func (w *work) part(ctx context.Context, open func([][]byte) (*segment.Part, err
 	if err != nil {
 		return fmt.Errorf("%s: %w", files[0].Key, err)
 	}
+	_, folded := commit.SumOf(files[0].Key)
 	for row := range p.N {
-		if err := w.see(p.IDAt(row), version{p.OrderAt(row), p, row}); err != nil {
+		if err := w.see(p.IDAt(row), version{p.OrderAt(row), p, row}, folded); err != nil {
 			return fmt.Errorf("%s: row %d: %w", files[0].Key, row, err)
 		}
 	}
@@ -186,21 +198,24 @@ func (w *work) tombstones(ctx context.Context, info store.Info) error {
 	if err != nil {
 		return err
 	}
+	_, folded := commit.SumOf(info.Key)
 	for _, t := range stones {
-		if err := w.see(t.ID, version{order: t.Order}); err != nil {
+		if err := w.see(t.ID, version{order: t.Order}, folded); err != nil {
 			return fmt.Errorf("%s: delete of %q: %w", info.Key, t.ID, err)
 		}
 	}
 	return nil
 }
 
-// see takes in a version.
-func (w *work) see(id string, v version) error {
+// see takes in a version, of an object that a builder made of folded commits or of one of a commit.
+func (w *work) see(id string, v version, folded bool) error {
 	p := int(v.order.Partition)
 	if p < 0 || p >= len(w.ends) || v.order.Offset < 0 {
 		return fmt.Errorf("%w: it is from offset %d of partition %d, allowed: partitions 0 to %d", schemas.ErrCorrupt, v.order.Offset, p, len(w.ends)-1)
 	}
-	w.ends[p] = max(w.ends[p], v.order.Offset+1)
+	if folded || w.whole[p] {
+		w.ends[p] = max(w.ends[p], v.order.Offset+1)
+	}
 	if known, ok := w.newest[id]; ok {
 		if v.order.Compare(known.order) > 0 {
 			w.newest[id] = v
@@ -255,7 +270,7 @@ func (w *work) entries() [][]entry {
 	return all
 }
 
-// write makes the chain of a partition, up to what was seen of its log.
+// write makes the chain of a partition. Its last commit has also what lies beyond its end.
 func (w *work) write(ctx context.Context, partition int, entries []entry) error {
 	var last schemas.Commit
 	for last.End < w.ends[partition] {
@@ -264,8 +279,10 @@ func (w *work) write(ctx context.Context, partition int, entries []entry) error 
 			n++ // a message is in one commit
 		}
 		end := w.ends[partition]
-		if n < len(entries) {
+		if n < len(entries) && entries[n-1].order.Offset+1 < end {
 			end = entries[n-1].order.Offset + 1
+		} else {
+			n = len(entries)
 		}
 		c, err := w.commit(ctx, partition, &last, end, entries[:n])
 		if err != nil {
@@ -287,7 +304,9 @@ func (w *work) commit(ctx context.Context, partition int, last *schemas.Commit, 
 	rows := segment.NewRows(spec)
 	var stones []segment.Tombstone
 	for _, e := range entries {
-		c.Produced = max(c.Produced, e.order.Timestamp)
+		if e.order.Offset < end { // else it comes again, and is to get the order that it has
+			c.Produced = max(c.Produced, e.order.Timestamp)
+		}
 		c.Watermark = max(c.Watermark, c.Produced)
 		if e.part == nil {
 			stones = append(stones, segment.Tombstone{ID: e.id, Order: e.order})

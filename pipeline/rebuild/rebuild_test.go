@@ -269,3 +269,40 @@ func TestRebuildFromDamagedObjects(t *testing.T) {
 	}
 	w.check(to, built(t, to))
 }
+
+// An ingestor that was killed had put one of the two objects of its next commit. Ingestors of the index that is made again have to read
+// that range again: what the other object would have had is in the log only.
+func TestRebuildFromHalfACommit(t *testing.T) {
+	for _, missing := range []string{"segments", "tombstones"} {
+		t.Run(missing, func(t *testing.T) {
+			w, again := newTown(t, 3), newTown(t, 3) // of one log
+			for range 2 {
+				w.commit(0, 200, 100)
+				again.commit(0, 200, 100)
+			}
+			start := w.next[0]
+			w.commit(0, 60, 100)
+			for _, lost := range []string{fmt.Sprintf("commits/000000/%020d", start), fmt.Sprintf("%s/000000/%020d-", missing, start)} {
+				for info, err := range w.bucket.List(t.Context(), lost, "") {
+					if err = errors.Join(err, w.bucket.Delete(t.Context(), info.Key)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			to := newLog(t, store.NewMemory())
+			if _, err := rebuild.Run(t.Context(), rebuild.Options{From: w.log, To: to, Cache: buildtest.Cache(t, w.bucket), Level: avx.Generic}); err != nil {
+				t.Fatal(err)
+			}
+			head, err := to.Head(t.Context(), 0, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if head.Next != start || head.Watermark > 100+start {
+				t.Fatalf("it is rebuilt to %d, with watermark %d, want %d, where a commit begins that nobody can tell to be whole", head.Next, head.Watermark, start)
+			}
+			again.log = to
+			again.commit(0, 60, 100)
+			again.check(to, built(t, to))
+		})
+	}
+}
