@@ -31,12 +31,25 @@ func (l *loader) begin(ctx context.Context) error {
 		s.head = head
 		all = append(all, s)
 	}
-	stamp, err := l.timestamp(ctx, all, begun)
+	known, err := l.known(ctx, all)
 	if err != nil {
 		return err
 	}
+	stamp := begun.UnixMilli()
+	switch {
+	case !l.Timestamp.IsZero():
+		stamp = l.Timestamp.UnixMilli()
+	case known != nil:
+		stamp = known.Timestamp
+	}
+	of := schemas.Load{Name: l.Name, Parts: l.Parts, Input: l.Input, Timestamp: stamp}
+	if known != nil {
+		if err := same(known, of); err != nil {
+			return err
+		}
+	}
 	for _, s := range all {
-		done, err := s.begin(ctx, schemas.Load{Name: l.Name, Parts: l.Parts, Input: l.Input, Timestamp: stamp})
+		done, err := s.begin(ctx, of)
 		if err != nil {
 			return err
 		}
@@ -56,14 +69,11 @@ func (l *loader) head(ctx context.Context, s *shard, partition int) (head commit
 	return head, err
 }
 
-// timestamp is that of the rows, ms since the epoch: the one asked for, or when the load began, whichever part and shard that was in.
-func (l *loader) timestamp(ctx context.Context, shards []*shard, begun time.Time) (int64, error) {
-	if !l.Timestamp.IsZero() {
-		return l.Timestamp.UnixMilli(), nil
-	}
+// known is the load as it was begun, whichever part and shard that was in; nil if it was not yet.
+func (l *loader) known(ctx context.Context, shards []*shard) (*schemas.Load, error) {
 	for _, s := range shards {
 		if load := s.load(); load != nil && load.Name == l.Name {
-			return load.Timestamp, nil
+			return load, nil
 		}
 	}
 	for part := range l.Parts {
@@ -73,14 +83,22 @@ func (l *loader) timestamp(ctx context.Context, shards []*shard, begun time.Time
 			}
 			head, err := l.head(ctx, s, l.spec.LoadPartition(part, s.log.Shard()))
 			if err != nil {
-				return 0, err
+				return nil, err
 			}
 			if head.Last != nil && head.Last.Load != nil && head.Last.Load.Name == l.Name {
-				return head.Last.Load.Timestamp, nil
+				return head.Last.Load, nil
 			}
 		}
 	}
-	return begun.UnixMilli(), nil
+	return nil, nil
+}
+
+// same fails if a load that was begun is not this one: parts that do not agree about the files would leave some out.
+func same(begun *schemas.Load, of schemas.Load) error {
+	if begun.Parts == of.Parts && begun.Input == of.Input && begun.Timestamp == of.Timestamp {
+		return nil
+	}
+	return fmt.Errorf("it was begun with %s, now there are %s: a load goes on with the same files, parts and timestamp, another load has another name", describe(begun), describe(&of))
 }
 
 // load is that of the end of the chain, nil for none.
@@ -106,13 +124,10 @@ func (s *shard) begin(ctx context.Context, of schemas.Load) (done bool, err erro
 		s.logger.Warn("abandoned a load that was not done", "load", before.Name, "partition", s.partition, "offset", s.head.Next)
 	}
 	if before != nil && before.Name == of.Name {
-		if before.Done {
-			return true, nil
+		if err := same(before, of); err != nil || before.Done {
+			return err == nil, err
 		}
 		of.Base = before.Base
-		if *before != of {
-			return false, fmt.Errorf("it was begun with %s, now there are %s: a load goes on with the same files, parts and timestamp", describe(before), describe(&of))
-		}
 		s.of, s.start = of, s.head.Next
 		s.logger.Info("going on with a load", "partition", s.partition, "row", s.next())
 		return false, nil

@@ -342,6 +342,33 @@ func TestLoad_oneAfterAnother(t *testing.T) {
 	}
 }
 
+// What is done, or begun by another part, is of its files: others under the same name are told, not taken for loaded; and of parts that
+// disagree about the files some would be of none.
+func TestLoad_otherFilesOfTheSameName(t *testing.T) {
+	names := write(t, []string{line("a", 1)}, []string{line("b", 1)})
+	reversed, more := []string{names[1], names[0]}, write(t, []string{line("c", 1)}, []string{line("d", 1), line("e", 1)})
+	shards := open(t, store.NewMemory(), testSpec(1, 3))
+	if report, err := Run(t.Context(), options(t, shards, names, 0, 2)); err != nil || report.Rows != 1 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	for what, o := range map[string]Options{
+		"other files":                     options(t, shards, more, 0, 2),
+		"other parts":                     options(t, shards, names, 0, 1),
+		"another order, of another part":  options(t, shards, reversed, 1, 2),
+		"other parts, of another part":    options(t, shards, names, 1, 3),
+		"another time, of another part":   func() Options { o := options(t, shards, names, 1, 2); o.Timestamp = time.UnixMilli(5); return o }(),
+		"another time of what was loaded": func() Options { o := options(t, shards, names, 0, 2); o.Timestamp = time.UnixMilli(5); return o }(),
+	} {
+		if report, err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "it was begun with 2 parts, timestamp ") || !strings.Contains(err.Error(), "another load has another name") {
+			t.Errorf("%s: %+v, %v", what, report, err)
+		}
+	}
+	if report, err := Run(t.Context(), options(t, shards, names, 1, 2)); err != nil || report.Rows != 1 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	check(t, shards, map[string]string{"a": fmt.Sprint([]float32{1, 1, 2, 3}), "b": fmt.Sprint([]float32{1, 1, 2, 3})}, 0)
+}
+
 func TestLoad_refusals(t *testing.T) {
 	names := write(t, []string{line("a", 1), line("b", 1)})
 	b := store.NewMemory()
