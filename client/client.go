@@ -89,6 +89,10 @@ func (p *Problem) temporary() bool {
 	return false
 }
 
+// longestWait is how many seconds are waited at most because of a Retry-After. Nodes ask for a few; what stands before them may ask for an hour, which
+// a caller without a deadline would spend in vain.
+const longestWait = 30
+
 // do asks until there is an answer, and returns its body.
 func (c *Client) do(ctx context.Context, method, path, contentType, accept string, body []byte) ([]byte, error) {
 	pause := &backoff.ExponentialBackOff{InitialInterval: 100 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 5 * time.Second}
@@ -144,7 +148,7 @@ func (c *Client) once(ctx context.Context, method, path, contentType, accept str
 	}
 	p.Status = response.StatusCode
 	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil {
-		p.wait = time.Duration(seconds) * time.Second
+		p.wait = time.Duration(min(seconds, longestWait)) * time.Second
 	}
 	return nil, p
 }

@@ -105,6 +105,25 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+// However long is asked for, a wait ends in this hour.
+func TestRetryAfter_isBounded(t *testing.T) {
+	for header, want := range map[string]time.Duration{"2": 2 * time.Second, "3600": longestWait * time.Second, "9223372036854775807": longestWait * time.Second, "-5": -5 * time.Second, "Sat, 28 Nov 2026 07:00:00 GMT": 0} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", header)
+			refuse(w, 503, `{}`)
+		}))
+		client, err := New(server.URL, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p *Problem
+		if _, err := client.once(t.Context(), http.MethodGet, "/", "", "", nil); !errors.As(err, &p) || p.wait != want {
+			t.Errorf("Retry-After %s: %v, want a wait of %v", header, p, want)
+		}
+		server.Close()
+	}
+}
+
 func TestNew(t *testing.T) {
 	for _, address := range []string{"", "localhost:8080", "ftp://a", "http://", "http://[", "/v1"} {
 		if _, err := New(address, Options{}); err == nil || !strings.Contains(err.Error(), "must be http://") {
