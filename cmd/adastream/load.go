@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -170,9 +171,13 @@ func (c *loadCommand) expand(ctx context.Context) error {
 	return nil
 }
 
-// known is what is known of the files before they are read.
+// known is what is known of the files before they are read, that of ids included.
 func (c *loadCommand) known(ctx context.Context) (known []load.Known, err error) {
-	for _, name := range c.Files {
+	names := c.Files
+	if c.IDs != "" {
+		names = append(slices.Clone(names), c.IDs)
+	}
+	for _, name := range names {
 		if strings.HasPrefix(name, remote) {
 			b, key, err := c.object(ctx, name)
 			if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -75,6 +76,33 @@ func TestLoad(t *testing.T) {
 		if err := changed.Run(t.Context(), &cli.Logging{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
+	}
+}
+
+// A file of ids is one of the files that a load goes on with: with others the rows that are left would have the ids of other rows.
+func TestLoad_otherIDs(t *testing.T) {
+	dir := t.TempDir()
+	b, err := store.Open(t.Context(), filepath.Join(dir, "store"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	loadIndex(t, b)
+	file, ids := filepath.Join(dir, "rows.fvecs"), filepath.Join(dir, "ids.txt")
+	row := []byte{4, 0, 0, 0, 0, 0, 0x80, 0x3f, 0, 0, 0x80, 0x3f, 0, 0, 0x80, 0x3f, 0, 0, 0x80, 0x3f}
+	c := loadCommand{Store: cli.Store{Store: filepath.Join(dir, "store")}, Name: "load", Part: "0/1", Encoder: "e", Files: []string{file}, IDs: ids}
+	if err := errors.Join(os.WriteFile(file, append(row, row...), 0o600), os.WriteFile(ids, []byte("a\nb\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"2 rows and 0 deletes loaded", "already loaded"} {
+		if out := stdout(t, func() error { return c.Run(t.Context(), &cli.Logging{}) }); !strings.Contains(out, want) {
+			t.Errorf("%s, want %q", out, want)
+		}
+	}
+	if err := os.WriteFile(ids, []byte("a\nother\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Run(t.Context(), &cli.Logging{}); err == nil || !strings.Contains(err.Error(), "a load goes on with the same files") {
+		t.Errorf("%v, want to be told of other files", err)
 	}
 }
 
