@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -220,7 +221,11 @@ func (ids *rowIDs) appendTo(b array.Builder, row int64) error {
 		}
 		return fmt.Errorf("ids %s: there are %d lines, and more vectors", ids.name, row)
 	}
-	b.(*array.StringBuilder).Append(strings.TrimSuffix(ids.lines.Text(), "\r"))
+	id := strings.TrimSuffix(ids.lines.Text(), "\r")
+	if !utf8.ValidString(id) { // all rows of a message with such a text are refused
+		return fmt.Errorf("ids %s, line %d: %q, allowed: UTF-8", ids.name, row+1, id)
+	}
+	b.(*array.StringBuilder).Append(id)
 	return nil
 }
 

@@ -75,6 +75,10 @@ func TestMatrixFaults(t *testing.T) {
 	if err := os.WriteFile(short, []byte("a\nb\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	latin := short + ".latin1"
+	if err := os.WriteFile(latin, []byte("a\nm\xfcller\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	long := short + ".long"
 	if err := os.WriteFile(long, bytes.Repeat([]byte("a\n"), 41), 0o600); err != nil {
 		t.Fatal(err)
@@ -100,6 +104,7 @@ func TestMatrixFaults(t *testing.T) {
 		"fbin file: the file ends before offset 8":                             {format: Fbin, input: huge[:7]},
 		"fbin file: vectors of 1179403647 values, allowed: 1 to 65536":         {format: Fbin, input: []byte("\x01\x00\x00\x00\x7fELF")},
 		"ids " + short + ": there are 2 lines, and more vectors":               {format: Npy, input: f4, ids: short},
+		"ids " + latin + `, line 2: "m\xfcller", allowed: UTF-8`:               {format: Npy, input: f4, ids: latin},
 		"ids " + long + ": there are more lines than the 40 vectors":           {format: Npy, input: f4, ids: long},
 		"open " + short + ".missing: no such file":                             {format: Npy, input: f4, ids: short + ".missing"},
 	} {
