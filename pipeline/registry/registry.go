@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -113,7 +114,10 @@ func (c *Client) fetch(ctx context.Context, id uint32) (*avro.Schema, error) {
 		return nil, c.transient(id, err)
 	}
 	schema, err := c.parse(ctx, id, found)
-	if err == nil || errors.Is(err, ErrUnusable) {
+	switch {
+	case errors.Is(err, errGone):
+		c.keep(id, answer{err: err, until: time.Now().Add(forget)})
+	case err == nil, errors.Is(err, ErrUnusable):
 		c.keep(id, answer{schema: schema, err: err})
 	}
 	return schema, err
@@ -133,10 +137,13 @@ func (c *Client) transient(id uint32, err error) error {
 	return fmt.Errorf("schema %d: %w: ask %s: %w", id, schemas.ErrTransient, c.url, err)
 }
 
+// errGone: a reference is not there, which may come again.
+var errGone = fmt.Errorf("%w: it refers to what is gone", ErrUnusable)
+
 // notFound is true only of what a registry says: any server has pages that it does not find.
 func notFound(err error) bool {
 	var r *sr.ResponseError
-	return errors.As(err, &r) && r.ErrorCode == sr.ErrSchemaNotFound.Code
+	return errors.As(err, &r) && slices.Contains([]int{sr.ErrSchemaNotFound.Code, sr.ErrSubjectNotFound.Code, sr.ErrVersionNotFound.Code}, r.ErrorCode)
 }
 
 func (c *Client) parse(ctx context.Context, id uint32, found sr.Schema) (*avro.Schema, error) {
@@ -165,6 +172,9 @@ func (c *Client) refer(ctx context.Context, id uint32, references []sr.SchemaRef
 			return fmt.Errorf("schema %d: %w: it refers to more than %d others", id, ErrUnusable, maxReferences)
 		}
 		found, err := c.api.SchemaByVersion(ctx, r.Subject, r.Version)
+		if notFound(err) {
+			return fmt.Errorf("schema %d: %w: %s does not know the reference %q, version %d of %s", id, errGone, c.url, r.Name, r.Version, r.Subject)
+		}
 		if err != nil {
 			return c.transient(id, fmt.Errorf("reference %q: %w", r.Name, err))
 		}

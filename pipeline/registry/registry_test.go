@@ -135,3 +135,26 @@ func TestSchemaTransient(t *testing.T) {
 		}
 	}
 }
+
+// A schema whose reference the registry says that it does not have is unusable, for a while: a partition would wait for it for ever.
+func TestSchema_referenceIsGone(t *testing.T) {
+	for _, code := range []string{"40401", "40402"} { // no such subject, no such version of it
+		r := newRig(t)
+		r.Intercept(func(w http.ResponseWriter, q *http.Request) bool {
+			gone := strings.HasPrefix(q.URL.Path, "/subjects/plain/")
+			if gone {
+				w.WriteHeader(http.StatusNotFound)
+				_, _ = w.Write([]byte(`{"error_code":` + code + `,"message":"gone"}`))
+			}
+			return gone
+		})
+		for range 2 {
+			if _, err := r.client.Schema(t.Context(), 2); !errors.Is(err, ErrUnusable) || errors.Is(err, schemas.ErrTransient) || !strings.Contains(err.Error(), `does not know the reference "a.Inner"`) {
+				t.Errorf("%s: %v", code, err)
+			}
+		}
+		if a, ok := r.client.known[2]; !ok || a.until.IsZero() {
+			t.Errorf("%s: it is unusable for good, or asked for each message: the reference may be registered again", code)
+		}
+	}
+}
