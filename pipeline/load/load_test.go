@@ -442,8 +442,17 @@ func TestLoad_numberedRows(t *testing.T) {
 	}
 	shards := open(t, store.NewMemory(), testSpec(1, 2))
 	for part := range 2 {
-		if _, err := Run(t.Context(), options(t, shards, names, part, 2)); err != nil {
+		o, opened := options(t, shards, names, part, 2), 0
+		inner := o.Open
+		o.Open = func(name string, first, skip int64) (*files.Reader, error) {
+			opened++ // which is a download, of an object
+			return inner(name, first, skip)
+		}
+		if _, err := Run(t.Context(), o); err != nil {
 			t.Fatal(err)
+		}
+		if want := []int{4, 3}[part]; opened != want { // each of its own twice, but for the first of all, and those between once
+			t.Errorf("part %d opens files %d times, want %d", part, opened, want)
 		}
 	}
 	live, _, _ := state(t, shards)

@@ -27,6 +27,8 @@ type rows struct {
 	passed      int64            // rows of the part that are not wanted, from its start
 	skipped     func(rows int64) // is told of those of them that were not even read
 
+	numbers map[int]int64 // of each file that was opened, how many ids it numbers
+
 	block  int64 // of all files, if they are read by blocks: rows before the next one
 	number int64 // of the next row of the part
 }
@@ -121,26 +123,47 @@ func (r *rows) reader(i int) (*files.Reader, error) {
 		skip = max(0, r.passed-r.number)
 	}
 	in, err := r.open(r.files[i], 0, skip)
-	if err != nil || !in.Numbered() || i == 0 {
-		return in, err
+	if err != nil {
+		return nil, err
+	}
+	r.remember(i, in)
+	if !in.Numbered() || i == 0 {
+		return in, nil
 	}
 	if err := in.Close(); err != nil {
 		return nil, err
 	}
 	first := int64(0)
-	for _, name := range r.files[:i] {
-		before, err := r.open(name, 0, 0)
-		if err != nil {
+	for before, name := range r.files[:i] {
+		if err := r.look(before); err != nil {
 			return nil, fmt.Errorf("file before it: %s: %w", name, err)
 		}
-		if before.Numbered() {
-			first += before.Rows()
-		}
-		if err := before.Close(); err != nil {
-			return nil, err
-		}
+		first += r.numbers[before]
 	}
 	return r.open(r.files[i], first, skip)
+}
+
+// look makes known how many numbers a file takes. To open it may be to download it, so that is done once.
+func (r *rows) look(i int) error {
+	if _, known := r.numbers[i]; known {
+		return nil
+	}
+	in, err := r.open(r.files[i], 0, 0)
+	if err != nil {
+		return err
+	}
+	r.remember(i, in)
+	return in.Close()
+}
+
+func (r *rows) remember(i int, in *files.Reader) {
+	if r.numbers == nil {
+		r.numbers = map[int]int64{}
+	}
+	r.numbers[i] = 0
+	if in.Numbered() {
+		r.numbers[i] = in.Rows()
+	}
 }
 
 // Known is what is known of a file beforehand.
