@@ -49,6 +49,16 @@ func (p *Part) Verify(ctx context.Context, share float64) error {
 	return nil
 }
 
+// Reread reads the part through again, see [store.Mapped.Reread].
+func (p *Part) Reread(ctx context.Context, share float64) error {
+	for _, m := range p.mapped {
+		if err := m.Reread(ctx, share); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Release ends one hold. After the last one nothing may read the part, or a string that came from it.
 func (p *Part) Release() {
 	if p.held.Add(-1) > 0 {

@@ -356,7 +356,7 @@ func (n *Node) advance(ctx context.Context) error {
 func (n *Node) take(ctx context.Context, to *commit.Served) (err error) {
 	started := time.Now()
 	if damaged := n.proof.bad(); len(damaged) > 0 {
-		n.parts = maps.Clone(n.parts)
+		n.parts, n.remembered = maps.Clone(n.parts), nil // what is written down has files that are gone
 		for _, p := range damaged {
 			if n.parts[p.key] == p.Part {
 				delete(n.parts, p.key)

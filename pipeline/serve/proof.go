@@ -15,12 +15,20 @@ import (
 // proofShare is the share of its time that reading through takes, of one thread: a gigabyte in some three seconds, beside queries.
 const proofShare = 0.25
 
+// What is served for long is read through again, a part at a time so that all have had their turn after rereadEvery, and one of them after
+// rereadPause at the latest: a node may get many more parts meanwhile. The share leaves one with terabytes enough time.
+const (
+	rereadEvery = 24 * time.Hour
+	rereadPause = time.Hour
+	rereadShare = 0.05
+)
+
 // rememberEvery is the least time between two records of what this process has read through, see [store.Cache.Remember]: what a killed
 // process has fetched since the last one is read through at the next start.
 const rememberEvery = time.Minute
 
 // proof has the parts that an earlier process of this machine had read through, and this one has not: a node answers from them at
-// once, and reads them through beside that.
+// once, and reads them through beside that. Then it reads all parts through again, in turn.
 type proof struct {
 	wake chan struct{} // there are parts to be read through
 
@@ -28,7 +36,8 @@ type proof struct {
 	served  map[string]*replica.Part // that answers come from
 	todo    []heldPart               // of those, held, as those that are damaged are
 	damaged []heldPart
-	reading bool // one that next took
+	reading bool                        // one that next took
+	read    map[*replica.Part]time.Time // of those that are served: when they were read through last, or came
 }
 
 func newProof() *proof { return &proof{wake: make(chan struct{}, 1)} }
@@ -46,12 +55,17 @@ func (p *proof) serves(parts map[string]*replica.Part) {
 		return true
 	}
 	p.todo, p.damaged = slices.DeleteFunc(p.todo, gone), slices.DeleteFunc(p.damaged, gone)
+	read, now := make(map[*replica.Part]time.Time, len(parts)), time.Now()
 	for key, part := range parts {
-		if p.served[key] != part && part.Recalled() {
+		if p.served[key] == part {
+			read[part] = p.read[part]
+			continue
+		}
+		if read[part] = now; part.Recalled() {
 			p.todo = append(p.todo, heldPart{part.Share(), key})
 		}
 	}
-	p.served = parts
+	p.served, p.read = parts, read
 	select {
 	case p.wake <- struct{}{}:
 	default:
@@ -69,12 +83,40 @@ func (p *proof) next() (part heldPart, ok bool) {
 	return part, true
 }
 
-// done ends what next began: bad parts are left to be replaced, if they are served still.
+// oldest holds the part that was read through longest ago, of those that are not known to be damaged.
+func (p *proof) oldest() (oldest heldPart, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, part := range p.served {
+		bad := slices.ContainsFunc(p.damaged, func(d heldPart) bool { return d.Part == part })
+		if !bad && (!ok || p.read[part].Before(p.read[oldest.Part])) {
+			oldest, ok = heldPart{part, key}, true
+		}
+	}
+	if ok {
+		oldest.Share()
+	}
+	return oldest, ok
+}
+
+// pause is how long to wait between two parts that are read through again.
+func (p *proof) pause() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return min(rereadPause, rereadEvery/time.Duration(max(1, len(p.served))))
+}
+
+// done ends what next or oldest began: bad parts are left to be replaced, if they are served still.
 func (p *proof) done(part heldPart, bad bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reading = false
-	if bad && p.served[part.key] == part.Part {
+	if p.served[part.key] != part.Part {
+		part.Release()
+		return
+	}
+	p.read[part.Part] = time.Now()
+	if bad {
 		p.damaged = append(p.damaged, part)
 		return
 	}
@@ -118,14 +160,35 @@ func (p *proof) err() error {
 
 // prove reads parts through until ctx ends.
 func (n *Node) prove(ctx context.Context) {
+	turn := time.After(rereadPause)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-n.proof.wake:
 			n.proveAll(ctx)
+		case <-turn:
+			n.reread(ctx)
+			turn = time.After(n.proof.pause())
 		}
 	}
+}
+
+// reread reads the part through again whose turn it is.
+func (n *Node) reread(ctx context.Context) {
+	part, ok := n.proof.oldest()
+	if !ok {
+		return
+	}
+	err := part.Reread(ctx, rereadShare)
+	if ctx.Err() != nil {
+		part.Release()
+		return
+	}
+	if err != nil {
+		n.o.Logger.Error("a part is not what it was when it was read through, it is fetched anew", "part", part.ID, "error", err)
+	}
+	n.proof.done(part, err != nil)
 }
 
 func (n *Node) proveAll(ctx context.Context) {

@@ -370,3 +370,60 @@ func TestProof_filtersOfWhatWasDamaged(t *testing.T) {
 		t.Errorf("%d rows match in the good part, want 10; ready: %v", got, n.Ready())
 	}
 }
+
+// What a disk changes after a node has read it through is found when its turn comes to be read again, which all parts have in time.
+func TestProof_readsAgain(t *testing.T) {
+	for _, object := range []string{"rows", "codes", "vectors", "segment"} {
+		p, bucket := base(t)
+		dir := t.TempDir()
+		n, err := New(Options{Log: p.log, Cache: reopened(t, dir, p.bucket)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.cache = n.o.Cache
+		t.Cleanup(n.Close)
+		t.Cleanup(n.proof.close)
+		if err := n.advance(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		n.remember()
+		want, parts := answers(t, n), len(n.parts)
+		if pause := n.proof.pause(); pause > rereadEvery/time.Duration(parts) || pause <= 0 {
+			t.Errorf("%d parts, one in %v", parts, pause)
+		}
+		round := func() {
+			for range parts {
+				n.reread(t.Context())
+			}
+		}
+		round()
+		if n.Ready() != nil || n.cache.Stats().Corrupt != 0 {
+			t.Fatal(n.Ready())
+		}
+		c := p.m.Chunks[1]
+		of := map[string]schemas.Object{"rows": c.Rows, "codes": c.Codes, "vectors": c.Vectors, "segment": p.m.Segments[0].Object}[object]
+		damage(t, filepath.Join(dir, of.SHA256), of.Size-of.Size/4)
+		bucket.streams.Store(true)
+		round()
+		round()
+		if err := n.Ready(); err == nil || !strings.Contains(err.Error(), "1 parts have changed") {
+			t.Errorf("%s: not found: %v", object, err)
+		}
+		if err := n.advance(t.Context()); !errors.Is(err, store.ErrTransient) || n.Ready() == nil {
+			t.Errorf("%s: while the store is away: %v, ready: %v", object, err, n.Ready())
+		}
+		bucket.streams.Store(false)
+		if err := n.advance(t.Context()); err != nil || n.Ready() != nil {
+			t.Errorf("%s: %v, ready: %v", object, err, n.Ready())
+		}
+		same(t, object, answers(t, n), want)
+		round()
+		if s := n.cache.Stats(); n.Ready() != nil || s.Corrupt != 1 {
+			t.Errorf("%s: %+v, ready: %v", object, s, n.Ready())
+		}
+		n.remember()
+		if _, files := reopened(t, dir, p.bucket).Recall(segment.Rules); files != len(p.m.Chunks)*3+len(p.m.Segments) {
+			t.Errorf("%s: the next process recalls %d files", object, files)
+		}
+	}
+}

@@ -15,7 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/edsrzf/mmap-go"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -94,8 +93,7 @@ type cacheFile struct {
 	recalled bool         // not verified, but by an earlier process
 	identity fileIdentity // of the file that was verified, zero where it is not known
 	users    int          // fetches under way and unreleased mappings; >0 protects the file
-	mapped   int          // unreleased mappings
-	data     mmap.MMap
+	mapping  *mapping     // that is shared; nil while there is none
 	lastUse  int64
 }
 
@@ -443,7 +441,7 @@ func (c *Cache) remove(name string, f *cacheFile) error {
 		return fmt.Errorf("cache: %w", classifyOS(err))
 	}
 	c.setSize(f, 0)
-	f.verified, f.recalled = false, false
+	f.verified, f.recalled, f.mapping = false, false, nil // who has it mapped keeps that, and who fetches it next gets another
 	if f.users == 0 {
 		delete(c.files, name)
 	}

@@ -21,7 +21,7 @@ type Mapped struct {
 	release  func()
 	data     []byte
 	recalled atomic.Bool
-	verify   func(ctx context.Context, share float64) error // of what was recalled
+	verify   func(ctx context.Context, share float64) error
 }
 
 // Bytes is the object, read-only: writing to it crashes the process. It must not be used after Release.
@@ -44,6 +44,12 @@ func (m *Mapped) Verify(ctx context.Context, share float64) error {
 	if !m.Recalled() {
 		return nil
 	}
+	return m.Reread(ctx, share)
+}
+
+// Reread is Verify of an object that this process may have read through before: pages come and go, and what comes may be another than it
+// was. What is in memory is read there, as all who have the mapping read it.
+func (m *Mapped) Reread(ctx context.Context, share float64) error {
 	if err := m.verify(ctx, share); err != nil {
 		return err
 	}
@@ -51,13 +57,19 @@ func (m *Mapped) Verify(ctx context.Context, share float64) error {
 	return nil
 }
 
+// mapping is a file in memory. Guarded by cacheFiles.mu.
+type mapping struct {
+	data  mmap.MMap
+	users int
+}
+
 // mapFile maps the file, or shares the mapping that exists. What is new and no file that was recalled has not been touched.
 func (c *Cache) mapFile(ref Ref, f *cacheFile, hit bool) (m *Mapped, isNew bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	data := f.data
-	if f.mapped == 0 || f.recalled {
-		data, err = mapReadOnly(c.path(ref.SHA256))
+	of := f.mapping
+	if of == nil || f.recalled {
+		data, err := mapReadOnly(c.path(ref.SHA256))
 		if errors.Is(err, fs.ErrNotExist) {
 			c.setSize(f, 0)
 			f.verified, f.recalled = false, false
@@ -67,22 +79,21 @@ func (c *Cache) mapFile(ref Ref, f *cacheFile, hit bool) (m *Mapped, isNew bool,
 			return nil, false, fmt.Errorf("cache object %q: map: %w", ref.Key, classifyOS(err))
 		}
 		c.stats.Mapped += int64(len(data))
+		of, isNew = &mapping{data: data}, !f.recalled
+	}
+	if !f.recalled {
+		f.mapping = of
 	}
 	f.users++
+	of.users++
 	if hit {
 		c.stats.Hits++
 	}
-	if f.recalled {
-		m = &Mapped{data: data, release: func() { c.unmapOwn(f, data) }, verify: func(ctx context.Context, share float64) error {
-			return c.verifyMapped(ctx, share, ref, f, data)
-		}}
-		m.recalled.Store(true)
-		return m, false, nil
-	}
-	isNew = f.mapped == 0
-	f.mapped++
-	f.data = data
-	return &Mapped{data: data, release: func() { c.unmap(f) }}, isNew, nil
+	m = &Mapped{data: of.data, release: func() { c.unmap(f, of) }, verify: func(ctx context.Context, share float64) error {
+		return c.verifyMapped(ctx, share, ref, f, of)
+	}}
+	m.recalled.Store(f.recalled)
+	return m, isNew, nil
 }
 
 func mapReadOnly(path string) (mmap.MMap, error) {
@@ -97,41 +108,29 @@ func mapReadOnly(path string) (mmap.MMap, error) {
 	return mmap.Map(file, mmap.RDONLY, 0)
 }
 
-// unmap ends one use of the mapping that is shared.
-func (c *Cache) unmap(f *cacheFile) {
+// unmap ends one use of a mapping.
+func (c *Cache) unmap(f *cacheFile, of *mapping) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.users--
-	f.mapped--
-	if f.mapped > 0 {
+	if of.users--; of.users > 0 {
 		return
 	}
-	c.free(f.data)
-	f.data = nil
-}
-
-// unmapOwn ends the use of a file that was recalled.
-func (c *Cache) unmapOwn(f *cacheFile, data mmap.MMap) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f.users--
-	c.free(data)
-}
-
-// free gives a mapping back. mu is held.
-func (c *Cache) free(data mmap.MMap) {
-	c.stats.Mapped -= int64(len(data))
-	if len(data) > 0 {
-		_ = data.Unmap() // fails only for an address that was never mapped
+	if f.mapping == of {
+		f.mapping = nil
+	}
+	c.stats.Mapped -= int64(len(of.data))
+	if len(of.data) > 0 {
+		_ = of.data.Unmap() // fails only for an address that was never mapped
 	}
 }
 
 // verifyStep is how much of a mapping is read at a time: a step takes about a millisecond.
 const verifyStep = 1 << 20
 
-// verifyMapped reads a mapping through that is of a file which was recalled.
-func (c *Cache) verifyMapped(ctx context.Context, share float64, ref Ref, f *cacheFile, data []byte) error {
-	sum := sha256.New()
+// verifyMapped reads a mapping through.
+func (c *Cache) verifyMapped(ctx context.Context, share float64, ref Ref, f *cacheFile, of *mapping) error {
+	sum, data := sha256.New(), []byte(of.data)
 	var err error
 	for at := 0; at < len(data) && err == nil; at += verifyStep {
 		step := data[at:min(at+verifyStep, len(data))]
@@ -161,7 +160,7 @@ func (c *Cache) verifyMapped(ctx context.Context, share float64, ref Ref, f *cac
 	case err != nil:
 		c.stats.Corrupt++
 		err = fmt.Errorf("cached file of object %q: %w: it has changed on the disk: %w", ref.Key, ErrTransient, err)
-		if f.recalled { // else another user has found it, and fetched it anew
+		if f.recalled || f.mapping == of { // else another user has found it, and fetched it anew
 			err = errors.Join(err, c.remove(ref.SHA256, f))
 		}
 	}

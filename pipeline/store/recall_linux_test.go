@@ -177,6 +177,40 @@ func TestMapped_Verify_damaged(t *testing.T) {
 	wantStats(t, c, store.CacheStats{Hits: 2, Downloads: 1, BytesDownloaded: 10000, Corrupt: 2, Bytes: 10000})
 }
 
+// What a disk changes after it was read through is found by who reads it once more. Who has it mapped keeps that, and who fetches it then
+// gets what the bucket has.
+func TestMapped_Reread_damaged(t *testing.T) {
+	b := store.NewMemory()
+	ref, body := putRef(t, b, "k", 10000)
+	dir := t.TempDir()
+	c := newCache(t, dir, b, 0)
+	m, other := fetch(t, c, ref, body), fetch(t, c, ref, body)
+	if err := m.Reread(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	damaged := bitFlipped(body, 7)
+	if err := os.WriteFile(filepath.Join(dir, ref.SHA256), damaged, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, has := range []*store.Mapped{m, other} {
+		if err := has.Verify(t.Context(), 1); err != nil {
+			t.Errorf("Verify of what was read through = %v", err)
+		}
+		if err := has.Reread(t.Context(), 1); !errors.Is(err, store.ErrTransient) {
+			t.Errorf("Reread = %v, want that it has changed", err)
+		}
+		again := fetch(t, c, ref, body)
+		if err := again.Reread(t.Context(), 1); err != nil || !bytes.Equal(has.Bytes(), damaged) {
+			t.Errorf("Reread of what was fetched anew = %v", err)
+		}
+		again.Release()
+	}
+	m.Release()
+	fetch(t, c, ref, body).Release()
+	other.Release()
+	wantStats(t, c, store.CacheStats{Hits: 3, Downloads: 2, BytesDownloaded: 20000, Corrupt: 2, Bytes: 10000})
+}
+
 // What was kept is there in the next process too, under its name, until it is swept.
 func TestCache_Keep(t *testing.T) {
 	dir, name := t.TempDir(), strings.Repeat("5a", 32)
