@@ -75,10 +75,13 @@ func (c *checkup) end() error {
 			failed++
 		}
 	}
-	if failed > 0 {
-		return fmt.Errorf("%d checks failed", failed)
+	switch failed {
+	case 0:
+		return nil
+	case 1:
+		return errors.New("1 check failed")
 	}
-	return nil
+	return fmt.Errorf("%d checks failed", failed)
 }
 
 // clockSlack is how far this machine's clock and the store's may be apart: lags and ages are shown in seconds.

@@ -151,7 +151,7 @@ func TestDoctorJSON(t *testing.T) {
 	out, err := c.outputOf(twoChecks{})
 	var got checkup
 	described(t, "doctor", out, &got)
-	if err == nil || !strings.Contains(err.Error(), "1 checks failed") || len(got.Checks) != 2 || got.Checks[0] != (finding{Check: "first", OK: true, Text: "well"}) || got.Checks[1] != (finding{Check: "second", Text: "ill"}) {
+	if err == nil || !strings.Contains(err.Error(), "1 check failed") || len(got.Checks) != 2 || got.Checks[0] != (finding{Check: "first", OK: true, Text: "well"}) || got.Checks[1] != (finding{Check: "second", Text: "ill"}) {
 		t.Errorf("%v %+v", err, got)
 	}
 }
