@@ -13,10 +13,12 @@ import (
 )
 
 const (
-	// sweepWork bounds a sweep, in the unit of cost: no measurement starts after it. It is about five seconds of one
-	// core, but not a time, so that the plans do not depend on what else the machine is doing. The sweep goes from cheap
-	// plans to dear ones: what is left out of a very large index is what nobody would choose.
+	// sweepWork bounds a sweep, in the unit of cost without that of choosing lists: no measurement starts after it, if a plan is known
+	// to reach the objective. It is about five seconds of one core, but not a time, so that the plans do not depend on what else the machine
+	// is doing. The sweep goes from cheap plans to dear ones: what is left out of a very large index is what nobody would choose.
 	sweepWork = 2e11
+	// utmost is how many times its work a sweep may take that has not reached the objective.
+	utmost = 8
 	// betweenWork bounds in the same way what is measured between the doublings of a sweep, on top of it.
 	betweenWork = sweepWork / 2
 	// narrowWork bounds a sweep of a narrower width. Those saturate early: what a prefix does not tell, no plan finds.
@@ -64,12 +66,16 @@ func Table(ctx context.Context, level avx.Level, threads int, snap *snapshot.Sna
 	if err != nil {
 		return nil, err
 	}
-	plans, err := (&sweep{meter: m, model: mdl, work: sweepWork}).run(ctx)
+	target := snap.Spec().Defaults.TargetRecall
+	plans, err := (&sweep{meter: m, model: mdl, work: sweepWork, target: target}).run(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if best := plans[len(plans)-1]; best.Recall < 1 && snap.HasVectors() {
-		more, err := (&sweep{meter: m, model: mdl, work: originalsWork, originals: true, from: best}).run(ctx)
+		if slices.ContainsFunc(plans, func(p schemas.PlanPoint) bool { return sure(p) >= target }) {
+			target = 0
+		}
+		more, err := (&sweep{meter: m, model: mdl, work: originalsWork, target: target, originals: true, from: best}).run(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -114,10 +120,17 @@ type sweep struct {
 	dims      int               // width of all plans, 0 is the full one
 	originals bool              // of all plans
 	from      schemas.PlanPoint // the best plan that int8 rows decide: the sweep begins near it
-	work      float64           // bound
+	work      float64           // bound, once a plan is sure of the target
+	target    float64           // recall that is to be reached; 0 is none
+	reached   bool
 	spent     float64
 	points    []point
 	margins   map[int][]float64 // by lists, one for each of marginShares
+}
+
+// out reports whether no more is to be measured.
+func (s *sweep) out() bool {
+	return s.spent >= s.work && (s.reached || s.target == 0 || s.spent >= utmost*s.work)
 }
 
 func (s *sweep) width() int { return search.Plan{Dims: s.dims}.Width(s.model.Dim()) }
@@ -135,7 +148,7 @@ func (s *sweep) double(ctx context.Context) error {
 			flat = 0
 		}
 		last = max(last, best)
-		if nprobe == s.model.NList() || last == 1 || flat == 2 || s.spent >= s.work {
+		if nprobe == s.model.NList() || last == 1 || flat == 2 || s.out() {
 			return nil
 		}
 	}
@@ -152,7 +165,7 @@ func (s *sweep) probe(ctx context.Context, nprobe int) (best float64, err error)
 		}
 		last := 0.0
 		for _, refine := range s.refines() {
-			if s.spent >= s.work {
+			if s.out() {
 				return best, nil
 			}
 			p, err := s.measure(ctx, search.Plan{NProbe: nprobe, ScanDims: dims, Refine: refine, Originals: s.originals, Dims: s.dims})
@@ -179,6 +192,7 @@ func (s *sweep) probe(ctx context.Context, nprobe int) (best float64, err error)
 //
 // The dearest go first, because they have the most to save and betweenWork may not last for all.
 func (s *sweep) between(ctx context.Context) error {
+	end := max(s.spent, s.work) + s.work*(betweenWork/sweepWork)
 	for _, worth := range slices.Backward(front(s.points)) {
 		if worth.NProbe < 4 {
 			continue // there is no step between 1 and 2
@@ -188,7 +202,7 @@ func (s *sweep) between(ctx context.Context) error {
 			return err
 		}
 		for _, plan := range plans {
-			if s.spent >= s.work*(1+betweenWork/sweepWork) {
+			if s.spent >= end {
 				return nil
 			}
 			p, err := s.measure(ctx, plan)
@@ -264,12 +278,16 @@ func (s *sweep) measure(ctx context.Context, p search.Plan) (point, error) {
 		return point{}, err
 	}
 	c := cost(r, s.model, p)
-	s.spent += c * float64(s.meter.sample.N)
-	return point{schemas.PlanPoint{
+	// Choosing lists costs the same for all, and so much of very many lists that it alone would use up the work of a sweep on plans
+	// which probe a few.
+	s.spent += (c - choosing(s.model)) * float64(s.meter.sample.N)
+	measured := point{schemas.PlanPoint{
 		NProbe: p.NProbe, Margin: p.Margin, ScanDims: p.ScanDims, Refine: p.Refine, Originals: p.Originals, Dims: p.Dims,
 		Recall: r.Recall, Low: r.Low, High: r.High,
 		Lists: r.Lists, Scanned: r.Scanned, Refined: r.Refined, Bytes: r.Bytes,
-	}, c}, nil
+	}, c}
+	s.reached = s.reached || sure(measured.PlanPoint) >= s.target
+	return measured, nil
 }
 
 // refines are those that a search does not raise, or what it raises them to.
@@ -287,14 +305,19 @@ func (s *sweep) refines() []int {
 // The weights are rounded from profiles of single queries over half a million rows.
 func cost(r Result, mdl *model.Model, p search.Plan) float64 {
 	const (
-		perCentroid = 250  // its short prefix, and being chosen
-		perList     = 9000 // full row of its centroid and of another on the shortlist, first cache misses of its codes
-		perRow      = 2500 // choosing a candidate, its scale
-		perByte     = 10   // int8 value of a row, mostly read from memory
-		perValue    = 200  // of an original, by the generic kernels
+		perList  = 9000 // full row of its centroid and of another on the shortlist, first cache misses of its codes
+		perRow   = 2500 // choosing a candidate, its scale
+		perByte  = 10   // int8 value of a row, mostly read from memory
+		perValue = 200  // of an original, by the generic kernels
 	)
-	return perCentroid*float64(mdl.NList()) + perList*r.Lists +
+	return choosing(mdl) + perList*r.Lists +
 		float64(mdl.Subs(p.ScanDims))*r.Scanned + float64(perRow+perByte*p.Width(mdl.Dim()))*r.Refined + float64(perValue*mdl.Dim())*r.Originals
+}
+
+// choosing is the part of the cost that is for choosing lists.
+func choosing(mdl *model.Model) float64 {
+	const perCentroid = 250 // its short prefix, and being chosen
+	return perCentroid * float64(mdl.NList())
 }
 
 // front keeps the points that have more recall than all that cost less.
@@ -325,13 +348,16 @@ func Choose(plans []schemas.PlanPoint, target float64) (search.Plan, schemas.Pla
 // small to tell it for an index, so it is a constant.
 const sliceLoss = 0.6
 
+// sure is the recall that a plan is known to reach, also of queries about one subject.
+func sure(p schemas.PlanPoint) float64 { return min(p.Low, p.Recall-sliceLoss*(1-p.Recall)) }
+
 // Cheapest returns the first of the plans, which are in order of cost, that is known to reach the target: the lower bound
 // of its interval does, and the mean with room for queries about one subject. Queries to come are not those that were
 // measured, and the index grows until it is measured again, so the mean alone promises too much. If no plan has both, the
 // bound counts, then the mean. If none of them reaches the target either, it is the plan with the most recall and false.
 func Cheapest(plans []schemas.PlanPoint, target float64) (best schemas.PlanPoint, reached bool) {
 	for _, recall := range []func(schemas.PlanPoint) float64{
-		func(p schemas.PlanPoint) float64 { return min(p.Low, p.Recall-sliceLoss*(1-p.Recall)) },
+		sure,
 		func(p schemas.PlanPoint) float64 { return p.Low },
 		func(p schemas.PlanPoint) float64 { return p.Recall },
 	} {

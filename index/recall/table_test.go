@@ -2,6 +2,7 @@ package recall
 
 import (
 	"context"
+	"math"
 	"math/bits"
 	"slices"
 	"testing"
@@ -111,14 +112,14 @@ func TestTable_betweenIsBounded(t *testing.T) {
 	worth := point{schemas.PlanPoint{NProbe: 64, ScanDims: dim, Refine: 50, Recall: 0.9}, 2}
 	cheap := point{schemas.PlanPoint{NProbe: 4, ScanDims: dim, Refine: 50, Recall: 0.5}, 1}
 	for _, tt := range []struct {
-		spent float64
-		want  []int // lists probed
+		work, spent float64
+		want        []int // lists probed
 	}{
-		{0, []int{64, 64, 3}},
-		{sweepWork + betweenWork - 1, []int{64}}, // the dearest first
-		{sweepWork + betweenWork, nil},
+		{sweepWork, 0, []int{64, 64, 3}},
+		{2, 0, []int{64}}, // the dearest first
+		{2, 1000, []int{64}},
 	} {
-		sw := sweep{meter: m, model: snap.Model(), work: sweepWork, spent: tt.spent, points: []point{cheap, worth}}
+		sw := sweep{meter: m, model: snap.Model(), work: tt.work, spent: tt.spent, points: []point{cheap, worth}}
 		if err := sw.between(context.Background()); err != nil {
 			t.Fatal(err)
 		}
@@ -127,8 +128,49 @@ func TestTable_betweenIsBounded(t *testing.T) {
 			got = append(got, p.NProbe)
 		}
 		if !slices.Equal(got, tt.want) {
-			t.Errorf("spent %g: measured %v, want %v", tt.spent, got, tt.want)
+			t.Errorf("work %g, spent %g: measured %v, want %v", tt.work, tt.spent, got, tt.want)
 		}
+	}
+}
+
+// A sweep goes on until a plan is sure of the objective, however large the index: its work is what may be spent beyond that. What a query spends on
+// choosing lists is no part of it. A sweep that never gets there ends all the same.
+func TestTable_reachesTheObjective(t *testing.T) {
+	_, snap := build(t, rows, true)
+	m, err := newMeter(level(t), 2, snap, sample(t, snap), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doubled := func(work, target float64) (sw sweep, best float64) {
+		sw = sweep{meter: m, model: snap.Model(), work: work, target: target}
+		if err := sw.double(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range sw.points {
+			best = max(best, sure(p.PlanPoint))
+		}
+		return sw, best
+	}
+	whole, most := doubled(sweepWork, 0)
+	bounded, low := doubled(1, 0)
+	if len(bounded.points) != 1 || low >= most {
+		t.Fatalf("without an objective %d plans are measured, the best is sure of %.3f of %.3f", len(bounded.points), low, most)
+	}
+	if reaching, best := doubled(whole.spent/utmost, most); best < most || !reaching.reached {
+		t.Errorf("sure of %.3f after %d of %d plans, want %.3f", best, len(reaching.points), len(whole.points), most)
+	}
+	if reaching, _ := doubled(1, low); len(reaching.points) != 1 {
+		t.Errorf("%d plans are measured, the first reaches the objective", len(reaching.points))
+	}
+	if hopeless, _ := doubled(1, 1); len(hopeless.points) > 2 || hopeless.reached {
+		t.Errorf("%d plans are measured, with %d times the work of one", len(hopeless.points), utmost)
+	}
+	points := 0.0
+	for _, p := range whole.points {
+		points += (p.cost - choosing(snap.Model())) * float64(m.sample.N)
+	}
+	if math.Abs(whole.spent/points-1) > 1e-9 {
+		t.Errorf("spent %g, the plans without choosing lists cost %g", whole.spent, points)
 	}
 }
 
