@@ -16,7 +16,7 @@ var functions = template.FuncMap{
 	"count": countOf, "signed": signed, "bytes": byteSize, "ago": ago, "took": took, "milliseconds": milliseconds, "recall": recallOf,
 	"number": number, "plain": plain, "short": short, "time": stamp, "since": func(now, t time.Time) string { return ago(now.Sub(t)) },
 	"json":   func(v any) (string, error) { b, err := json.Marshal(v); return string(b), err },
-	"plural": plural,
+	"plural": plural, "words": strings.Fields,
 }
 
 // thin is the narrow space between groups of digits and before units, on which lines do not break.

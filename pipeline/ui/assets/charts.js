@@ -28,7 +28,7 @@
     const axis = { stroke: color('--dim'), grid: { stroke: color('--line'), width: 1 }, ticks: { show: false }, font: '11px system-ui, sans-serif' };
     const colors = [color('--accent'), color('--second')];
     return {
-      width: plot.clientWidth, height: plot.clientHeight, legend: { show: false }, padding: [8, 8, 0, 0],
+      width: plot.clientWidth, height: plot.clientHeight, legend: { show: false }, padding: [8, 24, 0, 0],
       cursor: { sync: { key: 'overview' }, y: false, drag: { x: false, y: false }, points: { size: 6 } },
       scales: { x: { range: (u, low, high) => [Math.min(low ?? high, (high ?? 0) - least), high] }, y: { range: (u, low, high) => range(plot, low, high) } },
       axes: [
