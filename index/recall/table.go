@@ -67,22 +67,20 @@ func Table(ctx context.Context, level avx.Level, threads int, snap *snapshot.Sna
 		return nil, err
 	}
 	target := snap.Spec().Defaults.TargetRecall
-	plans, err := (&sweep{meter: m, model: mdl, work: sweepWork, target: target}).run(ctx)
+	byInt8 := &sweep{meter: m, model: mdl, work: sweepWork, target: target}
+	plans, err := byInt8.run(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if best := plans[len(plans)-1]; best.Recall < 1 && snap.HasVectors() {
-		if slices.ContainsFunc(plans, func(p schemas.PlanPoint) bool { return sure(p) >= target }) {
-			target = 0
-		}
-		more, err := (&sweep{meter: m, model: mdl, work: originalsWork, target: target, originals: true, from: best}).run(ctx)
+		more, err := (&sweep{meter: m, model: mdl, work: originalsWork, target: target, reached: byInt8.reached, originals: true, from: best}).run(ctx)
 		if err != nil {
 			return nil, err
 		}
 		plans = append(plans, slices.DeleteFunc(more, func(p schemas.PlanPoint) bool { return p.Recall <= best.Recall })...)
 	}
 	for _, dims := range slices.Backward(mdl.Ladder()[:len(mdl.Ladder())-1]) {
-		narrow, err := (&sweep{meter: m, model: mdl, work: narrowWork, dims: dims}).run(ctx)
+		narrow, err := (&sweep{meter: m, model: mdl, work: narrowWork, reached: true, dims: dims}).run(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -121,8 +119,8 @@ type sweep struct {
 	originals bool              // of all plans
 	from      schemas.PlanPoint // the best plan that int8 rows decide: the sweep begins near it
 	work      float64           // bound, once a plan is sure of the target
-	target    float64           // recall that is to be reached; 0 is none
-	reached   bool
+	target    float64           // recall that is to be reached
+	reached   bool              // by a plan that is sure of it, or nobody asks for it
 	spent     float64
 	points    []point
 	margins   map[int][]float64 // by lists, one for each of marginShares
@@ -130,7 +128,7 @@ type sweep struct {
 
 // out reports whether no more is to be measured.
 func (s *sweep) out() bool {
-	return s.spent >= s.work && (s.reached || s.target == 0 || s.spent >= utmost*s.work)
+	return s.spent >= s.work && (s.reached || s.spent >= utmost*s.work)
 }
 
 func (s *sweep) width() int { return search.Plan{Dims: s.dims}.Width(s.model.Dim()) }

@@ -142,7 +142,7 @@ func TestTable_reachesTheObjective(t *testing.T) {
 		t.Fatal(err)
 	}
 	doubled := func(work, target float64) (sw sweep, best float64) {
-		sw = sweep{meter: m, model: snap.Model(), work: work, target: target}
+		sw = sweep{meter: m, model: snap.Model(), work: work, target: target, reached: target == 0}
 		if err := sw.double(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -231,17 +231,23 @@ func TestSearch_remoteIsLetGo(t *testing.T) {
 		if _, _, err := s.SearchBatch(t.Context(), bare, vectors, 10, plan, make([][]search.Hit, queries)); err != nil {
 			t.Fatal(err)
 		}
-		runtime.GC()
-		kept := 0
-		for _, v := range remote.brought {
-			if v.Value() != nil {
-				kept++
-			}
-		}
-		if kept > 0 || len(remote.brought) < queries {
-			t.Errorf("%s: %d of %d originals are kept", name, kept, len(remote.brought))
-		}
+		remote.letGo(t, name, queries)
 		runtime.KeepAlive(s)
+	}
+}
+
+// letGo checks that nobody keeps what was brought, of each query something.
+func (w *watched) letGo(t *testing.T, what string, queries int) {
+	t.Helper()
+	runtime.GC()
+	kept := 0
+	for _, v := range w.brought {
+		if v.Value() != nil {
+			kept++
+		}
+	}
+	if kept > 0 || len(w.brought) < queries {
+		t.Errorf("%s: %d of %d originals are kept", what, kept, len(w.brought))
 	}
 }
 
@@ -281,16 +287,7 @@ func TestSearch_remoteIsLetGo_callerGone(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
-		runtime.GC()
-		kept := 0
-		for _, v := range remote.brought {
-			if v.Value() != nil {
-				kept++
-			}
-		}
-		if kept > 0 || len(remote.brought) < queries {
-			t.Errorf("%d queries: %d of %d originals are kept", queries, kept, len(remote.brought))
-		}
+		remote.letGo(t, fmt.Sprint(queries, " queries"), queries)
 		runtime.KeepAlive(s)
 	}
 }

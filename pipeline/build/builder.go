@@ -184,7 +184,7 @@ func (b *Builder) Ready() error { return b.health.get() }
 // corrupt object, or a configuration that the store refuses.
 func (b *Builder) Run(ctx context.Context) error {
 	pause := &backoff.ExponentialBackOff{InitialInterval: 100 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 10 * time.Second}
-	var others conflicts
+	others := newConflicts()
 	for {
 		err := b.session(ctx, pause.Reset)
 		if ctx.Err() != nil {
@@ -194,7 +194,7 @@ func (b *Builder) Run(ctx context.Context) error {
 		switch {
 		case errors.Is(err, schemas.ErrFenced):
 			b.metrics.fenced.Inc()
-			others.tell(b.o.Logger, err, time.Now())
+			others.tell(b.o.Logger, err)
 		case errors.Is(err, schemas.ErrTransient), errors.Is(err, store.ErrDenied), errors.Is(err, store.ErrCacheFull):
 			// Rights and space are mended outside of this process, which should go on then.
 			b.metrics.transient.Inc()

@@ -3,6 +3,8 @@ package build
 import (
 	"log/slog"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // conflictsEvery is how often the log tells that another builder was first.
@@ -11,15 +13,16 @@ const conflictsEvery = time.Minute
 // conflicts has the log tell of another builder at once, and then how often it was first: two of them meet at each generation, four times
 // a second.
 type conflicts struct {
-	told  time.Time
-	count int // since told
+	seldom rate.Sometimes
+	count  int // since told
 }
 
-func (c *conflicts) tell(log *slog.Logger, err error, now time.Time) {
+func newConflicts() *conflicts { return &conflicts{seldom: rate.Sometimes{Interval: conflictsEvery}} }
+
+func (c *conflicts) tell(log *slog.Logger, err error) {
 	c.count++
-	if !c.told.IsZero() && now.Sub(c.told) < conflictsEvery {
-		return
-	}
-	log.Warn("another builder published first, reloading", "times", c.count, "error", err)
-	c.told, c.count = now, 0
+	c.seldom.Do(func() {
+		log.Warn("another builder published first, reloading", "times", c.count, "error", err)
+		c.count = 0
+	})
 }

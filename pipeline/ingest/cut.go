@@ -121,7 +121,7 @@ func (p *partition) commit(ctx context.Context, c *cut, high int64) (err error) 
 		return err
 	}
 	p.metrics.committed(record, c, time.Since(started))
-	p.refusals.tell(p.logger, c.bad, time.Now())
+	p.refusals.tell(p.logger, c.bad)
 	p.logger.DebugContext(ctx, "committed", "start", record.Start, "end", record.End, "rows", record.Rows, "took", time.Since(started).Round(time.Millisecond))
 	return nil
 }

@@ -26,7 +26,7 @@ type Ingestor struct {
 	board     *board
 	followers []*follower // of each shard
 	identity  *identity
-	refusals  refusals
+	refusals  *refusals
 }
 
 // New returns an Ingestor. It does nothing until Run.
@@ -36,7 +36,7 @@ func New(o Options) (*Ingestor, error) {
 	}
 	o = o.withDefaults()
 	o.Logger = trace.Logger(o.Logger)
-	i := &Ingestor{o: o, board: newBoard()}
+	i := &Ingestor{o: o, board: newBoard(), refusals: newRefusals()}
 	i.metrics = newMetrics(o.Registry, i.board)
 	meter := store.NewMeter(o.Registry, "ingestor")
 	for n, log := range o.Shards {
@@ -123,7 +123,7 @@ func (i *Ingestor) generation(ctx context.Context, a *source.Assignment) {
 			offsets:    offsets,
 			metrics:    i.metrics,
 			board:      i.board,
-			refusals:   &i.refusals,
+			refusals:   i.refusals,
 			logger:     i.o.Logger.With("topic", i.o.spec().Topic.Name, "partition", id),
 		}
 		working.Go(func() { p.run(ctx) })

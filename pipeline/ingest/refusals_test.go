@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/adastream/adastream/pipeline/store"
@@ -13,8 +14,12 @@ import (
 
 // The log tells of what is refused at once, and of a flood once a minute, with how much it was.
 func TestRefusals_areTold(t *testing.T) {
+	synctest.Test(t, tellRefusals)
+}
+
+func tellRefusals(t *testing.T) {
 	var out bytes.Buffer
-	log, r, begun := slog.New(slog.NewTextHandler(&out, nil)), &refusals{}, time.Now()
+	log, r, begun := slog.New(slog.NewTextHandler(&out, nil)), newRefusals(), time.Now()
 	bad := []Quarantined{{Offset: 7, Fault: Fault{schemas.ReasonEncoder, "mini/2"}}, {Offset: 8}}
 	for _, step := range []struct {
 		after time.Duration
@@ -30,7 +35,8 @@ func TestRefusals_areTold(t *testing.T) {
 		{63 * time.Second, bad, ""},
 	} {
 		out.Reset()
-		r.tell(log, step.bad, begun.Add(step.after))
+		time.Sleep(time.Until(begun.Add(step.after)))
+		r.tell(log, step.bad)
 		if got := out.String(); !strings.Contains(got, step.want) || got != "" && step.want == "" {
 			t.Errorf("after %v: %q, want %q", step.after, got, step.want)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/maypok86/otter/v2"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/search"
@@ -62,8 +63,8 @@ type originals struct {
 	mu     sync.Mutex
 	starts map[string]int64     // of originals in files, by their SHA256
 	bad    map[string]time.Time // files that are missing or damaged, by their SHA256, and when to ask for them again
-	told   time.Time            // when one of them was logged last
-	apart  time.Time            // when one that is not what its int8 row was made of was
+	told   rate.Sometimes       // logs one of them
+	apart  rate.Sometimes       // logs one that is not what its int8 row was made of
 }
 
 // originalKey is a row of a file of originals, by its SHA256.
@@ -78,7 +79,7 @@ func newOriginals(m *metrics, log *slog.Logger) (*originals, error) {
 		Weigher:       func(_ originalKey, v []float32) uint32 { return uint32(originalBytes + 4*len(v)) },
 	})
 	return &originals{metrics: m, log: log, wait: originalsWait, reads: make(chan struct{}, originalsReads), kept: kept,
-		starts: map[string]int64{}, bad: map[string]time.Time{}}, err
+		starts: map[string]int64{}, bad: map[string]time.Time{}, told: rate.Sometimes{Interval: originalsPause}, apart: rate.Sometimes{Interval: originalsPause}}, err
 }
 
 // sweep forgets what is known of files of other chunks.
@@ -322,12 +323,10 @@ func (r *remote) paused(c schemas.Chunk) bool {
 func (r *remote) pause(c schemas.Chunk, why error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
-	r.bad[c.Vectors.SHA256] = now.Add(originalsPause)
-	if now.Sub(r.told) >= originalsPause { // all may be gone, from under a node that is behind
-		r.told = now
+	r.bad[c.Vectors.SHA256] = time.Now().Add(originalsPause)
+	r.told.Do(func() { // all may be gone, from under a node that is behind
 		r.log.Warn("originals of a chunk could not be read, int8 rows decide", "generation", r.Manifest().Generation, "error", why, "pause", originalsPause)
-	}
+	})
 }
 
 // take checks each original against its int8 row: the sum that objects are known by is that of a whole one.
@@ -346,20 +345,10 @@ func (r *remote) take(rows []search.Hit, run *originalsOf, stored []byte, brough
 		r.kept.Set(r.key(h), v)
 	}
 	r.metrics.originalsFetched.Add(float64(len(run.wanted) - len(faults)))
-	r.tell(faults)
+	if len(faults) > 0 {
+		r.apart.Do(func() { // all of a file may be so, and each query finds some
+			r.log.Error("an original in the store is not what its int8 row was made of", "error", faults[0], "others_of_the_read", len(faults)-1)
+		})
+	}
 	return errors.Join(faults...)
-}
-
-// tell logs the first of some originals that are not what their int8 rows were made of, once a second: all of a file may be so, and each query
-// finds some.
-func (r *remote) tell(faults []error) {
-	if len(faults) == 0 {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if now := time.Now(); now.Sub(r.apart) >= originalsPause {
-		r.apart = now
-		r.log.Error("an original in the store is not what its int8 row was made of", "error", faults[0], "others_of_the_read", len(faults)-1)
-	}
 }

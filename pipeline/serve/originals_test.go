@@ -222,6 +222,7 @@ func TestOriginals_flippedBit(t *testing.T) {
 		t.Fatal(err)
 	}
 	var lines strings.Builder
+	f.remote.originals.apart.Interval = time.Hour // however busy this machine is
 	f.remote.originals.log = slog.New(slog.NewTextHandler(&lines, nil))
 	bad := asked(t, f.remote, 42, `"exact":true`)
 	if bad.Degraded != recall.ShortInt8 || bad.Usage.Originals != 0 || bad.ExpectedRecall != nil || len(bad.Hits) != 10 || bad.Hits[0].ID != hit || f.lacking("corrupt") != 1 {
@@ -230,7 +231,6 @@ func TestOriginals_flippedBit(t *testing.T) {
 	if got := testutil.ToFloat64(f.remote.metrics.degraded.WithLabelValues(recall.ShortInt8)); got != 1 {
 		t.Errorf("degraded %v times", got)
 	}
-	f.remote.originals.apart = time.Now().Add(time.Hour) // not a second ago yet
 	asked(t, f.remote, 42, `"exact":true`)
 	if n := strings.Count(lines.String(), "int8 row was made of"); n < 1 || strings.Count(lines.String(), "\n") != 1 || !strings.Contains(lines.String(), fmt.Sprintf("%s: row %d", key, row)) {
 		t.Errorf("two queries found it, and the log says: %s", lines.String())

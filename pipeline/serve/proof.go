@@ -180,29 +180,28 @@ func (n *Node) reread(ctx context.Context) {
 	if !ok {
 		return
 	}
-	err := part.Reread(ctx, rereadShare)
+	n.judge(ctx, part, part.Reread(ctx, rereadShare))
+}
+
+// judge ends the reading through of a part, unless that was cut short by the end of ctx.
+func (n *Node) judge(ctx context.Context, part heldPart, err error) (ended bool) {
 	if ctx.Err() != nil {
 		part.Release()
-		return
+		return false
 	}
 	if err != nil {
 		n.o.Logger.Error("a part is not what it was when it was read through, it is fetched anew", "part", part.ID, "error", err)
 	}
 	n.proof.done(part, err != nil)
+	return true
 }
 
 func (n *Node) proveAll(ctx context.Context) {
 	started, parts := time.Now(), 0
 	for part, ok := n.proof.next(); ok; part, ok = n.proof.next() {
-		err := part.Verify(ctx, proofShare)
-		if ctx.Err() != nil {
-			part.Release()
+		if !n.judge(ctx, part, part.Verify(ctx, proofShare)) {
 			return
 		}
-		if err != nil {
-			n.o.Logger.Error("a part is not what it was when an earlier process read it through, it is fetched anew", "part", part.ID, "error", err)
-		}
-		n.proof.done(part, err != nil)
 		parts++
 	}
 	if parts > 0 {
