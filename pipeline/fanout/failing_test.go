@@ -78,6 +78,26 @@ func TestNodesThatFail(t *testing.T) {
 	}
 }
 
+// TestRefusalBeforeWhatItEnds: what one shard refuses ends the question to the others, and their word for that is not the answer.
+func TestRefusalBeforeWhatItEnds(t *testing.T) {
+	spec, nodes := build(t, 2, someRows(30))
+	asked := make(chan struct{})
+	waiting := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-r.Context().Done()
+		w.WriteHeader(499)
+		fmt.Fprint(w, `{"status":499,"code":"timeout","detail":"the client went away"}`)
+	})
+	refusing := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		<-asked
+		nodes[1].ServeHTTP(w, r)
+	})
+	all := router(t, fanout.Options{Spec: spec, Own: map[int]http.Handler{0: waiting, 1: refusing}})
+	if w := call(all, "POST", "/v1/search", `{"wait_seconds":null,"vector":`+text(someRows(1)[0].vector)+`}`); w.Code != 400 || !strings.Contains(w.Body.String(), "shard 1: wait_seconds") {
+		t.Errorf("%d: %s, want what shard 1 refuses", w.Code, w.Body)
+	}
+}
+
 func failuresOf(t *testing.T, r *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := r.Gather()

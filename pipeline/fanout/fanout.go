@@ -265,7 +265,7 @@ func (r *Router) problemOf(err error) *problem.Problem {
 	case errors.Is(err, context.DeadlineExceeded):
 		return &problem.Problem{Title: "timed out", Status: http.StatusServiceUnavailable, Code: "timeout", Detail: fmt.Sprintf("the query did not end within %v", r.o.Timeout)}
 	case errors.Is(err, context.Canceled):
-		return &problem.Problem{Title: "cancelled", Status: 499, Code: "timeout", Detail: "the client went away"}
+		return &problem.Problem{Title: "cancelled", Status: problem.StatusGone, Code: "timeout", Detail: "the client went away"}
 	}
 	r.o.Logger.Error("request failed", "error", err)
 	return &problem.Problem{Title: "internal error", Status: http.StatusInternalServerError, Code: "internal", Detail: "the node could not merge the answers of its shards; its log says why"}

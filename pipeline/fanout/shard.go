@@ -195,6 +195,9 @@ func (r *Router) askOne(ctx context.Context, t *target, q request, header http.H
 	if json.Unmarshal(body, p) != nil || p.Code == "" || p.Status != answer.StatusCode {
 		return nil, fmt.Errorf("%s: %.200q is no answer of a query node", answer.Status, body)
 	}
+	if p.Status == problem.StatusGone && ctx.Err() != nil {
+		return nil, ctx.Err() // the node says what was done to it
+	}
 	return nil, p
 }
 

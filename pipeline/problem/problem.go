@@ -18,6 +18,9 @@ type Problem struct {
 	Snapshot any `json:"snapshot,omitempty"` // what is there, if it is not fresh enough
 }
 
+// StatusGone is that of requests whose client went away before the answer, which only logs, metrics and nodes that asked others see.
+const StatusGone = 499
+
 // Error is the detail.
 func (p *Problem) Error() string { return p.Detail }
 

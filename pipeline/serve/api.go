@@ -102,7 +102,7 @@ func (n *Node) problemOf(route string, err error) *problem {
 		return &problem{Title: "timed out", Status: http.StatusServiceUnavailable, Code: codeTimeout,
 			Detail: fmt.Sprintf("the query did not end within %v", n.o.Timeout), Allowed: "fewer queries in a request, fewer lists (plan.nprobe), or no exact search"}
 	case errors.Is(err, context.Canceled):
-		return &problem{Title: "cancelled", Status: 499, Code: codeTimeout, Detail: "the client went away"}
+		return &problem{Title: "cancelled", Status: statusGone, Code: codeTimeout, Detail: "the client went away"}
 	default:
 		n.o.Logger.Error("request failed", slog.String("route", route), slog.Any("error", err))
 		return &problem{Title: "internal error", Status: http.StatusInternalServerError, Code: codeInternal, Detail: "the node could not answer; its log says why"}

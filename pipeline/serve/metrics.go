@@ -225,9 +225,6 @@ func (m *metrics) route(name string) {
 	}
 }
 
-// statusGone is that of requests whose client went away.
-const statusGone = 499
-
 // answered counts a request.
 func (m *metrics) answered(route string, status int, began time.Time) {
 	code := "200"

@@ -9,6 +9,8 @@ import (
 // problem is an answer that says what is wrong.
 type problem = problems.Problem
 
+const statusGone = problems.StatusGone
+
 // Codes of problems.
 const (
 	codeMalformed  = "malformed"   // not the JSON document or Arrow stream that is expected
