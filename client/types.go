@@ -54,9 +54,10 @@ type Query struct {
 	Like   string    `json:"like,omitempty"`   // id of a row, which is then left out of the answer
 	How
 
-	GroupBy       string    `json:"group_by,omitempty"`   // an attribute: the answer has groups
-	GroupSize     int       `json:"group_size,omitempty"` // hits of a group, at most; 0 is 1
-	Fields        *[]string `json:"fields,omitempty"`     // attributes to return; nil is all
+	GroupBy       string    `json:"group_by,omitempty"`     // an attribute: the answer has groups
+	GroupSize     int       `json:"group_size,omitempty"`   // hits of a group, at most; 0 is 1
+	GroupValues   *[]any    `json:"group_values,omitempty"` // that can be groups: texts, integers, bools or nil; a nil pointer is all
+	Fields        *[]string `json:"fields,omitempty"`       // attributes to return; nil is all
 	IncludeVector bool      `json:"include_vector,omitempty"`
 }
 

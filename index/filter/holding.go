@@ -6,6 +6,11 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
+// Both is met by the rows that meet f and g. What is of one request alone is limited, not what two make together.
+func Both(f, g *Filter) *Filter {
+	return &Filter{and{f.root, g.root}, `{"$and":[` + f.text + `,` + g.text + `]}`}
+}
+
 // Holding returns a match for [Select]: of the rows that meet f, all if it is nil, those whose attribute at has one of some
 // values, or with none set those that have none of them. Values are as [segment.Part.Value] returns them, nil is null; the
 // attribute is one of bools, integers or texts. It is for conditions that a search makes up as it goes: the cache does not know

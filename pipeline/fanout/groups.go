@@ -29,7 +29,7 @@ func (r *Router) groups(q *http.Request, body *searchBody, bodies [][]byte, k in
 		if size > 1 {
 			of := r.mergeGroups(parts, k, 1, false)
 			for i, p := range parts {
-				if more[i], err = moreOf(p, of, body, bodies[i], k); err != nil {
+				if more[i], err = moreOf(p, of, bodies[i], k); err != nil {
 					return nil, err
 				}
 			}
@@ -46,7 +46,7 @@ func (r *Router) groups(q *http.Request, body *searchBody, bodies [][]byte, k in
 }
 
 // moreOf asks a shard for the groups that its answer p lacks, nil if it has none of them.
-func moreOf(p answer, groups []group, body *searchBody, sent []byte, k int) (*request, error) {
+func moreOf(p answer, groups []group, sent []byte, k int) (*request, error) {
 	if len(p.Groups) < k {
 		return nil, nil // it has said all that it has
 	}
@@ -59,11 +59,7 @@ func moreOf(p answer, groups []group, body *searchBody, sent []byte, k int) (*re
 	if len(values) == 0 {
 		return nil, nil
 	}
-	only := any(map[string]any{*body.GroupBy: map[string]any{"$in": values}})
-	if body.Filter != nil {
-		only = map[string]any{"$and": []any{body.Filter, only}}
-	}
-	raw, err := with(sent, map[string]any{"filter": only, "k": len(values)})
+	raw, err := with(sent, map[string]any{"group_values": values, "k": len(values)})
 	if err != nil {
 		return nil, err
 	}

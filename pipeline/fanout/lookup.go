@@ -133,7 +133,7 @@ func (r *Router) vectors(q *http.Request) (any, error) {
 		return nil, err
 	}
 	var body vectorsBody
-	if err := json.Unmarshal(raw, &body); err != nil {
+	if err := readBody(raw, &body); err != nil {
 		return nil, r.refused(q, raw)
 	}
 	requests, err := r.bodies(raw, body.Offsets, body.Staleness)

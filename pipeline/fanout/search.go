@@ -19,14 +19,13 @@ import (
 
 // searchBody is what the merging has to know of a request. All else is the nodes' to read, and to refuse.
 type searchBody struct {
-	K         *int            `json:"k"`
-	Like      *string         `json:"like"`
-	GroupBy   *string         `json:"group_by"`
-	GroupSize *int            `json:"group_size"`
-	Filter    json.RawMessage `json:"filter"`
-	Offsets   offsets         `json:"min_offsets"`
-	Staleness *float64        `json:"max_staleness_seconds"`
-	Wait      *float64        `json:"wait_seconds"`
+	K         *int     `json:"k"`
+	Like      *string  `json:"like"`
+	GroupBy   *string  `json:"group_by"`
+	GroupSize *int     `json:"group_size"`
+	Offsets   offsets  `json:"min_offsets"`
+	Staleness *float64 `json:"max_staleness_seconds"`
+	Wait      *float64 `json:"wait_seconds"`
 }
 
 // offsets are those of some partitions. None of them is null, which would become an offset of 0 on the way to a node that refuses it.
@@ -61,7 +60,7 @@ func (r *Router) search(q *http.Request) (any, error) {
 		return r.searchArrow(q, raw)
 	}
 	var body searchBody
-	if err := json.Unmarshal(raw, &body); err != nil || body.GroupBy != nil && serve.WantsArrow(q) {
+	if err := readBody(raw, &body); err != nil || body.GroupBy != nil && serve.WantsArrow(q) {
 		return nil, r.refused(q, raw)
 	}
 	path := pathOf(q)
@@ -103,6 +102,15 @@ func (r *Router) searched(q *http.Request, k int, of func(shard int) *request) (
 		return nil, err
 	}
 	return r.mergeArrow(replies, k)
+}
+
+// readBody reads what the merging has to know of a request, which fails where nodes would refuse what it is.
+func readBody(raw []byte, into any) error {
+	err := json.Unmarshal(raw, into)
+	if err == nil && serve.RepeatedName(raw) != "" {
+		err = errors.New("a name is given twice")
+	}
+	return err
 }
 
 func searchFor(path string, body []byte) *request {

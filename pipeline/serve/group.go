@@ -3,8 +3,11 @@ package serve
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/adastream/adastream/index/filter"
@@ -15,8 +18,9 @@ import (
 
 // grouping is what a request says of groups.
 type grouping struct {
-	GroupBy   *string `json:"group_by"`   // an attribute: k is then how many of its values, each with its best hits
-	GroupSize *int    `json:"group_size"` // hits of each at most; default 1
+	GroupBy     *string          `json:"group_by"`     // an attribute: k is then how many of its values, each with its best hits
+	GroupSize   *int             `json:"group_size"`   // hits of each at most; default 1
+	GroupValues *json.RawMessage `json:"group_values"` // an array of values that can be groups; all when absent
 }
 
 // group is the hits that have one value of an attribute.
@@ -31,18 +35,47 @@ func (n *Node) groupOf(o *searchOptions, spec *schemas.Spec, q *queries, k int) 
 	if o.GroupSize != nil {
 		size = *o.GroupSize
 	}
-	at = spec.AttributeAt(*o.GroupBy)
+	if at, err = o.attribute(spec); err != nil {
+		return 0, 0, err
+	}
 	switch {
-	case at < 0:
-		return 0, 0, invalid(fmt.Sprintf("group_by: %.*q is not an attribute of the index", schemas.MaxNameBytes, *o.GroupBy), spec.AttributeNames())
-	case !groups(spec.Attributes[at].Type):
-		return 0, 0, invalid(fmt.Sprintf("group_by: %s is of type %s", *o.GroupBy, spec.Attributes[at].Type), "an attribute of type utf8, int64 or bool")
 	case q.many:
 		return 0, 0, invalid("group_by: given with "+q.field, "one query: vector or like")
 	case size < 1 || size > n.o.MaxK/k: // a product could overflow
 		return 0, 0, invalid(fmt.Sprintf("group_size: %d, with k = %d", size, k), fmt.Sprintf("1 to %d", n.o.MaxK/k))
 	}
 	return at, size, nil
+}
+
+// attribute is that of the groups.
+func (g *grouping) attribute(spec *schemas.Spec) (at int, err error) {
+	at = spec.AttributeAt(*g.GroupBy)
+	switch {
+	case at < 0:
+		return 0, invalid(fmt.Sprintf("group_by: %.*q is not an attribute of the index", schemas.MaxNameBytes, *g.GroupBy), spec.AttributeNames())
+	case !groups(spec.Attributes[at].Type):
+		return 0, invalid(fmt.Sprintf("group_by: %s is of type %s", *g.GroupBy, spec.Attributes[at].Type), "an attribute of type utf8, int64 or bool")
+	}
+	return at, nil
+}
+
+// only is the filter of the values that can be groups.
+func (g *grouping) only(spec *schemas.Spec) (*filter.Filter, error) {
+	at, err := g.attribute(spec)
+	if err != nil {
+		return nil, err
+	}
+	name := spec.Attributes[at].Name
+	raw, err := json.Marshal(map[string]any{name: map[string]any{"$in": g.GroupValues}})
+	if err != nil {
+		return nil, err
+	}
+	f, err := filter.Parse(spec, raw)
+	var bad *filter.Error
+	if errors.As(err, &bad) {
+		bad.Field = strings.Replace(bad.Field, "filter."+name+".$in", "group_values", 1)
+	}
+	return f, err
 }
 
 func groups(t schemas.AttributeType) bool {

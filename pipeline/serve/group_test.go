@@ -84,9 +84,35 @@ func TestGroups(t *testing.T) {
 			}
 		}
 	}
+	for _, c := range []struct {
+		options string
+		want    []any // sorted
+	}{
+		{`"group_values":["c5",null,"none"]`, []any{nil, "c5"}},
+		{`"group_values":["c5","c6","c7"],"filter":{"color":{"$ne":"c6"}}`, []any{"c5", "c7"}},
+		{`"group_values":[]`, nil},
+		{`"filter":{"color":{"$in":["k","c5","\"k\":","k","group_by"]}}`, []any{"c5"}}, // names that are values are not given twice
+		{`"group_values":[null],"filter":{"color":"c5"}`, nil},
+	} {
+		a := askGroups(t, n.API(), `{"like":"id-3","k":4,"group_by":"color","group_size":7,`+c.options+`}`)
+		var got []any
+		for _, g := range a.Groups {
+			if got = append(got, g.Value); len(g.Hits) != 7 {
+				t.Errorf("%s: %d hits of %v", c.options, len(g.Hits), g.Value)
+			}
+		}
+		slices.SortFunc(got, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: groups %v, want %v", c.options, got, c.want)
+		}
+	}
 	for _, c := range []struct{ request, detail, allowed string }{
 		{`{"like":"id-3","group_by":"colour"}`, `group_by: "colour" is not`, "color"},
 		{`{"like":"id-3","group_size":2}`, "group_size: given alone", "beside group_by"},
+		{`{"like":"id-3","group_values":["c1"]}`, "group_values: given alone", "beside group_by"},
+		{`{"like":"id-3","group_by":"color","group_values":["c1",7]}`, "group_values[1]: 7", "a text"},
+		{`{"like":"id-3","group_by":"color","group_values":"c1"}`, `group_values: "c1"`, "an array of values"},
+		{`{"like":"id-3","group_by":"colour","group_values":["c1"]}`, `group_by: "colour" is not`, "color"},
 		{`{"like":"id-3","group_by":"color","group_size":0}`, "group_size: 0, with k = 10", "1 to 100"},
 		{`{"like":"id-3","k":400,"group_by":"color","group_size":3}`, "group_size: 3, with k = 400", "1 to 2"},
 		{`{"like":"id-3","k":4,"group_by":"color","group_size":4611686018427387905}`, "group_size: 4611686018427387905, with k = 4", "1 to 250"}, // times 4 is 4

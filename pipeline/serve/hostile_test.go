@@ -100,6 +100,7 @@ func TestHostileRequests(t *testing.T) {
 		"a budget below none":     {with(`"budget":{"bytes":-1e308}`), 400},
 		"a budget without bounds": {with(`"budget":{"bytes":1e308}`), 200},
 		"one name twice":          {with(`"vector":[1]`), 400},
+		"an option twice":         {with(`"k":3,"fields":["color"],"filter":{"color":"k\\",\"k\":1"},"\u006B":3`), 400},
 		"an id of control text":   {`{"like":"\u0000\u001b[2J\u202e\ud800\n"}`, 404},
 		"a long id":               {`{"like":"` + strings.Repeat("x", 1_000_000) + `"}`, 404},
 		"no utf-8":                {"{\"like\":\"\xff\xfe\"}", 404},

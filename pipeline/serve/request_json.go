@@ -161,6 +161,9 @@ func decodeBody(r *http.Request, into any) error {
 	d.DisallowUnknownFields()
 	if err = d.Decode(into); err == nil {
 		if _, err = d.Token(); errors.Is(err, io.EOF) {
+			if name := RepeatedName(raw); name != "" {
+				return invalid(fmt.Sprintf("%.*q: given twice", schemas.MaxNameBytes, name), "once")
+			}
 			return refuseNulls("", raw)
 		}
 		err = errors.New("bytes after the document")
@@ -170,6 +173,44 @@ func decodeBody(r *http.Request, into any) error {
 		return err
 	}
 	return malformed(fmt.Sprintf("%.*s", schemas.MaxIDBytes, err.Error()), allowed)
+}
+
+// RepeatedName is a name that a JSON document, which is valid and may be an object, has twice as names are read, without regard to
+// case; "" if there is none. Of two values encoding/json takes the last.
+func RepeatedName(document []byte) string {
+	var names []string
+	depth, named := 0, false // whether the text that comes next at depth 1 is a name
+	for i := 0; i < len(document); i++ {
+		c := document[i]
+		if c >= '-' && c <= '9' { // of numbers, which are most of a request
+			continue
+		}
+		switch c {
+		case '{', '[':
+			depth++
+			named = depth == 1 && document[i] == '{'
+		case '}', ']':
+			depth--
+		case ',':
+			named = depth == 1 && names != nil
+		case '"':
+			start := i
+			for i++; document[i] != '"'; i++ {
+				if document[i] == '\\' {
+					i++
+				}
+			}
+			var name string
+			if !named || depth != 1 || json.Unmarshal(document[start:i+1], &name) != nil {
+				continue
+			}
+			if slices.ContainsFunc(names, func(have string) bool { return strings.EqualFold(have, name) }) {
+				return name
+			}
+			names, named = append(names, name), false
+		}
+	}
+	return ""
 }
 
 // refuseNulls refuses fields that are null, which encoding/json takes for absent: whoever sends one may have meant something. In a

@@ -100,6 +100,8 @@ func (n *Node) search(r *http.Request) (*response, error) {
 		return nil, invalid("group_by: given", "not in an Arrow answer")
 	case o.GroupSize != nil && o.GroupBy == nil:
 		return nil, invalid("group_size: given alone", "beside group_by")
+	case o.GroupValues != nil && o.GroupBy == nil:
+		return nil, invalid("group_values: given alone", "beside group_by")
 	}
 	if err := n.awaitFresh(r.Context(), &o.freshness); err != nil {
 		return nil, err
@@ -311,13 +313,26 @@ func atLeast(hits []search.Hit, score float64) []search.Hit {
 	return hits[:sort.Search(len(hits), func(i int) bool { return float64(hits[i].Score) < score })]
 }
 
-// filter reads the filter of a request, nil if it has none, and restricts the plan to what it selects.
+// filter reads what a request says of the rows that can be hits, nil if it says nothing, and restricts the plan to what that selects.
 func (n *Node) filter(ctx context.Context, on *served, o *searchOptions, plan *search.Plan) (f *filter.Filter, err error) {
-	if o.Filter == nil {
-		return nil, nil
+	if o.Filter != nil {
+		if f, err = filter.Parse(on.Spec(), *o.Filter); err != nil {
+			return nil, err
+		}
 	}
-	if f, err = filter.Parse(on.Spec(), *o.Filter); err != nil {
-		return nil, err
+	if o.GroupValues != nil {
+		only, err := o.only(on.Spec())
+		if err != nil {
+			return nil, err
+		}
+		if f == nil {
+			f = only
+		} else {
+			f = filter.Both(f, only)
+		}
+	}
+	if f == nil {
+		return nil, nil
 	}
 	plan.Among, err = n.filters.Select(ctx, on.Snapshot, f)
 	return f, err

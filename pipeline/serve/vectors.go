@@ -76,9 +76,9 @@ func (n *Node) vector(r *http.Request) (*response, error) {
 
 // vectorsBody is the body of POST /v1/vectors:batchGet.
 type vectorsBody struct {
-	IDs           []string `json:"ids"`
-	Fields        []string `json:"fields"` // attributes wanted; all of them when absent
-	IncludeVector bool     `json:"include_vector"`
+	IDs           []*string `json:"ids"`    // pointers tell nulls, which are no ids
+	Fields        []string  `json:"fields"` // attributes wanted; all of them when absent
+	IncludeVector bool      `json:"include_vector"`
 	freshness
 }
 
@@ -96,6 +96,9 @@ func (n *Node) vectors(r *http.Request) (*response, error) {
 	}
 	if len(body.IDs) < 1 || len(body.IDs) > n.o.MaxK {
 		return nil, invalid(fmt.Sprintf("ids: %d", len(body.IDs)), fmt.Sprintf("1 to %d", n.o.MaxK))
+	}
+	if at := slices.Index(body.IDs, nil); at >= 0 {
+		return nil, invalid(fmt.Sprintf("ids[%d]: null", at), "the id of a row")
 	}
 	if err := n.awaitFresh(r.Context(), &body.freshness); err != nil {
 		return nil, err
@@ -118,10 +121,10 @@ func (n *Node) vectors(r *http.Request) (*response, error) {
 		if err := r.Context().Err(); err != nil {
 			return nil, err
 		}
-		if v, ok := snap.row(id, fields, body.IncludeVector); ok {
+		if v, ok := snap.row(*id, fields, body.IncludeVector); ok {
 			a.Vectors = append(a.Vectors, v)
 		} else {
-			a.Missing = append(a.Missing, id)
+			a.Missing = append(a.Missing, *id)
 		}
 	}
 	return jsonResponse(a)
