@@ -300,6 +300,44 @@ func TestRecreatedTopic_stops(t *testing.T) {
 	run.stop(t)
 }
 
+// TestRecreatedTopic_whileTheStoreIsAway_stops: nobody asked the broker meanwhile, and the new log is long enough.
+func TestRecreatedTopic_whileTheStoreIsAway_stops(t *testing.T) {
+	r := newRig(t, 1, store.NewMemory())
+	topic, err := r.client.Topic(r.context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if topic.TopicID == "" {
+		t.Fatal("the broker gives topics no ids")
+	}
+	r.spec.Topic.ID = topic.TopicID
+	r.edge = newEdge(store.NewMemory())
+	r.create()
+	back := make(chan struct{})
+	away := make(chan struct{}, 100)
+	r.edge.fail(func(string) error {
+		away <- struct{}{}
+		<-back
+		return nil
+	}, nil)
+	r.produce(1, traffic(t, 3, 43)...)
+	run := r.start()
+	<-away
+	r.produce(1, traffic(t, 3, 47)...) // what is fetched ahead
+	time.Sleep(unwatched + 200*time.Millisecond)
+	sourcetest.DeleteTopic(t, r.client)
+	r.client = sourcetest.TopicOn(t, r.client.Options(), 1, nil)
+	r.produce(10, traffic(t, 40, 53)...)
+	close(back)
+	if err := r.stopped(run, 0); !strings.Contains(err.Error(), "is another one than the index was made for") {
+		t.Errorf("stopped with %v", err)
+	}
+	if next := r.next(0); next > 6 {
+		t.Errorf("the chain goes on to %d with what is of another topic", next)
+	}
+	run.stop(t)
+}
+
 // TestOtherTopic_isRefused: the same name is not the same topic, even if its log is long enough.
 func TestOtherTopic_isRefused(t *testing.T) {
 	r := newRig(t, 1, store.NewMemory())

@@ -17,6 +17,9 @@ import (
 // fetchWait is how long the broker holds a fetch for which it has no data.
 const fetchWait = 2 * time.Second
 
+// unwatched is for how long a log may not be asked for anything before it may be another one.
+const unwatched = time.Second
+
 // GapError says that the log of a partition does not hold the offset that follows its chain of commits.
 type GapError struct {
 	Topic     string
@@ -161,21 +164,22 @@ func (p *partition) gap(ctx context.Context, head commit.Head, log source.Bounds
 // fetch sends what the log holds from an offset on, until ctx ends or with an error as the last. It is one batch ahead of
 // consume.
 func (p *partition) fetch(ctx context.Context, next int64, found chan<- fetched) {
+	watched := time.Now() // until when it was the log of the index
 	for {
 		var f fetched
-		var failed time.Time
+		sure := time.Since(watched) < unwatched
 		f.err = p.insist(ctx, "fetch", func() (err error) {
-			if !failed.IsZero() {
-				// While the broker was away the topic may have been made again.
-				if err := p.identity.check(ctx, failed); err != nil {
-					return err
-				}
-			}
 			if f.Batch, err = p.o.Source.Fetch(ctx, p.id, next, fetchWait); err != nil {
-				failed = time.Now()
+				sure = false
 			}
-			return err
+			if err != nil || sure {
+				return err
+			}
+			// While the broker or the store was away the topic may have been made again. What it is now it was when this was fetched:
+			// ids do not come back.
+			return p.identity.check(ctx, time.Now())
 		})
+		watched = time.Now()
 		if f.err == nil && f.Next == next {
 			continue // Fetch has waited
 		}
