@@ -383,9 +383,7 @@ func (c *Cache) write(ref Ref, f *cacheFile, fill func(io.Writer) error) error {
 		f.verified, f.recalled, f.identity = true, false, id
 		return nil
 	}
-	if !f.verified { // nobody else wrote it meanwhile
-		c.setSize(f, 0)
-	}
+	c.recount(ref.SHA256, f)
 	return fmt.Errorf("cache object %q: %w", ref.Key, classifyOS(err))
 }
 
@@ -423,14 +421,14 @@ func (c *Cache) reserve(ref Ref, f *cacheFile) error {
 	slices.SortFunc(idle, func(a, b string) int { return cmp.Compare(c.files[a].lastUse, c.files[b].lastUse) })
 	for _, name := range idle {
 		if err := c.remove(name, c.files[name]); err != nil {
-			c.setSize(f, 0)
+			c.recount(ref.SHA256, f)
 			return err
 		}
 		if c.bytes <= c.maxBytes {
 			return nil
 		}
 	}
-	c.setSize(f, 0)
+	c.recount(ref.SHA256, f)
 	return fmt.Errorf("cache object %q of %d bytes: %w: %d of %d bytes are in use: raise the cache size",
 		ref.Key, ref.Size, ErrCacheFull, c.bytes, c.maxBytes)
 }
@@ -446,6 +444,16 @@ func (c *Cache) remove(name string, f *cacheFile) error {
 		delete(c.files, name)
 	}
 	return nil
+}
+
+// recount makes the size that of the file that is there, after one that was reserved for came to nothing: there may be an older one, or
+// that of somebody who wrote it meanwhile. mu is held.
+func (c *Cache) recount(name string, f *cacheFile) {
+	size := int64(0)
+	if info, err := os.Lstat(c.path(name)); err == nil && info.Mode().IsRegular() { // scratch memory has no name
+		size = info.Size()
+	}
+	c.setSize(f, size)
 }
 
 // setSize keeps the sum right. mu is held.

@@ -452,3 +452,23 @@ func TestCache_hold(t *testing.T) {
 		t.Errorf("%+v", stats)
 	}
 }
+
+// What was kept before is counted and can be swept, also after nothing could be kept in its place.
+func TestCache_Keep_fails(t *testing.T) {
+	dir, name := t.TempDir(), strings.Repeat("ab", 32)
+	if err := newCache(t, dir, store.NewMemory(), 0).Keep(name, make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	later := newCache(t, dir, store.NewMemory(), 150)
+	for range 2 {
+		if err := later.Keep(name, make([]byte, 200)); !errors.Is(err, store.ErrCacheFull) {
+			t.Fatalf("Keep = %v, want ErrCacheFull", err)
+		}
+		if got := later.Stats().Bytes; got != 100 {
+			t.Errorf("%d bytes are counted, there are 100", got)
+		}
+	}
+	if freed, err := later.Sweep(func(string) bool { return false }); freed != 100 || err != nil || files(t, dir) != 0 {
+		t.Errorf("swept %d bytes, %v, %d files are left", freed, err, files(t, dir))
+	}
+}
