@@ -33,11 +33,31 @@ type directory struct {
 
 func openDirectory(root string) (*directory, error) {
 	d := &directory{root: root}
-	if err := os.MkdirAll(root, 0o755); err != nil {
+	if err := makeRoot(root); err != nil {
 		return nil, fmt.Errorf("store directory: %w", classifyOS(err))
 	}
 	sweepTemp(root)
 	return d, nil
+}
+
+// makeRoot makes a directory and those above it, each with its name flushed: what is put into it is to outlast a power cut.
+func makeRoot(dir string) error {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	above := filepath.Dir(dir)
+	if above != dir {
+		if err := makeRoot(above); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+	}
+	return syncDir(above)
 }
 
 // sweepTemp removes what dead processes left. It is housekeeping: where it may not delete, it leaves the files.
