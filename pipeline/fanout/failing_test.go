@@ -1,18 +1,22 @@
 package fanout_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/adastream/adastream/pipeline/fanout"
+	"github.com/adastream/adastream/pipeline/serve"
 )
 
 // TestNodesThatFail: another node of the shard is asked; where there is none nothing is left out in silence.
@@ -95,6 +99,53 @@ func TestRefusalBeforeWhatItEnds(t *testing.T) {
 	all := router(t, fanout.Options{Spec: spec, Own: map[int]http.Handler{0: waiting, 1: refusing}})
 	if w := call(all, "POST", "/v1/search", `{"wait_seconds":null,"vector":`+text(someRows(1)[0].vector)+`}`); w.Code != 400 || !strings.Contains(w.Body.String(), "shard 1: wait_seconds") {
 		t.Errorf("%d: %s, want what shard 1 refuses", w.Code, w.Body)
+	}
+}
+
+// TestNodesThatLag: where one node of a shard is not fresh enough another one is asked, and no longer waited than was asked for.
+func TestNodesThatLag(t *testing.T) {
+	rows := someRows(300)
+	spec, nodes := build(t, 2, rows)
+	var waits atomic.Int64
+	behind := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var asked struct {
+			Wait *float64 `json:"wait_seconds"`
+		}
+		if !serve.SendsArrow(r) {
+			_ = json.NewDecoder(r.Body).Decode(&asked)
+		} else if text := r.URL.Query().Get("wait_seconds"); text != "" {
+			wait, _ := strconv.ParseFloat(text, 64)
+			asked.Wait = &wait
+		}
+		if asked.Wait == nil || *asked.Wait != 0 {
+			waits.Add(1)
+		}
+		w.WriteHeader(http.StatusConflict)
+		fmt.Fprint(w, `{"status":409,"code":"not_fresh","detail":"searchable is what is before 1"}`)
+	}))
+	defer behind.Close()
+	lags, _ := url.Parse(behind.URL)
+	fresh := peer(t, spec, map[int]http.Handler{1: nodes[1]})
+	query := `{"exact":true,"max_staleness_seconds":60,"vector":` + text(rows[0].vector) + `}`
+	both := router(t, fanout.Options{Spec: spec, Own: map[int]http.Handler{0: nodes[0]}, Peers: map[int][]*url.URL{1: {lags, fresh}}})
+	for range 40 { // who is asked first is drawn by lot
+		if w := call(both, "POST", "/v1/search", query); w.Code != 200 {
+			t.Fatalf("%d: %s", w.Code, w.Body)
+		}
+		if w := send(both, "/v1/search?max_staleness_seconds=60", arrowType, "", queriesOf(t, rows[0].vector)); w.Code != 200 {
+			t.Fatalf("in Arrow: %d: %s", w.Code, w.Body)
+		}
+		if w := call(both, "POST", "/v1/vectors:batchGet", `{"ids":["id-1"],"max_staleness_seconds":60}`); w.Code != 200 {
+			t.Fatalf("by id: %d: %s", w.Code, w.Body)
+		}
+	}
+	if waits.Load() == 0 {
+		t.Error("the node that lags was never asked first")
+	}
+	waits.Store(0)
+	neither := router(t, fanout.Options{Spec: spec, Own: map[int]http.Handler{0: nodes[0]}, Peers: map[int][]*url.URL{1: {lags, lags, lags}}})
+	if w := call(neither, "POST", "/v1/search", query); w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "shard 1: searchable is what is before 1") || waits.Load() != 1 {
+		t.Errorf("%d: %s, waited %d times, want once", w.Code, w.Body, waits.Load())
 	}
 }
 

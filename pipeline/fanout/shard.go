@@ -11,7 +11,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,7 +37,7 @@ type target struct {
 	own       bool   // in this process
 
 	running atomic.Int64
-	failed  atomic.Int64 // when it did last, Unix time in ns
+	failed  atomic.Pointer[time.Time] // when it did last; nil is never
 }
 
 // avoid is for how long a target that did not answer is asked after the others.
@@ -48,7 +50,7 @@ func (s *shard) order(now time.Time, first *target) []*target {
 	rand.Shuffle(len(ordered), func(i, j int) { ordered[i], ordered[j] = ordered[j], ordered[i] })
 	rank := func(t *target) int {
 		switch {
-		case now.Sub(time.Unix(0, t.failed.Load())) < avoid:
+		case t.hasFailed(now):
 			return 3
 		case t == first:
 			return 0
@@ -61,6 +63,12 @@ func (s *shard) order(now time.Time, first *target) []*target {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.running.Load(), b.running.Load()))
 	})
 	return ordered
+}
+
+// hasFailed reports whether the target did not answer a moment ago. Times have monotonic clocks, which nobody sets back.
+func (t *target) hasFailed(now time.Time) bool {
+	last := t.failed.Load()
+	return last != nil && now.Sub(*last) < avoid
 }
 
 // request is what is asked of a shard.
@@ -92,14 +100,25 @@ func (r *Router) ask(ctx context.Context, s *shard, q request, header http.Heade
 	if len(targets) == 0 {
 		return a, &problem.Problem{Title: "a shard cannot be asked", Status: http.StatusServiceUnavailable, Code: "no_shard", Detail: fmt.Sprintf("shard %d: this node has none and knows no other", s.number), Allowed: "--shard or --peers with it"}
 	}
+	var late error
 	for i, t := range targets {
 		a.from = t
 		if a.body, err = r.try(ctx, s, t, q, header, len(targets)-i); err == nil || !another(err) || ctx.Err() != nil {
 			break
 		}
-		t.failed.Store(time.Now().UnixNano())
+		if notFresh(err) {
+			if late == nil {
+				late, q = err, q.atOnce()
+			}
+			continue
+		}
+		now := time.Now()
+		t.failed.Store(&now)
 		r.metrics.failures.WithLabelValues(s.label).Inc()
 		r.o.Logger.Warn("a node of a shard did not answer", "shard", s.number, "node", t.name, "error", err)
+	}
+	if err != nil && late != nil {
+		err = late // what another one could not say either
 	}
 	var p *problem.Problem
 	switch {
@@ -126,6 +145,29 @@ func wrongNode(p *problem.Problem) bool {
 	return p.Code == "no_such_shard" || p.Status == http.StatusMisdirectedRequest
 }
 
+// notFresh reports whether a node is not as fresh as asked for, after it waited for that.
+func notFresh(err error) bool {
+	var p *problem.Problem
+	return errors.As(err, &p) && p.Status == http.StatusConflict && p.Code == "not_fresh"
+}
+
+// atOnce is the request without a wait: another node has waited already.
+func (q request) atOnce() request {
+	const wait = "wait_seconds"
+	if q.sends != arrowType {
+		if body, err := with(q.body, map[string]any{wait: 0}); err == nil { // nodes say what else is wrong
+			q.body = body
+		}
+		return q
+	}
+	path, raw, _ := strings.Cut(q.path, "?")
+	if options, err := url.ParseQuery(raw); err == nil {
+		options.Set(wait, "0")
+		q.path = path + "?" + options.Encode()
+	}
+	return q
+}
+
 // another reports whether another node of the shard may do better.
 func another(err error) bool {
 	var p *problem.Problem
@@ -136,7 +178,7 @@ func another(err error) bool {
 	case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
 	}
-	return wrongNode(p)
+	return wrongNode(p) || notFresh(p)
 }
 
 // try is askOne as metrics and traces see it: each node that is asked has a span of its own, which it goes on from.
@@ -156,11 +198,11 @@ func (r *Router) try(ctx context.Context, s *shard, t *target, q request, header
 	return body, err
 }
 
-// askOne asks one target, which is left some of the time if there are others.
+// askOne asks one target. If there are others it is left three fifths of the time: a node may wait for half of its own to be fresh enough.
 func (r *Router) askOne(ctx context.Context, t *target, q request, header http.Header, left int) ([]byte, error) {
 	if deadline, ok := ctx.Deadline(); ok && left > 1 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)*3/5)
 		defer cancel()
 	}
 	out, err := http.NewRequestWithContext(ctx, q.method, t.base+q.path, bytes.NewReader(q.body))
