@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"io/fs"
+	"syscall"
 	"testing"
 	"time"
 
@@ -183,6 +185,15 @@ func TestMeteredDoubts_onlyWhatWasSaidBefore(t *testing.T) {
 		m.doubt("a", time.Now().Add(c.after), ErrNotFound)
 		if got := value(t, r, "adastream_test_store_contradictions_total"); got != c.want {
 			t.Errorf("a look %v after the put: %v contradictions, want %v", c.after, got, c.want)
+		}
+	}
+}
+
+// A disk or a mount that fails for a moment is waited for, as one that is full is.
+func TestClassifyOS_disk(t *testing.T) {
+	for _, code := range []syscall.Errno{syscall.EIO, syscall.ENOSPC} {
+		if err := classifyOS(&fs.PathError{Op: "write", Path: "/x", Err: code}); !errors.Is(err, ErrTransient) || !errors.Is(err, code) {
+			t.Errorf("%v: %v, want ErrTransient", code, err)
 		}
 	}
 }

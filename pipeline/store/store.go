@@ -41,7 +41,7 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrExists: another object is under that key already.
 	ErrExists = errors.New("already exists")
-	// ErrTransient: worth another try after a pause. Time-outs, lost connections, 5xx, a full disk or bucket, a clock that is off.
+	// ErrTransient: worth another try after a pause. Time-outs, lost connections, 5xx, a full disk or bucket, one that fails to read or write, a clock that is off.
 	ErrTransient = schemas.ErrTransient
 	// ErrUnknown: a put may or may not have happened. Putting the same body again is safe and tells. Wraps ErrTransient.
 	ErrUnknown = fmt.Errorf("outcome unknown: %w", ErrTransient)
