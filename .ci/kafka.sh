@@ -14,6 +14,8 @@
 #                      mtls      the same, and the client needs a certificate                     port+5
 #   KAFKA_TIERED     non-empty: topics can be made with       (none)
 #                    remote.storage.enable=true; their closed segments go to datadir/tiered
+#   KAFKA_CLUSTER    id of the cluster                         (random)
+#                    one of several brokers, whose KAFKA_PROPS say node.id and controller.quorum.voters; each waits for a majority
 #   KAFKA_PROPS      further lines of server.properties        (none)
 #   ADASTREAM_CACHE  where the jars are kept                   (~/.cache/adastream)
 set -euo pipefail
@@ -148,7 +150,7 @@ format_log() {
   [ -f "$dir/logs/meta.properties" ] && return
   local id users=()
   [ -z "${KAFKA_SECURE:-}" ] || users=(--add-scram 'SCRAM-SHA-256=[name=ada,password=s3cr3t-of-ada]' --add-scram 'SCRAM-SHA-512=[name=ada,password=s3cr3t-of-ada]')
-  id=$("${java_cmd[@]}" -Xmx128m kafka.tools.StorageTool random-uuid)
+  id=${KAFKA_CLUSTER:-$("${java_cmd[@]}" -Xmx128m kafka.tools.StorageTool random-uuid)}
   "${java_cmd[@]}" -Xmx128m kafka.tools.StorageTool format -t "$id" -c "$dir/server.properties" "${users[@]}" \
     > "$dir/format.out" 2>&1 || { cat "$dir/format.out" >&2; fail "format failed"; }
 }

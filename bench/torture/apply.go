@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -39,8 +40,8 @@ func (c *campaign) apply(ctx context.Context, e event) error {
 		return c.zombie(ctx, e)
 	case eventStorm:
 		return c.storm(ctx, e)
-	case eventBroker:
-		return c.restartBroker(ctx, e)
+	case eventBroker, eventStall:
+		return c.harmBroker(ctx, e)
 	case eventCut, eventToxic:
 		l, kind := c.links[e.target], e.kind
 		if kind == eventToxic {
@@ -155,11 +156,32 @@ func (c *campaign) storm(ctx context.Context, e event) error {
 	return nil
 }
 
-func (c *campaign) restartBroker(ctx context.Context, e event) error {
-	c.totals.count(eventBroker)
-	if err := c.broker.kill(); err != nil {
-		return err
+// harmBroker kills or stops a broker, one at a time. It is not over before the others have it back: what they acknowledge they have in
+// two logs.
+func (c *campaign) harmBroker(ctx context.Context, e event) error {
+	c.oneBroker.Lock()
+	defer c.oneBroker.Unlock()
+	if ctx.Err() != nil {
+		return nil
 	}
-	pause(ctx, e.lasts)
-	return c.broker.start(context.WithoutCancel(ctx))
+	b := c.brokers[e.index]
+	c.totals.count(e.kind)
+	if e.kind == eventStall {
+		if err := b.signal(syscall.SIGSTOP); err != nil {
+			return err
+		}
+		pause(ctx, e.lasts)
+		if err := b.signal(syscall.SIGCONT); err != nil {
+			return err
+		}
+	} else {
+		if err := b.kill(); err != nil {
+			return err
+		}
+		pause(ctx, e.lasts)
+		if err := b.start(context.WithoutCancel(ctx)); err != nil {
+			return err
+		}
+	}
+	return c.truth.inSync(ctx, min(len(c.brokers), 3))
 }

@@ -52,6 +52,7 @@ type Options struct {
 	Duration     time.Duration // no round begins after it
 	Kills        int           // no round begins after so many, if positive
 	Faults       int           // no round begins after so many of the network and the store, if positive
+	Brokers      int           // one that is killed now and then, or three and more, of which one is killed or stopped at a time
 	Size         size          // of a round
 	Damages      int           // objects that are damaged after a round
 	Items        int
@@ -65,20 +66,20 @@ type Options struct {
 
 // campaign is the state of one.
 type campaign struct {
-	o      Options
-	dir    string
-	broker *broker
+	o       Options
+	dir     string
+	brokers brokers
 
 	links     map[string]*link
 	injectors map[string]*injector
 	members   map[string][]*member
 
-	spareBuilder                          *member
-	spareIngestors                        []*member
-	fresh                                 *member // a query node that starts with an empty cache
-	vandal                                vandal
-	oneNode, oneZombie, oneStorm, oneDisk sync.Mutex
-	noDisks                               bool // that can be filled
+	spareBuilder                                     *member
+	spareIngestors                                   []*member
+	fresh                                            *member // a query node that starts with an empty cache
+	vandal                                           vandal
+	oneNode, oneZombie, oneStorm, oneDisk, oneBroker sync.Mutex
+	noDisks                                          bool // that can be filled
 
 	generator *generator
 	truth     *truth
@@ -133,7 +134,7 @@ func (c *campaign) setUp(ctx context.Context) error {
 	if err := errors.Join(bin.Compile(ctx, nil, "adastream"), bin.Compile(ctx, []string{overlay}, storeLinks...)); err != nil { // roles are named as their commands
 		return err
 	}
-	if err := c.startBroker(ctx, tree); err != nil {
+	if err := c.startBrokers(ctx, tree); err != nil {
 		return err
 	}
 	place, err := c.makeBucket(ctx)
@@ -141,7 +142,7 @@ func (c *campaign) setUp(ctx context.Context) error {
 		return err
 	}
 	topic := "torture-" + uuid.NewString()
-	out, err := bin.Run(ctx, "adastream", "init", "--store", place(""), "--brokers", c.broker.direct(), "--name", "torture", "--topic", topic,
+	out, err := bin.Run(ctx, "adastream", "init", "--store", place(""), "--brokers", strings.Join(c.brokers.direct(), ","), "--name", "torture", "--topic", topic,
 		"--ladder", "8,16,32", "--encoder", encoder, "--attribute", columnSerial+"=int64", "--partitions", fmt.Sprint(partitions), "--target-recall", "0.8")
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
@@ -153,22 +154,26 @@ func (c *campaign) setUp(ctx context.Context) error {
 	return c.makeWitnesses(ctx, place(""), topic)
 }
 
-// startBroker starts Kafka behind a line of its own.
-func (c *campaign) startBroker(ctx context.Context, tree string) error {
-	port, err := freePorts(c.o.Port)
-	if err != nil {
+// startBrokers starts Kafka, each broker behind a line of its own.
+func (c *campaign) startBrokers(ctx context.Context, tree string) (err error) {
+	if c.brokers, err = newBrokers(max(1, c.o.Brokers), c.o.Port, filepath.Join(tree, ".ci", "kafka.sh"), c.dir); err != nil {
 		return err
 	}
-	c.broker = &broker{script: filepath.Join(tree, ".ci", "kafka.sh"), dir: filepath.Join(c.dir, "kafka"), port: port,
-		faulty: fmt.Sprintf("127.0.0.1:%d", port+3)}
-	if err := c.addLink(linkKafka, c.broker.faulty, c.broker.behind()); err != nil {
-		return err
+	for i, b := range c.brokers {
+		if err := c.addLink(linkOfBroker(i), b.faulty(), b.behind()); err != nil {
+			return err
+		}
 	}
-	if err := c.broker.start(ctx); err != nil {
-		return err
+	c.onClose(c.brokers.kill)
+	return c.brokers.start(ctx)
+}
+
+// linkOfBroker is the name of the line to one.
+func linkOfBroker(i int) string {
+	if i == 0 {
+		return linkKafka
 	}
-	c.onClose(func() { _ = c.broker.kill() }) // the folder goes anyway
-	return nil
+	return fmt.Sprintf("%s %d", linkKafka, i+1)
 }
 
 func (c *campaign) addLink(name, address, upstream string) error {
@@ -256,7 +261,7 @@ func (c *campaign) makeMembers(bin *fleet.Binaries, place func(string) string) e
 		c.members[role] = append(c.members[role], m)
 		return m, nil
 	}
-	ingestor := []string{"--brokers", c.broker.faulty, "--flush-age", "100ms"}
+	ingestor := []string{"--brokers", strings.Join(c.brokers.faulty(), ","), "--flush-age", "100ms"}
 	builder := append([]string{"--min-train-rows", "3000", "--threads", "1"}, c.o.BuilderFlags...)
 	for _, m := range []struct {
 		role string
@@ -299,11 +304,11 @@ func (c *campaign) spares() []*member {
 // makeWitnesses makes all that knows what is right: generator, fold and checker, on lines without faults.
 func (c *campaign) makeWitnesses(ctx context.Context, place, topic string) error {
 	var err error
-	if c.generator, err = newGenerator(c.broker.direct(), topic, c.o.Seed, c.o.Items, c.o.Rate); err != nil {
+	if c.generator, err = newGenerator(c.brokers.direct(), topic, c.o.Seed, c.o.Items, c.o.Rate); err != nil {
 		return err
 	}
 	c.onClose(c.generator.close)
-	if c.truth, err = newTruth(c.broker.direct(), topic); err != nil {
+	if c.truth, err = newTruth(c.brokers.direct(), topic); err != nil {
 		return err
 	}
 	c.onClose(c.truth.client.Close)

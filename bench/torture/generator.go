@@ -49,7 +49,7 @@ type row struct {
 
 // generator produces rows and remembers what became of them. It knows nothing of the product but the form of messages.
 type generator struct {
-	brokers string
+	brokers []string
 	topic   string
 	ids     int
 	rate    int // rows a second
@@ -66,7 +66,7 @@ type generator struct {
 	rows    int64
 }
 
-func newGenerator(brokers, topic string, seed uint64, ids, rate int) (*generator, error) {
+func newGenerator(brokers []string, topic string, seed uint64, ids, rate int) (*generator, error) {
 	g := &generator{brokers: brokers, topic: topic, ids: ids, rate: rate, rng: rand.New(rand.NewPCG(seed, 11)),
 		acked: map[int64]bool{}, aborted: map[int64]bool{}}
 	var err error
@@ -75,7 +75,7 @@ func newGenerator(brokers, topic string, seed uint64, ids, rate int) (*generator
 }
 
 func (g *generator) options() []kgo.Opt {
-	return []kgo.Opt{kgo.SeedBrokers(g.brokers), kgo.DefaultProduceTopic(g.topic), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+	return []kgo.Opt{kgo.SeedBrokers(g.brokers...), kgo.DefaultProduceTopic(g.topic), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerLinger(0), kgo.RecordDeliveryTimeout(20 * time.Second), kgo.RequestTimeoutOverhead(5 * time.Second)}
 }
 

@@ -14,6 +14,7 @@ import (
 type command struct {
 	Store       string        `help:"S3 server, http://KEY:SECRET@host:port." required:"" env:"ADASTREAM_TEST_S3"`
 	Port        int           `help:"The campaign's own broker takes free ports from here on." default:"41000"`
+	Brokers     int           `help:"Brokers of the campaign's own cluster: 1, which is killed in every fourth round, or 3 and more, of which one after the other is killed or stopped, so that leaders move." default:"1"`
 	Seed        uint64        `help:"Of schedules, rows and queries; 0 takes the clock." default:"0"`
 	First       int           `help:"Round to begin with, to come sooner to one that failed." default:"0"`
 	Duration    time.Duration `help:"No round begins after it." default:"10m"`
@@ -41,8 +42,8 @@ func (c *command) Run() error {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
-	t, err := Run(ctx, Options{Store: c.Store, Port: c.Port, Seed: c.Seed, First: c.First, Duration: c.Duration, Kills: c.Kills, Faults: c.Faults,
-		Size: size{window: c.Window, kills: c.RoundKills, network: c.RoundLines, store: c.RoundStore, points: c.RoundPoints, clocks: c.RoundClocks, disks: c.RoundDisks}, Damages: c.Damages,
+	t, err := Run(ctx, Options{Store: c.Store, Port: c.Port, Brokers: c.Brokers, Seed: c.Seed, First: c.First, Duration: c.Duration, Kills: c.Kills, Faults: c.Faults,
+		Size: size{window: c.Window, kills: c.RoundKills, network: c.RoundLines, store: c.RoundStore, points: c.RoundPoints, clocks: c.RoundClocks, disks: c.RoundDisks, brokers: c.Brokers}, Damages: c.Damages,
 		Items: c.Items, Rate: c.Rate, Batch: c.Batch, Pause: c.Pause, BuilderFlags: c.BuilderFlag, Dir: c.Dir, Out: os.Stdout})
 	for _, f := range t.Faults {
 		fmt.Println("WRONG:", f)

@@ -26,6 +26,7 @@ const (
 	eventZombie = "zombie" // a builder is frozen while another one takes over, then thawed
 	eventStorm  = "storm"  // ingestors come and go
 	eventBroker = "broker" // killed and started again
+	eventStall  = "stall"  // a broker is stopped, until long after another one leads what it led
 	eventToxic  = "toxic"
 	eventCut    = "down" // a line that refuses and breaks connections
 	eventClock  = "clock"
@@ -46,7 +47,7 @@ func (e event) String() string {
 		s += fmt.Sprintf(" %d %s", e.index, e.point)
 	case e.share > 0:
 		s += fmt.Sprintf(" of %.0f%% of requests", 100*e.share)
-	case e.kind == eventKill || e.kind == eventFreeze:
+	case e.kind == eventKill || e.kind == eventFreeze || e.kind == eventBroker || e.kind == eventStall:
 		s += fmt.Sprintf(" %d", e.index)
 	}
 	return fmt.Sprintf("%s for %.2fs", s, e.lasts.Seconds())
@@ -57,6 +58,7 @@ type size struct {
 	window                time.Duration
 	kills, network, store int
 	points, clocks, disks int
+	brokers               int // of the cluster: where there are more than one, so many deeds are of them
 }
 
 // draw makes the schedule of a round: a function of seed and round.
@@ -76,7 +78,21 @@ func draw(seed uint64, round int, s size) []event {
 	add(s.points, drawPoint)
 	add(s.clocks, drawClock)
 	add(s.disks, drawFull)
-	if round%4 == 2 {
+	if s.brokers > 1 {
+		for i, e := range events {
+			if e.target == linkKafka {
+				events[i].target = linkOfBroker(rng.IntN(s.brokers))
+			}
+		}
+		add(s.brokers, func(rng *rand.Rand) event {
+			e := event{kind: eventBroker, index: rng.IntN(s.brokers), lasts: between(rng, 0, 6)}
+			if rng.IntN(3) == 0 {
+				e.kind, e.lasts = eventStall, between(rng, 1, 9)
+			}
+			return e
+		})
+	}
+	if round%4 == 2 && s.brokers <= 1 {
 		add(1, func(rng *rand.Rand) event { return event{kind: eventBroker, lasts: between(rng, 0, 2)} })
 	}
 	slices.SortStableFunc(events, func(a, b event) int { return int(a.at - b.at) })

@@ -9,6 +9,7 @@ import (
 
 var (
 	seed     = flag.Uint64("seed", 1, "of the campaign")
+	replicas = flag.Int("brokers", 1, "of its cluster: with 3 leaders move")
 	duration = flag.Duration("duration", 75*time.Second, "no round begins after it; raise -timeout too")
 )
 
@@ -18,8 +19,8 @@ func TestNothingIsLostUnderFaults(t *testing.T) {
 	if server == "" || os.Getenv("ADASTREAM_TEST_BROKERS") == "" {
 		t.Skip("ADASTREAM_TEST_S3 and ADASTREAM_TEST_BROKERS are not set: .ci/run starts both") // the broker is the campaign's own one, which it kills
 	}
-	totals, err := Run(t.Context(), Options{Store: server, Port: 41000, Seed: *seed, Duration: *duration,
-		Size: size{window: 10 * time.Second, kills: 10, network: 10, store: 16, points: 8, clocks: 4, disks: 2}, Damages: 2, Items: 5000, Rate: 800, Batch: 32, Pause: 20 * time.Millisecond,
+	totals, err := Run(t.Context(), Options{Store: server, Port: 41000, Brokers: *replicas, Seed: *seed, Duration: *duration,
+		Size: size{window: 10 * time.Second, kills: 10, network: 10, store: 16, points: 8, clocks: 4, disks: 2, brokers: *replicas}, Damages: 2, Items: 5000, Rate: 800, Batch: 32, Pause: 20 * time.Millisecond,
 		Dir: t.TempDir(), Out: t.Output()})
 	t.Logf("seed %d\n%s", *seed, totals)
 	if err != nil {
@@ -35,7 +36,7 @@ func TestNothingIsLostUnderFaults(t *testing.T) {
 
 // A schedule depends on seed and round alone.
 func TestDraw(t *testing.T) {
-	s := size{window: time.Second, kills: 50, network: 50, store: 50, points: 50, clocks: 50, disks: 2}
+	s := size{window: time.Second, kills: 50, network: 50, store: 50, points: 50, clocks: 50, disks: 2, brokers: 3}
 	for round := range 8 {
 		a, b, other := draw(1, round, s), draw(1, round, s), draw(2, round, s)
 		same := 0

@@ -38,7 +38,8 @@ func (t *totals) exit() {
 
 // Totals are the sums of a campaign.
 type Totals struct {
-	Rounds, Kills, Freezes, Brokers, Exits                                 int
+	Rounds, Kills, Freezes, Brokers, Stalls, Exits                         int
+	Leaders                                                                int            // times that a partition got another leader, or the same one anew
 	Network, Store                                                         map[string]int // faults by kind
 	Points, Clocks                                                         map[string]int // kills at certain requests, jumps of clocks
 	Damaged                                                                map[string]int // objects of the store by what was done to them
@@ -69,14 +70,14 @@ func listed(counts map[string]int) string {
 
 // String is a table of one line for what was done, and one for what came of it.
 func (t Totals) String() string {
-	return fmt.Sprintf(`| rounds | kills | of these at points | stops | broker kills | clocks | full disks | added partitions | network faults | store faults | damaged objects | seconds |
+	return fmt.Sprintf(`| rounds | kills | of these at points | stops | broker kills, stops, leaders elected | clocks | full disks | added partitions | network faults | store faults | damaged objects | seconds |
 |---|---|---|---|---|---|---|---|---|---|---|---|
-| %d | %d | %d (%s) | %d | %d | %s | %d | %d | %d (%s) | %d (%s) | %d (%s) | %.0f |
+| %d | %d | %d (%s) | %d | %d, %d, %d | %s | %d | %d | %d (%s) | %d (%s) | %d (%s) | %.0f |
 
 | rows | generations | queries | failed | lost | doubled | wrong | read-backs | stale | backwards | exits | damaged objects that were caught |
 |---|---|---|---|---|---|---|---|---|---|---|---|
 | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d of %d |`,
-		t.Rounds, t.Kills, sum(t.Points), listed(t.Points), t.Freezes, t.Brokers, listed(t.Clocks), t.Full, t.Partitions, sum(t.Network), listed(t.Network),
+		t.Rounds, t.Kills, sum(t.Points), listed(t.Points), t.Freezes, t.Brokers, t.Stalls, t.Leaders, listed(t.Clocks), t.Full, t.Partitions, sum(t.Network), listed(t.Network),
 		sum(t.Store), listed(t.Store), sum(t.Damaged), listed(t.Damaged), t.Seconds,
 		t.Rows, t.Generations, t.Queries, t.Failed, t.Lost, t.Doubled, t.Wrong, t.Tokens, t.Stale, t.Backwards, t.Exits, t.Caught, sum(t.Damaged))
 }
@@ -85,7 +86,7 @@ func (c *campaign) sums(began time.Time, rounds int) Totals {
 	t := Totals{Rounds: rounds, Network: map[string]int{}, Store: map[string]int{}, Points: map[string]int{}, Clocks: map[string]int{}, Damaged: map[string]int{}, Seconds: time.Since(began).Seconds(), Rows: c.generator.rows,
 		Queries: c.clients.queries.Load(), Failed: c.clients.failed.Load(), Excused: c.clients.excused.Load(), Stale: c.clients.stale.Load(),
 		Backwards: c.clients.backwards.Load(), Tokens: c.clients.tokens.Load(),
-		Lost: c.checker.lost, Doubled: c.checker.doubled, Wrong: c.checker.wrong}
+		Leaders: int(c.truth.leaders.Load()), Lost: c.checker.lost, Doubled: c.checker.doubled, Wrong: c.checker.wrong}
 	if c.checker.last != nil {
 		t.Generations = c.checker.last.Generation
 	}
@@ -105,6 +106,8 @@ func (c *campaign) sums(began time.Time, rounds int) Totals {
 			t.Freezes = n
 		case eventBroker:
 			t.Brokers = n
+		case eventStall:
+			t.Stalls = n
 		case eventFull:
 			t.Full = n
 		case eventPartition:

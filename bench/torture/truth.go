@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -28,6 +29,7 @@ type truth struct {
 	items    map[string]version
 	serials  map[int64]bool // seen since the last check
 	messages int64
+	leaders  atomic.Int64 // elections of the topic's partitions, since it was made
 }
 
 // version is one of an item.
@@ -45,7 +47,7 @@ func (v version) compare(w version) int {
 		cmp.Compare(v.offset, w.offset), cmp.Compare(v.row, w.row))
 }
 
-func newTruth(brokers, topic string) (*truth, error) {
+func newTruth(brokers []string, topic string) (*truth, error) {
 	t := &truth{topic: topic, items: map[string]version{}, serials: map[int64]bool{}}
 	start := map[string]map[int32]kgo.Offset{topic: {}}
 	for p := range int32(partitions) {
@@ -53,7 +55,7 @@ func newTruth(brokers, topic string) (*truth, error) {
 	}
 	var err error
 	// Markers of transactions tell how far a partition was read that ends with them.
-	t.client, err = kgo.NewClient(kgo.SeedBrokers(brokers), kgo.ConsumePartitions(start), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
+	t.client, err = kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumePartitions(start), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
 	return t, err
 }
 
@@ -132,6 +134,38 @@ func (t *truth) listEnds(ctx context.Context, isolation int8) (ends [partitions]
 		}
 	}
 	return ends, nil
+}
+
+// inSync waits until each partition of the cluster, those of groups and transactions too, has so many replicas in sync, and counts elections.
+func (t *truth) inSync(ctx context.Context, replicas int) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	for ; ; pause(ctx, 200*time.Millisecond) {
+		request := kmsg.NewPtrMetadataRequest()
+		request.Topics = nil // all of them
+		response, err := request.RequestWith(ctx, t.client)
+		if ctx.Err() != nil {
+			return fmt.Errorf("replicas in sync: %w", cmp.Or(err, ctx.Err()))
+		}
+		if err != nil {
+			continue
+		}
+		lacking, epochs := 0, int64(0)
+		for _, topic := range response.Topics {
+			for _, p := range topic.Partitions {
+				if len(p.ISR) < replicas {
+					lacking++
+				}
+				if topic.Topic != nil && *topic.Topic == t.topic {
+					epochs += int64(p.LeaderEpoch)
+				}
+			}
+		}
+		if lacking == 0 {
+			t.leaders.Store(epochs)
+			return nil
+		}
+	}
 }
 
 func (t *truth) fold(record *kgo.Record) error {
