@@ -28,6 +28,7 @@ func TestPlanIsWhatWasMeasured(t *testing.T) {
 	two.Cores = 2 // so that one thread merges
 	large, wide := wish(20000000, 32, 64, 128), wish(10000000, 32, 64, 128, 256)
 	bare := large
+	large.Updates, wide.Updates = 1, 1
 	cheap.Recall, dear.Recall = 0.8, 0.98
 	for _, c := range []struct {
 		what     string
@@ -51,6 +52,8 @@ func TestPlanIsWhatWasMeasured(t *testing.T) {
 		{"builder without files, 1M x 128", two, "builder", "memory, least", 0, 278 << 20, 1.5},
 		{"the same, 20M x 128", large, "builder", "memory, least", 0, 633 << 20, 1.5},
 		{"the same, 10M x 256", wide, "builder", "memory, least", 0, 935 << 20, 1.5},
+		{"builder's row, 20M x 128 by loads", large, "builder", "cores", 0, 666.0 / 20e6, 3},
+		{"the same, 10M x 256", wide, "builder", "cores", 0, 929.0 / 10e6, 3},
 		{"query node, 20M x 128, no originals", bare, "query node", "memory, steady", 0, 4616 << 20, 1.4},
 		{"search, corpus", corpus, "query node", "core seconds of a search", 0, 238e-6, 1.01},
 		{"search at 0.8, corpus", cheap, "query node", "core seconds of a search", 0, 83e-6, 1.01},
