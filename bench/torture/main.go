@@ -13,7 +13,7 @@ import (
 
 type command struct {
 	Store       string        `help:"S3 server, http://KEY:SECRET@host:port." required:"" env:"ADASTREAM_TEST_S3"`
-	Port        int           `help:"The campaign's own broker takes free ports from here on." default:"41000"`
+	Port        int           `help:"The campaign's own broker takes free ports from here on, below those that connections get: one of them could take that of a broker that is away." default:"21000"`
 	Brokers     int           `help:"Brokers of the campaign's own cluster: 1, which is killed in every fourth round, or 3 and more, of which one after the other is killed or stopped, so that leaders move." default:"1"`
 	Seed        uint64        `help:"Of schedules, rows and queries; 0 takes the clock." default:"0"`
 	First       int           `help:"Round to begin with, to come sooner to one that failed." default:"0"`

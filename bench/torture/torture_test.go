@@ -19,7 +19,7 @@ func TestNothingIsLostUnderFaults(t *testing.T) {
 	if server == "" || os.Getenv("ADASTREAM_TEST_BROKERS") == "" {
 		t.Skip("ADASTREAM_TEST_S3 and ADASTREAM_TEST_BROKERS are not set: .ci/run starts both") // the broker is the campaign's own one, which it kills
 	}
-	totals, err := Run(t.Context(), Options{Store: server, Port: 41000, Brokers: *replicas, Seed: *seed, Duration: *duration,
+	totals, err := Run(t.Context(), Options{Store: server, Port: 21000, Brokers: *replicas, Seed: *seed, Duration: *duration,
 		Size: size{window: 10 * time.Second, kills: 10, network: 10, store: 16, points: 8, clocks: 4, disks: 2, brokers: *replicas}, Damages: 2, Items: 5000, Rate: 800, Batch: 32, Pause: 20 * time.Millisecond,
 		Dir: t.TempDir(), Out: t.Output()})
 	t.Logf("seed %d\n%s", *seed, totals)
