@@ -1,6 +1,6 @@
 #!/bin/bash
-# arm64.sh: the tests of kernels, index and formats as arm64, under qemu. There are no kernels for arm64 yet, so this looks at the portable
-# ones where products and sums are fused, at alignment and at memory order, not at speed: minutes. Those of formats build and serve small
+# arm64.sh: the tests of kernels, index and formats as arm64, under qemu. This looks at the kernels of NEON, at the
+# portable ones where products and sums are fused, at alignment and at memory order, not at speed: minutes. Those of formats build and serve small
 # indexes; the demo trains on 20,001 rows, which takes longer under qemu than it waits.
 set -euo pipefail
 cd "$(dirname "$0")/.."

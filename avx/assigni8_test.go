@@ -121,7 +121,7 @@ func checkAssignI8(t *testing.T, r *rand.Rand, l Level, m *memory, n, k, dim int
 			for d := range dim {
 				dot += (int32(rows[i*stride+d]) - QueryOffset) * int32(centroids[j*dim+d])
 			}
-			product, shift := float32(dot)*weight[j], unit[i]*bias[j]
+			product, shift := float32(float32(dot)*weight[j]), float32(unit[i]*bias[j]) // conversions keep compilers from rounding a product and a sum at once
 			s := product + shift
 			if s > top {
 				want, top = int32(j), s

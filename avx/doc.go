@@ -6,13 +6,13 @@
 //
 // Every kernel takes the [Level] to run at. The caller picks one at the start with [Best] and
 // passes it on; there is no global state, so two levels can be compared within one process.
-// A level other than [Generic] must be [Level.Supported]: at another one amd64 CPUs stop with
+// A level other than [Generic] must be [Level.Supported]: at another one CPUs stop with
 // an illegal instruction.
 //
 // Generic is the oracle: it is compiled everywhere, and all levels are tested against it. A
-// level need not have kernels of its own for everything: simd_amd64.go, which is where a level is
-// added, takes those of the one below. AVX-512 has none for conversions, Kth, MaxAbs,
-// Scale, SubtractMins and QuantizeU8.
+// level need not have kernels of its own for everything: simd_amd64.go and simd_arm64.go, which is where a level is
+// added, take those of the one below. AVX-512 has none for conversions, Kth, MaxAbs,
+// Scale, SubtractMins and QuantizeU8, NEON none for Kth, MaxAbs, Scale, SubtractMins and those that quantize.
 //
 // # What all kernels promise
 //
@@ -42,7 +42,7 @@
 // # Generated files
 //
 // kernels_amd64.s and kernels_amd64.go are written by the generator in gen, a module of its
-// own. After a change to it run go generate in this folder; CI compares its output with the
+// own, which knows amd64 only: kernels_arm64.s is written by hand. After a change to it run go generate in this folder; CI compares its output with the
 // files here.
 package avx
 

@@ -1,8 +1,8 @@
-//go:build !amd64
+//go:build !amd64 && !arm64
 
 package avx
 
-// Elsewhere than on amd64 only Generic is supported; asked for another level all the same, the
+// Elsewhere than on amd64 and arm64 only Generic is supported; asked for another level all the same, the
 // kernels give the generic answer.
 
 func dotSIMD(_ Level, a, b []float32) float32 { return dotGeneric(a, b) }

@@ -21,6 +21,7 @@ const (
 	AVX2                     // exactly the CPU features AVX2, FMA3 and F16C
 	AVX512                   // those of AVX2, AVX-512 F, BW, VL and DQ, and POPCNT
 	AVX512VNNI               // those of AVX512 and AVX-512 VNNI
+	NEON                     // on arm64: Advanced SIMD and its dot products, ASIMDDP, which servers have had since Neoverse N1
 	levels     = iota        // the number of levels
 )
 
@@ -35,6 +36,8 @@ func (l Level) String() string {
 		return "avx512"
 	case AVX512VNNI:
 		return "avx512vnni"
+	case NEON:
+		return "neon"
 	default:
 		return fmt.Sprintf("level(%d)", uint8(l))
 	}
@@ -64,6 +67,8 @@ func (l Level) Supported() bool {
 		return AVX2.Supported() && cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512VL, cpuid.AVX512DQ, cpuid.POPCNT)
 	case AVX512VNNI:
 		return AVX512.Supported() && cpuid.CPU.Supports(cpuid.AVX512VNNI)
+	case NEON:
+		return cpuid.CPU.Supports(cpuid.ASIMD, cpuid.ASIMDDP)
 	default:
 		return false
 	}

@@ -8,12 +8,12 @@ import (
 )
 
 func TestParseLevel(t *testing.T) {
-	for _, l := range []Level{Generic, AVX2, AVX512, AVX512VNNI} {
+	for _, l := range []Level{Generic, AVX2, AVX512, AVX512VNNI, NEON} {
 		if got, err := ParseLevel(l.String()); got != l || err != nil {
 			t.Errorf("%q: got %v, %v", l, got, err)
 		}
 	}
-	for _, name := range []string{"", "AVX2", "neon", "level(4)"} {
+	for _, name := range []string{"", "AVX2", "sve", "level(4)"} {
 		_, err := ParseLevel(name)
 		if err == nil {
 			t.Errorf("%q: no error", name)
@@ -35,7 +35,10 @@ func TestLevels(t *testing.T) {
 	if slices.Contains(got, AVX2) && runtime.GOARCH != "amd64" {
 		t.Errorf("AVX2 on %s", runtime.GOARCH)
 	}
-	if unknown := Level(levels); unknown.Supported() || unknown.String() != "level(4)" {
+	if slices.Contains(got, NEON) && runtime.GOARCH != "arm64" {
+		t.Errorf("NEON on %s", runtime.GOARCH)
+	}
+	if unknown := Level(levels); unknown.Supported() || unknown.String() != "level(5)" {
 		t.Errorf("level %v is supported", unknown)
 	}
 }
@@ -51,7 +54,7 @@ func TestBest(t *testing.T) {
 		{"", fastest, ""},
 		{"generic", Generic, ""},
 		{fastest.String(), fastest, ""},
-		{"sse", 0, `ADASTREAM_SIMD: unknown simd level "sse": want one of generic, avx2, avx512, avx512vnni`},
+		{"sse", 0, `ADASTREAM_SIMD: unknown simd level "sse": want one of generic, avx2, avx512, avx512vnni, neon`},
 	}
 	if !AVX2.Supported() {
 		cases = append(cases, struct {

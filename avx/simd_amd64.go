@@ -6,18 +6,8 @@ import "math"
 // element, in pieces that end soon, and what does not fill a vector is left to Go where they
 // have no masks. A level without a kernel of its own takes that of the level below it.
 
-// callElements bounds the elements that one call of a kernel reads. Assembly cannot be
-// preempted, so a garbage collection waits for it: 2^17 floats come from memory in some 50 µs.
-const callElements = 1 << 17
-
-// A tile of assign is 6 rows high at AVX2 and 12 at AVX512, one call goes over groupBytes of
-// centroids, and bandRows rows pass a group before the next one: the group stays in the L2 cache
-// of 512 KiB or more beside the rows of the band, instead of coming from L3 for each tile.
-const (
-	maxTileRows = 12
-	bandRows    = 8 * maxTileRows
-	groupBytes  = 256 << 10
-)
+// A tile of assign is 6 rows high at AVX2 and 12 at AVX512.
+const maxTileRows = 12
 
 // nextTile returns the first row and the height of the tile that begins at row i of [start, end).
 // Where the rows that are left do not fill it, it goes back over some that are done: in whatever
@@ -34,9 +24,6 @@ func nextTile(l Level, start, i, end int) (first, height int) {
 	return min(i, end-height), height
 }
 
-// minDotI8 is the shortest row that the int8 kernels of AVX2 take: one vector.
-const minDotI8 = 16
-
 func dotSIMD(l Level, a, b []float32) float32 {
 	switch {
 	case len(a) == 0:
@@ -46,11 +33,6 @@ func dotSIMD(l Level, a, b []float32) float32 {
 	default:
 		return dotKernelAVX512(&a[0], &b[0], len(a))
 	}
-}
-
-// rowsPerCall returns how many of n rows of dim elements one call takes.
-func rowsPerCall(n, dim int) int {
-	return min(n, max(4, callElements/dim&^3)) // kernels take rows by four
 }
 
 func dotRowsSIMD(l Level, q, rows []float32, stride int, out []float32) {
@@ -86,16 +68,6 @@ func assignSIMD(l Level, p *Panels, rows []float32, n, stride int, best []int32,
 			assignGroup(l, p, j, min(j+group, len(p.bias)), rows, start, end, stride, best, score)
 		}
 	}
-}
-
-// groupWidth returns the number of centroids, whole panels and an even number of them if more
-// than one fits, that one call goes over.
-func (p *Panels) groupWidth() int {
-	panels := groupBytes / (p.dim * PanelWidth * 4)
-	if panels > 1 {
-		panels &^= 1
-	}
-	return max(1, panels) * PanelWidth
 }
 
 // assignGroup improves the best of rows [start, end) by the centroids [low, high).
