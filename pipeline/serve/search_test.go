@@ -324,34 +324,48 @@ func TestGoneClientEndsItsBatch(t *testing.T) {
 	n, data := clusteredNode(t, 20_000, 16, dim)
 	server := httptest.NewServer(n.API())
 	defer server.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	body := vectorsStream(t, singleItems, dim, data.Vectors[:maxQueries*dim])
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"/v1/search?exact=true", bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Content-Type", arrowType)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if response, err := http.DefaultClient.Do(r); err == nil {
-			response.Body.Close()
+	// leave goes away from a request that is running, or may have ended by then.
+	leave := func() {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"/v1/search?exact=true", bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}()
-	for len(n.running) == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	cancel()
-	<-done
-	for len(n.running) > 0 {
-		time.Sleep(time.Millisecond)
-	}
-	gone := n.metrics.requests.WithLabelValues("search", "499")
-	for deadline := time.Now().Add(20 * time.Second); testutil.ToFloat64(gone) != 1; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the request went on to its end")
+		r.Header.Set("Content-Type", arrowType)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if response, err := http.DefaultClient.Do(r); err == nil {
+				response.Body.Close()
+			}
+		}()
+		for ended := false; len(n.running) == 0 && !ended; {
+			select {
+			case <-done:
+				ended = true
+			case <-time.After(time.Millisecond):
+			}
 		}
+		cancel()
+		<-done
+	}
+	gone, whole := n.metrics.requests.WithLabelValues("search", "499"), n.metrics.requests.WithLabelValues("search", "200")
+	// A busy machine may come to look at a client only when it has its answer, so one of some has to be seen going.
+	for requests := 1.0; testutil.ToFloat64(gone) == 0; requests++ {
+		if requests > 10 {
+			t.Fatal("all requests went on to their end")
+		}
+		leave()
+		for deadline := time.Now().Add(20 * time.Second); testutil.ToFloat64(gone)+testutil.ToFloat64(whole) < requests; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%v requests do not end", requests)
+			}
+		}
+	}
+	if len(n.running) != 0 {
+		t.Errorf("%d slots are taken", len(n.running))
 	}
 }
 
@@ -367,21 +381,39 @@ func TestTimeEndsASearch(t *testing.T) {
 	}
 	whole := time.Since(began)
 
+	// quickest is of some tries: a busy machine makes each of them long, and what does not end early is none of them.
+	quickest := func(try func()) time.Duration {
+		least := whole
+		for i := 0; i < 5 && least > whole/2; i++ {
+			began := time.Now()
+			try()
+			least = min(least, time.Since(began))
+		}
+		return least
+	}
 	n.o.Timeout = whole / 20
-	began = time.Now()
-	w := call(n.API(), http.MethodPost, "/v1/search", body)
-	if p := problemOf(t, w); p.Code != codeTimeout || p.Status != http.StatusServiceUnavailable || p.Allowed == "" || time.Since(began) > whole/2 {
-		t.Errorf("after %v of %v: %+v", time.Since(began), whole, p)
+	took := quickest(func() {
+		w := call(n.API(), http.MethodPost, "/v1/search", body)
+		if p := problemOf(t, w); p.Code != codeTimeout || p.Status != http.StatusServiceUnavailable || p.Allowed == "" {
+			t.Errorf("%+v", p)
+		}
+	})
+	if took > whole/2 {
+		t.Errorf("ended after %v of %v", took, whole)
 	}
 
 	n.o.Timeout = time.Minute
-	ctx, leave := context.WithTimeout(t.Context(), whole/20)
-	defer leave()
-	began = time.Now()
-	gone := httptest.NewRecorder()
-	n.API().ServeHTTP(gone, httptest.NewRequest(http.MethodPost, "/v1/search", strings.NewReader(body)).WithContext(ctx))
-	if gone.Code == http.StatusOK || time.Since(began) > whole/2 {
-		t.Errorf("nobody waits: %d after %v of %v", gone.Code, time.Since(began), whole)
+	took = quickest(func() {
+		ctx, leave := context.WithTimeout(t.Context(), whole/20)
+		defer leave()
+		gone := httptest.NewRecorder()
+		n.API().ServeHTTP(gone, httptest.NewRequest(http.MethodPost, "/v1/search", strings.NewReader(body)).WithContext(ctx))
+		if gone.Code == http.StatusOK {
+			t.Error("nobody waits, and it is answered")
+		}
+	})
+	if took > whole/2 {
+		t.Errorf("nobody waits: ended after %v of %v", took, whole)
 	}
 	if len(n.running) != 0 {
 		t.Errorf("%d slots are taken", len(n.running))
