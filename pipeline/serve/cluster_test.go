@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -44,7 +45,7 @@ func nodeOf(tb testing.TB, data *snapshottest.Data, lists int) *Node {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	n, err := New(Options{Log: log, Cache: cache, Level: level})
+	n, err := New(Options{Log: log, Cache: cache, Level: level, Timeout: time.Minute}) // however busy this machine is
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -200,7 +200,7 @@ func TestMeasuringStops_replacedMeanwhile(t *testing.T) {
 		}()
 		select {
 		case <-stopped:
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			t.Fatal("measuring does not stop")
 		}
 	}

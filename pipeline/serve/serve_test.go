@@ -2,6 +2,7 @@ package serve
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -138,6 +139,7 @@ func (p *publisher) nodeIn(dir string, o Options) (n *Node, stop func()) {
 		p.t.Fatal(err)
 	}
 	o.Log, o.Cache, o.Level, o.PollEvery = p.log, cache, level, time.Millisecond
+	o.Timeout = cmp.Or(o.Timeout, time.Minute) // however busy this machine is
 	if n, err = New(o); err != nil {
 		p.t.Fatal(err)
 	}
@@ -444,6 +446,7 @@ func TestOverloadSheds(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	<-n.running
+	n.o.Timeout = time.Minute
 	if w := call(n.API(), http.MethodPost, "/v1/search", `{"like":"id-1"}`); w.Code != http.StatusOK {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}

@@ -103,7 +103,7 @@ func TestStats(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	i := get[indexAnswer](t, n.API(), http.MethodGet, "/v1/index", "")
-	if i.Name != "test" || i.Dims != testDim || i.Spec.Encoder != "e" || i.Limits != (limitsInfo{1000, maxQueries, maxHits, 16 << 20, 5}) {
+	if i.Name != "test" || i.Dims != testDim || i.Spec.Encoder != "e" || i.Limits != (limitsInfo{1000, maxQueries, maxHits, 16 << 20, 60}) {
 		t.Errorf("%+v", i)
 	}
 }
