@@ -18,7 +18,9 @@ func TestBuilderStartsFromWhatIsLeft(t *testing.T) {
 	f := newFleetTest(t)
 	f.start("ingestor", "--brokers", f.brokers, "--flush-age", "50ms")
 	dir := t.TempDir()
+	starts := 0
 	start := func() *fleet.Process {
+		starts++
 		p, _ := f.start("builder", "--cache-dir", dir, "--min-train-rows", "1000")
 		return p
 	}
@@ -26,6 +28,13 @@ func TestBuilderStartsFromWhatIsLeft(t *testing.T) {
 	recalled := regexp.MustCompile(`recalled_files\W+[1-9]`)
 	quick := 0
 	builder := start()
+	for index, deadline := f.shards(f.storage)[0], time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if m, err := index.Latest(t.Context(), 0); err != nil || time.Now().After(deadline) {
+			t.Fatalf("no generation within a minute: %v", err)
+		} else if m != nil {
+			break
+		}
+	}
 	end := func(kill bool) {
 		t.Helper()
 		if recalled.MatchString(builder.Log()) {
@@ -33,7 +42,7 @@ func TestBuilderStartsFromWhatIsLeft(t *testing.T) {
 		}
 		if kill || !strings.Contains(builder.Log(), "loaded") { // before it has loaded it may not know yet how to stop
 			builder.Kill()
-		} else if err := builder.Stop(20 * time.Second); err != nil {
+		} else if err := builder.Stop(time.Minute); err != nil {
 			t.Errorf("builder at SIGTERM: %v", err)
 		}
 	}
@@ -45,6 +54,13 @@ func TestBuilderStartsFromWhatIsLeft(t *testing.T) {
 		}
 		time.Sleep(time.Duration(rng.IntN(600)) * time.Millisecond)
 		if rng.IntN(3) == 0 {
+			// Half of them live until they have loaded, however long that takes on a busy machine. The first has nothing to load.
+			loads := starts > 1 && rng.IntN(2) == 0
+			for deadline := time.Now().Add(time.Minute); loads && !strings.Contains(builder.Log(), "loaded"); time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("the builder has not loaded within a minute:\n%s", builder.Log())
+				}
+			}
 			end(rng.IntN(3) > 0)
 			builder = start()
 		}
