@@ -79,7 +79,7 @@ func TestTokensAndTLSOfProcesses(t *testing.T) {
 	if out := search("--token=adst_wrong"); !strings.Contains(out, "401") || strings.Contains(out, "adst_wrong") {
 		t.Errorf("with another token: %s", out)
 	}
-	if err := node.Stop(20 * time.Second); err != nil {
+	if err := node.Stop(time.Minute); err != nil {
 		t.Error(err)
 	}
 	if log := node.Log(); strings.Contains(log, token) || strings.Contains(log, "adst_wrong") {

@@ -258,7 +258,7 @@ func TestFleetSurvivesKills(t *testing.T) {
 	}
 	t.Logf("%d searches, %d generations, %d live rows", client.asked.Load(), m.Generation, m.LiveRows)
 	for _, p := range []*fleet.Process{first, builder, query} {
-		if err := p.Stop(20 * time.Second); err != nil {
+		if err := p.Stop(time.Minute); err != nil {
 			t.Errorf("%s at SIGTERM: %v", p.Name, err)
 		}
 	}

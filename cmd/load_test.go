@@ -58,8 +58,9 @@ func TestLoadOfProcesses(t *testing.T) {
 		})
 		return p
 	}
-	// The one that is killed has small commits, so that there is something to come back to.
-	victim := load(1, "--flush-rows", "100", "--threads", "1")
+	// The one that is killed has small commits, so that there is something to come back to, and a thousand of them, so that it is not done
+	// by the time that one is seen.
+	victim := load(1, "--flush-rows", "10", "--threads", "1")
 	for {
 		head, err := shards[0].Head(t.Context(), spec.LoadPartition(1, 0), 0)
 		if err != nil {

@@ -75,7 +75,7 @@ func TestFleetOverTLSWithPassword(t *testing.T) {
 			t.Fatal("nothing is committed within a minute")
 		}
 	}
-	if err := ingestor.Stop(20 * time.Second); err != nil {
+	if err := ingestor.Stop(time.Minute); err != nil {
 		t.Error(err)
 	}
 	if strings.Contains(ingestor.Log(), "s3cr3t") {

@@ -126,7 +126,7 @@ func TestShardsOfProcesses(t *testing.T) {
 	}
 
 	f.reshard(want, "http://"+apis[0])
-	if err := low.Stop(20 * time.Second); err != nil {
+	if err := low.Stop(time.Minute); err != nil {
 		t.Errorf("query at SIGTERM: %v", err)
 	}
 }

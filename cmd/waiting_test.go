@@ -48,7 +48,7 @@ func TestDaemonsWaitForTheStore(t *testing.T) {
 					t.Fatalf("ended %v (%v), /readyz %q, log:\n%s", over, err, body, p.Log())
 				}
 			}
-			if err := p.Stop(20 * time.Second); err != nil {
+			if err := p.Stop(time.Minute); err != nil {
 				t.Errorf("at SIGTERM while it waits: %v\n%s", err, p.Log())
 			}
 		})
