@@ -168,7 +168,7 @@ func (s *session) block(b *block) {
 		if p := program(command); slices.Contains(ourPrograms, p) && (p != "adastream" || strings.HasPrefix(call, "adastream standalone")) {
 			err = s.start(p, text)
 		} else {
-			for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+			for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 				if err = s.command(text); err == nil || !waits.MatchString(call) || time.Now().After(deadline) {
 					break
 				}
@@ -181,7 +181,7 @@ func (s *session) block(b *block) {
 }
 
 func (s *session) command(text string) error {
-	ctx, cancel := context.WithTimeout(s.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
 	defer cancel()
 	c := s.bash(ctx, text+"\nexport -p > variables")
 	if out, err := c.CombinedOutput(); err != nil {
@@ -237,7 +237,7 @@ func (s *session) start(name, text string) error {
 	if f := opsFlag.FindStringSubmatch(text); f != nil {
 		ops = f[1]
 	}
-	ctx, cancel := context.WithTimeout(s.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
 	defer cancel()
 	go func() {
 		select {
