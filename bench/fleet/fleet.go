@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -200,24 +201,27 @@ func Queued(pid int) (total time.Duration, err error) {
 	return total, nil
 }
 
-// given has the addresses that Address has returned. Whoever got one may not listen there yet, and the kernel would give it again.
+// given has the addresses that Address has returned. Whoever got one may not listen there yet.
 var given sync.Map
+
+// Ports that Address returns, [firstPort, endPort). A connection gets one from endPort on where nobody has set that otherwise, and might take what
+// is to be listened on a moment later.
+const firstPort, endPort = 10_000, 32_768
 
 // Address returns a free address of the loopback interface, in this process never the same one twice.
 func Address() (string, error) {
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range endPort - firstPort {
+		address := fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(endPort-firstPort))
+		if _, known := given.LoadOrStore(address, true); known {
+			continue
+		}
+		l, err := net.Listen("tcp", address)
 		if err != nil {
-			return "", err
+			continue // somebody else's
 		}
-		address := l.Addr().String()
-		if err := l.Close(); err != nil {
-			return "", err
-		}
-		if _, known := given.LoadOrStore(address, true); !known {
-			return address, nil
-		}
+		return address, l.Close()
 	}
+	return "", errors.New("no free address")
 }
 
 // AwaitOK polls url until it answers 200.
