@@ -16,7 +16,8 @@ type Selection struct {
 	base       snapshot.BitSet // rows of all chunks, as codes name them
 	count      int64
 	baseCount  int64
-	lists      []int32 // of each list of the model, how many rows of the base that have it as their first; nil without a model
+	lists      []int32         // of each list of the model, how many rows of the base that have it as their first; nil without a model
+	fresh      snapshot.BitSet // lists of the model that a row of a segment has as its first; nil without a model
 }
 
 // selected is what is selected of a part: rows of the base if it is a chunk, rows of its own if not.
@@ -77,6 +78,20 @@ func (s *Selection) countLists(snap *snapshot.Snapshot) {
 			s.lists[list] += int32(s.base.Count(p.FirstRow+start, p.FirstRow+end))
 		}
 	}
+	s.fresh = newBits(snap.Model().NList())
+	for i, p := range snap.Parts() {
+		if p.Model != snap.Model().ID() || s.parts[i].rows == nil {
+			continue
+		}
+		for row := 0; row < p.N; {
+			list := p.ListAt(row)
+			_, end := p.ListRange(int(list))
+			if s.parts[i].rows.Count(row, end) > 0 {
+				s.fresh[list/64] |= 1 << (list % 64)
+			}
+			row = end
+		}
+	}
 }
 
 // Of reports whether s is of a snapshot.
@@ -92,6 +107,9 @@ func (s *Selection) BaseCount() int64 { return s.baseCount }
 
 // InList is how many rows of the base are selected that have a list as their first.
 func (s *Selection) InList(list int32) int { return int(s.lists[list]) }
+
+// HasFresh reports whether a row of a segment is selected that has a list as its first.
+func (s *Selection) HasFresh(list int32) bool { return s.fresh.Has(int(list)) }
 
 // HasBase reports whether a row of the base is selected.
 func (s *Selection) HasBase(row int) bool { return s.base.Has(row) }
@@ -127,7 +145,7 @@ func (s *Selection) AppendRows(dst []uint32, part, start, end int) []uint32 {
 
 // Bytes is about what s takes in memory.
 func (s *Selection) Bytes() int64 {
-	n := 8*int64(len(s.base)) + 4*int64(len(s.lists))
+	n := 8*int64(len(s.base)) + 4*int64(len(s.lists)) + 8*int64(len(s.fresh))
 	for _, p := range s.parts {
 		n += 48 + 8*int64(len(p.rows))
 	}

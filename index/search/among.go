@@ -67,7 +67,8 @@ func (s *Searcher) codesIn(lists []coarse.Probe) (codes int) {
 	return max(codes, 1)
 }
 
-// listsAmong returns the best lists that have so many rows that count, or all that have one. It looks at nprobe lists at first.
+// listsAmong returns the best lists that have so many rows of the base that count, or all that have one, and those between them that
+// have such rows of segments alone. It looks at nprobe lists at first.
 func (s *Searcher) listsAmong(nprobe int, goal float64) []coarse.Probe {
 	mdl := s.snap.Model()
 	for nprobe = min(nprobe, mdl.NList()); ; nprobe = min(4*nprobe, mdl.NList()) {
@@ -78,7 +79,8 @@ func (s *Searcher) listsAmong(nprobe int, goal float64) []coarse.Probe {
 			if seen >= goal {
 				break
 			}
-			if n := s.among.InList(p.List); n > 0 {
+			n := s.among.InList(p.List)
+			if n > 0 || s.among.HasFresh(p.List) {
 				kept, seen = append(kept, p), seen+float64(n)
 			}
 		}

@@ -172,6 +172,36 @@ func TestAmong_elsewhere(t *testing.T) {
 	}
 }
 
+// A list whose rows that count are all fresh ones, of segments, is searched as any other: none of the base may have been there yet.
+func TestAmong_freshRowsOfListsWithoutOthers(t *testing.T) {
+	const fresh = 1900 // rows from here on
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 16, 64), rows, 17)
+	level := best(t)
+	mdl := d.Train(t, level, nlist)
+	snap := snapshottest.Build(t, d, mdl, level, []snapshottest.Group{{Kind: snapshottest.Chunks, End: fresh}, {Kind: snapshottest.Segment, Start: fresh, End: d.N()}}, nil)
+	parts, counts := snap.Parts(), map[string]bool{}
+	segment := parts[len(parts)-1]
+	for row := range segment.N {
+		counts[segment.IDAt(row)] = true
+	}
+	const asked = 7 // a row of the segment
+	for _, p := range parts[:len(parts)-1] {
+		for row := range p.N {
+			counts[p.IDAt(row)] = p.ListAt(row) != segment.ListAt(asked) && p.ListAt(row) != segment.SpillAt(asked)
+		}
+	}
+	query := make([]float32, d.Spec.Dim())
+	segment.Vector(level, asked, query)
+	among := selectBy(t, snap, func(id string) bool { return counts[id] })
+	hits, u, err := search.New(level).Search(t.Context(), snap, query, 1, search.Plan{NProbe: 4, ScanDims: 64, Refine: 20, Among: among}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := answers(snap, hits)[0].id, segment.IDAt(asked); got != want || u.Codes == 0 {
+		t.Errorf("the vector of %s finds %s, %d codes scanned", want, got, u.Codes)
+	}
+}
+
 // Queries of a batch are answered as single ones, and a selection of another generation is refused.
 func TestAmong_batch(t *testing.T) {
 	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 16, 64), rows, 15)
