@@ -55,7 +55,7 @@ func Quantile(tail float64) float64 { return math.Sqrt2 * math.Erfinv(1-2*tail) 
 func (t *Tally) Interval(z float64) (low, high float64) {
 	n, p := t.Effective(), t.Mean()
 	trials := t.trials / t.queries * n
-	if variance := (t.squares/t.queries - p*p) / max(n-1, 1); variance > 0 { // of the mean
+	if variance := (t.squares/t.queries - p*p) / max(n-1, 1); variance > 0 && p > 0 { // of the mean, which may be rounded to 0
 		trials = min(trials, p*(1-p)/variance)
 	}
 	w := 1 + z*z/trials

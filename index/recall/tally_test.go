@@ -74,6 +74,21 @@ func TestInterval_limits(t *testing.T) {
 	}
 }
 
+// What was found long ago and has all but faded does not make the interval no number: answers that find nothing any more are what it is for.
+func TestInterval_ofNothingButWhatFaded(t *testing.T) {
+	for _, found := range []Found{{1, k}, {k - 1, k}, {k, k}} {
+		var y Tally
+		y.Add(found)
+		for range 4000 {
+			y.Fade(0.99)
+			y.Add(Found{0, k})
+			if low, high := y.Interval(Z95); !(low >= 0 && low <= high && high <= 1) {
+				t.Fatalf("after %v: a mean of %v in [%v, %v]", found, y.Mean(), low, high)
+			}
+		}
+	}
+}
+
 func TestQuantile(t *testing.T) {
 	for tail, want := range map[float64]float64{0.025: Z95, 0.5: 0, 0.00125: 3.0233} {
 		if got := Quantile(tail); math.Abs(got-want) > 1e-4 {
