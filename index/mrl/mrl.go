@@ -77,11 +77,7 @@ func Normalize(level avx.Level, dst, src []float32) (norm float32) {
 		avx.Scale(level, dst, src, float32(1/root))
 		return float32(root)
 	}
-	var wide float64 // holds the square of any float32, 8192 times
-	for _, v := range src {
-		wide += float64(v) * float64(v)
-	}
-	root := math.Sqrt(wide)
+	root := math.Sqrt(wideSquares(src))
 	norm = float32(root)
 	if norm == 0 || math.IsInf(root, 0) || math.IsInf(float64(norm), 0) || math.IsNaN(root) {
 		return norm
@@ -92,12 +88,26 @@ func Normalize(level avx.Level, dst, src []float32) (norm float32) {
 	return norm
 }
 
+// wideSquares holds the square of any float32, 8192 times.
+func wideSquares(v []float32) (sum float64) {
+	for _, x := range v {
+		sum += float64(x) * float64(x)
+	}
+	return sum
+}
+
 // PrefixNorms sets dst[i] to the length of the prefix of v of width ladder[i]. v has ladder.Dim() values, dst at least
-// len(ladder). The squares of a level are added to those of the levels below, so the lengths never decrease.
+// len(ladder). The squares of a level are added to those of the levels below, so the lengths never decrease. Zero is the length of
+// zeros only.
 func PrefixNorms(level avx.Level, v []float32, ladder Ladder, dst []float32) {
 	var sum float32
 	for i, end := range ladder {
 		sum += avx.SumSquares(level, v[ladder.Start(i):end])
 		dst[i] = float32(math.Sqrt(float64(sum)))
+		if sum < smallestSum {
+			dst[i] = float32(math.Sqrt(wideSquares(v[:end])))
+		} else if i > 0 {
+			dst[i] = max(dst[i], dst[i-1]) // of which not all digits were in the sum
+		}
 	}
 }

@@ -77,12 +77,16 @@ func TestNormalize(t *testing.T) {
 func near(a, b float32) bool { return math.Abs(float64(a-b)) <= 1e-6*math.Abs(float64(b)) }
 
 func TestPrefixNorms(t *testing.T) {
-	v := []float32{3, 4, 0, 0, 12, 0, 0, 0}
 	got := make([]float32, 3)
 	for _, level := range avx.Levels() {
-		mrl.PrefixNorms(level, v, mrl.Ladder{2, 4, 8}, got)
-		if !slices.Equal(got, []float32{5, 5, 13}) {
-			t.Errorf("%s: %v", level, got)
+		for _, tt := range []struct{ v, want []float32 }{
+			{[]float32{3, 4, 0, 0, 12, 0, 0, 0}, []float32{5, 5, 13}},
+			{[]float32{3e-30, 4e-30, 0, 0, 12, 5, 0, 0}, []float32{5e-30, 5e-30, 13}}, // squares underflow
+			{[]float32{0, 0, 3e-22, 0, 4e-22, 0, 0, 0}, []float32{0, 3e-22, 5e-22}},   // and keep few digits
+		} {
+			if mrl.PrefixNorms(level, tt.v, mrl.Ladder{2, 4, 8}, got); !slices.EqualFunc(got, tt.want, near) {
+				t.Errorf("%s: of %v: %v, want %v", level, tt.v, got, tt.want)
+			}
 		}
 	}
 }
