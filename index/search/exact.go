@@ -11,7 +11,8 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// exactQueries is how many queries are compared with a block of rows while it is in cache. Each may have some 64 KiB of contenders.
+// exactQueries is how many queries are compared with a block of rows while it is in cache. Each may have some 64 KiB of contenders, or up
+// to mostContenders where many rows are alike.
 const exactQueries = 64
 
 // scoreAll offers all rows that count to the query at hand.
@@ -43,32 +44,42 @@ type contender struct {
 	most      float32 // that its score can be
 }
 
-// contenders are pruned when there are so many, or twice as many as the last time were left.
-const leastContenders = 4096
+const (
+	// leastContenders are pruned when there are so many, or twice as many as the last time were left.
+	leastContenders = 4096
+	// mostContenders may be left if their originals are at hand: of more rows that are as good as one another these decide at once.
+	mostContenders = 2 * leastContenders
+)
 
 // contend makes a row a contender if its original can be among the best. Its int8 row says what the score of the original is but
 // for an error that is bounded, so only rows whose score may reach the k-th best lower bound can be in the answer.
 func (s *Searcher) contend(part, row int, score float32) {
 	off := s.off(s.parts[part], row)
-	if float64(score)+off < float64(s.top.Floor()) { // as of nearly all rows of an exact search; what follows costs more
+	floor := s.floor()
+	if float64(score)+off < float64(floor) { // as of nearly all rows of an exact search; what follows costs more
 		return
 	}
 	// Rounded away from the score, since float32 may round towards it.
 	most := math.Nextafter32(float32(float64(score)+off), math.MaxFloat32)
-	if most < s.top.Floor() {
+	if most < floor {
 		return
 	}
 	s.keep(part, row, math.Nextafter32(float32(float64(score)-off), -math.MaxFloat32))
 	s.maybe = append(s.maybe, contender{part, row, most})
 	if len(s.maybe) >= s.limit {
-		s.prune()
+		if s.prune(); len(s.maybe) > mostContenders/2 && s.snap.HasVectors() {
+			s.settle()
+		}
 		s.limit = max(leastContenders, 2*len(s.maybe))
 	}
 }
 
+// floor is a score that the k-th best original reaches.
+func (q *query) floor() float32 { return max(q.top.Floor(), q.settled.Floor()) }
+
 // prune drops contenders that cannot win any more.
 func (s *Searcher) prune() {
-	floor, kept := s.top.Floor(), s.maybe[:0]
+	floor, kept := s.floor(), s.maybe[:0]
 	for _, c := range s.maybe {
 		if c.most >= floor {
 			kept = append(kept, c)
@@ -83,12 +94,19 @@ func (s *Searcher) best() []Hit {
 		return s.top.Sort()
 	}
 	s.prune()
-	s.top.Reset(s.parts, s.top.k)
 	if s.lacking {
+		s.top.Reset(s.parts, s.top.k)
 		s.byInt8()
 		s.forget()
 		return s.top.Sort()
 	}
+	s.settle()
+	s.forget()
+	return s.settled.Sort()
+}
+
+// settle keeps the best of the contenders by their originals, and leaves none.
+func (s *Searcher) settle() {
 	dim := s.snap.Spec().Dim()
 	s.original = resize(s.original, 2*dim)
 	s.aheadOfOriginals()
@@ -103,12 +121,11 @@ func (s *Searcher) best() []Hit {
 		} else {
 			p.Vector(s.level, c.row, s.original)
 		}
-		s.keep(c.part, c.row, scoreVector(s.snap, query, s.original))
+		s.settled.Push(Hit{Part: c.part, Row: c.row, Score: scoreVector(s.snap, query, s.original)})
 		s.usage.Bytes += int64(p.VectorBytes(len(s.vector)))
 	}
 	s.usage.Originals += len(s.maybe)
-	s.forget()
-	return s.top.Sort()
+	s.maybe = s.maybe[:0]
 }
 
 // bound is what the error of a score depends on beside the row.

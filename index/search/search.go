@@ -90,6 +90,7 @@ type query struct {
 	originals bool
 	bound     bound
 	maybe     []contender
+	settled   Top         // the best of those that originals have decided on already
 	brought   [][]float32 // their originals, nil for those that are at hand; none if all are
 	lacking   bool        // some should have been brought and were not
 	limit     int         // that maybe is pruned at
@@ -177,7 +178,7 @@ func (s *Searcher) begin(snap *snapshot.Snapshot, query []float32, k int, plan P
 	}
 	s.scale = mrl.QuantizeQuery(s.quant, s.vector)
 	s.snap, s.parts, s.among, s.usage = snap, snap.Parts(), plan.Among, Usage{}
-	s.originals = k > 0 && (plan.Originals || plan.Exact || snap.Model() == nil) && (snap.HasVectors() || plan.Remote != nil)
+	s.originals = k > 0 && s.scale > 0 && (plan.Originals || plan.Exact || snap.Model() == nil) && (snap.HasVectors() || plan.Remote != nil)
 	if s.originals {
 		s.bound = s.newBound()
 	}
@@ -188,6 +189,7 @@ func (s *Searcher) begin(snap *snapshot.Snapshot, query []float32, k int, plan P
 // restart forgets the rows that were offered.
 func (s *Searcher) restart(k int) {
 	s.top.Reset(s.parts, k)
+	s.settled.Reset(s.parts, k)
 	s.maybe, s.limit = s.maybe[:0], leastContenders
 	s.brought, s.lacking = s.brought[:0], false
 }
@@ -196,6 +198,7 @@ func (s *Searcher) restart(k int) {
 func (s *Searcher) end() {
 	s.snap, s.parts, s.among = nil, nil, nil
 	s.top.Reset(nil, 0)
+	s.settled.Reset(nil, 0)
 	s.forget()
 }
 

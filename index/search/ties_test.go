@@ -1,0 +1,39 @@
+package search
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/snapshot/snapshottest"
+	"github.com/adastream/adastream/schemas"
+)
+
+// However many rows are as good as one another, a query keeps few of them to compare by their originals: under inner product the zero
+// vector makes all rows alike, and a batch of it would take gigabytes of a large index.
+func TestSearch_contendersAreBounded(t *testing.T) {
+	spec := snapshottest.Spec(schemas.InnerProduct, 4)
+	d := &snapshottest.Data{Spec: spec}
+	const n = 10 * leastContenders
+	for i := range n {
+		d.IDs = append(d.IDs, fmt.Sprintf("%06d", (i*7919)%n))
+		d.Vectors = append(d.Vectors, float32(i%5), 1, float32(i%3), 0)
+	}
+	snap := snapshottest.Build(t, d, nil, avx.Generic, []snapshottest.Group{{Kind: snapshottest.Unlisted, End: n / 2}, {Kind: snapshottest.Unlisted, Start: n / 2, End: n}},
+		func(i int) bool { return (i*7919)%n == 1 })
+	for _, query := range [][]float32{{0, 0, 0, 0}, {0, 0, 0, 1}, {0, 1, 0, 0}} {
+		s := New(avx.Generic)
+		hits, u, err := s.Search(t.Context(), snap, query, 3, Plan{Exact: true}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []string{"000000", "000002", "000003"} {
+			if got := snap.Parts()[hits[i].Part].IDAt(hits[i].Row); got != want {
+				t.Errorf("%v: hit %d is %s, want %s", query, i, got, want)
+			}
+		}
+		if c := cap(s.maybe); c > 2*mostContenders {
+			t.Errorf("%v: room for %d contenders of %d rows (%+v)", query, c, n, u)
+		}
+	}
+}
