@@ -29,7 +29,7 @@ func TestReservoir_keepsTheBest(t *testing.T) {
 		for _, distinct := range []int{1, 5, 1 << 30} {
 			t.Run(fmt.Sprintf("best%d/distinct%d", n, distinct), func(t *testing.T) {
 				var res reservoir
-				res.reset(n)
+				res.reset(n, 3000)
 				var all []float32
 				for i := range 3000 {
 					score := float32(r.IntN(distinct))
@@ -152,7 +152,7 @@ func TestScan_scoresDecodedRows(t *testing.T) {
 				if err := s.begin(chunks, d.Vector(17), 10, Plan{}); err != nil {
 					t.Fatal(err)
 				}
-				s.found.reset(2 * d.N())
+				s.found.reset(2*d.N(), 2*d.N())
 				mdl.LUT(level, s.vector, dims, &s.lut, s.scratch)
 				bases := make([]float32, mdl.NList())
 				for _, p := range mdl.Probe(level, s.quant, s.scale, mdl.NList(), 0, s.scratch) {

@@ -19,10 +19,11 @@ type reservoir struct {
 
 const reservoirFactor = 4
 
-func (r *reservoir) reset(n int) {
+// reset makes it ready for a stream of at most so many candidates.
+func (r *reservoir) reset(n, most int) {
 	r.n, r.floor = n, float32(math.Inf(-1))
-	if cap(r.list) < reservoirFactor*n {
-		r.list = make([]candidate, 0, reservoirFactor*n)
+	if room := min(reservoirFactor*n, most); cap(r.list) < room {
+		r.list = make([]candidate, 0, room)
 	}
 	r.list = r.list[:0]
 }

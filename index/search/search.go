@@ -242,7 +242,7 @@ func (s *Searcher) enterLists(ctx context.Context, plan Plan) error {
 			return err
 		}
 	}
-	s.found.reset(s.candidates(plan))
+	s.found.reset(s.candidates(plan), 2*s.snap.BaseRows())
 	s.snap.Model().LUT(s.level, s.vector, plan.ScanDims, &s.lut, s.scratch)
 	return nil
 }

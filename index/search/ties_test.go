@@ -37,3 +37,17 @@ func TestSearch_contendersAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// A plan that refines more candidates than there are codes makes room for those that there are.
+func TestSearch_roomForCandidates(t *testing.T) {
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 16), 1000, 1)
+	mdl := d.Train(t, avx.Generic, 4)
+	snap := snapshottest.Build(t, d, mdl, avx.Generic, []snapshottest.Group{{Kind: snapshottest.Chunks, End: d.N()}}, nil)
+	s := New(avx.Generic)
+	if _, _, err := s.Search(t.Context(), snap, d.Vector(0), 10, Plan{NProbe: 4, ScanDims: 16, Refine: 1 << 40}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if c := cap(s.found.list); c > 2*d.N() {
+		t.Errorf("room for %d candidates of %d codes", c, 2*d.N())
+	}
+}
