@@ -13,6 +13,8 @@ const (
 	batchQueries = 512
 	// batchCandidates bounds what the queries that share lists refine together, and so their memory, whatever the plan.
 	batchCandidates = 1 << 18
+	// batchTurns bounds the lists that they search together.
+	batchTurns = 1 << 20
 	// shareLeast queries probe few lists in common if they are fewer: each of them is answered by itself.
 	shareLeast = 16
 	// ownShare of its lists, the best, a query searches by itself, so that it knows which scores matter.
@@ -27,7 +29,7 @@ func (s *Searcher) SearchBatch(ctx context.Context, snap *snapshot.Snapshot, vec
 	if err != nil {
 		return total, 0, err
 	}
-	most := max(1, min(batchQueries, batchCandidates/max(1, plan.Refine, k)))
+	most := max(1, min(batchQueries, batchCandidates/max(1, plan.Refine, k), batchTurns/max(1, plan.NProbe)))
 	if plan.Exact || snap.Model() == nil {
 		most = exactQueries
 	}

@@ -51,3 +51,24 @@ func TestSearch_roomForCandidates(t *testing.T) {
 		t.Errorf("room for %d candidates of %d codes", c, 2*d.N())
 	}
 }
+
+// Queries that share their lists are so many that their turns stay few, however many lists each of them probes.
+func TestSearchBatch_turnsAreBounded(t *testing.T) {
+	level, err := avx.Best()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 4), 5000, 2)
+	mdl := d.Train(t, level, 3000)
+	snap := snapshottest.Build(t, d, mdl, level, []snapshottest.Group{{Kind: snapshottest.Chunks, End: d.N()}}, nil)
+	s, results := New(level), make([][]Hit, batchQueries)
+	if _, _, err := s.SearchBatch(t.Context(), snap, d.Vectors, 1, Plan{NProbe: mdl.NList(), ScanDims: 4, Refine: 1}, results); err != nil {
+		t.Fatal(err)
+	}
+	if c := cap(s.turns); c == 0 || c > 2*batchTurns || len(s.turns) > batchTurns {
+		t.Errorf("room for %d turns at %d lists", c, mdl.NList())
+	}
+	if n := batchQueries * mdl.NList() * (ownShare - 1) / ownShare; n <= batchTurns {
+		t.Fatalf("%d turns in all, which are no more than are allowed", n)
+	}
+}
