@@ -98,7 +98,7 @@ func (b *bench) filtered(ctx context.Context, plan search.Plan, name string, sha
 			return err
 		}
 		total.Add(u)
-		f := recall.Compare(truth[q], hits)
+		f := recall.Compare(b.snap, truth[q], hits)
 		found, wanted = found+f.Found, wanted+f.Of
 		if len(hits) < len(truth[q]) {
 			short++

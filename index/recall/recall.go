@@ -1,7 +1,7 @@
 // Package recall measures what a plan finds of what it should find, and what that costs.
 //
 // Recall@k of a query is the share of its k true neighbours, as package exact finds them, that are among the k hits of
-// a plan. Queries are rows of the index that no training has seen ([HeldOut]); a row must not find itself, neither in
+// a plan, or rows of the same vectors in their place. Queries are rows of the index that no training has seen ([HeldOut]); a row must not find itself, neither in
 // the truth nor among the hits.
 //
 // Of the recall of some queries we want to know what it says about all: [Result] has an interval. Recall is mostly near
@@ -13,6 +13,7 @@
 package recall
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -83,15 +84,44 @@ func Measure(ctx context.Context, level avx.Level, snap *snapshot.Snapshot, s Sa
 // Found is how many of the Of true neighbours of a query a plan found.
 type Found struct{ Found, Of int }
 
-// Compare counts the true neighbours among hits.
-func Compare(truth, hits []search.Hit) Found {
+// Compare counts the true neighbours among hits, rows of a snapshot. A hit that is none of them counts for one of the same vector: which of
+// such rows are true is a matter of their ids, and no query means those.
+func Compare(snap *snapshot.Snapshot, truth, hits []search.Hit) Found {
 	f := Found{Of: len(truth)}
+	var missing []search.Hit
 	for _, t := range truth {
-		if slices.ContainsFunc(hits, func(h search.Hit) bool { return sameRow(h, t) }) {
+		if contains(hits, t) {
+			f.Found++
+		} else {
+			missing = append(missing, t)
+		}
+	}
+	for _, h := range hits {
+		if len(missing) == 0 {
+			break
+		}
+		if contains(truth, h) {
+			continue
+		}
+		if i := slices.IndexFunc(missing, func(t search.Hit) bool { return sameVector(snap, t, h) }); i >= 0 {
+			missing = slices.Delete(missing, i, i+1)
 			f.Found++
 		}
 	}
 	return f
+}
+
+func contains(hits []search.Hit, row search.Hit) bool {
+	return slices.ContainsFunc(hits, func(h search.Hit) bool { return sameRow(h, row) })
+}
+
+// sameVector compares originals, or int8 rows where those are not at hand.
+func sameVector(snap *snapshot.Snapshot, a, b search.Hit) bool {
+	p, q, dim := snap.Parts()[a.Part], snap.Parts()[b.Part], snap.Spec().Dim()
+	if p.HasVectors() && q.HasVectors() {
+		return bytes.Equal(p.Stored(a.Row), q.Stored(b.Row))
+	}
+	return p.Scales[a.Row] == q.Scales[b.Row] && slices.Equal(p.Int8[a.Row*dim:][:dim], q.Int8[b.Row*dim:][:dim])
 }
 
 // Each runs a plan on each query, on a number of threads, and returns what it found for each. A query without neighbours has 0 of 0.
@@ -151,7 +181,7 @@ func (m *meter) measure(ctx context.Context, plan search.Plan) (Result, error) {
 			return err
 		}
 		truth := m.sample.Truth[q]
-		m.each[q] = Compare(truth[:min(m.k, len(truth))], m.counted(w, q))
+		m.each[q] = Compare(m.snap, truth[:min(m.k, len(truth))], m.counted(w, q))
 		return nil
 	})
 	if err != nil {

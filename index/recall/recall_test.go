@@ -11,6 +11,7 @@ import (
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/exact"
+	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/index/snapshot"
@@ -183,6 +184,63 @@ func TestMeasure_countsWhatIsFound(t *testing.T) {
 				t.Errorf("got %+v, %v, want %v", r, err, tt.want)
 			}
 		})
+	}
+}
+
+// Of rows with one vector, as rows without a text have it, any is as good a neighbour as another: a plan that refines fewer of them than
+// there are cannot know which have the lowest ids, and nobody asks for those.
+func TestMeasure_rowsWithOneVector(t *testing.T) {
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 16, dim), rows, 5)
+	for i := range rows / 4 {
+		copy(d.Vector(4*i), d.Vector(0))
+	}
+	mdl := d.Train(t, level(t), nlist)
+	for _, build := range []func(testing.TB, *snapshottest.Data, *model.Model, avx.Level, []snapshottest.Group, func(int) bool) *snapshot.Snapshot{snapshottest.Build, snapshottest.BuildBare} {
+		groups := []snapshottest.Group{{Kind: snapshottest.Chunks, End: rows - rows/10}, {Kind: snapshottest.Segment, Start: rows - rows/10, End: rows}}
+		s := sample(t, snapshottest.Build(t, d, mdl, level(t), groups, nil))
+		r, err := Measure(t.Context(), level(t), build(t, d, mdl, level(t), groups, nil), s, k, search.Plan{NProbe: mdl.NList(), ScanDims: dim, Refine: 200})
+		if err != nil || r.Recall < 0.95 {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+}
+
+// A hit stands for one neighbour of the same vector, and for none of another.
+func TestCompare(t *testing.T) {
+	d := &snapshottest.Data{Spec: snapshottest.Spec(schemas.Cosine, 2)}
+	for i := range 8 {
+		d.IDs = append(d.IDs, fmt.Sprint(i))
+		d.Vectors = append(d.Vectors, 1, float32(i/4)) // two vectors
+	}
+	snap := snapshottest.Build(t, d, nil, level(t), []snapshottest.Group{{Kind: snapshottest.Unlisted, End: 3}, {Kind: snapshottest.Unlisted, Start: 3, End: 8}}, nil)
+	row := func(i int) search.Hit {
+		part, row, _ := snap.Find(fmt.Sprint(i))
+		return search.Hit{Part: part, Row: row}
+	}
+	for _, tt := range []struct {
+		truth, hits []int
+		want        int
+	}{
+		{[]int{0, 1}, []int{1, 0}, 2},
+		{[]int{0, 1}, []int{2, 3}, 2},
+		{[]int{0, 1}, []int{1, 2}, 2},
+		{[]int{0, 1}, []int{3}, 1},
+		{[]int{0, 1}, []int{1}, 1},
+		{[]int{0, 1, 2}, []int{2, 4, 5}, 1},
+		{[]int{0, 4}, []int{5, 6}, 1},
+		{[]int{0}, nil, 0},
+		{nil, []int{0}, 0},
+	} {
+		var truth, hits []search.Hit
+		for _, i := range tt.truth {
+			truth = append(truth, row(i))
+		}
+		for _, i := range tt.hits {
+			hits = append(hits, row(i))
+		}
+		if got := Compare(snap, truth, hits); got != (Found{tt.want, len(truth)}) {
+			t.Errorf("%v among %v: %+v, want %d", tt.truth, tt.hits, got, tt.want)
+		}
 	}
 }
 

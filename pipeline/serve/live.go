@@ -151,7 +151,7 @@ func (l *live) measure(ctx context.Context, s *liveSample) {
 	if err != nil {
 		return // the node stops: the query itself was answered before
 	}
-	l.add(measurementOf(s.snap.Manifest()), recall.Compare(truth, s.hits))
+	l.add(measurementOf(s.snap.Manifest()), recall.Compare(s.snap, truth, s.hits))
 }
 
 // searchOthers finds the k rows that a query finds beside the row of an id that it is like, nil for none.

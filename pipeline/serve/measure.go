@@ -214,7 +214,7 @@ func (m *measuring) run(ctx context.Context) error {
 		m.took, m.exactTook = m.took+took, m.exactTook+time.Since(started)-took
 		m.usage.Add(u)
 		m.done++
-		m.tally.Add(recall.Compare(truth, hits))
+		m.tally.Add(recall.Compare(m.on.Snapshot, truth, hits))
 	}
 	m.complete = true
 	return nil
