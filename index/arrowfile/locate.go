@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // Extent is a place in a file.
@@ -31,6 +32,9 @@ func Locate(head []byte) (rows int64, buffers []Extent, err error) {
 	}
 	if err := inspectBatch(meta, length); err != nil {
 		return 0, nil, fmt.Errorf("record batch: %w", err)
+	}
+	if length > math.MaxInt64-int64(body) {
+		return 0, nil, fmt.Errorf("record batch: a body of %d bytes at %d", length, body)
 	}
 	batch, _ := subtable(m, messageHeader)
 	if at := offset(batch, batchLength); at != 0 {

@@ -2,7 +2,9 @@ package segment
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -55,5 +57,40 @@ func TestLocateVectors(t *testing.T) {
 		if err == nil && (at < 0 || at+int64(p.N*width) > c.Vectors.Size) || err != nil && !errors.Is(err, schemas.ErrCorrupt) {
 			t.Fatalf("%d, %v", at, err)
 		}
+	}
+}
+
+// Nor does a head lead before the file that says of a body as long as numbers go that its values are at the end of it.
+func TestLocateVectors_wrapsAround(t *testing.T) {
+	spec := testSpec(schemas.InnerProduct, schemas.Float16)
+	golden, data := mustOpen(t, spec, readGolden(t, "segment")), readGolden(t, "chunk.vectors")
+	c := schemas.Chunk{ID: "c", NumRows: golden.N, Vectors: schemas.Object{Size: int64(len(data))}}
+	start, err := LocateVectors(spec, c, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := uint64(golden.N * spec.VectorBytes())
+	length := (size + 7) &^ 7 // of the body
+	values := binary.LittleEndian.AppendUint64(make([]byte, 8), size)
+	tried := 0
+	for at := range int(start) - 8 {
+		if binary.LittleEndian.Uint64(data[at:]) != length {
+			continue
+		}
+		bad := bytes.Clone(data[:start])
+		binary.LittleEndian.PutUint64(bad[at:], math.MaxInt64)
+		place := bytes.LastIndex(bad, values)
+		if place < 0 { // it was not that of the body
+			continue
+		}
+		binary.LittleEndian.PutUint64(bad[place:], (math.MaxInt64-size)&^7)
+		found, err := LocateVectors(spec, c, bad)
+		if err == nil || !errors.Is(err, schemas.ErrCorrupt) {
+			t.Errorf("byte %d: %d, %v", at, found, err)
+		}
+		tried++
+	}
+	if tried == 0 {
+		t.Error("no length of the body found")
 	}
 }
