@@ -307,7 +307,7 @@ func TestSelectionIsWhatTheFilterSays(t *testing.T) {
 // check compares all that a selection tells with what it should select of the rows that are not dead.
 func check(t *testing.T, name string, snap *snapshot.Snapshot, s *filter.Selection, want func(part, row int) bool) {
 	t.Helper()
-	count, base, inList := int64(0), int64(0), make([]int, snap.Model().NList())
+	count, base, inList, fresh := int64(0), int64(0), make([]int, snap.Model().NList()), make([]bool, snap.Model().NList())
 	for part, p := range snap.Parts() {
 		var rows []uint32
 		for row := range p.N {
@@ -324,6 +324,8 @@ func check(t *testing.T, name string, snap *snapshot.Snapshot, s *filter.Selecti
 				if isBase {
 					base++
 					inList[p.ListAt(row)]++
+				} else if list := p.ListAt(row); list >= 0 {
+					fresh[list] = true
 				}
 			}
 		}
@@ -342,6 +344,9 @@ func check(t *testing.T, name string, snap *snapshot.Snapshot, s *filter.Selecti
 	for list, want := range inList {
 		if got := s.InList(int32(list)); got != want {
 			t.Errorf("%s: counts %d rows in list %d, want %d", name, got, list, want)
+		}
+		if got := s.HasFresh(int32(list)); got != fresh[list] {
+			t.Errorf("%s: rows of segments in list %d: %v, want %v", name, list, got, fresh[list])
 		}
 	}
 }
