@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,6 +51,9 @@ type CacheOptions struct {
 	// MaxBytes bounds the sum of the files. To stay within it, files that nobody uses are removed, longest unused first; what is
 	// in use is never removed. 0 is no bound.
 	MaxBytes int64
+	// Logger is told which file or download was not what its Ref says, as what is mended by itself is no error that anybody sees. nil is
+	// not told.
+	Logger *slog.Logger
 }
 
 // CacheStats counts since NewCache, and tells what is there at present.
@@ -77,6 +81,7 @@ type Cache struct {
 type cacheFiles struct {
 	dir      string
 	maxBytes int64
+	log      *slog.Logger
 	flights  singleflight.Group
 
 	mu    sync.Mutex
@@ -110,7 +115,8 @@ func NewCache(dir string, b Bucket, o CacheOptions) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache directory: %w", classifyOS(err))
 	}
-	c := &Cache{bucket: b, cacheFiles: &cacheFiles{dir: dir, maxBytes: o.MaxBytes, files: map[string]*cacheFile{}}}
+	log := cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	c := &Cache{bucket: b, cacheFiles: &cacheFiles{dir: dir, maxBytes: o.MaxBytes, log: log, files: map[string]*cacheFile{}}}
 	for _, entry := range entries {
 		info, err := entry.Info()
 		if err != nil || !info.Mode().IsRegular() || (Ref{SHA256: entry.Name()}).check() != nil {
@@ -284,7 +290,11 @@ func (c *Cache) ensure(ctx context.Context, ref Ref, f *cacheFile) (downloaded b
 			return err, nil
 		}
 		defer r.Close()
-		return nil, c.download(ref, f, r, size)
+		err = c.download(ref, f, r, size)
+		if errors.Is(err, ErrCorrupt) { // also to a bucket that keeps sums of its own
+			c.met("a download is not what its record says", ref, err)
+		}
+		return nil, err
 	})
 	if err = cmp.Or(failedOpen, err); err != nil {
 		return false, err
@@ -315,10 +325,15 @@ func (c *Cache) download(ref Ref, f *cacheFile, r io.Reader, size int64) error {
 }
 
 func (c *Cache) corrupt(ref Ref, what string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stats.Corrupt++
 	return fmt.Errorf("object %q of %s: %w: %s", ref.Key, c.bucket, ErrCorrupt, what)
+}
+
+// met counts what was not what its Ref says, and tells of it.
+func (c *Cache) met(what string, ref Ref, err error) {
+	c.mu.Lock()
+	c.stats.Corrupt++
+	c.mu.Unlock()
+	c.log.Warn(what, "key", ref.Key, "error", err)
 }
 
 // present says whether the file is there and intact, reading it through at its first use in this process. A damaged one
@@ -331,15 +346,15 @@ func (c *Cache) present(ref Ref, f *cacheFile) bool {
 		return true
 	}
 	id, err := c.verify(ref)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.met("a file of the cache is not what its record says, its object is fetched again", ref, fmt.Errorf("%s: %w", c.path(ref.SHA256), err))
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
 		c.setSize(f, ref.Size)
 		f.verified, f.recalled, f.identity = true, false, id
 		return true
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		c.stats.Corrupt++
 	}
 	// Best effort: a file that cannot be removed is replaced by the download's rename.
 	_ = c.remove(ref.SHA256, f)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -471,4 +472,41 @@ func TestCache_Keep_fails(t *testing.T) {
 	if freed, err := later.Sweep(func(string) bool { return false }); freed != 100 || err != nil || files(t, dir) != 0 {
 		t.Errorf("swept %d bytes, %v, %d files are left", freed, err, files(t, dir))
 	}
+}
+
+// A download that the bucket itself finds damaged, by a sum that it keeps, counts as one that the cache finds damaged: an alert asks for
+// that number.
+func TestCache_Fetch_bucketFindsDamage(t *testing.T) {
+	b := &summing{Bucket: store.NewMemory()}
+	ref, _ := putRef(t, b, "k", 1000)
+	log := &bytes.Buffer{}
+	c, err := store.NewCache(t.TempDir(), b, store.CacheOptions{Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := c.Fetch(t.Context(), ref); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("Fetch = %v, %v, want ErrCorrupt", m, err)
+	}
+	wantStats(t, c, store.CacheStats{Corrupt: 3})
+	if n := strings.Count(log.String(), "a download is not what its record says"); n != 3 || !strings.Contains(log.String(), "key=k") {
+		t.Errorf("it says %d times, wanted: 3, and the key, that something was damaged:\n%s", n, log)
+	}
+}
+
+// summing finds all that is read damaged, at its end.
+type summing struct{ store.Bucket }
+
+func (s *summing) Open(ctx context.Context, key string) (io.ReadCloser, int64, error) {
+	r, size, err := s.Bucket.Open(ctx, key)
+	return damaged{r}, size, err
+}
+
+type damaged struct{ io.ReadCloser }
+
+func (d damaged) Read(p []byte) (int, error) {
+	n, err := d.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: crc32c", store.ErrCorrupt)
+	}
+	return n, err
 }

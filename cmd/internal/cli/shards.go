@@ -92,7 +92,7 @@ func (c Cache) Scopes(role string, shards []*commit.Log, log *slog.Logger, regis
 			}
 		}
 		var err error
-		if s.Cache, err = share.Open(folder, index.Bucket()); err != nil {
+		if s.Cache, err = share.Open(folder, index.Bucket(), s.Logger); err != nil {
 			return nil, err
 		}
 		scopes = append(scopes, s)
