@@ -42,8 +42,8 @@
 // # Generated files
 //
 // kernels_amd64.s and kernels_amd64.go are written by the generator in gen, a module of its
-// own, which knows amd64 only: kernels_arm64.s is written by hand. After a change to it run go generate in this folder; CI compares its output with the
-// files here.
+// own, which knows amd64 only: kernels_arm64.s is written by hand. After a change to the generator
+// run go generate in this folder; CI compares its output with the files here.
 package avx
 
 //go:generate go -C gen run . -out ../kernels_amd64.s -stubs ../kernels_amd64.go -pkg avx
