@@ -23,6 +23,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/adastream/adastream/bench/fleet"
 	"github.com/adastream/adastream/cmd/adastream/sample"
 	"github.com/adastream/adastream/pipeline/produce"
 	"github.com/adastream/adastream/pipeline/source"
@@ -88,12 +89,15 @@ func startStack(t *testing.T) *stack {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	a, err := fleet.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
+	_, port, err := net.SplitHostPort(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 func (s *stack) until(what string, good func() bool) {

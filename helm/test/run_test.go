@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/big"
 	"net"
 	"net/http"
 	"net/url"
@@ -333,12 +334,20 @@ func (p *pods) write(t *testing.T, pod, component string, config map[string]any)
 func (p *pods) address(t *testing.T, pod, port string) string {
 	t.Helper()
 	at := pod + port
-	if p.ports[at] == "" {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for p.ports[at] == "" { // of the ports below 32768: a connection may get one above before the pod listens
+		n, err := rand.Int(rand.Reader, big.NewInt(22_768))
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.ports[at] = l.Addr().String()
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+n.Int64())
+		if slices.Contains(slices.Collect(maps.Values(p.ports)), address) {
+			continue
+		}
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			continue // somebody else's
+		}
+		p.ports[at] = address
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
