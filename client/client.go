@@ -167,7 +167,9 @@ func ask[T any](ctx context.Context, c *Client, method, path string, request any
 		return nil, err
 	}
 	a := new(T)
-	if err := json.Unmarshal(raw, a); err != nil {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber() // an int64 of an attribute may have more digits than a float64
+	if err := d.Decode(a); err != nil {
 		return nil, fmt.Errorf("answer to %s %s: %w", method, path, err)
 	}
 	return a, nil

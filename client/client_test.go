@@ -209,3 +209,28 @@ func TestVectorOfDots(t *testing.T) {
 		}
 	}
 }
+
+// A number of an attribute is the one that the index has, all of its digits.
+func TestNumbersOfAttributes(t *testing.T) {
+	const hit = `{"id":"y","score":0.5,"attributes":{"n":9007199254740993,"price":0.1}}`
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"hits":[%s],"groups":[{"value":9007199254740993,"hits":[%s]}],"attributes":{"n":9007199254740993}}`, hit, hit)
+	}))
+	defer server.Close()
+	client, err := New(server.URL, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := client.Search(t.Context(), Query{Like: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := client.Vector(t.Context(), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := a.Hits[0].Attributes
+	if got := fmt.Sprintf("%v %v %v %v", h["n"], h["price"], a.Groups[0].Value, v.Attributes["n"]); got != "9007199254740993 0.1 9007199254740993 9007199254740993" {
+		t.Errorf("read %s", got)
+	}
+}

@@ -72,13 +72,13 @@ type Answer struct {
 type Hit struct {
 	ID         string         `json:"id"`
 	Score      float32        `json:"score"`
-	Attributes map[string]any `json:"attributes,omitempty"`
+	Attributes map[string]any `json:"attributes,omitempty"` // texts, bools, and numbers as json.Number, whose digits are all there; nil for null
 	Vector     []float32      `json:"vector,omitempty"`
 }
 
 // Group is the best hits that have one value of an attribute.
 type Group struct {
-	Value any   `json:"value"`
+	Value any   `json:"value"` // as those of Hit
 	Hits  []Hit `json:"hits,omitempty"`
 }
 
@@ -148,8 +148,8 @@ type Index struct {
 // Vector is a live row.
 type Vector struct {
 	ID         string         `json:"id"`
-	Attributes map[string]any `json:"attributes,omitempty"`
-	Vector     []float32      `json:"vector,omitempty"` // from its int8 form; nil unless asked for
+	Attributes map[string]any `json:"attributes,omitempty"` // as those of Hit
+	Vector     []float32      `json:"vector,omitempty"`     // from its int8 form; nil unless asked for
 	Version    int64          `json:"version"`
 	Partition  int32          `json:"partition"`
 	Offset     int64          `json:"offset"`
