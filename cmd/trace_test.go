@@ -72,7 +72,7 @@ func newReceiver(t *testing.T) *receiver {
 // await waits for a span of a trace.
 func (r *receiver) await(t *testing.T, trace, service, name string) span {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		r.mu.Lock()
 		for _, s := range r.spans {
 			if (trace == "" || s.trace() == trace) && s.service == service && s.Name == name {

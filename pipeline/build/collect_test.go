@@ -56,7 +56,7 @@ func TestCollectsWhileItBuilds(t *testing.T) {
 					w.settled()
 				case 3:
 					before := testutil.ToFloat64(b.metrics.collections)
-					for deadline := time.Now().Add(10 * time.Second); testutil.ToFloat64(b.metrics.collections) < before+2 && time.Now().Before(deadline); {
+					for deadline := time.Now().Add(time.Minute); testutil.ToFloat64(b.metrics.collections) < before+2 && time.Now().Before(deadline); {
 						time.Sleep(time.Millisecond)
 					}
 				case 4:

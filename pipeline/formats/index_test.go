@@ -255,7 +255,7 @@ func sameHits(a, b []hit) bool {
 func (x *index) ask(n *serve.Node, question string) []hit {
 	x.Helper()
 	var w *httptest.ResponseRecorder
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		w = httptest.NewRecorder()
 		n.API().ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v1/search", strings.NewReader(question)))
 		if w.Code == http.StatusOK || time.Now().After(deadline) {

@@ -146,7 +146,7 @@ func TestNoMoreWaitThanAllowed(t *testing.T) {
 	for range 2 {
 		go func() { done <- call(n.API(), http.MethodPost, "/v1/search", request).Code }()
 	}
-	for deadline := time.Now().Add(10 * time.Second); n.waiting.Load() < 2; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); n.waiting.Load() < 2; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("nobody waits")
 		}

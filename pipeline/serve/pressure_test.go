@@ -20,7 +20,7 @@ func TestPressure(t *testing.T) {
 	}
 	// await looks until as many wait as is good.
 	await := func(good func(n int64) bool) (n int64) {
-		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(2 * pressureEvery) {
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(2 * pressureEvery) {
 			if n = p.now(); good(n) {
 				return n
 			}

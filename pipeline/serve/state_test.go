@@ -111,7 +111,7 @@ func TestStats(t *testing.T) {
 // awaitConfirmed waits until the node has seen that it serves the newest.
 func (n *Node) awaitConfirmed(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		if _, ever := n.confirmed.age(); ever && n.Stale() == nil {
 			return
 		}

@@ -55,7 +55,7 @@ func TestAhead(t *testing.T) {
 	pieces := [][]byte{nil, m[7*page+5 : 7*page+9], m[7*page+20 : 7*page+30], m[300*page-1 : 300*page+1], m[size-1:], make([]byte, 10)}
 	Ahead(pieces)
 	want := read + 1 + 2 + 1
-	for deadline := time.Now().Add(10 * time.Second); cached(t, m) < want && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); cached(t, m) < want && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	if got := cached(t, m); got != want {

@@ -175,7 +175,7 @@ func (s *site) await(generation int64) {
 // awaitSwap waits until the last swap that the node tells of, a moment after it has made it, is good.
 func (s *site) awaitSwap(good func(last serve.Swap) bool) {
 	s.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		swaps := s.ui.o.Node.View().Swaps
 		if len(swaps) > 0 && good(swaps[0]) {
 			forget(s.ui.reader)
@@ -289,7 +289,7 @@ func TestStoreAway(t *testing.T) {
 		s.page("/ui/quarantine", 200, "The store does not answer")
 		s.page("/ui/search", 200, "-The store does not answer")
 	}
-	for end := time.Now().Add(10 * time.Second); s.ui.o.Node.Stale() == nil; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); s.ui.o.Node.Stale() == nil; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the node does not notice")
 		}

@@ -65,7 +65,7 @@ func servingNode(t *testing.T) *serve.Node {
 		running.Wait()
 		n.Close()
 	})
-	for deadline := time.Now().Add(20 * time.Second); n.Ready() != nil; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); n.Ready() != nil; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal(n.Ready())
 		}
