@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/mrl"
@@ -29,7 +30,7 @@ const (
 // bring gets the originals of the contenders of some queries, in order, as many as there is room for, and returns how many
 // queries have theirs, or are known to lack some.
 func (s *Searcher) bring(ctx context.Context, remote Remote, queries ...*query) (served int, err error) {
-	if remote == nil || len(queries) == 0 || !queries[0].originals {
+	if remote == nil || !slices.ContainsFunc(queries, func(q *query) bool { return q.originals }) {
 		return len(queries), nil
 	}
 	s.wanted = s.wanted[:0]

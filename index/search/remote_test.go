@@ -119,6 +119,33 @@ func TestSearch_remote(t *testing.T) {
 	}
 }
 
+// The zero vector, to which all rows are alike, needs no originals, and the others of its batch get theirs.
+func TestSearch_remoteBesideTheZeroVector(t *testing.T) {
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.InnerProduct, 16), 600, 3)
+	mdl := d.Train(t, best(t), 8)
+	groups := []snapshottest.Group{{Kind: snapshottest.Chunks, End: 600}}
+	full, bare := snapshottest.Build(t, d, mdl, best(t), groups, nil), snapshottest.BuildBare(t, d, mdl, best(t), groups, nil)
+	clear(d.Vector(0))
+	clear(d.Vector(7))
+	for _, plan := range []search.Plan{{Exact: true}, {NProbe: mdl.NList(), ScanDims: 16, Refine: 1200, Originals: true}} {
+		remote := &elsewhere{snap: full}
+		plan.Remote = remote
+		s, results := search.New(best(t)), make([][]search.Hit, 20)
+		if _, _, err := s.SearchBatch(t.Context(), bare, d.Vectors, 10, plan, results); err != nil {
+			t.Fatal(err)
+		}
+		for q, hits := range results {
+			if want := run(t, s, full, d.Vector(q), 10, search.Plan{Exact: true}); !slices.Equal(answers(bare, hits), want) {
+				t.Errorf("query %d: %v, want %v", q, answers(bare, hits), want)
+			}
+		}
+		called := remote.calls
+		if run(t, s, bare, d.Vector(0), 10, plan); remote.calls != called {
+			t.Error("the zero vector asked for originals")
+		}
+	}
+}
+
 // What queries of a batch ask for at a time is bounded.
 func TestSearch_remoteInTurns(t *testing.T) {
 	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 128), 600, 3)
