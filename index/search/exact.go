@@ -55,31 +55,36 @@ const (
 // for an error that is bounded, so only rows whose score may reach the k-th best lower bound can be in the answer.
 func (s *Searcher) contend(part, row int, score float32) {
 	off := s.off(s.parts[part], row)
-	floor := s.floor()
-	if float64(score)+off < float64(floor) { // as of nearly all rows of an exact search; what follows costs more
+	if float64(score)+off < float64(s.top.Floor()) { // as of nearly all rows of an exact search; what follows costs more
 		return
 	}
 	// Rounded away from the score, since float32 may round towards it.
 	most := math.Nextafter32(float32(float64(score)+off), math.MaxFloat32)
-	if most < floor {
+	if most < s.top.Floor() {
 		return
 	}
 	s.keep(part, row, math.Nextafter32(float32(float64(score)-off), -math.MaxFloat32))
 	s.maybe = append(s.maybe, contender{part, row, most})
 	if len(s.maybe) >= s.limit {
-		if s.prune(); len(s.maybe) > mostContenders/2 && s.snap.HasVectors() {
-			s.settle()
-		}
-		s.limit = max(leastContenders, 2*len(s.maybe))
+		s.thin()
 	}
 }
 
-// floor is a score that the k-th best original reaches.
-func (q *query) floor() float32 { return max(q.top.Floor(), q.settled.Floor()) }
+// thin leaves fewer contenders, if it can.
+func (s *Searcher) thin() {
+	if s.prune(); len(s.maybe) > mostContenders/2 && s.snap.HasVectors() {
+		s.settle()
+		s.top.Reset(s.parts, s.top.k) // the best of the lower bounds were those of contenders
+		for _, h := range s.settled.hits {
+			s.top.Push(h)
+		}
+	}
+	s.limit = max(leastContenders, 2*len(s.maybe))
+}
 
 // prune drops contenders that cannot win any more.
 func (s *Searcher) prune() {
-	floor, kept := s.floor(), s.maybe[:0]
+	floor, kept := s.top.Floor(), s.maybe[:0]
 	for _, c := range s.maybe {
 		if c.most >= floor {
 			kept = append(kept, c)
