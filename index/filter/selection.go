@@ -83,13 +83,11 @@ func (s *Selection) countLists(snap *snapshot.Snapshot) {
 		if p.Model != snap.Model().ID() || s.parts[i].rows == nil {
 			continue
 		}
-		for row := 0; row < p.N; {
-			list := p.ListAt(row)
-			_, end := p.ListRange(int(list))
-			if s.parts[i].rows.Count(row, end) > 0 {
+		for w, word := range s.parts[i].rows {
+			for ; word != 0; word &= word - 1 {
+				list := p.ListAt(w*64 + bits.TrailingZeros64(word))
 				s.fresh[list/64] |= 1 << (list % 64)
 			}
-			row = end
 		}
 	}
 }

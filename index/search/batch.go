@@ -22,7 +22,8 @@ const (
 )
 
 // SearchBatch answers len(results) queries, vectors [len(results)][D], as [Searcher.Search] does each of them, and appends
-// the hits of query i to results[i]. Lists that queries have in common are read once for all of them. The usage is that of
+// the hits of query i to results[i]. Only which of some codes that score alike are refined, if those are not all, may differ: lists are
+// met in another order. Lists that queries have in common are read once for all of them. The usage is that of
 // all. With an error comes the number of the query that it is about, and results are of no use.
 func (s *Searcher) SearchBatch(ctx context.Context, snap *snapshot.Snapshot, vectors []float32, k int, plan Plan, results [][]Hit) (total Usage, at int, err error) {
 	k, err = wanted(snap, k, plan)
