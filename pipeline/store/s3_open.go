@@ -29,6 +29,9 @@ func openS3(place string, o Options) (*s3Bucket, error) {
 	if u.User != nil {
 		return nil, errors.New("store url: credentials do not belong in it: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 	}
+	if u.Fragment != "" { // of which nothing would be heard: the place would be another one, without its query
+		return nil, errors.New("store url: a # is written %23")
+	}
 	if err := s3utils.CheckValidBucketName(u.Host); err != nil {
 		return nil, fmt.Errorf("store url: bucket %q: %w", u.Host, err)
 	}

@@ -184,6 +184,7 @@ func TestS3_parameters(t *testing.T) {
 		"kms-key=a":        "goes with sse=kms",
 		"sse=s3&kms-key=a": "goes with sse=kms",
 		"path-style=yes":   "allowed are true and false",
+		"sse=s3#a":         "a # is written %23",
 		"ssl=off":          "allowed are endpoint, region, path-style, sse, kms-key",
 	} {
 		if _, err := store.Open(t.Context(), "s3://bucket?"+query, store.Options{}); err == nil || !strings.Contains(err.Error(), want) {
