@@ -4,6 +4,8 @@
 // after the newest event of its shard that it finds there. It keeps nothing, so it may be killed at any time, and nothing is left out
 // by that; an event whose acknowledgement was lost, or that two tellers send, is there twice, under one key.
 //
+// The sequences of an index that is made anew under the same name begin again: that is an error, as nobody who follows would act on them.
+//
 // Left out is what was collected before it was told, which the sequence of the next event shows. While an epoch is served, its own
 // promotions are told too, until the index's channel goes on.
 package events
@@ -86,8 +88,11 @@ func (t *teller) session(ctx context.Context) error {
 		return fmt.Errorf("topic %s: %w", t.Client.Options().Topic, err)
 	}
 	partition := source.PartitionOf(t.Log.Spec().Name, len(partitions))
-	at, err := t.told(ctx, partition)
+	at, last, err := t.told(ctx, partition)
 	if err != nil {
+		return err
+	}
+	if err := t.goesOn(ctx, at, last); err != nil {
 		return err
 	}
 	t.Logger.Info("telling of promotions", "index", t.Log.Spec().Name, "shard", t.Log.Shard(), "topic", t.Client.Options().Topic, "partition", partition, "after", at.sequence)
@@ -164,31 +169,57 @@ func (p place) after(q place) bool {
 
 // told finds the last place that the topic has an event of. It looks from the end of the partition back, further each time: others
 // may write to it too.
-func (t *teller) told(ctx context.Context, partition int) (last place, err error) {
+func (t *teller) told(ctx context.Context, partition int) (last place, value []byte, err error) {
 	bounds, err := t.Client.Bounds(ctx, partition)
 	if err != nil {
-		return place{}, err
+		return place{}, nil, err
 	}
 	for end, window := bounds.End, int64(firstWindow); end > bounds.Start; window *= 4 {
 		start := max(bounds.Start, end-window)
 		for at := start; at < end; {
 			batch, err := t.Client.Fetch(ctx, partition, at, fetchWait)
 			if err != nil {
-				return place{}, err
+				return place{}, nil, err
 			}
 			for _, r := range batch.Records {
 				if p, ok := placeOf(lineOf(t.Log), string(r.Key)); ok && p.after(last) {
-					last = p
+					last, value = p, r.Value
 				}
 			}
 			at = batch.Next
 		}
 		if last != (place{}) {
-			return last, nil
+			return last, value, nil
 		}
 		end = start
 	}
-	return last, nil
+	return last, nil, nil
+}
+
+// goesOn fails if the channel is not the one whose last event the topic has: sequences begin again in an index that is made anew, and in
+// one that is put back they go over what was told. Those who follow the topic would pass over the promotions of either.
+func (t *teller) goesOn(ctx context.Context, at place, value []byte) error {
+	if at.sequence == 0 {
+		return nil
+	}
+	newest, err := t.Log.Channel(ctx, at.sequence-1)
+	if err != nil {
+		return err
+	}
+	same := newest != nil
+	if same && at.epoch == "" { // of an epoch's promotions the event has the time of its own channel
+		var told schemas.Event
+		record, err := t.Log.Promotion(ctx, at.sequence)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		same = record == nil || json.Unmarshal(value, &told) != nil || told.Promoted.Equal(record.Created)
+	}
+	if same {
+		return nil
+	}
+	return fmt.Errorf("topic %s has an event of index %s, shard %d, with sequence %d, which is none of its channel: the index was made anew, or put back, under this name: tell of it in another topic",
+		t.Client.Options().Topic, t.Log.Spec().Name, t.Log.Shard(), at.sequence)
 }
 
 // next is the event that follows a place, nil while there is none.

@@ -278,3 +278,24 @@ func TestTellerFollows(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// An index that was made anew under the name of one whose events the topic has begins at the first sequence again: neither its promotions
+// up to that of the other, nor those after it, are taken for told.
+func TestIndexIsMadeAnew(t *testing.T) {
+	f := newFixture(t)
+	for range 3 {
+		publish(t, f.log)
+	}
+	if n := f.tell(f.log); n != 3 {
+		t.Fatalf("told %d, want 3", n)
+	}
+	anew := index(t, store.NewMemory(), "shop", 16)
+	for range 4 {
+		err := events.Run(t.Context(), events.Options{Log: anew, Client: f.client, Once: true})
+		if err == nil || errors.Is(err, schemas.ErrTransient) || !strings.Contains(err.Error(), "sequence 3") || !strings.Contains(err.Error(), "made anew") {
+			t.Errorf("%v, want to be told of the other index", err)
+		}
+		publish(t, anew)
+	}
+	f.want("shop", "1: 1", "2: 2", "3: 3")
+}
