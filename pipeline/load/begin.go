@@ -57,6 +57,11 @@ func (l *loader) begin(ctx context.Context) error {
 			l.shards = append(l.shards, s)
 		}
 	}
+	if known == nil { // nor could another part see this one, if it began in the same moment
+		if err := l.alone(ctx, all, of); err != nil {
+			return err
+		}
+	}
 	l.report.Already, l.report.Timestamp = len(l.shards) == 0, time.UnixMilli(stamp).UTC()
 	return nil
 }
@@ -76,6 +81,11 @@ func (l *loader) known(ctx context.Context, shards []*shard) (*schemas.Load, err
 			return load, nil
 		}
 	}
+	return l.other(ctx, shards, func(*schemas.Load) bool { return true })
+}
+
+// other is the load of this name in another part that is wanted, nil for none.
+func (l *loader) other(ctx context.Context, shards []*shard, wanted func(*schemas.Load) bool) (*schemas.Load, error) {
 	for part := range l.Parts {
 		for _, s := range shards {
 			if part == l.Part {
@@ -85,12 +95,22 @@ func (l *loader) known(ctx context.Context, shards []*shard) (*schemas.Load, err
 			if err != nil {
 				return nil, err
 			}
-			if head.Last != nil && head.Last.Load != nil && head.Last.Load.Name == l.Name {
+			if head.Last != nil && head.Last.Load != nil && head.Last.Load.Name == l.Name && wanted(head.Last.Load) {
 				return head.Last.Load, nil
 			}
 		}
 	}
 	return nil, nil
+}
+
+// alone fails if another part has begun meanwhile that is of other files, or of another number of parts. Its timestamp is its own.
+func (l *loader) alone(ctx context.Context, shards []*shard, of schemas.Load) error {
+	differs := func(other *schemas.Load) bool { return other.Parts != of.Parts || other.Input != of.Input }
+	other, err := l.other(ctx, shards, differs)
+	if err != nil || other == nil {
+		return err
+	}
+	return same(other, of)
 }
 
 // same fails if a load that was begun is not this one: parts that do not agree about the files would leave some out.

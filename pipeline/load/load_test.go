@@ -524,3 +524,52 @@ func TestLoad_commitsInOrder(t *testing.T) {
 		t.Errorf("%+v, %v", report, err)
 	}
 }
+
+// meanwhile is a store on which something else happens before the first record of a chain is put.
+type meanwhile struct {
+	store.Bucket
+	do func()
+}
+
+func (m *meanwhile) PutIfAbsent(ctx context.Context, key string, body []byte) error {
+	if do := m.do; do != nil && strings.Contains(key, "commits/") {
+		m.do = nil
+		do()
+	}
+	return m.Bucket.PutIfAbsent(ctx, key, body)
+}
+
+// Parts that begin in the same moment, before either is there to be seen, are told of each other's files before they load any.
+func TestPartsThatBeginTogether(t *testing.T) {
+	b := store.NewMemory()
+	shards := open(t, b, testSpec(2, 2))
+	names := write(t, []string{line("a", 1), line("b", 2)}, []string{line("c", 3)}, []string{line("d", 4), line("e", 5)})
+	m := &meanwhile{Bucket: b}
+	late, err := commit.OpenShards(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		files []string // of the part that is there first
+		want  string
+	}{{"others", names[1:], "it was begun with"}, {"same", names, ""}} {
+		m.do = func() {
+			o := options(t, shards, c.files, 0, 2)
+			o.Name, o.Abandon = c.name, true
+			if _, err := Run(t.Context(), o); err != nil {
+				t.Error(err)
+			}
+		}
+		o := options(t, late, names, 1, 2)
+		o.Name, o.Abandon = c.name, true
+		r, err := Run(t.Context(), o)
+		if c.want == "" {
+			if err != nil || r.Rows != 1 {
+				t.Errorf("%s: %+v, %v", c.name, r, err)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
