@@ -207,7 +207,8 @@ func (c *rebuildOffsetsCommand) fromOffsets(ctx context.Context, s *site) error 
 		ends[p] = bounds.End
 	}
 	ingestor, err := ingest.New(ingest.Options{
-		Shards: s.shards, Source: client, Schemas: known, Group: "adastream-rebuild-" + uuid.NewString(), Level: s.level, AcceptGap: c.AcceptGap, Logger: log.With("role", "ingestor"),
+		Shards: s.shards, Source: client, Schemas: known, Group: "adastream-rebuild-" + uuid.NewString(), Level: s.level, Logger: log.With("role", "ingestor"),
+		AcceptGap: c.AcceptGap, AcceptPoison: true, // floods of the past were dealt with, and who waits here for the end of the log would wait for good
 	})
 	if err != nil {
 		return err

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/adastream/adastream/cmd/internal/cli"
+	"github.com/adastream/adastream/pipeline/source"
 )
 
 // An index is made from its topic, another one from the objects of that, and scripts read what came of it, damage too.
@@ -47,4 +50,36 @@ func TestRebuildJSON(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "1 objects are damaged") || got.Read == nil || len(got.Read.Faults) != 1 || got.Serving == nil || got.Serving.LiveRows >= 30 {
 		t.Errorf("with a damaged object: %v, %s", err, out)
 	}
+}
+
+// A flood that has been dealt with is in the log for good, and is no reason to wait for an operator while an index is made of it.
+func TestRebuildFromOffsets_flood(t *testing.T) {
+	tt := newTripTest(t, "cosine")
+	garbage := make([]source.Message, 1100) // more than a partition takes of them
+	for i := range garbage {
+		garbage[i] = source.Message{Partition: i % 2, Value: []byte("no Arrow")}
+	}
+	producer := tt.topic().NewProducer(source.ProducerOptions{})
+	for range 2 {
+		if err := producer.Send(t.Context(), garbage...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	producer.Close()
+	tt.send(30)
+	c := &rebuildOffsetsCommand{rebuildInto: rebuildInto{Index: cli.Index{Store: tt.storage}, To: t.TempDir(), Name: "made", Dir: t.TempDir(), JSON: true}, Kafka: tt.kafka}
+	var got rebuilt
+	described(t, "rebuild-from-offsets", tt.output(hurried{c}), &got)
+	if got.Serving == nil || got.Serving.LiveRows != 30 {
+		t.Errorf("serving %+v, want 30 rows", got.Serving)
+	}
+}
+
+// hurried is a command that has two minutes.
+type hurried struct{ runner }
+
+func (h hurried) Run(ctx context.Context, l *cli.Logging) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	return h.runner.Run(ctx, l)
 }
