@@ -30,7 +30,8 @@ func (s *Searcher) SearchBatch(ctx context.Context, snap *snapshot.Snapshot, vec
 	if err != nil {
 		return total, 0, err
 	}
-	most := max(1, min(batchQueries, batchCandidates/max(1, plan.Refine, k), batchTurns/max(1, plan.NProbe)))
+	refined := withDead(snap, min(int64(max(1, plan.Refine, 2*k)), 2*int64(max(1, snap.BaseRows()))))
+	most := int(max(1, min(batchQueries, batchCandidates/refined, batchTurns/max(1, int64(plan.NProbe)))))
 	if plan.Exact || snap.Model() == nil {
 		most = exactQueries
 	}

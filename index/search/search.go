@@ -267,10 +267,13 @@ func (s *Searcher) candidates(plan Plan) int {
 	}
 	n := min(max(int64(plan.Refine), 2*int64(s.top.k)), 2*rows)
 	if s.among == nil {
-		n += n * s.snap.Buried() / max(s.snap.Live(), 1)
+		n = withDead(s.snap, n)
 	}
 	return int(max(1, min(n, 2*rows)))
 }
+
+// withDead is among how many rows there are n live ones, where dead ones are everywhere.
+func withDead(snap *snapshot.Snapshot, n int64) int64 { return n + n*snap.Buried()/max(snap.Live(), 1) }
 
 // enough reports whether k live rows were met.
 func (s *Searcher) enough() bool { return s.top.Len() >= s.top.k }

@@ -2,6 +2,7 @@ package search
 
 import (
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/adastream/adastream/avx"
@@ -70,5 +71,31 @@ func TestSearchBatch_turnsAreBounded(t *testing.T) {
 	}
 	if n := batchQueries * mdl.NList() * (ownShare - 1) / ownShare; n <= batchTurns {
 		t.Fatalf("%d turns in all, which are no more than are allowed", n)
+	}
+}
+
+// What the queries of a batch refine together is bounded where most rows are dead too, and each looks for the living among more candidates.
+func TestSearchBatch_candidatesAreBounded(t *testing.T) {
+	level, err := avx.Best()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 4), 8000, 3)
+	mdl := d.Train(t, level, 8)
+	snap := snapshottest.Build(t, d, mdl, level, []snapshottest.Group{{Kind: snapshottest.Chunks, End: d.N()}}, func(i int) bool { return i%200 != 0 })
+	s, results := New(level), make([][]Hit, batchQueries)
+	if _, _, err := s.SearchBatch(t.Context(), snap, d.Vectors, 1, Plan{NProbe: mdl.NList(), ScanDims: 4, Refine: 100}, results); err != nil {
+		t.Fatal(err)
+	}
+	room := 0
+	for i := range s.batch {
+		room += cap(s.batch[i].found.list)
+	}
+	if room > reservoirFactor*batchCandidates {
+		t.Errorf("room for %d candidates", room)
+	}
+	most := Plan{NProbe: 1, ScanDims: 4, Refine: math.MaxInt}
+	if _, _, err := s.SearchBatch(t.Context(), snap, d.Vectors, 1, most, make([][]Hit, 20)); err != nil {
+		t.Fatal(err)
 	}
 }
