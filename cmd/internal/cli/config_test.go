@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
@@ -206,5 +207,29 @@ func TestFileValues(t *testing.T) {
 	}
 	if len(f.List) != 2 || f.List[0] != "a,b" || len(f.Attribute) != 2 || f.Attribute["year"] != "int64" || f.Attribute["t;t"] != "utf8" || f.Text != "as ever" {
 		t.Errorf("read %q, %q, %q", f.List, f.Attribute, f.Text)
+	}
+}
+
+// A text is what stands in the file, also where YAML would take it for a number or a time.
+func TestFileTexts(t *testing.T) {
+	var f struct {
+		List          []string
+		Attribute     map[string]string
+		Name, Other   string
+		KafkaPassword Secret
+		At            time.Time
+		Logging
+	}
+	file := writeFile(t, t.TempDir(), "c.yaml", []byte("list: [007, 1.10, 2026-11-28, *x]\nattribute: {010: 1e3}\nname: &x 2026-11-28\nother: *x\nkafka-password: 0123\nat: 2026-11-28T01:02:03Z\n"))
+	if err := ReadConfig("test", &f, file); err == nil || !strings.Contains(err.Error(), "config file") {
+		t.Errorf("an alias before its anchor: %v", err)
+	}
+	file = writeFile(t, t.TempDir(), "c.yaml", []byte("name: &x 2026-11-28\nlist: [007, 1.10, 2026-11-28, *x]\nattribute: {010: 1e3}\nother: *x\nkafka-password: 0123\nat: 2026-11-28T01:02:03Z\n"))
+	if err := ReadConfig("test", &f, file); err != nil {
+		t.Fatal(err)
+	}
+	got := fmt.Sprintf("%v %v %v %v %v %v", f.List, f.Attribute, f.Name, f.Other, string(f.KafkaPassword), f.At.Unix())
+	if want := "[007 1.10 2026-11-28 2026-11-28] map[010:1e3] 2026-11-28 2026-11-28 0123 1795827723"; got != want {
+		t.Errorf("read %s\nwant %s", got, want)
 	}
 }

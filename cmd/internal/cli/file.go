@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -18,8 +19,17 @@ import (
 
 // loadYAML reads a file of flags. Unlike the library's own order, the environment goes before the file.
 func loadYAML(r io.Reader) (kong.Resolver, error) {
-	values := map[string]any{}
-	switch err := yaml.NewDecoder(r).Decode(&values); {
+	body, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	// The text of a value counts, not what YAML takes it for: 007 is a name, and 2026-11-28 too.
+	values := map[string]yaml.Node{}
+	err = yaml.NewDecoder(bytes.NewReader(body)).Decode(&map[string]any{}) // which is the stricter one
+	if err == nil {
+		err = yaml.NewDecoder(bytes.NewReader(body)).Decode(&values)
+	}
+	switch {
 	case err == nil, errors.Is(err, io.EOF):
 		return &fileResolver{values}, nil
 	case syntaxFault.MatchString(err.Error()):
@@ -32,7 +42,7 @@ func loadYAML(r io.Reader) (kong.Resolver, error) {
 // syntaxFault is an error of the parser that says where and what it had expected.
 var syntaxFault = regexp.MustCompile("^yaml: line [0-9]+: (did not find|found|could not find|mapping values|block) ")
 
-type fileResolver struct{ values map[string]any }
+type fileResolver struct{ values map[string]yaml.Node }
 
 // Validate implements kong.Resolver.
 func (f *fileResolver) Validate(app *kong.Application) error {
@@ -75,22 +85,33 @@ func (f *fileResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (
 			return nil, nil
 		}
 	}
-	switch value := f.values[flag.Name].(type) {
-	case nil: // not in the file, or without a value
+	value, found := f.values[flag.Name]
+	if !found || value.ShortTag() == "!!null" {
 		return nil, nil
-	case []any:
-		parts := make([]string, len(value))
-		for i, v := range value {
-			parts[i] = fmt.Sprint(v)
+	}
+	switch value := unaliased(&value); value.Kind {
+	case yaml.SequenceNode:
+		parts := make([]string, len(value.Content))
+		for i, v := range value.Content {
+			parts[i] = unaliased(v).Value
 		}
 		return kong.JoinEscaped(parts, flag.Tag.Sep), nil
-	case map[string]any:
-		parts := make([]string, 0, len(value))
-		for _, key := range slices.Sorted(maps.Keys(value)) {
-			parts = append(parts, fmt.Sprintf("%s=%v", key, value[key]))
+	case yaml.MappingNode:
+		var parts []string
+		for i := 0; i+1 < len(value.Content); i += 2 {
+			parts = append(parts, unaliased(value.Content[i]).Value+"="+unaliased(value.Content[i+1]).Value)
 		}
+		slices.Sort(parts)
 		return kong.JoinEscaped(parts, flag.Tag.MapSep), nil
 	default:
-		return fmt.Sprint(value), nil
+		return value.Value, nil
 	}
+}
+
+// unaliased is what a node stands for.
+func unaliased(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
 }
