@@ -144,6 +144,13 @@ func valueOf(v reflect.Value) (value any, set bool) {
 		}
 		return valueOf(v.Elem())
 	case reflect.Slice, reflect.Map:
+		if texts, ok := v.Interface().([]string); ok {
+			shown := make([]string, len(texts))
+			for i, text := range texts {
+				shown[i] = withoutCredentials(text)
+			}
+			return shown, len(texts) > 0
+		}
 		return v.Interface(), v.Len() > 0
 	default:
 		return v.Interface(), true
@@ -152,6 +159,9 @@ func valueOf(v reflect.Value) (value any, set bool) {
 
 // withoutCredentials is a value, without what it has of them if it is a URL: there they are refused, but not before they are printed.
 func withoutCredentials(s string) string {
+	if shard, address, ok := strings.Cut(s, "="); ok && strings.Contains(address, "://") && !strings.Contains(shard, "://") { // of --peers
+		return shard + "=" + withoutCredentials(address)
+	}
 	u, err := url.Parse(s)
 	switch {
 	case strings.Contains(s, "://") && err != nil:

@@ -86,6 +86,15 @@ func TestPrintConfigHidesCredentialsOfURLs(t *testing.T) {
 			t.Errorf("%s is printed as\n%s", place, out.String())
 		}
 	}
+	t.Setenv("ADASTREAM_STORE", "/store")
+	t.Setenv("ADASTREAM_PEERS", "0=http://a:8080,1=https://user:s3cret@b:8080")
+	var out bytes.Buffer
+	if err := PrintConfig(&out, "query", &Query{}, ""); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(out.String(), "s3cret") || !strings.Contains(out.String(), "0=http://a:8080") {
+		t.Errorf("peers are printed as\n%s", out.String())
+	}
 }
 
 // The schema knows each flag, takes what is printed, and refuses what the command refuses.
