@@ -76,3 +76,23 @@ func TestSettleRace(t *testing.T) {
 		t.Errorf("%d decided", won)
 	}
 }
+
+// Lines come in order of their places, also when there are more than are read at a time.
+func TestResolutionLines_many(t *testing.T) {
+	l := openLog(t, store.NewMemory())
+	for row := range linesAhead + 10 {
+		if _, err := l.Settle(t.Context(), Place{1, 12, row}, nil, schemas.Resolution{State: schemas.Dropped, By: "mara@ops"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := 0
+	for line, err := range l.ResolutionLines(t.Context(), 1) {
+		if err != nil || len(line) != 1 || line[0].Row != next {
+			t.Fatalf("%+v, %v, want the line of row %d", line, err, next)
+		}
+		next++
+	}
+	if next != linesAhead+10 {
+		t.Errorf("%d lines", next)
+	}
+}
