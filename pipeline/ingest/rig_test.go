@@ -179,11 +179,23 @@ func (r *rig) next(partition int) int64 {
 	return head.Next
 }
 
-// until looks whether something is so after each put.
+// until looks whether something is so after each put, and now and then: what is counted of a put may come after the last one.
 func (r *rig) until(what string, so func() bool) {
 	r.t.Helper()
-	late := time.AfterFunc(patience, r.edge.cond.Broadcast)
-	defer late.Stop()
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				r.edge.cond.Broadcast()
+			case <-ended:
+				return
+			}
+		}
+	}()
 	deadline := time.Now().Add(patience)
 	r.edge.mu.Lock()
 	defer r.edge.mu.Unlock()
