@@ -152,6 +152,11 @@ func (c *loadCommand) expand(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		u, err := url.Parse(name)
+		if err != nil {
+			return err
+		}
+		folder, _ := path.Split(u.Path)
 		before := len(names)
 		for info, err := range b.List(ctx, "", "") {
 			if err != nil {
@@ -160,7 +165,8 @@ func (c *loadCommand) expand(ctx context.Context) error {
 			if ok, err := path.Match(pattern, info.Key); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			} else if ok {
-				names = append(names, strings.Replace(name, pattern, info.Key, 1))
+				u.Path, u.RawPath = folder+info.Key, ""
+				names = append(names, u.String())
 			}
 		}
 		if len(names) == before {

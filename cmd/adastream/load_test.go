@@ -118,8 +118,8 @@ func TestLoad_objects(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range 3 {
-		if err := files.PutIfAbsent(t.Context(), fmt.Sprintf("rows-%d.jsonl", i), rowsFile(10*i, 5)); err != nil {
+	for i, called := range []string{"rows-0.jsonl", "rows-100%25#1.jsonl", "rows-what?.jsonl"} {
+		if err := files.PutIfAbsent(t.Context(), called, rowsFile(10*i, 5)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -147,5 +147,9 @@ func TestLoad_objects(t *testing.T) {
 	c := loadCommand{Store: cli.Store{Store: to}, Name: "load", Part: "0/2", Encoder: "e", Files: []string{place + "/none-*.jsonl?" + query}}
 	if err := c.Run(t.Context(), &cli.Logging{}); err == nil || !strings.Contains(err.Error(), "no object is called so") {
 		t.Errorf("%v, want to be told that there is none", err)
+	}
+	c.Files = []string{place + "/rows-0.jsonl#1?" + query}
+	if err := c.Run(t.Context(), &cli.Logging{}); err == nil || !strings.Contains(err.Error(), "%23") {
+		t.Errorf("%v, want to be told how # is written", err)
 	}
 }
