@@ -26,6 +26,14 @@ type snapshotEventsCommand struct {
 }
 
 func (c *snapshotEventsCommand) Run(ctx context.Context, l *cli.Logging) error {
+	err := c.run(ctx, l)
+	if c.Once { // who stops it leaves something untold
+		return err
+	}
+	return cli.Asked(ctx, err)
+}
+
+func (c *snapshotEventsCommand) run(ctx context.Context, l *cli.Logging) error {
 	registry := cli.NewRegistry()
 	ops, err := openOps(ctx, c.Ops)
 	if err != nil {
@@ -62,7 +70,7 @@ func (c *snapshotEventsCommand) Run(ctx context.Context, l *cli.Logging) error {
 		})
 	}
 	ops.Use(cli.OpsHandler(registry, cli.AllReady(ready)))
-	return cli.Asked(ctx, g.Wait())
+	return g.Wait()
 }
 
 // topic makes sure that there is one. To make it takes a right that to write does not, so it is not tried if one is there.

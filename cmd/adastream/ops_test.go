@@ -34,4 +34,11 @@ func TestEventsHaveAnOpsPort(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+	if err := c.Run(ctx, &cli.Logging{LogFormat: "text"}); err != nil {
+		t.Errorf("told to stop while it starts: %v", err)
+	}
+	c.Once = true
+	if err := c.Run(ctx, &cli.Logging{LogFormat: "text"}); err == nil {
+		t.Error("one that is to tell all ended well when it was stopped")
+	}
 }
