@@ -71,7 +71,7 @@ type moveOutput struct {
 
 // act moves the channel, and says what that changed.
 func (o moveOutput) act(ctx context.Context, from cli.Index, l *cli.Logging, m commit.Move) error {
-	index, err := from.OpenIndex(ctx, l.Logger(), nil)
+	index, err := from.OpenIndex(ctx, l.Logger(), cli.Wait{})
 	if err != nil {
 		return err
 	}

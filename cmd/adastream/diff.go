@@ -36,7 +36,7 @@ type changed struct {
 }
 
 func (c *snapshotDiffCommand) Run(ctx context.Context, l *cli.Logging) error {
-	index, err := c.ReadIndex(ctx, l.Logger(), nil)
+	index, err := c.ReadIndex(ctx, l.Logger(), cli.Wait{})
 	if err != nil {
 		return err
 	}

@@ -98,14 +98,16 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
-	if check("store honours put-if-absent", store.Probe(ctx, b), b.String()) {
+	err = cli.Patiently(ctx, func(ctx context.Context) error { return store.Probe(ctx, b) })
+	if check("store honours put-if-absent", err, b.String()) {
 		skew, err := clockSkew(ctx, b)
 		if err == nil && skew.Abs() > clockSlack {
 			err = fmt.Errorf("this machine's clock is %v off the store's, allowed: %v; set up time synchronisation", skew.Round(time.Millisecond), clockSlack)
 		}
 		check("clock agrees with the store's", err, fmt.Sprintf("within %v", skew.Abs().Round(time.Millisecond)))
 	}
-	shards, err := commit.OpenShards(ctx, b)
+	var shards []*commit.Log
+	err = cli.Patiently(ctx, func(ctx context.Context) (err error) { shards, err = commit.OpenShards(ctx, b); return err })
 	if !check("index", cli.NoIndex(b, err), "spec is valid") {
 		return done.end()
 	}

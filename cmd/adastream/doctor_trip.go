@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/adastream/adastream/client"
+	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/produce"
 	"github.com/adastream/adastream/pipeline/source"
@@ -109,7 +110,8 @@ func (t *trip) run(ctx context.Context) {
 // sameIndex fails if the node is of another index than the store.
 func (t *trip) sameIndex(ctx context.Context) (string, error) {
 	spec := t.index.Spec()
-	i, err := t.node.Index(ctx)
+	var i *client.Index
+	err := cli.Patiently(ctx, func(ctx context.Context) (err error) { i, err = t.node.Index(ctx); return err })
 	if err != nil {
 		return "", fmt.Errorf("%w: is --url the address of a query node's API?", err)
 	}

@@ -45,15 +45,17 @@ func (c *snapshotEventsCommand) run(ctx context.Context, l *cli.Logging) error {
 		return err
 	}
 	defer client.Close()
-	shards, err := c.ReadShards(ctx, l.Logger(), ops.Waiting)
+	wait := cli.Wait{Service: !c.Once, Why: ops.Waiting}
+	shards, err := c.ReadShards(ctx, l.Logger(), wait)
 	if err != nil {
 		return err
 	}
 	if shards, err = c.Of(shards); err != nil {
 		return err
 	}
-	if err := c.topic(ctx, client); err != nil {
-		return err
+	err = wait.Until(ctx, l.Logger(), "Kafka is not there, will try again", func(ctx context.Context) error { return c.topic(ctx, client) })
+	if err != nil {
+		return cli.KafkaFault(client, err)
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	var ready []func() error

@@ -41,7 +41,7 @@ func (c *exportCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err := o.Validate(); err != nil {
 		return cli.Usage(err)
 	}
-	if o.Log, err = c.ReadIndex(ctx, l.Logger(), nil); err != nil {
+	if o.Log, err = c.ReadIndex(ctx, l.Logger(), cli.Wait{}); err != nil {
 		return err
 	}
 	report, err := export.Run(ctx, o)

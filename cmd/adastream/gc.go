@@ -30,7 +30,7 @@ func (c *snapshotGCCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if c.DryRun {
 		open = c.ReadIndex
 	}
-	index, err := open(ctx, l.Logger(), nil)
+	index, err := open(ctx, l.Logger(), cli.Wait{})
 	if err != nil {
 		return err
 	}

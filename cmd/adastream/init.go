@@ -194,7 +194,7 @@ func (c *initCommand) Run(ctx context.Context, l *cli.Logging) error {
 		return err
 	}
 	defer client.Close()
-	b, err := c.Store.Open(ctx, log, nil)
+	b, err := c.Store.Open(ctx, log, cli.Wait{})
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func TestInitJSON(t *testing.T) {
 	for _, first := range []bool{true, false} {
 		var got made
 		described(t, "init", tt.output(c), &got)
-		index, err := cli.Index{Store: c.Store}.ReadIndex(t.Context(), slog.New(slog.DiscardHandler), nil)
+		index, err := cli.Index{Store: c.Store}.ReadIndex(t.Context(), slog.New(slog.DiscardHandler), cli.Wait{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,7 @@ func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if c.Last < 0 {
 		return cli.Usage(fmt.Errorf("--last %d: must not be negative", c.Last))
 	}
-	index, err := c.ReadIndex(ctx, l.Logger(), nil)
+	index, err := c.ReadIndex(ctx, l.Logger(), cli.Wait{})
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ type snapshotShowCommand struct {
 }
 
 func (c *snapshotShowCommand) Run(ctx context.Context, l *cli.Logging) error {
-	index, err := c.ReadIndex(ctx, l.Logger(), nil)
+	index, err := c.ReadIndex(ctx, l.Logger(), cli.Wait{})
 	if err != nil {
 		return err
 	}

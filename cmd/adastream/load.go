@@ -82,7 +82,7 @@ func (c *loadCommand) Run(ctx context.Context, l *cli.Logging) error {
 		return err
 	}
 	defer ops.Close()
-	shards, err := c.OpenShards(ctx, log, ops.Waiting)
+	shards, err := c.OpenShards(ctx, log, cli.Wait{Why: ops.Waiting})
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ type quarantineLsCommand struct {
 }
 
 func (c *quarantineLsCommand) Run(ctx context.Context, l *cli.Logging) error {
-	index, err := c.ReadIndex(ctx, l.Logger(), nil)
+	index, err := c.ReadIndex(ctx, l.Logger(), cli.Wait{})
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ type quarantineShowCommand struct {
 }
 
 func (c *quarantineShowCommand) Run(ctx context.Context, l *cli.Logging) error {
-	index, err := c.ReadIndex(ctx, l.Logger(), nil)
+	index, err := c.ReadIndex(ctx, l.Logger(), cli.Wait{})
 	if err != nil {
 		return err
 	}

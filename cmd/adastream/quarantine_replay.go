@@ -79,7 +79,7 @@ type quarantineReplayCommand struct {
 }
 
 func (c *quarantineReplayCommand) Run(ctx context.Context, l *cli.Logging) error {
-	index, err := c.OpenIndex(ctx, l.Logger(), nil)
+	index, err := c.OpenIndex(ctx, l.Logger(), cli.Wait{})
 	if err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ type quarantineDropCommand struct {
 }
 
 func (c *quarantineDropCommand) Run(ctx context.Context, l *cli.Logging) error {
-	index, err := c.OpenIndex(ctx, l.Logger(), nil)
+	index, err := c.OpenIndex(ctx, l.Logger(), cli.Wait{})
 	if err != nil {
 		return err
 	}

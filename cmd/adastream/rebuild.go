@@ -92,14 +92,14 @@ func (c *rebuildInto) open(ctx context.Context, l *cli.Logging) (*site, error) {
 	if s.level, err = cli.Level(l.Logger()); err != nil {
 		return nil, err
 	}
-	if s.from, err = c.ReadIndex(ctx, l.Logger(), nil); err != nil {
+	if s.from, err = c.ReadIndex(ctx, l.Logger(), cli.Wait{}); err != nil {
 		return nil, err
 	}
 	spec := *s.from.Spec()
 	if c.Name != "" {
 		spec.Name = c.Name
 	}
-	b, err := cli.Store{Store: c.To, StoreCA: c.StoreCA}.Open(ctx, l.Logger(), nil)
+	b, err := cli.Store{Store: c.To, StoreCA: c.StoreCA}.Open(ctx, l.Logger(), cli.Wait{})
 	if err != nil {
 		return nil, fmt.Errorf("--to: %w", err)
 	}

@@ -65,7 +65,8 @@ func (c *searchCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a, err := node.Search(ctx, q)
+	var a *client.Answer
+	err = cli.Patiently(ctx, func(ctx context.Context) (err error) { a, err = node.Search(ctx, q); return err })
 	if err != nil {
 		return refused(err)
 	}
@@ -84,6 +85,9 @@ func refused(err error) error {
 	}
 	if op := new(net.OpError); errors.As(err, &op) && op.Op == "dial" {
 		return fmt.Errorf("%w: --url says where a query node is", err)
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, cli.ErrGaveUp) {
+		return fmt.Errorf("%w: --url: %w", err, cli.ErrGaveUp)
 	}
 	return err
 }

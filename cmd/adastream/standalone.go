@@ -56,7 +56,7 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	if c.Store == "" {
 		c.Store = filepath.Join(c.Dir, "store")
 	}
-	bucket, err := cli.Store{Store: c.Store, StoreCA: c.StoreCA}.Open(ctx, log, nil)
+	bucket, err := cli.Store{Store: c.Store, StoreCA: c.StoreCA}.Open(ctx, log, cli.Wait{Service: true})
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func (c *verifyCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
-	index, err := c.ReadIndex(ctx, l.Logger(), nil)
+	index, err := c.ReadIndex(ctx, l.Logger(), cli.Wait{})
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (c *command) run(ctx context.Context) error {
 		return err
 	}
 	defer ops.Close()
-	all, err := c.OpenShards(ctx, log, ops.Waiting)
+	all, err := c.OpenShards(ctx, log, cli.Wait{Service: true, Why: ops.Waiting})
 	if err != nil {
 		return err
 	}

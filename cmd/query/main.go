@@ -41,7 +41,7 @@ func (c *command) run(ctx context.Context) error {
 		return err
 	}
 	defer ops.Close()
-	all, err := c.ReadShards(ctx, log, ops.Waiting)
+	all, err := c.ReadShards(ctx, log, cli.Wait{Service: true, Why: ops.Waiting})
 	if err != nil {
 		return err
 	}

@@ -22,13 +22,13 @@ type Index struct {
 }
 
 // OpenIndex opens the shard, to write to it.
-func (i Index) OpenIndex(ctx context.Context, log *slog.Logger, waiting func(error)) (*commit.Log, error) {
-	return i.chosen(i.OpenShards(ctx, log, waiting))
+func (i Index) OpenIndex(ctx context.Context, log *slog.Logger, wait Wait) (*commit.Log, error) {
+	return i.chosen(i.OpenShards(ctx, log, wait))
 }
 
 // ReadIndex opens the shard with no more than the right to read.
-func (i Index) ReadIndex(ctx context.Context, log *slog.Logger, waiting func(error)) (*commit.Log, error) {
-	return i.chosen(i.ReadShards(ctx, log, waiting))
+func (i Index) ReadIndex(ctx context.Context, log *slog.Logger, wait Wait) (*commit.Log, error) {
+	return i.chosen(i.ReadShards(ctx, log, wait))
 }
 
 func (i Index) chosen(shards []*commit.Log, err error) (*commit.Log, error) {

@@ -7,9 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
-
-	"github.com/cenkalti/backoff/v5"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/pipeline/commit"
@@ -24,13 +21,21 @@ type Store struct {
 
 // Open opens the bucket and makes sure that it honours put-if-absent, which takes the right to put and delete. A store that
 // is away is waited for; one that lies, or refuses us, is an error at once.
-// waiting, which may be nil, hears each time why there is a wait.
-func (s Store) Open(ctx context.Context, log *slog.Logger, waiting func(error)) (store.Bucket, error) {
+func (s Store) Open(ctx context.Context, log *slog.Logger, wait Wait) (store.Bucket, error) {
 	b, err := s.Bucket(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return b, wait(ctx, log, waiting, "store is not there, will try again", func() error { return store.Probe(ctx, b) })
+	return b, s.until(ctx, log, wait, b, "store is not there, will try again", func(ctx context.Context) error { return store.Probe(ctx, b) })
+}
+
+// until is that of wait, whose error says where the store is.
+func (s Store) until(ctx context.Context, log *slog.Logger, wait Wait, b store.Bucket, message string, do func(context.Context) error) error {
+	err := wait.Until(ctx, log, message, do)
+	if errors.Is(err, ErrGaveUp) {
+		return fmt.Errorf("--store %s: %w: correct it, or try again when the store is there", b, err)
+	}
+	return err
 }
 
 // Bucket is the one that the flags name. It is not asked anything yet.
@@ -47,25 +52,25 @@ func (s Store) Bucket(ctx context.Context) (store.Bucket, error) {
 }
 
 // OpenShards opens the shards of the index that is in the store, in their order, to write to them.
-func (s Store) OpenShards(ctx context.Context, log *slog.Logger, waiting func(error)) ([]*commit.Log, error) {
-	b, err := s.Open(ctx, log, waiting)
+func (s Store) OpenShards(ctx context.Context, log *slog.Logger, wait Wait) ([]*commit.Log, error) {
+	b, err := s.Open(ctx, log, wait)
 	if err != nil {
 		return nil, err
 	}
-	return s.shards(ctx, b, log, waiting)
+	return s.shards(ctx, b, log, wait)
 }
 
 // ReadShards opens the shards of the index that is in the store, in their order, with no more than the right to read.
-func (s Store) ReadShards(ctx context.Context, log *slog.Logger, waiting func(error)) ([]*commit.Log, error) {
+func (s Store) ReadShards(ctx context.Context, log *slog.Logger, wait Wait) ([]*commit.Log, error) {
 	b, err := s.Bucket(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return s.shards(ctx, b, log, waiting)
+	return s.shards(ctx, b, log, wait)
 }
 
-func (s Store) shards(ctx context.Context, b store.Bucket, log *slog.Logger, waiting func(error)) (shards []*commit.Log, err error) {
-	err = wait(ctx, log, waiting, "index cannot be read, will try again", func() (err error) {
+func (s Store) shards(ctx context.Context, b store.Bucket, log *slog.Logger, wait Wait) (shards []*commit.Log, err error) {
+	err = s.until(ctx, log, wait, b, "index cannot be read, will try again", func(ctx context.Context) (err error) {
 		shards, err = commit.OpenShards(ctx, b)
 		return err
 	})
@@ -78,23 +83,6 @@ func NoIndex(b store.Bucket, err error) error {
 		return err
 	}
 	return Usage(fmt.Errorf("--store %s: there is no index yet: make one with `adastream init`, or correct bucket and prefix", b))
-}
-
-// wait repeats do until it succeeds or fails for a reason that time does not mend.
-func wait(ctx context.Context, log *slog.Logger, waiting func(error), message string, do func() error) error {
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := do()
-		if err != nil && !errors.Is(err, store.ErrTransient) {
-			return struct{}{}, backoff.Permanent(err)
-		}
-		return struct{}{}, err
-	}, backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, in time.Duration) {
-		log.Warn(message, "in", in.Round(time.Millisecond).String(), "error", err)
-		if waiting != nil {
-			waiting(fmt.Errorf("%s: %w", message, err))
-		}
-	}))
-	return err
 }
 
 // Cache are the flags of the local cache of objects.
