@@ -119,7 +119,7 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 	defer client.Close()
 	if check("topic is the index's", c.topic(ctx, client, spec), fmt.Sprintf("%s, %d partitions", spec.Topic.Name, spec.Topic.Partitions)) {
 		lag, err := chainLag(ctx, client, shards)
-		check("log holds what is not committed", err, fmt.Sprintf("%d offsets wait for ingestors", lag))
+		check("log holds what is not committed", err, lag)
 	}
 	ofTrip := spec.ShardOf(tripPartition(spec))
 	var served *schemas.Channel // by the shard that the row of a trip belongs to
@@ -149,11 +149,18 @@ func (c *checkup) generation(ctx context.Context, index *commit.Log) *schemas.Ch
 	} else if now != nil && now.Epoch != "" {
 		_, text, err := resolve(ctx, index, now)
 		check("epoch that queries follow", err, text)
+	} else if now != nil {
+		check("served", nil, now.String())
 	}
 	m, err := index.LatestRecord(ctx, 0)
 	good := "none yet: is a builder running?"
 	if m != nil {
 		good = fmt.Sprintf("%d, %d live rows, %v old", m.Generation, m.LiveRows, time.Since(m.Created).Round(time.Second))
+	}
+	if err == nil {
+		var waits string
+		waits, err = unfolded(ctx, index, m)
+		good += waits
 	}
 	check("newest generation", err, good)
 	if m != nil && m.Quality != nil && !m.Quality.Promoted {
@@ -163,6 +170,31 @@ func (c *checkup) generation(ctx context.Context, index *commit.Log) *schemas.Ch
 	refused, err := refusals(ctx, index, m)
 	check("quarantine", err, refused)
 	return now
+}
+
+// unfolded says since when commits have been waiting for the builder, or nothing if none do.
+func unfolded(ctx context.Context, index *commit.Log, m *schemas.Manifest) (string, error) {
+	oldest := time.Time{}
+	for _, p := range index.Partitions() {
+		next := int64(0)
+		if m != nil {
+			next = commit.CheckpointOf(m, p)
+		}
+		commits, err := index.Since(ctx, p, next, 1)
+		if errors.Is(err, schemas.ErrFenced) { // a newer generation has it, and it was collected
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		if len(commits) > 0 && (oldest.IsZero() || commits[0].Created.Before(oldest)) {
+			oldest = commits[0].Created
+		}
+	}
+	if oldest.IsZero() {
+		return "", nil
+	}
+	return fmt.Sprintf("; commits have been waiting for the builder for %v", time.Since(oldest).Round(time.Second)), nil
 }
 
 // refusals says what the newest commits that refused something did refuse, of each partition a few. That it is there is no fault: who
@@ -254,25 +286,36 @@ func (c *doctorCommand) topic(ctx context.Context, client *source.Client, spec *
 	return nil
 }
 
-// chainLag sums the offsets that are in the log and not committed, and fails if some of them are gone.
-func chainLag(ctx context.Context, client *source.Client, shards []*commit.Log) (lag int64, err error) {
-	spec := shards[0].Spec()
+// chainLag says how many offsets are in the log and not committed, and fails if some of them are gone.
+func chainLag(ctx context.Context, client *source.Client, shards []*commit.Log) (string, error) {
+	spec, lag, last := shards[0].Spec(), int64(0), time.Time{}
 	for p := range spec.Topic.Partitions {
 		head, err := shards[spec.ShardOf(p)].Head(ctx, p, 0)
 		if err != nil {
-			return 0, err
+			return "", err
 		}
 		bounds, err := client.Bounds(ctx, p)
 		if err != nil {
-			return 0, err
+			return "", err
 		}
 		switch {
 		case head.Last != nil && head.Next < bounds.Start:
-			return 0, fmt.Errorf("partition %d: retention removed offsets [%d, %d) before they were committed: start the ingestor with --accept-gap to go on without them", p, head.Next, bounds.Start)
+			return "", fmt.Errorf("partition %d: retention removed offsets [%d, %d) before they were committed: start the ingestor with --accept-gap to go on without them", p, head.Next, bounds.Start)
 		case head.Next > bounds.End:
-			return 0, fmt.Errorf("partition %d: %d offsets are committed, the log ends at %d: was the topic deleted and made again?", p, head.Next, bounds.End)
+			return "", fmt.Errorf("partition %d: %d offsets are committed, the log ends at %d: was the topic deleted and made again?", p, head.Next, bounds.End)
 		}
 		lag += bounds.End - max(head.Next, bounds.Start)
+		if head.Last != nil && head.Last.Created.After(last) {
+			last = head.Last.Created
+		}
 	}
-	return lag, nil
+	text := fmt.Sprintf("%d offsets wait for ingestors", lag)
+	switch {
+	case lag == 0:
+	case last.IsZero():
+		text += ", nothing is committed yet: does one run, and what does its /readyz say?"
+	default: // who sees an old one asks the ingestors
+		text += fmt.Sprintf("; the last commit is %v old", time.Since(last).Round(time.Second))
+	}
+	return text, nil
 }

@@ -202,7 +202,7 @@ func TestDoctorSaysWhereTheRowIsStuck(t *testing.T) {
 	c.Produce, c.Within = true, 200*time.Millisecond
 	tt.wants(c, false, `BAD  row is committed  +not within 200ms \(--within\): does an ingestor run`, `ok   row is deleted  +after .*: the delete is sent`)
 	c.Search = true
-	tt.wants(c, false, `BAD  node serves the index  +.*connection refused.*--url`)
+	tt.wants(c, false, `ok   log holds what is not committed  +2 offsets wait for ingestors, nothing is committed yet`, `BAD  node serves the index  +.*connection refused.*--url`)
 
 	log, err := commit.Open(t.Context(), tt.bucket())
 	if err != nil {
@@ -217,6 +217,8 @@ func TestDoctorSaysWhereTheRowIsStuck(t *testing.T) {
 	go func() { ended <- ingestor.Run(ctx) }()
 	c.Search, c.Within = false, 5*time.Second
 	tt.wants(c, false, `ok   row is committed`, `BAD  row is in a generation  +not within 5s \(--within\): does a builder run`, `ok   row is deleted  +after .*: the delete is sent`)
+	c.Produce = false
+	tt.wants(c, true, `ok   newest generation  +none yet: is a builder running\?; commits have been waiting for the builder for [0-9]+s`)
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -272,7 +274,7 @@ func TestDoctorSendsNothingInVain(t *testing.T) {
 	c.Produce, c.Search, c.Node.Token = true, true, cli.Secret(token)
 	tt.wants(c, true, `ok   row is searchable`)
 	tt.output(&snapshotPinCommand{Index: cli.Index{Store: tt.storage}, Current: true, Reason: "r"})
-	tt.wants(c, false, `BAD  channel  +generation [0-9]+ is pinned.*unpin`)
+	tt.wants(c, false, `ok   served  +generation [0-9]+, pinned, by .*: r`, `BAD  channel  +generation [0-9]+ is pinned.*unpin`)
 	c.Produce = false
 	tt.wants(c, true, `ok   search`)
 }
