@@ -105,7 +105,7 @@ func (b *Builder) load(ctx context.Context) error {
 	took := time.Since(started)
 	b.metrics.loadSeconds.Set(took.Seconds())
 	b.o.Logger.Info("loaded", "generation", m.Generation, "live_rows", b.ledger.live, "chunks", len(m.Chunks), "segments", len(m.Segments),
-		"recalled_files", b.recalled, "took", took.Round(time.Millisecond))
+		"recalled_files", b.recalled, "builder", b.id, "took", took.Round(time.Millisecond))
 	if b.recalled == 0 {
 		b.remember()
 	} else {
