@@ -79,16 +79,16 @@ func AppendBy(t testing.TB, log *commit.Log, mdl *model.Model, c *schemas.Commit
 	}
 }
 
-// Build runs builders that train with a few hundred rows until the newest generation has folded all commits and is done. It returns
-// the newest one when the last of them has stopped: a builder that is stopped after it was done may have published one more
-// generation, and not come to have it served, which the next one does.
+// Build runs builders that train with a few hundred rows until the newest generation has folded all commits, is done and is served, unless
+// it is held back. It returns the newest one when the last of them has stopped: a builder that is stopped after it was done may have
+// published one more generation, and not come to have it served, which the next one does.
 func Build(t testing.TB, log *commit.Log, done func(*schemas.Manifest) bool) *schemas.Manifest {
 	t.Helper()
 	is := func() (*schemas.Manifest, bool) {
 		m := folded(t, log)
-		return m, m != nil && done(m)
+		return m, m != nil && done(m) && served(t, log, m)
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
 		b, err := build.New(build.Options{Log: log, Cache: Cache(t, log.Bucket()), Level: avx.Generic, PublishEvery: time.Millisecond, MinTrainRows: 300, RewriteRows: 100})
 		if err != nil {
@@ -108,7 +108,7 @@ func Build(t testing.TB, log *commit.Log, done func(*schemas.Manifest) bool) *sc
 			return m
 		}
 	}
-	t.Fatal("not built within 20 s")
+	t.Fatal("not built within a minute")
 	return nil
 }
 
@@ -128,6 +128,17 @@ func Collect(t testing.TB, log *commit.Log) *commit.Collected {
 		t.Fatal(err)
 	}
 	return report
+}
+
+// served reports whether builders have nothing left to promote when m is the newest generation.
+func served(t testing.TB, log *commit.Log, m *schemas.Manifest) bool {
+	t.Helper()
+	c, err := log.Channel(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heldBack := m.Quality != nil && !m.Quality.Promoted
+	return heldBack || c != nil && (c.HoldsBuilders() || c.Generation >= m.Generation)
 }
 
 // folded is the newest generation, or nil if it misses a commit.
