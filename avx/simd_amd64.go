@@ -1,7 +1,5 @@
 package avx
 
-import "math"
-
 // What surrounds the kernels of all levels above Generic: they are called with at least one
 // element, in pieces that end soon, and what does not fill a vector is left to Go where they
 // have no masks. A level without a kernel of its own takes that of the level below it.
@@ -35,41 +33,6 @@ func dotSIMD(l Level, a, b []float32) float32 {
 	}
 }
 
-func dotRowsSIMD(l Level, q, rows []float32, stride int, out []float32) {
-	if len(q) == 0 {
-		clear(out)
-		return
-	}
-	for len(out) > 0 {
-		n := rowsPerCall(len(out), len(q))
-		if l == AVX2 {
-			dotRowsKernelAVX2(&q[0], len(q), &rows[0], stride, &out[0], n)
-		} else {
-			dotRowsKernelAVX512(&q[0], len(q), &rows[0], stride, &out[0], n)
-		}
-		if out = out[n:]; len(out) > 0 {
-			rows = rows[n*stride:]
-		}
-	}
-}
-
-func assignSIMD(l Level, p *Panels, rows []float32, n, stride int, best []int32, score []float32) {
-	if p.n == 0 || p.dim == 0 {
-		assignGeneric(p, rows, n, stride, best, score)
-		return
-	}
-	for i := range n {
-		best[i], score[i] = 0, float32(math.Inf(-1))
-	}
-	group := p.groupWidth()
-	for start := 0; start < n; start += bandRows {
-		end := min(start+bandRows, n)
-		for j := 0; j < len(p.bias); j += group {
-			assignGroup(l, p, j, min(j+group, len(p.bias)), rows, start, end, stride, best, score)
-		}
-	}
-}
-
 // assignGroup improves the best of rows [start, end) by the centroids [low, high).
 func assignGroup(l Level, p *Panels, low, high int, rows []float32, start, end, stride int, best []int32, score []float32) {
 	panels, bias, npanels := &p.centroids[low*p.dim], &p.bias[low], (high-low)/PanelWidth
@@ -97,57 +60,6 @@ func assignGroup(l Level, p *Panels, low, high int, rows []float32, start, end, 
 	}
 }
 
-func scoresSIMD(l Level, p *Panels, row, out []float32) {
-	if p.dim == 0 {
-		scoresGeneric(p, row, out)
-		return
-	}
-	group := p.groupWidth()
-	whole := p.n / PanelWidth * PanelWidth
-	for j := 0; j < whole; j += group {
-		scoresTile(l, p, j, min(j+group, whole), &row[0], 1, 0, &out[j], 0)
-	}
-	if whole < p.n {
-		var last [PanelWidth]float32
-		scoresTile(l, p, whole, len(p.bias), &row[0], 1, 0, &last[0], 0)
-		copy(out[whole:], last[:])
-	}
-}
-
-func scoresRowsSIMD(l Level, p *Panels, rows []float32, n, stride int, out []float32, outStride int) {
-	if p.dim == 0 {
-		scoresRowsGeneric(p, rows, n, stride, out, outStride)
-		return
-	}
-	group := p.groupWidth()
-	for start := 0; start < n; start += bandRows {
-		end := min(start+bandRows, n)
-		for j := 0; j < len(p.bias); j += group {
-			scoresGroup(l, p, j, min(j+group, len(p.bias)), rows, start, end, stride, out, outStride)
-		}
-	}
-}
-
-// scoresGroup writes the scores of rows [start, end) and centroids [low, high). Those of a panel
-// with padding, which does not belong to out, take the way over a tile of its own.
-func scoresGroup(l Level, p *Panels, low, high int, rows []float32, start, end, stride int, out []float32, outStride int) {
-	var last [maxTileRows * PanelWidth]float32
-	whole := min(high, p.n/PanelWidth*PanelWidth)
-	for i := start; i < end; {
-		first, height := nextTile(l, start, i, end)
-		if low < whole {
-			scoresTile(l, p, low, whole, &rows[first*stride], height, stride, &out[first*outStride+low], outStride)
-		}
-		if whole < high {
-			scoresTile(l, p, whole, high, &rows[first*stride], height, stride, &last[0], PanelWidth)
-			for r := range height {
-				copy(out[(first+r)*outStride+whole:][:p.n-whole], last[r*PanelWidth:])
-			}
-		}
-		i = first + height
-	}
-}
-
 // scoresTile writes the scores of a tile of rows and the centroids [low, high).
 func scoresTile(l Level, p *Panels, low, high int, row *float32, height, stride int, out *float32, outStride int) {
 	panels, bias, npanels := &p.centroids[low*p.dim], &p.bias[low], (high-low)/PanelWidth
@@ -163,24 +75,6 @@ func scoresTile(l Level, p *Panels, low, high int, row *float32, height, stride 
 	}
 }
 
-func scoresI8SIMD(l Level, p *PanelsI8, q []uint8, out []int32) {
-	if p.dim == 0 {
-		scoresI8Generic(p, q, out)
-		return
-	}
-	size := p.dim * panelI8Width // bytes of a panel
-	most := max(1, callElements/size)
-	whole := len(out) / panelI8Width
-	for i := 0; i < whole; i += most {
-		scorePanelsI8(l, p, q, i, min(most, whole-i), &out[i*panelI8Width])
-	}
-	if rest := out[whole*panelI8Width:]; len(rest) > 0 {
-		var last [panelI8Width]int32
-		scorePanelsI8(l, p, q, whole, 1, &last[0])
-		copy(rest, last[:])
-	}
-}
-
 // scorePanelsI8 writes the scores of npanels panels from the given one.
 func scorePanelsI8(l Level, p *PanelsI8, q []uint8, panel, npanels int, out *int32) {
 	centroids, sums := &p.centroids[panel*p.dim*panelI8Width], &p.sums[panel*panelI8Width]
@@ -191,23 +85,6 @@ func scorePanelsI8(l Level, p *PanelsI8, q []uint8, panel, npanels int, out *int
 		scoresI8KernelAVX512(&q[0], p.dim, centroids, sums, npanels, out)
 	default:
 		scoresI8KernelVNNI(&q[0], p.dim, centroids, sums, npanels, out)
-	}
-}
-
-func assignI8SIMD(l Level, p *WeightedI8, rows []uint8, stride int, unit []float32, best []int32, score []float32) {
-	if p.panels.n == 0 || p.panels.dim == 0 {
-		assignI8Generic(p, rows, stride, unit, best, score)
-		return
-	}
-	for i := range best {
-		best[i], score[i] = 0, float32(math.Inf(-1))
-	}
-	group := max(1, groupBytes/(p.panels.dim*panelI8Width)) * panelI8Width
-	for start := 0; start < len(best); start += bandRows {
-		end := min(start+bandRows, len(best))
-		for j := 0; j < len(p.bias); j += group {
-			assignGroupI8(l, p, j, min(j+group, len(p.bias)), rows, start, end, stride, unit, best, score)
-		}
 	}
 }
 
@@ -254,23 +131,6 @@ func assignGroupI8(l Level, p *WeightedI8, low, high int, rows []uint8, start, e
 			}
 		}
 		i = first + done
-	}
-}
-
-func scoresRowsI8SIMD(l Level, p *WeightedI8, rows []uint8, n, stride int, unit, out []float32, outStride int, tops []float32) {
-	if p.panels.n == 0 || p.panels.dim == 0 {
-		scoresRowsI8Generic(p, rows, n, stride, unit, out, outStride, tops)
-		return
-	}
-	for i := range tops {
-		tops[i] = float32(math.Inf(-1))
-	}
-	group := max(1, groupBytes/(p.panels.dim*panelI8Width)) * panelI8Width
-	for start := 0; start < n; start += bandRows {
-		end := min(start+bandRows, n)
-		for j := 0; j < len(p.bias); j += group {
-			scoresGroupI8(l, p, j, min(j+group, len(p.bias)), rows, start, end, stride, unit, out, outStride, tops)
-		}
 	}
 }
 
@@ -366,64 +226,6 @@ func aboveFloatsSIMD(l Level, scores []float32, threshold float32, out []uint32)
 
 func kthSIMD(values *[TopLanes]float32, k int) float32 { return kthKernelAVX2(&values[0], k) }
 
-func dotI8SIMD(l Level, q []int16, rows []int8, stride int, out []int32) {
-	if len(q) < minDotI8 {
-		dotI8Generic(q, rows, stride, out)
-		return
-	}
-	for len(out) > 0 {
-		n := rowsPerCall(len(out), len(q))
-		switch l {
-		case AVX2:
-			dotI8KernelAVX2(&q[0], len(q), &rows[0], stride, &out[0], n)
-		case AVX512:
-			dotI8KernelAVX512(&q[0], len(q), &rows[0], stride, &out[0], n)
-		default:
-			dotI8KernelVNNI(&q[0], len(q), &rows[0], stride, &out[0], n)
-		}
-		if out = out[n:]; len(out) > 0 {
-			rows = rows[n*stride:]
-		}
-	}
-}
-
-func dotI8AtSIMD(l Level, q []int16, rows []int8, stride int, at []uint32, out []int32) {
-	if len(q) < minDotI8 {
-		dotI8AtGeneric(q, rows, stride, at, out)
-		return
-	}
-	for len(at) > 0 {
-		n := rowsPerCall(len(at), len(q))
-		switch l {
-		case AVX2:
-			dotI8AtKernelAVX2(&q[0], len(q), &rows[0], stride, &at[0], &out[0], n)
-		case AVX512:
-			dotI8AtKernelAVX512(&q[0], len(q), &rows[0], stride, &at[0], &out[0], n)
-		default:
-			dotI8AtKernelVNNI(&q[0], len(q), &rows[0], stride, &at[0], &out[0], n)
-		}
-		at, out = at[n:], out[n:]
-	}
-}
-
-func halfToFloatSIMD(dst []float32, src []uint16) {
-	for len(src) >= 8 {
-		n := min(len(src), callElements) &^ 7
-		halfToFloatKernelAVX2(&dst[0], &src[0], n)
-		dst, src = dst[n:], src[n:]
-	}
-	halfToFloatGeneric(dst, src)
-}
-
-func floatToHalfSIMD(dst []uint16, src []float32) {
-	for len(src) >= 8 {
-		n := min(len(src), callElements) &^ 7
-		floatToHalfKernelAVX2(&dst[0], &src[0], n)
-		dst, src = dst[n:], src[n:]
-	}
-	floatToHalfGeneric(dst, src)
-}
-
 func quantizeI8SIMD(dst []int8, src []float32, inv float32) {
 	for len(src) >= 32 {
 		n := min(len(src), callElements) &^ 31
@@ -469,3 +271,37 @@ func quantizeU8SIMD(dst []uint8, src []float32, inv float32) {
 	}
 	quantizeU8Generic(dst, src, inv)
 }
+
+func dotRowsKernel(l Level, q *float32, dim int, rows *float32, stride int, out *float32, n int) {
+	if l == AVX2 {
+		dotRowsKernelAVX2(q, dim, rows, stride, out, n)
+	} else {
+		dotRowsKernelAVX512(q, dim, rows, stride, out, n)
+	}
+}
+
+func dotI8Kernel(l Level, q *int16, dim int, rows *int8, stride int, out *int32, n int) {
+	switch l {
+	case AVX2:
+		dotI8KernelAVX2(q, dim, rows, stride, out, n)
+	case AVX512:
+		dotI8KernelAVX512(q, dim, rows, stride, out, n)
+	default:
+		dotI8KernelVNNI(q, dim, rows, stride, out, n)
+	}
+}
+
+func dotI8AtKernel(l Level, q *int16, dim int, rows *int8, stride int, at *uint32, out *int32, n int) {
+	switch l {
+	case AVX2:
+		dotI8AtKernelAVX2(q, dim, rows, stride, at, out, n)
+	case AVX512:
+		dotI8AtKernelAVX512(q, dim, rows, stride, at, out, n)
+	default:
+		dotI8AtKernelVNNI(q, dim, rows, stride, at, out, n)
+	}
+}
+
+func halfToFloatKernel(dst *float32, src *uint16, n int) { halfToFloatKernelAVX2(dst, src, n) }
+
+func floatToHalfKernel(dst *uint16, src *float32, n int) { floatToHalfKernelAVX2(dst, src, n) }

@@ -1,14 +1,12 @@
 package avx
 
-import "math"
-
 // What surrounds the kernels of NEON: they are called with at least one element, in pieces that end soon, and what does not fill a vector is
 // left to Go. What a query or a row does once, Kth, QuantizeI8, MaxAbs, Scale, SubtractMins and QuantizeU8, has none.
 
 // Tiles of assign are four rows high, or one; those of AssignI8 two.
 const (
-	tileRows   = 4
-	tileRowsI8 = 2
+	maxTileRows = 4
+	tileRowsI8  = 2
 )
 
 func dotSIMD(_ Level, a, b []float32) (dot float32) {
@@ -18,45 +16,13 @@ func dotSIMD(_ Level, a, b []float32) (dot float32) {
 	return dot
 }
 
-func dotRowsSIMD(_ Level, q, rows []float32, stride int, out []float32) {
-	if len(q) == 0 {
-		clear(out)
-		return
-	}
-	for len(out) > 0 {
-		n := rowsPerCall(len(out), len(q))
-		dotRowsKernelNEON(&q[0], len(q), &rows[0], stride, &out[0], n)
-		if out = out[n:]; len(out) > 0 {
-			rows = rows[n*stride:]
-		}
-	}
-}
-
-// assignSIMD finds the best of the scores of a panel for a tile of rows, as long as those are in registers and the first-level cache.
-func assignSIMD(_ Level, p *Panels, rows []float32, n, stride int, best []int32, score []float32) {
-	if p.n == 0 || p.dim == 0 {
-		assignGeneric(p, rows, n, stride, best, score)
-		return
-	}
-	for i := range n {
-		best[i], score[i] = 0, float32(math.Inf(-1))
-	}
-	group := p.groupWidth()
-	for start := 0; start < n; start += bandRows {
-		end := min(start+bandRows, n)
-		for j := 0; j < len(p.bias); j += group {
-			assignGroup(p, j, min(j+group, len(p.bias)), rows, start, end, stride, best, score)
-		}
-	}
-}
-
 // assignGroup improves the best of rows [start, end) by the centroids [low, high).
-func assignGroup(p *Panels, low, high int, rows []float32, start, end, stride int, best []int32, score []float32) {
-	var scores [tileRows * PanelWidth]float32
+func assignGroup(l Level, p *Panels, low, high int, rows []float32, start, end, stride int, best []int32, score []float32) {
+	var scores [maxTileRows * PanelWidth]float32
 	for i := start; i < end; {
-		first, height := nextTile(start, i, end)
+		first, height := nextTile(l, start, i, end)
 		for j := low; j < high; j += PanelWidth {
-			scoresTile(p, j, j+PanelWidth, &rows[first*stride], height, stride, &scores[0], PanelWidth)
+			scoresTile(l, p, j, j+PanelWidth, &rows[first*stride], height, stride, &scores[0], PanelWidth)
 			for r := range height {
 				for k, s := range scores[r*PanelWidth:][:PanelWidth] {
 					if s > score[first+r] {
@@ -71,76 +37,20 @@ func assignGroup(p *Panels, low, high int, rows []float32, start, end, stride in
 
 // nextTile returns the first row and the height of the tile that begins at row i of [start, end). Where the rows that are left do not
 // fill it, it goes back over some that are done: a row has the same scores in whatever tile.
-func nextTile(start, i, end int) (first, height int) {
-	if end-start < tileRows {
+func nextTile(_ Level, start, i, end int) (first, height int) {
+	if end-start < maxTileRows {
 		return i, 1
 	}
-	return min(i, end-tileRows), tileRows
-}
-
-func scoresSIMD(l Level, p *Panels, row, out []float32) {
-	scoresRowsSIMD(l, p, row, 1, 0, out, len(out))
-}
-
-func scoresRowsSIMD(_ Level, p *Panels, rows []float32, n, stride int, out []float32, outStride int) {
-	if p.dim == 0 {
-		scoresRowsGeneric(p, rows, n, stride, out, outStride)
-		return
-	}
-	group := p.groupWidth()
-	for start := 0; start < n; start += bandRows {
-		end := min(start+bandRows, n)
-		for j := 0; j < len(p.bias); j += group {
-			scoresGroup(p, j, min(j+group, len(p.bias)), rows, start, end, stride, out, outStride)
-		}
-	}
-}
-
-// scoresGroup writes the scores of rows [start, end) and centroids [low, high). Those of a panel with padding, which does not belong
-// to out, take the way over a tile of its own.
-func scoresGroup(p *Panels, low, high int, rows []float32, start, end, stride int, out []float32, outStride int) {
-	var last [tileRows * PanelWidth]float32
-	whole := min(high, p.n/PanelWidth*PanelWidth)
-	for i := start; i < end; {
-		first, height := nextTile(start, i, end)
-		if low < whole {
-			scoresTile(p, low, whole, &rows[first*stride], height, stride, &out[first*outStride+low], outStride)
-		}
-		if whole < high {
-			scoresTile(p, whole, high, &rows[first*stride], height, stride, &last[0], PanelWidth)
-			for r := range height {
-				copy(out[(first+r)*outStride+whole:][:p.n-whole], last[r*PanelWidth:])
-			}
-		}
-		i = first + height
-	}
+	return min(i, end-maxTileRows), maxTileRows
 }
 
 // scoresTile writes the scores of a tile of rows and the centroids [low, high).
-func scoresTile(p *Panels, low, high int, row *float32, height, stride int, out *float32, outStride int) {
+func scoresTile(_ Level, p *Panels, low, high int, row *float32, height, stride int, out *float32, outStride int) {
 	panels, bias, npanels := &p.centroids[low*p.dim], &p.bias[low], (high-low)/PanelWidth
-	if height == tileRows {
+	if height == maxTileRows {
 		scores4KernelNEON(row, stride, panels, bias, p.dim, npanels, out, outStride)
 	} else {
 		scores1KernelNEON(row, panels, bias, p.dim, npanels, out)
-	}
-}
-
-func scoresI8SIMD(_ Level, p *PanelsI8, q []uint8, out []int32) {
-	if p.dim == 0 {
-		scoresI8Generic(p, q, out)
-		return
-	}
-	size := p.dim * panelI8Width // bytes of a panel
-	most := max(1, callElements/size)
-	whole := len(out) / panelI8Width
-	for i := 0; i < whole; i += most {
-		scoresI8KernelNEON(&q[0], p.dim, &p.centroids[i*size], min(most, whole-i), &out[i*panelI8Width])
-	}
-	if rest := out[whole*panelI8Width:]; len(rest) > 0 {
-		var last [panelI8Width]int32
-		scoresI8KernelNEON(&q[0], p.dim, &p.centroids[whole*size], 1, &last[0])
-		copy(rest, last[:])
 	}
 }
 
@@ -153,25 +63,8 @@ func nextTileI8(start, i, end, stride int) (first, apart int) {
 	return min(i, end-tileRowsI8), stride
 }
 
-func assignI8SIMD(_ Level, p *WeightedI8, rows []uint8, stride int, unit []float32, best []int32, score []float32) {
-	if p.panels.n == 0 || p.panels.dim == 0 {
-		assignI8Generic(p, rows, stride, unit, best, score)
-		return
-	}
-	for i := range best {
-		best[i], score[i] = 0, float32(math.Inf(-1))
-	}
-	group := max(1, groupBytes/(p.panels.dim*panelI8Width)) * panelI8Width
-	for start := 0; start < len(best); start += bandRows {
-		end := min(start+bandRows, len(best))
-		for j := 0; j < len(p.bias); j += group {
-			assignGroupI8(p, j, min(j+group, len(p.bias)), rows, start, end, stride, unit, best, score)
-		}
-	}
-}
-
 // assignGroupI8 improves the best of rows [start, end) by the centroids [low, high).
-func assignGroupI8(p *WeightedI8, low, high int, rows []uint8, start, end, stride int, unit []float32, best []int32, score []float32) {
+func assignGroupI8(_ Level, p *WeightedI8, low, high int, rows []uint8, start, end, stride int, unit []float32, best []int32, score []float32) {
 	const lanes = 4
 	panels, weight, bias, npanels, dim := &p.panels.centroids[low*p.panels.dim], &p.weight[low], &p.bias[low], (high-low)/panelI8Width, p.panels.dim
 	var units [tileRowsI8]float32
@@ -195,25 +88,8 @@ func assignGroupI8(p *WeightedI8, low, high int, rows []uint8, start, end, strid
 	}
 }
 
-func scoresRowsI8SIMD(_ Level, p *WeightedI8, rows []uint8, n, stride int, unit, out []float32, outStride int, tops []float32) {
-	if p.panels.n == 0 || p.panels.dim == 0 {
-		scoresRowsI8Generic(p, rows, n, stride, unit, out, outStride, tops)
-		return
-	}
-	for i := range tops {
-		tops[i] = float32(math.Inf(-1))
-	}
-	group := max(1, groupBytes/(p.panels.dim*panelI8Width)) * panelI8Width
-	for start := 0; start < n; start += bandRows {
-		end := min(start+bandRows, n)
-		for j := 0; j < len(p.bias); j += group {
-			scoresGroupI8(p, j, min(j+group, len(p.bias)), rows, start, end, stride, unit, out, outStride, tops)
-		}
-	}
-}
-
 // scoresGroupI8 writes the scores of rows [start, end) and centroids [low, high), and improves tops.
-func scoresGroupI8(p *WeightedI8, low, high int, rows []uint8, start, end, stride int, unit, out []float32, outStride int, tops []float32) {
+func scoresGroupI8(_ Level, p *WeightedI8, low, high int, rows []uint8, start, end, stride int, unit, out []float32, outStride int, tops []float32) {
 	panels, weight, bias, npanels, dim := &p.panels.centroids[low*p.panels.dim], &p.weight[low], &p.bias[low], (high-low)/panelI8Width, p.panels.dim
 	for i := start; i < end; {
 		first, apart := nextTileI8(start, i, end, stride)
@@ -280,50 +156,6 @@ func above(n int, out []uint32, skip func(start, n int) int, take func(start, en
 
 func kthSIMD(values *[TopLanes]float32, k int) float32 { return kthGeneric(values, k) }
 
-func dotI8SIMD(_ Level, q []int16, rows []int8, stride int, out []int32) {
-	if len(q) < minDotI8 {
-		dotI8Generic(q, rows, stride, out)
-		return
-	}
-	for len(out) > 0 {
-		n := rowsPerCall(len(out), len(q))
-		dotI8KernelNEON(&q[0], len(q), &rows[0], stride, &out[0], n)
-		if out = out[n:]; len(out) > 0 {
-			rows = rows[n*stride:]
-		}
-	}
-}
-
-func dotI8AtSIMD(_ Level, q []int16, rows []int8, stride int, at []uint32, out []int32) {
-	if len(q) < minDotI8 {
-		dotI8AtGeneric(q, rows, stride, at, out)
-		return
-	}
-	for len(at) > 0 {
-		n := rowsPerCall(len(at), len(q))
-		dotI8AtKernelNEON(&q[0], len(q), &rows[0], stride, &at[0], &out[0], n)
-		at, out = at[n:], out[n:]
-	}
-}
-
-func halfToFloatSIMD(dst []float32, src []uint16) {
-	for len(src) >= 8 {
-		n := min(len(src), callElements) &^ 7
-		halfToFloatKernelNEON(&dst[0], &src[0], n)
-		dst, src = dst[n:], src[n:]
-	}
-	halfToFloatGeneric(dst, src)
-}
-
-func floatToHalfSIMD(dst []uint16, src []float32) {
-	for len(src) >= 8 {
-		n := min(len(src), callElements) &^ 7
-		floatToHalfKernelNEON(&dst[0], &src[0], n)
-		dst, src = dst[n:], src[n:]
-	}
-	floatToHalfGeneric(dst, src)
-}
-
 func quantizeI8SIMD(dst []int8, src []float32, inv float32) { quantizeI8Generic(dst, src, inv) }
 
 func maxAbsSIMD(v []float32) float32 { return maxAbsGeneric(v) }
@@ -333,3 +165,24 @@ func scaleSIMD(dst, src []float32, factor float32) { scaleGeneric(dst, src, fact
 func subtractMinsSIMD(rows, mins []float32) float32 { return subtractMinsGeneric(rows, mins) }
 
 func quantizeU8SIMD(dst []uint8, src []float32, inv float32) { quantizeU8Generic(dst, src, inv) }
+
+func dotRowsKernel(_ Level, q *float32, dim int, rows *float32, stride int, out *float32, n int) {
+	dotRowsKernelNEON(q, dim, rows, stride, out, n)
+}
+
+// scorePanelsI8 writes the scores of npanels panels from the given one.
+func scorePanelsI8(_ Level, p *PanelsI8, q []uint8, panel, npanels int, out *int32) {
+	scoresI8KernelNEON(&q[0], p.dim, &p.centroids[panel*p.dim*panelI8Width], npanels, out)
+}
+
+func dotI8Kernel(_ Level, q *int16, dim int, rows *int8, stride int, out *int32, n int) {
+	dotI8KernelNEON(q, dim, rows, stride, out, n)
+}
+
+func dotI8AtKernel(_ Level, q *int16, dim int, rows *int8, stride int, at *uint32, out *int32, n int) {
+	dotI8AtKernelNEON(q, dim, rows, stride, at, out, n)
+}
+
+func halfToFloatKernel(dst *float32, src *uint16, n int) { halfToFloatKernelNEON(dst, src, n) }
+
+func floatToHalfKernel(dst *uint16, src *float32, n int) { floatToHalfKernelNEON(dst, src, n) }
