@@ -115,9 +115,13 @@ func contains(hits []search.Hit, row search.Hit) bool {
 	return slices.ContainsFunc(hits, func(h search.Hit) bool { return sameRow(h, row) })
 }
 
-// sameVector compares originals, or int8 rows where those are not at hand.
+// sameVector compares originals, or int8 rows where those are not at hand. Originals are read for rows that may be the same only: of one
+// model those have scales that differ by rounding.
 func sameVector(snap *snapshot.Snapshot, a, b search.Hit) bool {
 	p, q, dim := snap.Parts()[a.Part], snap.Parts()[b.Part], snap.Spec().Dim()
+	if a, b := p.Scales[a.Row], q.Scales[b.Row]; p.Model == q.Model && max(a, b)-min(a, b) > 1e-4*max(a, b) {
+		return false
+	}
 	if p.HasVectors() && q.HasVectors() {
 		return bytes.Equal(p.Stored(a.Row), q.Stored(b.Row))
 	}

@@ -258,6 +258,7 @@ func TestSameAsOneShard(t *testing.T) {
 			"wait alone":          {"POST", "/v1/search", `{"wait_seconds":1,"vector":` + vector + `}`},
 			"get":                 {"POST", "/v1/vectors:batchGet", `{"ids":["id-5","nobody","id-2","id-2"],"include_vector":true}`},
 			"get with offset":     {"POST", "/v1/vectors:batchGet", `{"ids":["id-5"],"min_offsets":{"2":1}}`},
+			"rows, twice":         {"POST", "/v1/vectors:sample", `{"count":2,"Count":3}`},
 			"get nothing":         {"POST", "/v1/vectors:batchGet", `{"ids":[]}`},
 			"get rubbish":         {"POST", "/v1/vectors:batchGet", `{"ids":7}`},
 			"a vector":            {"GET", "/v1/vectors/id-77", ""},

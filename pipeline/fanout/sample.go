@@ -74,7 +74,7 @@ type sampled struct {
 	Snapshot client.Snapshot `json:"snapshot"`
 }
 
-// readStrictly reads an object as nodes do: no field that is not known, none that is null.
+// readStrictly reads an object as nodes do: no field that is not known, none that is null or given twice.
 func readStrictly(raw []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
@@ -82,7 +82,7 @@ func readStrictly(raw []byte, into any) error {
 		return err
 	}
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &fields); err != nil {
+	if err := readBody(raw, &fields); err != nil {
 		return err
 	}
 	for name, value := range fields {

@@ -22,13 +22,13 @@ var parameters = []string{"k", "target_recall", "budget.microseconds", "budget.l
 	"plan.nprobe", "plan.margin", "plan.scan_dims", "plan.refine", "plan.originals", "dims", "fields", "filter", "encoder",
 	"min_score", "min_offsets", "max_staleness_seconds", "wait_seconds"}
 
-// fields are names that only a JSON request has, in its body.
-var fields = []string{"vector", "vectors", "vectors_f32", "vectors_f16", "like", "include_vector", "group_by", "group_size", "group_values", "budget", "plan"}
+// ofBodies are names that only a JSON request has, in its body.
+var ofBodies = []string{"vector", "vectors", "vectors_f32", "vectors_f16", "like", "include_vector", "group_by", "group_size", "group_values", "budget", "plan"}
 
 // refuseParameters refuses search options in the URL of a JSON request, which would be ignored.
 func refuseParameters(r *http.Request) error {
 	for name := range r.URL.Query() {
-		if slices.Contains(parameters, name) || slices.Contains(fields, name) {
+		if slices.Contains(parameters, name) || slices.Contains(ofBodies, name) {
 			return invalid(name+": given in the URL of a JSON request", "in the body")
 		}
 	}
