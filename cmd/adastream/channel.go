@@ -105,11 +105,11 @@ func usage(err error) error {
 
 // reportEpoch says what queries were answered from, and are now.
 func reportEpoch(ctx context.Context, index *commit.Log, moved *commit.Moved) error {
-	_, was, err := resolve(ctx, index, moved.Before)
+	was, err := resolve(ctx, index, moved.Before)
 	if err != nil { // that may be why it is left
 		was = err.Error()
 	}
-	_, text, err := resolve(ctx, index, moved.Made)
+	text, err := resolve(ctx, index, moved.Made)
 	if err != nil {
 		return err
 	}
@@ -117,14 +117,14 @@ func reportEpoch(ctx context.Context, index *commit.Log, moved *commit.Moved) er
 	return nil
 }
 
-// resolve finds the generation that a record serves, and says what it is.
-func resolve(ctx context.Context, index *commit.Log, c *schemas.Channel) (*schemas.Manifest, string, error) {
+// resolve says what the generation is that a record serves.
+func resolve(ctx context.Context, index *commit.Log, c *schemas.Channel) (string, error) {
 	to, m, err := index.Goal(ctx, c)
 	if err != nil {
-		return nil, "", usage(err)
+		return "", usage(err)
 	}
 	spec := to.Index.Spec()
-	return m, fmt.Sprintf("%s: encoder %s, %d dimensions, %d rows", to, spec.Encoder, spec.Dim(), m.LiveRows), nil
+	return fmt.Sprintf("%s: encoder %s, %d dimensions, %d rows", to, spec.Encoder, spec.Dim(), m.LiveRows), nil
 }
 
 // moveAnswer is a move as scripts read it, here as from a query node.

@@ -147,7 +147,7 @@ func (c *checkup) generation(ctx context.Context, index *commit.Log) *schemas.Ch
 	if err != nil {
 		check("channel", err, "")
 	} else if now != nil && now.Epoch != "" {
-		_, text, err := resolve(ctx, index, now)
+		text, err := resolve(ctx, index, now)
 		check("epoch that queries follow", err, text)
 	} else if now != nil {
 		check("served", nil, now.String())

@@ -87,7 +87,7 @@ func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if channel.Epoch == "" {
 		return nil
 	}
-	_, text, err := resolve(ctx, index, channel)
+	text, err := resolve(ctx, index, channel)
 	if err != nil {
 		return err
 	}

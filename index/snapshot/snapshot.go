@@ -235,7 +235,7 @@ func checkParts(spec *schemas.Spec, m *schemas.Manifest, mdl *model.Model, parts
 		if i < len(m.Chunks) {
 			err = checkChunk(m.Chunks[i], mdl, p)
 		} else {
-			err = checkSegment(m.Segments[i-len(m.Chunks)], mdl, p)
+			err = checkSegment(m.Segments[i-len(m.Chunks)], p)
 		}
 		if err != nil {
 			return err
@@ -267,7 +267,7 @@ func checkChunk(c schemas.Chunk, mdl *model.Model, p *segment.Part) error {
 	return nil
 }
 
-func checkSegment(g schemas.Segment, mdl *model.Model, p *segment.Part) error {
+func checkSegment(g schemas.Segment, p *segment.Part) error {
 	switch {
 	case p.ID != g.ID:
 		return corrupt("part %s stands where the manifest has segment %s", p.ID, g.ID)

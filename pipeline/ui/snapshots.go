@@ -78,7 +78,7 @@ func (u *UI) list(ctx context.Context, s state, v serve.View, p *snapshotsPage, 
 		if i+1 < len(manifests) {
 			from = manifests[i+1]
 		}
-		p.Lines = append(p.Lines, lineOf(v, s, from, m))
+		p.Lines = append(p.Lines, lineOf(v, from, m))
 	}
 	if len(kept) > pageRows {
 		p.Older = kept[pageRows-1]
@@ -86,7 +86,7 @@ func (u *UI) list(ctx context.Context, s state, v serve.View, p *snapshotsPage, 
 	return nil
 }
 
-func lineOf(v serve.View, s state, from, m *schemas.Manifest) snapshotLine {
+func lineOf(v serve.View, from, m *schemas.Manifest) snapshotLine {
 	l := snapshotLine{Manifest: m, Size: commit.SizeOf(m), Served: v.Manifest != nil && v.Manifest.Generation == m.Generation, Held: held(m)}
 	if from != nil {
 		l.Change, l.Before = commit.Changed(from, m), from.Generation
