@@ -18,7 +18,7 @@ import (
 )
 
 // filterShares are the shares of the rows that filters leave.
-var filterShares = []float64{0.5, 0.05, 0.005, 0.0001}
+var filterShares = []float64{0.9, 0.5, 0.2, 0.1, 0.05, 0.005, 0.0001}
 
 // filterQueries are asked with each filter.
 const filterQueries = 1000

@@ -333,6 +333,7 @@ func TestNoAllocation(t *testing.T) {
 			"Spill":      func() { q.Assign(level, x, n, lists, spills, s) },
 			"Probe":      func() { q.Probe(level, values, scale, 20, 0, s) },
 			"Probe most": func() { q.Probe(level, values, scale, 800, 0, s) },
+			"In order":   func() { q.ProbeInOrder(level, values, scale, 20, 0.1, 60, s) },
 		} {
 			if a := testing.AllocsPerRun(5, f); a != 0 {
 				t.Errorf("%s, %s: %v allocations", name, level, a)
@@ -399,6 +400,12 @@ func BenchmarkAssign(b *testing.B) {
 	}
 }
 
+// sameLists reports whether a and b are the same lists in any order.
+func sameLists(a, b []Probe) bool {
+	byList := func(a, b Probe) int { return cmp.Compare(a.List, b.List) }
+	return slices.Equal(slices.SortedFunc(slices.Values(a), byList), slices.SortedFunc(slices.Values(b), byList))
+}
+
 // A margin leaves out lists by their scores alone: the best eighth stay, a large one leaves out none, and a narrower query
 // is the prefix of a wider one.
 func TestProbe_margin(t *testing.T) {
@@ -428,6 +435,16 @@ func TestProbe_margin(t *testing.T) {
 					for _, level := range avx.Levels() {
 						if !slices.Equal(q.Probe(level, query, scale, nprobe, margin, s), got) {
 							t.Fatalf("%s finds other lists", level)
+						}
+					}
+					ordered, within := q.ProbeInOrder(avx.Generic, query, scale, nprobe, margin, 3*nprobe, s)
+					ordered = slices.Clone(ordered)
+					if len(ordered) != 3*nprobe || !sameLists(ordered[:within], got) || !slices.IsSortedFunc(ordered, func(a, b Probe) int { return cmp.Compare(score(b), score(a)) }) {
+						t.Fatalf("%s, %d dims, margin %v: in order %v, the first %d should be %v", metric, width, margin, ordered, within, got)
+					}
+					for _, level := range avx.Levels() {
+						if again, n := q.ProbeInOrder(level, query, scale, nprobe, margin, 3*nprobe, s); n != within || !slices.Equal(again, ordered) {
+							t.Fatalf("%s orders otherwise", level)
 						}
 					}
 					for _, p := range all {

@@ -86,40 +86,73 @@ func (q *Quantizer) weightsOf(width int) []float32 {
 // lists alike probes all. All levels of kernels return the same. The result is valid until the next Probe with s.
 func (q *Quantizer) Probe(level avx.Level, query []int16, scale float64, nprobe int, margin float64, s *Scratch) []Probe {
 	nprobe = max(0, min(nprobe, q.nlist))
-	f := &q.funnel
-	weight := q.weightsOf(len(query))
-	decide := query[:min(q.dims, len(query))]
-	at := q.shortlist(level, decide, weight, nprobe, s)
-	dots := grow(s.dots, len(at))
-	avx.DotI8At(level, decide, f.rows, q.dim, at, dots)
-	score := grow(s.score, len(at))
-	for i, list := range at {
-		score[i] = float32(dots[i]) * weight[list]
-	}
-	s.keys = grow(s.keys, len(at))
-	order := best(score, nprobe, s.keys)
+	order := q.nearest(level, query, nprobe, s)
 	partition(order, nprobe/bestShare)
 	if margin > 0 && nprobe >= bestShare {
-		order = within(order, nprobe/bestShare, float32(margin*length(decide)))
+		order = within(order, nprobe/bestShare, q.margin(query, margin))
 	}
+	return q.probes(level, query, scale, order, s)
+}
+
+// ProbeInOrder returns the more best lists, or all if there are fewer, best first, and how many of them Probe would return.
+func (q *Quantizer) ProbeInOrder(level avx.Level, query []int16, scale float64, nprobe int, margin float64, more int, s *Scratch) (lists []Probe, n int) {
+	n = max(0, min(nprobe, q.nlist))
+	order := q.nearest(level, query, min(max(n, more), q.nlist), s)
+	slices.Sort(order)
+	if b := n / bestShare; margin > 0 && b > 0 {
+		last := lastWithin(order[b-1], q.margin(query, margin))
+		for n > b && order[n-1] > last {
+			n--
+		}
+	}
+	return q.probes(level, query, scale, order, s), n
+}
+
+// nearest returns keys of the n lists that score best by the dimensions that decide, in no order. The item of a key is a place in
+// s.at, where the lists are, and in s.dots.
+func (q *Quantizer) nearest(level avx.Level, query []int16, n int, s *Scratch) []uint64 {
+	weight := q.weightsOf(len(query))
+	decide := query[:min(q.dims, len(query))]
+	s.at = q.shortlist(level, decide, weight, n, s)
+	s.dots = grow(s.dots, len(s.at))
+	avx.DotI8At(level, decide, q.funnel.rows, q.dim, s.at, s.dots)
+	score := grow(s.score, len(s.at))
+	for i, list := range s.at {
+		score[i] = float32(s.dots[i]) * weight[list]
+	}
+	s.keys = grow(s.keys, len(s.at))
+	return best(score, n, s.keys)
+}
+
+// probes returns the lists of keys that nearest returned.
+func (q *Quantizer) probes(level avx.Level, query []int16, scale float64, order []uint64, s *Scratch) []Probe {
 	s.chosen, s.base = grow(s.chosen, len(order)), grow(s.base, len(order))
 	for i, key := range order {
-		s.chosen[i], s.base[i] = at[keyItem(key)], dots[keyItem(key)]
+		s.chosen[i], s.base[i] = s.at[keyItem(key)], s.dots[keyItem(key)]
 	}
-	if len(decide) < len(query) {
-		avx.DotI8At(level, query, f.rows, q.dim, s.chosen, s.base)
+	if q.dims < len(query) {
+		avx.DotI8At(level, query, q.funnel.rows, q.dim, s.chosen, s.base)
 	}
 	s.probes = grow(s.probes, len(order))
 	for i, list := range s.chosen {
-		s.probes[i] = Probe{List: int32(list), Base: float32(float64(s.base[i]) * scale * float64(f.step[list]))}
+		s.probes[i] = Probe{List: int32(list), Base: float32(float64(s.base[i]) * scale * float64(q.funnel.step[list]))}
 	}
 	return s.probes
 }
 
+// margin is one of scores of this query.
+func (q *Quantizer) margin(query []int16, margin float64) float32 {
+	return float32(margin * length(query[:min(q.dims, len(query))]))
+}
+
+// lastWithin is the key of the lowest score that is no more than margin below that of a key.
+func lastWithin(key uint64, margin float32) uint64 {
+	return makeKey(keyScore(key)-margin, math.MaxUint32)
+}
+
 // within drops of the keys after the best, which come first, those whose score is more than margin below theirs.
 func within(order []uint64, best int, margin float32) []uint64 {
-	worst := slices.Max(order[:best])
-	last := makeKey(keyScore(worst)-margin, math.MaxUint32)
+	last := lastWithin(slices.Max(order[:best]), margin)
 	kept := best
 	for _, key := range order[best:] {
 		if key <= last {

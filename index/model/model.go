@@ -169,6 +169,11 @@ func (m *Model) residuals(vectors []float32, lists []int32, dst []float32) {
 	}
 }
 
+// ProbeInOrder is [coarse.Quantizer.ProbeInOrder], of a query as Probe has it.
+func (m *Model) ProbeInOrder(level avx.Level, query []int16, scale float64, nprobe int, margin float64, more int, s *Scratch) ([]coarse.Probe, int) {
+	return m.lists.ProbeInOrder(level, query, scale, nprobe, margin, more, &s.coarse)
+}
+
 // Probe returns the lists that a query should probe, see [coarse.Quantizer.Probe]. The query is scale times Dim() values of
 // int16. The result is valid until the next Probe with s.
 func (m *Model) Probe(level avx.Level, query []int16, scale float64, nprobe int, margin float64, s *Scratch) []coarse.Probe {

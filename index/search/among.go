@@ -1,27 +1,32 @@
 package search
 
 import (
-	"cmp"
 	"context"
 	"math"
-	"slices"
 
 	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/index/snapshot"
 )
 
 // With a filter the neighbours that count are farther away: the k-th best of a share s of the rows is about the (k/s)-th
-// best of all. So more lists are searched than the plan says, until they have seen as many rows that count as
+// best of all. So lists are searched, the best first, until
 //
-//	(codes that the plan would scan) * s^amongPower
+//	(rows in them that count) * (rows in them) >= (2 - share) * (rows in the lists of the plan)^2
 //
-// that is, in s^(amongPower-1) times as many lists where the rows are spread evenly, and in as many as it takes where they
-// lie elsewhere. Lists without such rows are passed over.
-const amongPower = 0.5
+// where lists without a row that counts are passed over. Where rows are spread evenly, those are about 1/sqrt(s) times as many lists as the
+// plan has; where all rows count, those of the plan. What counts is the share in these lists, not in the index: rows about the
+// query's own subject are nearly all that is in the lists around it, and need no more lists than a search without a filter.
+// The share of the whole index says how much of the filter may lie elsewhere, where queries find less in as many lists.
 
 // rowCost is how many codes are scanned in the time in which one row is scored that lies anywhere. Where the rows that count
 // cost less than the codes of the lists that lead to them, they are scored without a scan, all of them.
-const rowCost = 6
+const rowCost = 4
+
+// Lists are found with some to spare, at first no more than firstProbes times those of the plan.
+const (
+	spareProbes = 1.25
+	firstProbes = 3
+)
 
 // amongRows is how many rows are looked through at once for those that count, which may be few.
 const amongRows = 64 * scoreRows
@@ -32,17 +37,13 @@ func (s *Searcher) probeAmong(ctx context.Context, plan Plan) error {
 	if count <= int64(plan.Refine) { // as many are scored whatever leads to them
 		return s.scoreAll(ctx)
 	}
-	share := float64(count) / float64(rows)
-	mdl := s.snap.Model()
-	codes := s.codesIn(mdl.Probe(s.level, s.quant, s.scale, plan.NProbe, plan.Margin, s.scratch))
-	goal := float64(codes) * math.Pow(share, amongPower)
-	if float64(count)*rowCost <= goal/share {
+	lists, worth := s.listsAmong(plan, float64(count)/float64(rows))
+	if !worth {
 		return s.scoreAll(ctx)
 	}
 	if err := s.enterLists(ctx, plan); err != nil {
 		return err
 	}
-	lists := s.listsAmong(int(math.Ceil(float64(plan.NProbe)*goal/float64(codes)/share)), goal)
 	s.noteProbed(lists)
 	if err := s.lists(ctx, lists); err != nil {
 		return err
@@ -55,39 +56,50 @@ func (s *Searcher) probeAmong(ctx context.Context, plan Plan) error {
 	return s.scoreAll(ctx)
 }
 
-// codesIn is how many codes some lists have.
-func (s *Searcher) codesIn(lists []coarse.Probe) (codes int) {
-	for _, p := range lists {
-		for _, r := range s.snap.Runs(p.List) {
-			if r.Kind == snapshot.Codes {
-				codes += int(r.End - r.Start)
+// listsAmong returns the lists to search for what a filter leaves, a share of the base's rows: see above. Those that have such rows of
+// segments alone are among them. It is not worth it if to score all that count costs less.
+func (s *Searcher) listsAmong(plan Plan, share float64) (lists []coarse.Probe, worth bool) {
+	mdl, wider := s.snap.Model(), 2-share
+	wanted := int(spareProbes * float64(plan.NProbe) * math.Sqrt(wider/share))
+	for n, first := min(wanted, firstProbes*plan.NProbe), true; ; n, first = max(2*n, wanted), false {
+		all, planned := mdl.ProbeInOrder(s.level, s.quant, s.scale, plan.NProbe, plan.Margin, n, s.scratch)
+		rows, codes := 0, 0
+		for _, p := range all[:planned] {
+			r, c := s.sizeOf(p.List)
+			rows, codes = rows+r, codes+c
+		}
+		if first && float64(s.among.BaseCount())*rowCost <= float64(codes)*math.Sqrt(wider/share) {
+			return nil, false
+		}
+		goal := max(1, wider*float64(rows)*float64(rows))
+		lists, counting, passed := all[:0], 0, 0
+		for _, p := range all {
+			if float64(counting)*float64(passed) >= goal {
+				return lists, true
 			}
+			if n := s.among.InList(p.List); n > 0 {
+				r, _ := s.sizeOf(p.List)
+				counting, passed = counting+n, passed+r
+			} else if !s.among.HasFresh(p.List) {
+				continue
+			}
+			lists = append(lists, p)
+		}
+		if float64(counting)*float64(passed) >= goal || len(all) == mdl.NList() {
+			return lists, true
 		}
 	}
-	return max(codes, 1)
 }
 
-// listsAmong returns the best lists that have so many rows of the base that count, or all that have one, and those between them that
-// have such rows of segments alone. It looks at nprobe lists at first.
-func (s *Searcher) listsAmong(nprobe int, goal float64) []coarse.Probe {
-	mdl := s.snap.Model()
-	for nprobe = min(nprobe, mdl.NList()); ; nprobe = min(4*nprobe, mdl.NList()) {
-		lists := mdl.Probe(s.level, s.quant, s.scale, nprobe, 0, s.scratch)
-		slices.SortFunc(lists, func(a, b coarse.Probe) int { return cmp.Compare(b.Base, a.Base) })
-		kept, seen := lists[:0], 0.0
-		for _, p := range lists {
-			if seen >= goal {
-				break
-			}
-			n := s.among.InList(p.List)
-			if n > 0 || s.among.HasFresh(p.List) {
-				kept, seen = append(kept, p), seen+float64(n)
-			}
-		}
-		if seen >= goal || nprobe == mdl.NList() {
-			return kept
+// sizeOf is how many rows of the base have a list as their first, and how many codes are in it.
+func (s *Searcher) sizeOf(list int32) (rows, codes int) {
+	for _, r := range s.snap.Runs(list) {
+		if r.Kind == snapshot.Codes {
+			start, end := s.parts[r.Part].ListRange(int(list))
+			rows, codes = rows+end-start, codes+int(r.End-r.Start)
 		}
 	}
+	return rows, codes
 }
 
 // keepAmong puts the hits of a scan that count into the reservoir: codes from first on.

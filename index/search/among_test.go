@@ -143,6 +143,40 @@ func TestAmong_neverFewer(t *testing.T) {
 	}
 }
 
+// A filter that leaves everything costs what no filter does; one that leaves half of the rows, spread evenly, less than twice as much.
+func TestAmong_costs(t *testing.T) {
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 16, 64), 20_000, 15)
+	level := best(t)
+	mdl := d.Train(t, level, 128)
+	snap := snapshottest.Build(t, d, mdl, level, []snapshottest.Group{{Kind: snapshottest.Chunks, End: d.N()}}, nil)
+	everything, half := selectBy(t, snap, func(string) bool { return true }), selectBy(t, snap, draw(d, 0.5))
+	s := search.New(level)
+	for _, margin := range []float64{0, 0.1} {
+		var codes, ofHalf int
+		for q := range 50 {
+			plan := search.Plan{NProbe: 24, Margin: margin, ScanDims: 64, Refine: 400}
+			ask := func(among *filter.Selection) ([]search.Hit, search.Usage) {
+				plan.Among = among
+				hits, u, err := s.Search(t.Context(), snap, d.Vector(q), 10, plan, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return hits, u
+			}
+			want, u := ask(nil)
+			got, same := ask(everything)
+			if same.Lists != u.Lists || !slices.Equal(got, want) {
+				t.Fatalf("margin %v: %d lists and %v with a filter that leaves everything, %d and %v without", margin, same.Lists, got, u.Lists, want)
+			}
+			_, less := ask(half)
+			codes, ofHalf = codes+u.Codes, ofHalf+less.Codes
+		}
+		if ofHalf < codes || ofHalf > 2*codes {
+			t.Errorf("margin %v: %d codes for half of the rows, %d for all", margin, ofHalf, codes)
+		}
+	}
+}
+
 // Rows that count are in lists that are far from the query: those are looked for until there are enough.
 func TestAmong_elsewhere(t *testing.T) {
 	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 16, 64), 20_000, 14)
