@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 
@@ -118,6 +119,44 @@ func TestRefusedSearch(t *testing.T) {
 	c.Filter = "{"
 	if err := c.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "--filter") {
 		t.Errorf("%v", err)
+	}
+}
+
+// A 0 that would be taken for the default is refused, with the name of the flag; one that means something is not.
+func TestZeroIsNoDefault(t *testing.T) {
+	vectors := filepath.Join("sample", "words.arrow")
+	for _, c := range []struct{ call, want string }{
+		{"search --like x -k 0", "-k 0: must be more than 0"},
+		{"search --like x --k=-1", "-k -1: must be more than 0"},
+		{"search --like x --target-recall 0", "--target-recall 0: must be more than 0 and at most 1"},
+		{"search --like x --target-recall NaN", "--target-recall NaN: must be more than 0 and at most 1"},
+		{"search --like x --target-recall 1.5", "--target-recall 1.5: must be more than 0 and at most 1"},
+		{"search --like x --max-micros 0", "--max-micros 0: must be more than 0"},
+		{"search --like x --max-lists 0", "--max-lists 0: must be more than 0"},
+		{"search --like x --max-bytes=-1", "--max-bytes -1: must be more than 0"},
+		{"search --like x --max-bytes 1 --max-lists 1", "can't be used together"},
+		{"search --like x -k 1 --target-recall 1", ""},
+		{"search --like x --effort 0 --dims 0", ""},
+		{"search --like x --max-lists 0.5", ""},
+		{"load --store /s --flush-rows 0 a.parquet", "--flush-rows 0: must be more than 0"},
+		{"load --store /s --flush-bytes 0 a.parquet", ""},
+		{"snapshot events --store /s --brokers a:1 --topic t --poll-every 0s", "--poll-every 0s: must be more than 0"},
+		{"eval --rows " + vectors + " --queries " + vectors + " --timing 0", "--timing 0s: must be more than 0"},
+		{"init --store /s --brokers a:1 --shards 0", "--shards 0: must be more than 0"},
+		{"init --store /s --brokers a:1 --lists-per-row 0", "--lists-per-row 0: must be more than 0"},
+		{"plan --rows 1 --dims 64 --shards 0", "--shards 0: must be more than 0"},
+		{"plan --rows 1 --dims 64 --lists-per-row 0", "--lists-per-row 0: must be more than 0"},
+		{"standalone --ops-tls", "--ops-tls: goes with --tls-cert"},
+		{"standalone --target-recall 0", "--target-recall 0: must be more than 0"},
+	} {
+		parser, err := kong.New(&command{}, kong.Vars{"cache_dir": t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = parser.Parse(strings.Fields(c.call))
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", c.call, err, c.want)
+		}
 	}
 }
 

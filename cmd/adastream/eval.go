@@ -33,6 +33,9 @@ type evalCommand struct {
 	Timing  time.Duration `help:"Least time of each of 25 rounds of timing, for each system." default:"1ms"`
 }
 
+// Validate refuses what options take for the default; the parser of flags asks it.
+func (c *evalCommand) Validate() error { return cli.Positive("--timing", c.Timing) }
+
 // evalReport is what is measured.
 type evalReport struct {
 	Rows        int               `json:"rows"`

@@ -25,6 +25,9 @@ type snapshotEventsCommand struct {
 	Ops         string        `name:"ops-listen" help:"Address of /livez, /readyz and /metrics. Default: none." placeholder:"HOST:PORT"`
 }
 
+// Validate refuses what options take for the default; the parser of flags asks it.
+func (c *snapshotEventsCommand) Validate() error { return cli.Positive("--poll-every", c.PollEvery) }
+
 func (c *snapshotEventsCommand) Run(ctx context.Context, l *cli.Logging) error {
 	err := c.run(ctx, l)
 	if c.Once { // who stops it leaves something untold

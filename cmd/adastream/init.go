@@ -43,6 +43,11 @@ type specFlags struct {
 	TargetRecall float64           `help:"Recall@10 that queries get when they do not say, and that the quality gate asks for." default:"0.95"`
 }
 
+// Validate refuses what a spec takes for the default; the parser of flags asks it.
+func (f *specFlags) Validate() error {
+	return errors.Join(cli.Positive("--shards", f.Shards), cli.Positive("--lists-per-row", f.ListsPerRow), cli.Positive("--target-recall", f.TargetRecall))
+}
+
 func (f *specFlags) topic() string {
 	if f.Topic != "" {
 		return f.Topic

@@ -41,6 +41,9 @@ type loadCommand struct {
 	Files      []string `arg:"" help:"Files, of Arrow, Parquet, JSON lines, or a matrix of vectors, or s3:// URLs of them, of which the last part may be a pattern; the same, in the same order, for all parts."`
 }
 
+// Validate refuses what options take for the default; the parser of flags asks it.
+func (c *loadCommand) Validate() error { return cli.Positive("--flush-rows", c.FlushRows) }
+
 // loaded is what a part came to, as scripts read it.
 type loaded struct {
 	Name        string         `json:"name"`

@@ -54,6 +54,11 @@ type planCommand struct {
 	JSON    bool `help:"Print the plan as JSON, formulas too."`
 }
 
+// Validate refuses what a spec takes for the default; the parser of flags asks it.
+func (c *planCommand) Validate() error {
+	return errors.Join(cli.Positive("--shards", c.Shards), cli.Positive("--lists-per-row", c.ListsPerRow))
+}
+
 func (c *planCommand) Run() error {
 	wish, err := c.wish()
 	if err != nil {

@@ -23,14 +23,31 @@ type searchCommand struct {
 	K            int      `help:"How many neighbours." short:"k" default:"10"`
 	TargetRecall *float64 `help:"Recall@10 to aim at; default: the index's." placeholder:"R" xor:"how"`
 	Effort       *float64 `help:"0 for the cheapest measured plan to 1 for the best." placeholder:"E" xor:"how"`
-	MaxMicros    float64  `help:"The best plan that takes no more microseconds, on average." placeholder:"N" xor:"how"`
-	MaxLists     float64  `help:"The best plan that probes no more lists, on average." placeholder:"N" xor:"how"`
-	MaxBytes     float64  `help:"The best plan that reads no more bytes of codes and rows, on average." placeholder:"N" xor:"how"`
+	MaxMicros    *float64 `help:"The best plan that takes no more microseconds, on average." placeholder:"N" xor:"how"`
+	MaxLists     *float64 `help:"The best plan that probes no more lists, on average." placeholder:"N" xor:"how"`
+	MaxBytes     *float64 `help:"The best plan that reads no more bytes of codes and rows, on average." placeholder:"N" xor:"how"`
 	Exact        bool     `help:"Compare with every row." xor:"how"`
 	Dims         int      `help:"Compare so many dimensions, a level of the ladder; 0: all." default:"0"`
 	Filter       string   `help:"Only rows whose attributes meet this, as JSON: see docs/filters.md." placeholder:"JSON"`
 	Encoder      string   `help:"Encoder that made the query: refused if the rows are of another one."`
 	JSON         bool     `help:"Print the answer as JSON, with the names of schemas/openapi.yaml."`
+}
+
+// Validate refuses what package client takes for the default; the parser of flags asks it.
+func (c *searchCommand) Validate() error {
+	faults := []error{cli.Positive("-k", c.K)}
+	if r := c.TargetRecall; r != nil && !(*r > 0 && *r <= 1) {
+		faults = append(faults, fmt.Errorf("--target-recall %v: must be more than 0 and at most 1", *r))
+	}
+	for _, most := range []struct {
+		name string
+		of   *float64
+	}{{"--max-micros", c.MaxMicros}, {"--max-lists", c.MaxLists}, {"--max-bytes", c.MaxBytes}} {
+		if most.of != nil {
+			faults = append(faults, cli.Positive(most.name, *most.of))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // query is what the flags ask for.
@@ -44,8 +61,13 @@ func (c *searchCommand) query() (q client.Query, err error) {
 	if c.TargetRecall != nil {
 		q.TargetRecall = *c.TargetRecall
 	}
-	if c.MaxMicros != 0 || c.MaxLists != 0 || c.MaxBytes != 0 {
-		q.Budget = &client.Budget{Microseconds: c.MaxMicros, Lists: c.MaxLists, Bytes: c.MaxBytes}
+	switch {
+	case c.MaxMicros != nil:
+		q.Budget = &client.Budget{Microseconds: *c.MaxMicros}
+	case c.MaxLists != nil:
+		q.Budget = &client.Budget{Lists: *c.MaxLists}
+	case c.MaxBytes != nil:
+		q.Budget = &client.Budget{Bytes: *c.MaxBytes}
 	}
 	if c.Filter != "" {
 		if !json.Valid([]byte(c.Filter)) {

@@ -34,6 +34,9 @@ type standaloneCommand struct {
 	specFlags       `group:"New index (used when the store holds none):"`
 }
 
+// Validate asks what the parser of flags does not reach, as it is not exported.
+func (c *standaloneCommand) Validate() error { return c.specFlags.Validate() }
+
 func (c *standaloneCommand) Run(ctx context.Context, l *cli.Logging) error {
 	return cli.Asked(ctx, c.run(ctx, l))
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -71,6 +72,15 @@ func newParser(name string, flags any, more ...kong.Option) (*kong.Kong, error) 
 		Version versionFlag `help:"Say which version this is." env:"-"`
 	}
 	return kong.New(flags, append(more, kong.Embed(&every), kong.Name(name), kong.DefaultEnvars("ADASTREAM"), kong.Configuration(loadYAML), kong.Vars{"cache_dir": cacheDir()})...)
+}
+
+// Positive refuses a flag that is 0 or less where 0 is no value of its own: in the options that it goes to 0 is the default, so who wrote
+// it would get that without a word.
+func Positive[N int | int64 | float64 | time.Duration](name string, n N) error {
+	if n > 0 {
+		return nil
+	}
+	return fmt.Errorf("%s %v: must be more than 0", name, n)
 }
 
 // Asked turns the error of a daemon that was told to stop, by the end of ctx, into success.

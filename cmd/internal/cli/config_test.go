@@ -242,3 +242,22 @@ func TestFileTexts(t *testing.T) {
 		t.Errorf("read %s\nwant %s", got, want)
 	}
 }
+
+// What a daemon would take for its default is refused with the name of the flag.
+func TestZeroIsNoDefault(t *testing.T) {
+	t.Setenv("ADASTREAM_STORE", "/store")
+	t.Setenv("ADASTREAM_BROKERS", "a:1")
+	for name, files := range map[string][]string{
+		"query":    {"poll-every: 0", "max-running: 0", "timeout: 0s", "degrade-after: 0s", "timeout: -1s"},
+		"builder":  {"publish-every: 0s", "min-train-rows: 0"},
+		"ingestor": {"flush-age: 0s", "flush-rows: 0", "flush-bytes: -1"},
+	} {
+		for _, content := range files {
+			flag, value, _ := strings.Cut(content, ": ")
+			err := ReadConfig(name, daemons()[name](), writeFile(t, t.TempDir(), "c.yaml", []byte(content)))
+			if want := fmt.Sprintf("--%s %s", flag, value); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "must be more than 0") {
+				t.Errorf("%s with %s: %v", name, content, err)
+			}
+		}
+	}
+}

@@ -37,6 +37,11 @@ type Query struct {
 	Logging      `group:"Log and configuration:"`
 }
 
+// Validate joins faults of q; the parser of flags asks it.
+func (q Query) Validate() error {
+	return errors.Join(Positive("--poll-every", q.PollEvery), Positive("--max-running", q.MaxRunning), Positive("--timeout", q.Timeout), Positive("--degrade-after", q.DegradeAfter))
+}
+
 // Served picks the shards that are served here: none by a node that only merges.
 func (q Query) Served(all []*commit.Log) ([]*commit.Log, error) {
 	switch {
@@ -83,6 +88,11 @@ type Builder struct {
 	Logging      `group:"Log and configuration:"`
 }
 
+// Validate joins faults of b; the parser of flags asks it.
+func (b Builder) Validate() error {
+	return errors.Join(Positive("--publish-every", b.PublishEvery), Positive("--min-train-rows", b.MinTrainRows))
+}
+
 // Ingestor are the flags of an ingestor.
 type Ingestor struct {
 	Kafka        `group:"Kafka:"`
@@ -96,4 +106,9 @@ type Ingestor struct {
 	AcceptPoison bool          `help:"Go on when nearly all that a partition brings is refused, and quarantine it."`
 	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9091"`
 	Logging      `group:"Log and configuration:"`
+}
+
+// Validate joins faults of i; the parser of flags asks it.
+func (i Ingestor) Validate() error {
+	return errors.Join(Positive("--flush-age", i.FlushAge), Positive("--flush-rows", i.FlushRows), Positive("--flush-bytes", i.FlushBytes))
 }
