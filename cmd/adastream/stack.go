@@ -77,7 +77,7 @@ func newStack(ctx context.Context, o stackOptions) (*stack, error) {
 		return nil, err
 	}
 	s.nodes, err = nodes.New(nodes.Options{Spec: o.shards[0].Spec(), Scopes: scopes, Logger: o.logger, Registry: o.registry,
-		Node: serve.Options{Level: level, MeasureShare: 0.01, MemoryBytes: o.memory / int64(len(scopes)), Admin: o.admin, Tracer: o.tracer}})
+		Node: serve.Options{Level: level, MeasureShare: 0.01, MemoryBytes: cli.Share(o.memory, len(scopes)), Admin: o.admin, Tracer: o.tracer}})
 	if err != nil {
 		return nil, err
 	}

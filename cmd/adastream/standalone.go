@@ -34,8 +34,14 @@ type standaloneCommand struct {
 	specFlags       `group:"New index (used when the store holds none):"`
 }
 
-// Validate asks what the parser of flags does not reach, as it is not exported.
-func (c *standaloneCommand) Validate() error { return c.specFlags.Validate() }
+// Validate is asked by the parser of flags, which does not reach specFlags itself, as that is not exported.
+func (c *standaloneCommand) Validate() error {
+	var memory error
+	if c.MemoryBytes != nil {
+		memory = cli.Bound("--memory-bytes", *c.MemoryBytes)
+	}
+	return errors.Join(memory, c.specFlags.Validate())
+}
 
 func (c *standaloneCommand) Run(ctx context.Context, l *cli.Logging) error {
 	return cli.Asked(ctx, c.run(ctx, l))

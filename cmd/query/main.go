@@ -62,7 +62,7 @@ func (c *command) run(ctx context.Context) error {
 		Node: serve.Options{
 			Level: level, PollEvery: c.PollEvery, MaxRunning: c.MaxRunning, MaxWaiting: c.MaxWaiting, Timeout: c.Timeout,
 			DegradeTo: c.DegradeTo, DegradeAfter: c.DegradeAfter, Originals: serve.Originals(c.Originals), MeasureShare: c.MeasureShare,
-			MemoryBytes: memory / int64(max(1, len(scopes))), MaxBehind: c.MaxBehind, Admin: c.Admin, Tracer: tracer,
+			MemoryBytes: cli.Share(memory, len(scopes)), MaxBehind: c.MaxBehind, Admin: c.Admin, Tracer: tracer,
 		},
 	})
 	if err != nil {

@@ -83,6 +83,14 @@ func Positive[N int | int64 | float64 | time.Duration](name string, n N) error {
 	return fmt.Errorf("%s %v: must be more than 0", name, n)
 }
 
+// Bound refuses a bound of bytes that is less than 0, which is none.
+func Bound(name string, bytes int64) error {
+	if bytes >= 0 {
+		return nil
+	}
+	return fmt.Errorf("%s %d: must be positive, or 0 for no limit", name, bytes)
+}
+
 // Asked turns the error of a daemon that was told to stop, by the end of ctx, into success.
 func Asked(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil && (errors.Is(err, cause) || errors.Is(err, context.Canceled)) {

@@ -261,3 +261,25 @@ func TestZeroIsNoDefault(t *testing.T) {
 		}
 	}
 }
+
+// A bound below 0 is none, and shared among shards it became 0, which is no bound at all.
+func TestBoundsOfBytes(t *testing.T) {
+	t.Setenv("ADASTREAM_STORE", "/store")
+	for name, files := range map[string][]string{"query": {"cache-bytes: -1", "memory-bytes: -1"}, "builder": {"cache-bytes: -1"}} {
+		for _, content := range files {
+			want := "--" + strings.Replace(content, ": ", " ", 1) + ": must be positive, or 0 for no limit"
+			if err := ReadConfig(name, daemons()[name](), writeFile(t, t.TempDir(), "c.yaml", []byte(content))); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s with %s: %v", name, content, err)
+			}
+		}
+	}
+	for _, c := range []struct {
+		all  int64
+		of   int
+		want int64
+	}{{0, 3, 0}, {2, 3, 1}, {7, 3, 2}, {7, 1, 7}, {7, 0, 7}} {
+		if got := Share(c.all, c.of); got != c.want {
+			t.Errorf("%d bytes among %d: %d each, want %d", c.all, c.of, got, c.want)
+		}
+	}
+}

@@ -39,7 +39,11 @@ type Query struct {
 
 // Validate joins faults of q; the parser of flags asks it.
 func (q Query) Validate() error {
-	return errors.Join(Positive("--poll-every", q.PollEvery), Positive("--max-running", q.MaxRunning), Positive("--timeout", q.Timeout), Positive("--degrade-after", q.DegradeAfter))
+	var memory error
+	if q.MemoryBytes != nil {
+		memory = Bound("--memory-bytes", *q.MemoryBytes)
+	}
+	return errors.Join(memory, Positive("--poll-every", q.PollEvery), Positive("--max-running", q.MaxRunning), Positive("--timeout", q.Timeout), Positive("--degrade-after", q.DegradeAfter))
 }
 
 // Served picks the shards that are served here: none by a node that only merges.

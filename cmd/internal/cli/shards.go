@@ -82,7 +82,7 @@ type Scope struct {
 func (c Cache) Scopes(role string, shards []*commit.Log, log *slog.Logger, registry *prometheus.Registry) ([]Scope, error) {
 	var scopes []Scope
 	for _, index := range shards {
-		share := Cache{c.CacheDir, c.CacheBytes / int64(len(shards))}
+		share := Cache{c.CacheDir, Share(c.CacheBytes, len(shards))}
 		s, folder := Scope{Index: index, Logger: log, Registry: registry}, role
 		if n := strconv.Itoa(index.Shard()); index.Spec().Shards > 1 {
 			folder += "-" + n
@@ -98,6 +98,11 @@ func (c Cache) Scopes(role string, shards []*commit.Log, log *slog.Logger, regis
 		scopes = append(scopes, s)
 	}
 	return scopes, nil
+}
+
+// Share is what each of n may have of a bound for all of them: of one there is, something, as 0 is no bound.
+func Share(bound int64, n int) int64 {
+	return max(min(bound, 1), bound/int64(max(1, n)))
 }
 
 // RunAll runs what works on shards until all have ended, and joins their errors: one that fails does not end the others.

@@ -91,11 +91,11 @@ type Cache struct {
 	CacheBytes int64  `help:"Most bytes of the cache, 0 for no limit; a builder holds all objects of a generation, a query node all but the originals." default:"0"`
 }
 
+// Validate is asked by the parser of flags.
+func (c Cache) Validate() error { return Bound("--cache-bytes", c.CacheBytes) }
+
 // Open makes the cache for one role, so that several roles of a machine can share CacheDir. What is damaged in it is told to log.
 func (c Cache) Open(role string, b store.Bucket, log *slog.Logger) (*store.Cache, error) {
-	if c.CacheBytes < 0 {
-		return nil, Usage(fmt.Errorf("--cache-bytes %d: must be positive, or 0 for no limit", c.CacheBytes))
-	}
 	cache, err := store.NewCache(filepath.Join(c.CacheDir, role), b, store.CacheOptions{MaxBytes: c.CacheBytes, Logger: log})
 	if err != nil {
 		return nil, Usage(fmt.Errorf("--cache-dir: %w", err))
