@@ -251,7 +251,7 @@ func (c *loadCommand) open(ctx context.Context, name string, first, skip int64, 
 	if !strings.HasPrefix(name, remote) {
 		return files.Open(name, o)
 	}
-	temporary, err := c.download(ctx, name)
+	temporary, err := c.download(ctx, name, log)
 	if err != nil {
 		return nil, err
 	}
@@ -260,22 +260,63 @@ func (c *loadCommand) open(ctx context.Context, name string, first, skip int64, 
 }
 
 // download copies an object to a file, since formats are read from their end or twice.
-func (c *loadCommand) download(ctx context.Context, name string) (file string, err error) {
+func (c *loadCommand) download(ctx context.Context, name string, log *slog.Logger) (file string, err error) {
 	b, key, err := c.object(ctx, name)
-	if err != nil {
-		return "", err
-	}
-	from, _, err := b.Open(ctx, key)
 	if err != nil {
 		return "", err
 	}
 	to, err := os.CreateTemp("", "adastream-load-*"+path.Ext(key))
 	if err != nil {
-		return "", errors.Join(err, from.Close())
+		return "", err
 	}
-	_, err = io.Copy(to, from)
-	if err = errors.Join(err, from.Close(), to.Close()); err != nil {
+	if err = errors.Join(copyObject(ctx, to, b, key, log), to.Close()); err != nil {
 		return "", errors.Join(err, os.Remove(to.Name()))
 	}
 	return to.Name(), nil
+}
+
+// rest is how many bytes are asked for at a time of an object that broke off: few enough that a slow line has them within the patience.
+const rest = 4 << 20
+
+// copyObject goes on where a download broke off, which large ones do: begun anew they might never end.
+func copyObject(ctx context.Context, to io.Writer, b store.Bucket, key string, log *slog.Logger) error {
+	insist := func(do func(context.Context) error) error {
+		return cli.Wait{}.Until(ctx, log, "object cannot be read, will try again", do)
+	}
+	var was store.Info
+	err := insist(func(ctx context.Context) (err error) { was, err = b.Stat(ctx, key); return err })
+	if err != nil {
+		return err
+	}
+	var from io.ReadCloser
+	err = insist(func(context.Context) (err error) { from, _, err = b.Open(ctx, key); return err }) // it is read for longer than one waits for it
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(to, from)
+	err = errors.Join(err, from.Close())
+	if !errors.Is(err, store.ErrTransient) {
+		return err
+	}
+	log.Warn("a download broke off, it goes on from there", "object", key, "bytes", n, "of", was.Size, "error", err)
+	for n < was.Size {
+		var part []byte
+		err := insist(func(ctx context.Context) (err error) {
+			part, err = b.Range(ctx, key, n, min(rest, was.Size-n))
+			return err
+		})
+		if err == nil {
+			_, err = to.Write(part)
+		}
+		if err != nil {
+			return err
+		}
+		n += int64(len(part))
+	}
+	var is store.Info
+	err = insist(func(ctx context.Context) (err error) { is, err = b.Stat(ctx, key); return err })
+	if err == nil && (is.Size != was.Size || !is.Modified.Equal(was.Modified)) {
+		err = errors.New("was replaced while it was read")
+	}
+	return err
 }

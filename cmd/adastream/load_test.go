@@ -1,13 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/pipeline/commit"
@@ -151,5 +156,65 @@ func TestLoad_objects(t *testing.T) {
 	c.Files = []string{place + "/rows-0.jsonl#1?" + query}
 	if err := c.Run(t.Context(), &cli.Logging{}); err == nil || !strings.Contains(err.Error(), "%23") {
 		t.Errorf("%v, want to be told how # is written", err)
+	}
+}
+
+// cutting serves one object as S3 does, but all of it once at most, of which it breaks off in the middle; then it is away for a request, and of
+// another time if it is replaced.
+type cutting struct {
+	body     []byte
+	replaced bool
+	asked    []string // ranges
+}
+
+func (c *cutting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	modified := time.Unix(1e9, 0)
+	if r.Method == http.MethodGet {
+		c.asked = append(c.asked, r.Header.Get("Range"))
+	}
+	switch n := len(c.asked); {
+	case r.Method == http.MethodGet && n == 1:
+		w.Header().Set("Content-Length", strconv.Itoa(len(c.body)))
+		w.Header().Set("Last-Modified", modified.UTC().Format(http.TimeFormat))
+		_, _ = w.Write(c.body[:len(c.body)/2])
+		panic(http.ErrAbortHandler)
+	case r.Method == http.MethodGet && n == 2:
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	case n > 0 && c.replaced:
+		modified = modified.Add(time.Second)
+	}
+	http.ServeContent(w, r, "", modified, bytes.NewReader(c.body))
+}
+
+// A download that breaks off goes on where it was. What it came to be of two objects is none.
+func TestLoad_cutDownloads(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "key")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	t.Setenv("TMPDIR", t.TempDir())
+	for _, replaced := range []bool{false, true} {
+		place := filepath.Join(t.TempDir(), "store")
+		b, err := store.Open(t.Context(), place, store.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		loadIndex(t, b)
+		objects := &cutting{body: rowsFile(0, 3000), replaced: replaced}
+		server := httptest.NewServer(objects)
+		defer server.Close()
+		c := loadCommand{Store: cli.Store{Store: place}, Name: "load", Part: "0/1", Encoder: "e", Files: []string{"s3://bucket/rows.jsonl?endpoint=" + server.URL}}
+		var failed error
+		out := stdout(t, func() error { failed = c.Run(t.Context(), &cli.Logging{}); return nil })
+		switch {
+		case replaced && (failed == nil || !strings.Contains(failed.Error(), ": was replaced while it was read")):
+			t.Errorf("of an object that was replaced: %v", failed)
+		case !replaced && (failed != nil || !strings.Contains(out, "3000 rows")):
+			t.Errorf("%s, %v, asked for %q", out, failed, objects.asked)
+		case len(objects.asked) != 3 || !strings.HasSuffix(objects.asked[2], fmt.Sprint("-", len(objects.body)-1)):
+			t.Errorf("asked for the ranges %q", objects.asked)
+		}
+	}
+	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) > 0 {
+		t.Errorf("%d temporary files are left, %v", len(left), err)
 	}
 }
