@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"strings"
@@ -105,6 +106,21 @@ func TestChannelCommands(t *testing.T) {
 		if err != nil || now.Sequence != before.Sequence+1 || now.Generation != step.generation || now.Pinned != step.pinned || now.Reason != "r" || !now.ByOperator() {
 			t.Errorf("%s: %v, channel %+v, want generation %d, pinned %v", step.name, err, now, step.generation, step.pinned)
 		}
+	}
+}
+
+// What a collection gives up between the listing and the reading of it is no fault, what is missing otherwise is.
+func TestStillKept(t *testing.T) {
+	c := newChannelTest(t)
+	c.promote(5, "builder")
+	c.output(&snapshotGCCommand{Index: cli.Index{Store: c.storage}, Yes: true})
+	for g, want := range map[int64]bool{1: false, 4: false, 5: true, 6: true} {
+		if m, err := stillKept(t.Context(), c.index, g); err != nil || (m != nil) != want {
+			t.Errorf("generation %d: %v, %v", g, m, err)
+		}
+	}
+	if m, err := stillKept(t.Context(), c.index, 7); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("%v, %v", m, err)
 	}
 }
 

@@ -61,9 +61,12 @@ func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "generation\tcreated\tlive rows\tdead rows\tchunks\tsegments\tmodel\trecall@10\t  served")
 	for _, g := range generations {
-		m, err := index.Manifest(ctx, g)
+		m, err := stillKept(ctx, index, g)
 		if err != nil {
 			return err
+		}
+		if m == nil {
+			continue
 		}
 		model, recall, served := "-", "exact", ""
 		if m.Model != nil {
@@ -95,6 +98,19 @@ func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
 	return nil
 }
 
+// stillKept reads a generation that was listed. It is nil if a collection gave it up since then.
+func stillKept(ctx context.Context, index *commit.Log, generation int64) (*schemas.Manifest, error) {
+	m, err := index.Manifest(ctx, generation)
+	if err == nil {
+		return m, nil
+	}
+	collection, lookErr := index.Collection(ctx)
+	if lookErr == nil && collection != nil && !collection.Keeps(generation) {
+		return nil, nil
+	}
+	return nil, errors.Join(err, lookErr)
+}
+
 // listed is a generation as scripts read it.
 type listed struct {
 	Generation int64            `json:"generation"`
@@ -109,16 +125,20 @@ type listed struct {
 }
 
 func listJSON(ctx context.Context, index *commit.Log, channel *schemas.Channel, generations []int64) error {
-	list := make([]listed, len(generations))
-	for i, g := range generations {
-		m, err := index.Manifest(ctx, g)
+	list := []listed{}
+	for _, g := range generations {
+		m, err := stillKept(ctx, index, g)
 		if err != nil {
 			return err
 		}
-		list[i] = listed{Generation: g, Created: m.Created, LiveRows: m.LiveRows, DeadRows: m.DeadRows, Chunks: len(m.Chunks), Segments: len(m.Segments), Checkpoint: m.Checkpoint, Quality: m.Quality}
-		if m.Model != nil {
-			list[i].Model = m.Model.ID
+		if m == nil {
+			continue
 		}
+		one := listed{Generation: g, Created: m.Created, LiveRows: m.LiveRows, DeadRows: m.DeadRows, Chunks: len(m.Chunks), Segments: len(m.Segments), Checkpoint: m.Checkpoint, Quality: m.Quality}
+		if m.Model != nil {
+			one.Model = m.Model.ID
+		}
+		list = append(list, one)
 	}
 	return printJSON(struct {
 		Serving     *schemas.Channel `json:"serving"`
