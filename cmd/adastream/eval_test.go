@@ -144,6 +144,15 @@ func TestEval(t *testing.T) {
 			t.Error(out)
 		}
 	})
+	t.Run("nothing to compare", func(t *testing.T) {
+		c := base
+		c.Systems, c.JSON = []string{"MRL"}, true
+		var r evalReport
+		described(t, "eval", stdout(t, func() error { return c.Run(t.Context()) }), &r)
+		if len(r.Results) == 0 || r.Comparisons == nil {
+			t.Errorf("%d results, comparisons %v", len(r.Results), r.Comparisons)
+		}
+	})
 	t.Run("mistakes", func(t *testing.T) {
 		for _, tt := range []struct {
 			want   string

@@ -56,6 +56,7 @@ func measures() []measure {
 
 // Compare makes all comparisons that there are results for: of top-1 with labels, else of recall@10.
 func Compare(results []*Result, labels bool) (all []Comparison) {
+	all = []Comparison{} // in JSON none are [], not null
 	of, name := func(g Grade) float64 { return float64(g.Recall) }, "recall10"
 	if labels {
 		of, name = func(g Grade) float64 {
