@@ -430,6 +430,27 @@ func TestScaling(t *testing.T) {
 	})
 }
 
+// TestLargeThresholds: numbers of values are floats to Helm, which writes a million as 1e+06 into a text; KEDA reads an integer.
+func TestLargeThresholds(t *testing.T) {
+	values := cases(t)["full"]
+	merge(values, map[string]any{"ingestor": map[string]any{"autoscaling": map[string]any{"keda": map[string]any{
+		"kafka": map[string]any{"enabled": true, "lagThreshold": 2000000.0}, "prometheus": map[string]any{"enabled": true, "serverAddress": "http://p", "seconds": 1000000.0},
+	}}}})
+	files, err := render("words", values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, f := range files {
+		all.WriteString(f)
+	}
+	for _, want := range []string{`lagThreshold: "2000000"`, `threshold: "1000000"`} {
+		if !strings.Contains(all.String(), want) {
+			t.Errorf("%s is not in what is rendered", want)
+		}
+	}
+}
+
 // TestQueryDrains: the time that Kubernetes gives covers the sleep before the drain and the drain.
 func TestQueryDrains(t *testing.T) {
 	rendered(t, func(t *testing.T, objects []object) {
