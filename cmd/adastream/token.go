@@ -2,10 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/pipeline/access"
@@ -47,8 +49,47 @@ func (c *tokenNewCommand) Run() error {
 }
 
 // addLine replaces a tokens file by one with a line more, at once: a node may read it at any time. A file that would not be read
-// stays as it was.
+// stays as it was. Of several that do so at a time one goes after the other.
 func addLine(path, line string) (err error) {
+	f, err := onlyNew(path + ".new")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	if err := fill(f, path, line); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if _, err := access.OpenTokens(f.Name()); err != nil {
+		return cli.Usage(fmt.Errorf("%s would not be read any more: %w", path, err))
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// newWait is how long another process that adds a line is waited for, which takes it milliseconds.
+const newWait = 5 * time.Second
+
+// onlyNew makes a file that is there for one process at a time.
+func onlyNew(name string) (*os.File, error) {
+	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if !errors.Is(err, fs.ErrExist) {
+			return f, err
+		}
+		if time.Since(begun) > newWait {
+			return nil, fmt.Errorf("%s: another process has been adding a token for %v: remove the file if there is none any more", name, newWait)
+		}
+	}
+}
+
+// fill writes to f what is in the file at path, and a line more, for the same people to read.
+func fill(f *os.File, path, line string) error {
 	before, err := os.ReadFile(path)
 	if err != nil && !os.IsNotExist(err) {
 		return err
@@ -61,28 +102,6 @@ func addLine(path, line string) (err error) {
 	if info, err := os.Stat(path); err == nil {
 		mode = info.Mode().Perm()
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".tokens-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	if _, err := f.WriteString(text + line + "\n"); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Chmod(mode); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if _, err := access.OpenTokens(f.Name()); err != nil {
-		return cli.Usage(fmt.Errorf("%s would not be read any more: %w", path, err))
-	}
-	return os.Rename(f.Name(), path)
+	_, err = f.WriteString(text + line + "\n")
+	return errors.Join(err, f.Chmod(mode))
 }

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/adastream/adastream/pipeline/access"
 )
@@ -54,5 +58,38 @@ func TestTokenNewAddsToFile(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) != 1 {
 		t.Errorf("files %v, %v", entries, err)
+	}
+}
+
+// Of several that add a line at a time none is lost, and what one that was killed has left is named.
+func TestTokenNewAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens")
+	add := func(name string) error {
+		return (&tokenNewCommand{Name: name, Scope: []access.Scope{access.Search}, TokensFile: path}).Run()
+	}
+	stdout(t, func() error {
+		var adding errgroup.Group
+		for i := range 20 {
+			adding.Go(func() error { return add(fmt.Sprint("n", i)) })
+		}
+		return adding.Wait()
+	})
+	body, err := os.ReadFile(path)
+	if n := strings.Count(string(body), "\n"); err != nil || n != 20 {
+		t.Errorf("%d lines of 20, %v", n, err)
+	}
+	if _, err := access.OpenTokens(path); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(path+".new", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		if err := add("late"); err == nil || !strings.Contains(err.Error(), "tokens.new: ") {
+			t.Errorf("%v, want the file that is in the way", err)
+		}
+	})
+	if after, err := os.ReadFile(path); err != nil || string(after) != string(body) {
+		t.Errorf("%s, %v", after, err)
 	}
 }
