@@ -16,7 +16,8 @@ import (
 // Log is an index in a bucket, or one shard of it. It may be used concurrently, and any number of processes may have the same one
 // open. Records that it returns are shared and must not be changed.
 type Log struct {
-	bucket store.Bucket // of the index; the shard's folder of it if there are several
+	root   store.Bucket // of the index
+	bucket store.Bucket // the same; the shard's folder of it if there are several
 	spec   *schemas.Spec
 	shard  int
 
@@ -71,17 +72,17 @@ func OpenShards(ctx context.Context, b store.Bucket) ([]*Log, error) {
 		return nil, fmt.Errorf("open index in %s: %w", b, err)
 	}
 	if spec.Shards == 1 {
-		return []*Log{over(b, spec, 0)}, nil
+		return []*Log{over(b, b, spec, 0)}, nil
 	}
 	shards := make([]*Log, spec.Shards)
 	for i := range shards {
-		shards[i] = over(store.Under(b, shardFolder(i)), spec, i)
+		shards[i] = over(b, store.Under(b, shardFolder(i)), spec, i)
 	}
 	return shards, nil
 }
 
-func over(b store.Bucket, spec *schemas.Spec, shard int) *Log {
-	l := &Log{bucket: b, spec: spec, shard: shard, pageParts: pageParts, pages: &pageMemory{pages: map[string]*page{}}, tails: map[int]*schemas.Commit{}, tells: map[int]telling{}}
+func over(root, b store.Bucket, spec *schemas.Spec, shard int) *Log {
+	l := &Log{root: root, bucket: b, spec: spec, shard: shard, pageParts: pageParts, pages: &pageMemory{pages: map[string]*page{}}, tails: map[int]*schemas.Commit{}, tells: map[int]telling{}}
 	for _, partition := range l.Partitions() {
 		l.tells[partition] = telling{}
 	}
@@ -90,12 +91,14 @@ func over(b store.Bucket, spec *schemas.Spec, shard int) *Log {
 
 // Over is the same index, opened anew, by way of another bucket that has the same objects: one that counts what is asked of it,
 // for example.
-func (l *Log) Over(b store.Bucket) *Log { return over(b, l.spec, l.shard).WithPages(l.pageParts) }
+func (l *Log) Over(b store.Bucket) *Log {
+	return over(l.root, b, l.spec, l.shard).WithPages(l.pageParts)
+}
 
 // WithPages is the same index, opened anew, for generations with pages of at most so many parts: for tests, in which even a small
 // one is to have some. Reading does not depend on it.
 func (l *Log) WithPages(parts int) *Log {
-	again := over(l.bucket, l.spec, l.shard)
+	again := over(l.root, l.bucket, l.spec, l.shard)
 	again.pageParts = parts
 	return again
 }

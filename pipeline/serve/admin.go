@@ -52,7 +52,7 @@ func (n *Node) moveChannel(r *http.Request) (*response, error) {
 	if m.By, err = operator(r.Context()); err != nil {
 		return nil, err
 	}
-	moved, err := n.o.Log.Move(r.Context(), m)
+	moved, err := n.log.Load().Move(r.Context(), m)
 	if err != nil {
 		return nil, moveProblem(err)
 	}

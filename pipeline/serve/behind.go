@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/store"
 )
 
@@ -50,7 +51,7 @@ func (n *Node) tooFarBehind() error {
 
 // forAll reports whether all nodes of an index fail for this reason, or none can know what is newest.
 func forAll(err error) bool {
-	for _, reason := range []error{store.ErrCorrupt, store.ErrNotFound, store.ErrTransient, store.ErrDenied, ErrMemory} {
+	for _, reason := range []error{commit.ErrReplaced, store.ErrCorrupt, store.ErrNotFound, store.ErrTransient, store.ErrDenied, ErrMemory} {
 		if errors.Is(err, reason) {
 			return true
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
@@ -81,7 +82,7 @@ func TestShedIsCounted(t *testing.T) {
 func TestLoadFailuresAreToldApart(t *testing.T) {
 	n := newPublisher(t).node(Options{})
 	for reason, err := range map[string]error{
-		"memory": fmt.Errorf("x: %w", ErrMemory), "cache_full": store.ErrCacheFull, "corrupt": schemas.ErrCorrupt, "denied": store.ErrDenied,
+		"replaced": fmt.Errorf("%w: %w", commit.ErrReplaced, store.ErrNotFound), "memory": fmt.Errorf("x: %w", ErrMemory), "cache_full": store.ErrCacheFull, "corrupt": schemas.ErrCorrupt, "denied": store.ErrDenied,
 		"transient": store.ErrUnknown, "not_found": store.ErrNotFound, "other": errors.New("a newer format"),
 	} {
 		before := testutil.ToFloat64(n.metrics.loadFailures.WithLabelValues(reason))

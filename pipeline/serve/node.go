@@ -147,6 +147,7 @@ type Node struct {
 	o       Options
 	metrics *metrics
 
+	log       atomic.Pointer[commit.Log] // Options.Log, or the same index as it was made anew in its place
 	recent    recent
 	live      *live
 	current   atomic.Pointer[served]
@@ -175,7 +176,8 @@ type Node struct {
 	recalled     int            // how many those are
 	remembered   *commit.Served // what was served when that was written down for the next one
 	rememberedAt time.Time
-	followed     *commit.Served // what is served, nil at first
+	followed     *commit.Served // what is served; nil at first, and while an index that was made anew is taken
+	lookedAgain  time.Time      // for whether that is still in the store
 	produced     int64          // newest record timestamp that was ever served of this epoch, Unix time in ms
 	parts        map[string]*replica.Part
 	model        *model.Model
@@ -228,6 +230,7 @@ func New(o Options) (*Node, error) {
 			return nil, err
 		}
 	}
+	n.log.Store(o.Log)
 	n.metrics.watch(n)
 	o.Cache.Register(o.Registry, "query")
 	n.metrics.memoryLimit.Set(float64(o.MemoryBytes))
@@ -335,7 +338,7 @@ func (n *Node) generation() int64 {
 // that names an epoch and the epoch's own channel has. If parts of what is served are damaged, and stay because of no newer generation
 // or of one that cannot be taken, it loads what is served once more.
 func (n *Node) advance(ctx context.Context) error {
-	newest, err := n.o.Log.Follow(ctx, n.followed)
+	newest, err := n.newest(ctx)
 	switch {
 	case err != nil:
 	case newest == nil:
@@ -346,10 +349,46 @@ func (n *Node) advance(ctx context.Context) error {
 			n.behind.end()
 		}
 	}
-	if len(n.proof.bad()) > 0 {
+	if len(n.proof.bad()) > 0 && n.followed != nil {
 		err = errors.Join(err, n.take(ctx, n.followed))
 	}
 	return err
+}
+
+// stillEvery is how many looks at the channel there are to one at whether what is served is still in the store.
+const stillEvery = 40
+
+// newest is what the channel names, nil if that is served. Before anything newer is taken, and now and then, it looks whether what is
+// served is of the index that is there: one that was made anew in its place is followed from its beginning, once it has promoted
+// something. Until then, and if it is of another spec or there is none, what was loaded is served.
+func (n *Node) newest(ctx context.Context) (*commit.Served, error) {
+	log := n.log.Load()
+	to, err := log.Follow(ctx, n.followed)
+	if err != nil || n.followed == nil || to == nil && time.Since(n.lookedAgain) < stillEvery*n.o.PollEvery {
+		return to, err
+	}
+	gone := log.Still(ctx, n.followed)
+	if gone == nil {
+		n.lookedAgain = time.Now()
+		return to, nil
+	}
+	if !errors.Is(gone, commit.ErrReplaced) {
+		return nil, gone
+	}
+	n.lookedAgain = time.Time{} // and at the next look, until another one is followed
+	if log, err = log.Again(ctx); err == nil {
+		to, err = log.Follow(ctx, nil)
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", gone, err)
+	case to == nil:
+		return nil, fmt.Errorf("%w: the one in its place has promoted nothing yet", gone)
+	}
+	n.o.Logger.Warn("the index was made anew in its place, it is followed from its beginning", "generation", n.generation(), "reason", gone)
+	n.log.Store(log)
+	n.followed = nil
+	return to, nil
 }
 
 // take loads a generation and serves it. Parts that the current one has too are shared, but for damaged ones.

@@ -43,7 +43,7 @@ func (s *state) index(root *commit.Log) *commit.Log {
 
 // reader reads what pages show from the store. Safe for concurrent use.
 type reader struct {
-	log       *commit.Log
+	log       *commit.Log // another one once the index was made anew in its place; owned by who holds mu
 	manifests *otter.Cache[manifestKey, *schemas.Manifest]
 
 	mu    sync.Mutex // held while the state is read: who comes meanwhile gets the same
@@ -76,6 +76,18 @@ func (r *reader) now(ctx context.Context) (state, error) {
 }
 
 func (r *reader) read(ctx context.Context, s state) (state, error) {
+	if s.Served != nil {
+		err := r.log.Still(ctx, s.Served)
+		if errors.Is(err, commit.ErrReplaced) {
+			var again *commit.Log
+			if again, err = r.log.Again(ctx); err == nil {
+				r.log, s = again, state{}
+			}
+		}
+		if err != nil {
+			return s, fmt.Errorf("read the channel again: %w", err)
+		}
+	}
 	to, err := r.log.Follow(ctx, s.Served)
 	if err != nil {
 		return s, fmt.Errorf("read the channel: %w", err)

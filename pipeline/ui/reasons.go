@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/serve"
 	"github.com/adastream/adastream/schemas"
 )
@@ -95,6 +96,9 @@ func stale(v serve.View) *reason {
 		r.Title += ", an object of the newest one is damaged"
 		r.Do = []string{"Find out what else is. Then bring the object back, or go back to a generation without it."}
 		r.Command = `adastream verify --store="$STORE"`
+	case errors.Is(v.Stale, commit.ErrReplaced):
+		r.Title += ", its index was removed or made anew"
+		r.Do = []string{"If nobody meant to, put back what is left of it. An index of the same spec is taken once its builder promotes; for one of another spec, restart the node."}
 	case errors.Is(v.Stale, serve.ErrMemory):
 		r.Title += ", there is no memory for the newest one"
 		r.Do = []string{"Raise --memory-bytes, or the limit of the container that it is told from; or restart the node, which then takes the newest one alone."}

@@ -509,3 +509,36 @@ func forget(r *reader) {
 	defer r.mu.Unlock()
 	r.until = time.Time{}
 }
+
+// A page of an index that was made anew in its place shows that one, though it has fewer generations.
+func TestPagesOfAnIndexThatWasMadeAnew(t *testing.T) {
+	s := newSite(t, false)
+	s.append(0, 5, nil)
+	s.build(func(m *schemas.Manifest) bool { return m.LiveRows == 5 })
+	r := newReader(s.log)
+	old, err := r.read(t.Context(), state{})
+	if err != nil || old.Served == nil {
+		t.Fatalf("%+v, %v", old, err)
+	}
+	var keys []string
+	for info, err := range s.bucket.List(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, info.Key)
+	}
+	for _, key := range keys {
+		if err := s.bucket.Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.read(t.Context(), old); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("of an index that was removed: %v", err)
+	}
+	s.log = buildtest.Create(t, s.bucket, s.log.Spec())
+	s.append(0, 3, nil)
+	anew := s.build(func(m *schemas.Manifest) bool { return m.LiveRows == 3 })
+	if now, err := r.read(t.Context(), old); err != nil || now.Newest == nil || now.Newest.LiveRows != 3 || now.Served.Own.Generation != anew.Generation {
+		t.Errorf("shows %+v, %v", now, err)
+	}
+}
