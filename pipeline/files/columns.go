@@ -137,7 +137,7 @@ func (m *mapping) add(i int, field arrow.Field) error {
 	switch name {
 	case schemas.ColumnID:
 		if t, s.convert = idOf(t); t == nil {
-			return fmt.Errorf("column %q: type %s, allowed: utf8, large_utf8, a dictionary of them, integers, fixed_size_binary[16]", field.Name, field.Type)
+			return fmt.Errorf("column %q: type %s, allowed: texts, a dictionary of them, integers, fixed_size_binary[16]", field.Name, field.Type)
 		}
 	case schemas.ColumnVector:
 		if t, s.convert = vectorOf(t); t == nil {
@@ -145,6 +145,7 @@ func (m *mapping) add(i int, field arrow.Field) error {
 				field.Name, field.Type)
 		}
 	default:
+		t, s.convert = attributeOf(t)
 		if _, ok := schemas.AttributeTypeOf(t); !ok {
 			m.o.Ignored(field.Name, fmt.Sprintf("its type is %s, which no attribute has", field.Type))
 			return nil
@@ -191,13 +192,23 @@ func idOf(t arrow.DataType) (arrow.DataType, func(arrow.Array) (arrow.Array, err
 		return arrow.PrimitiveTypes.Int64, castTo(arrow.PrimitiveTypes.Int64)
 	case arrow.UINT8, arrow.UINT16, arrow.UINT32:
 		return arrow.PrimitiveTypes.Uint64, castTo(arrow.PrimitiveTypes.Uint64)
+	case arrow.STRING_VIEW, arrow.DECIMAL128, arrow.DECIMAL256:
+		if to, convert := attributeOf(t); to.ID() == arrow.LARGE_STRING || to.ID() == arrow.INT64 {
+			return to, convert
+		}
 	case arrow.DICTIONARY:
-		value := t.(*arrow.DictionaryType).ValueType
-		if id := value.ID(); id == arrow.STRING || id == arrow.LARGE_STRING {
-			return value, func(a arrow.Array) (arrow.Array, error) {
-				d := a.(*array.Dictionary)
-				return compute.TakeArray(context.Background(), d.Dictionary(), d.Indices())
+		value, convert := attributeOf(t)
+		if value = value.(*arrow.DictionaryType).ValueType; value.ID() != arrow.STRING && value.ID() != arrow.LARGE_STRING {
+			break
+		}
+		return value, func(a arrow.Array) (_ arrow.Array, err error) {
+			if convert != nil {
+				if a, err = convert(a); err != nil {
+					return nil, err
+				}
 			}
+			d := a.(*array.Dictionary)
+			return compute.TakeArray(context.Background(), d.Dictionary(), d.Indices())
 		}
 	case arrow.FIXED_SIZE_BINARY:
 		if t.(*arrow.FixedSizeBinaryType).ByteWidth == 16 {
@@ -205,6 +216,42 @@ func idOf(t arrow.DataType) (arrow.DataType, func(arrow.Array) (arrow.Array, err
 		}
 	}
 	return nil, nil
+}
+
+// attributeOf is the type of a message's attribute that a type is made, and how: texts that are views, as polars writes them, are made
+// texts, days the times that they begin at, in UTC, and decimals integers or floats. Other types stay what they are.
+func attributeOf(t arrow.DataType) (arrow.DataType, func(arrow.Array) (arrow.Array, error)) {
+	to := t
+	switch t := t.(type) {
+	case *arrow.StringViewType:
+		to = arrow.BinaryTypes.LargeString // views of a batch may be of more than an utf8 column holds
+	case *arrow.Date32Type, *arrow.Date64Type:
+		to = arrow.FixedWidthTypes.Timestamp_ms
+	case arrow.DecimalType:
+		if t.GetScale() == 0 { // what databases write that have no integers
+			to = arrow.PrimitiveTypes.Int64
+		} else {
+			to = arrow.PrimitiveTypes.Float64
+		}
+	case *arrow.DictionaryType:
+		if t.ValueType.ID() == arrow.STRING_VIEW {
+			to := &arrow.DictionaryType{IndexType: t.IndexType, ValueType: arrow.BinaryTypes.LargeString, Ordered: t.Ordered}
+			return to, func(a arrow.Array) (arrow.Array, error) { return withTexts(a.(*array.Dictionary), to) }
+		}
+	}
+	if to == t {
+		return t, nil
+	}
+	return to, castTo(to)
+}
+
+// withTexts is a dictionary whose values are of another type.
+func withTexts(a *array.Dictionary, to *arrow.DictionaryType) (arrow.Array, error) {
+	values, err := castTo(to.ValueType)(a.Dictionary())
+	if err != nil {
+		return nil, err
+	}
+	return array.NewDictionaryArray(to, a.Indices(), values), nil
 }
 
 func castTo(t arrow.DataType) func(arrow.Array) (arrow.Array, error) {

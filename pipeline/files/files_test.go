@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -107,6 +108,27 @@ func TestFormatsAgree(t *testing.T) {
 	}
 }
 
+// Types that messages do not have are made those that they have: views of texts, as polars writes them to Arrow, decimals and days.
+func TestOtherTypes(t *testing.T) {
+	_, want := rowsOf(t, "rows.arrow", Options{})
+	r, got := rowsOf(t, "views.arrow", Options{Ignored: func(column, why string) { t.Errorf("column %s is ignored: %s", column, why) }})
+	if len(got) != len(want) {
+		t.Fatalf("%d rows, want %d", len(got), len(want))
+	}
+	day := regexp.MustCompile(`seen=2023-11-14T[^,]+`)
+	for i := range want {
+		if want := day.ReplaceAllString(want[i], "seen=2023-11-14T00:00:00Z"); got[i] != want {
+			t.Errorf("row %d:\n got %s\nwant %s", i, got[i], want)
+		}
+	}
+	for _, field := range r.Schema().Fields() {
+		stored, ok := schemas.AttributeTypeOf(field.Type)
+		if want := map[string]schemas.AttributeType{"class": "utf8", "year": "int64", "price": "float64", "new": "bool", "seen": "timestamp"}[field.Name]; want != "" && (!ok || stored != want) {
+			t.Errorf("column %s: type %s, stored as %q, want %q", field.Name, field.Type, stored, want)
+		}
+	}
+}
+
 // Columns of other names are taken for what they are, and those that no message can have are left out and told of.
 func TestColumnsByName(t *testing.T) {
 	var ignored []string
@@ -117,10 +139,10 @@ func TestColumnsByName(t *testing.T) {
 		ignored = append(ignored, column)
 	}})
 	slices.Sort(ignored)
-	if want := []string{"day", "exact", "nested", "single", "tags", "vector"}; !slices.Equal(ignored, want) {
+	if want := []string{"nested", "single", "tags", "vector"}; !slices.Equal(ignored, want) {
 		t.Errorf("ignored %v, want %v", ignored, want)
 	}
-	if want := "class=green, id=1, vector=-0.015625 0.203125 0.421875 0.640625 0.859375 -0.921875 -0.703125 -0.484375"; rows[1] != want {
+	if want := "class=green, day=2024-01-01T00:00:00Z, exact=1.5, id=1, vector=-0.015625 0.203125 0.421875 0.640625 0.859375 -0.921875 -0.703125 -0.484375"; rows[1] != want {
 		t.Errorf("row 1:\n got %s\nwant %s", rows[1], want)
 	}
 	if r.Encoder() != "mine" {
@@ -134,14 +156,14 @@ func TestRefused(t *testing.T) {
 		name string
 		o    Options
 	}{
-		`column "id" is missing, there are: key, embedding, vector, day`:                       {"others.parquet", Options{Vector: "embedding"}},
-		`column "vectors" is missing, there are: key, embedding`:                               {"others.parquet", Options{ID: "key", Vector: "vectors"}},
-		`column "vector": type int32, allowed: list, `:                                         {"others.parquet", Options{ID: "key"}},
-		`column "embedding": type list<element: float64, nullable>, allowed: utf8, large_utf8`: {"others.parquet", Options{ID: "embedding"}},
-		`the file's vectors are of the encoder "e/1", asked for: "e/2"`:                        {"list.parquet", Options{Encoder: "e/2"}},
-		`format "csv", allowed: [arrow parquet`:                                                {"list.parquet", Options{Format: "csv"}},
-		`neither an Arrow IPC file nor a stream`:                                               {"list.parquet", Options{Format: ArrowIPC}},
-		`it does not end with PAR1: cut off, encrypted`:                                        {"rows.arrow", Options{Format: Parquet}},
+		`column "id" is missing, there are: key, embedding, vector, day`:                          {"others.parquet", Options{Vector: "embedding"}},
+		`column "vectors" is missing, there are: key, embedding`:                                  {"others.parquet", Options{ID: "key", Vector: "vectors"}},
+		`column "vector": type int32, allowed: list, `:                                            {"others.parquet", Options{ID: "key"}},
+		`column "embedding": type list<element: float64, nullable>, allowed: texts, a dictionary`: {"others.parquet", Options{ID: "embedding"}},
+		`the file's vectors are of the encoder "e/1", asked for: "e/2"`:                           {"list.parquet", Options{Encoder: "e/2"}},
+		`format "csv", allowed: [arrow parquet`:                                                   {"list.parquet", Options{Format: "csv"}},
+		`neither an Arrow IPC file nor a stream`:                                                  {"list.parquet", Options{Format: ArrowIPC}},
+		`it does not end with PAR1: cut off, encrypted`:                                           {"rows.arrow", Options{Format: Parquet}},
 	} {
 		r, err := Open(filepath.Join("testdata", c.name), c.o)
 		if err == nil {

@@ -44,7 +44,7 @@ func vectorOf(t arrow.DataType) (arrow.DataType, func(arrow.Array) (arrow.Array,
 		if n := t.ByteWidth; n > 0 && n%floatBytes == 0 {
 			return arrow.FixedSizeListOf(int32(n/floatBytes), arrow.PrimitiveTypes.Float32), ofFixedBytes
 		}
-	case *arrow.BinaryType, *arrow.LargeBinaryType:
+	case *arrow.BinaryType, *arrow.LargeBinaryType, *arrow.BinaryViewType:
 		return arrow.ListOf(arrow.PrimitiveTypes.Float32), ofBytes
 	}
 	return nil, nil

@@ -65,6 +65,21 @@ others = pa.table({
 })
 parquet("others.parquet", others)
 
+# What polars writes of texts, and types that messages do not have but for others of the same values.
+views = pa.table({
+    "id": columns["id"].cast(pa.string_view()),
+    "vector": pa.array(packed, pa.binary_view()),
+    "op": columns["op"].cast(pa.string_view()),
+    "version": columns["version"].cast(pa.decimal128(38, 0)),
+    "class": pa.DictionaryArray.from_arrays(pa.array(some([i % 3 for i in range(N)], 5), pa.uint32()), pa.array(["red", "green", "blü"], pa.string_view())),
+    "year": columns["year"].cast(pa.decimal128(38, 0)),
+    "price": columns["price"].cast(pa.decimal128(10, 2)),
+    "new": columns["new"],
+    "seen": pa.array(some([datetime.date(2023, 11, 14)] * N, 6)),
+}).replace_schema_metadata(ENCODER)
+with pa.ipc.new_file("views.arrow", views.schema) as out:
+    out.write_table(views, max_chunksize=16)
+
 with open("rows.jsonl", "w") as out:
     for row in rows.drop_columns(["seen"]).to_pylist():  # JSON has no timestamps
         out.write(json.dumps({name: value for name, value in row.items() if value is not None or name == "price"}) + "\n")
