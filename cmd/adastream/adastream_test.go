@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -49,7 +50,8 @@ func TestSpecFromFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := specFlags{Name: "n", From: name, Metric: "cosine", Partitions: 2, TargetRecall: 0.9}
-	s, err := f.spec()
+	var said bytes.Buffer
+	s, err := f.spec(slog.New(slog.NewTextHandler(&said, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,14 +59,32 @@ func TestSpecFromFile(t *testing.T) {
 	if s.Encoder != "from-file" || s.Vectors != schemas.Float16 || !slices.Equal(s.Ladder, []int{16}) || !slices.Equal(s.Attributes, want) || s.Topic.Name != "n" {
 		t.Errorf("spec from the file: %+v", s)
 	}
+	for _, column := range []string{"codes", "blob"} {
+		if !strings.Contains(said.String(), "column="+column) {
+			t.Errorf("nothing is said of column %s: %s", column, said.String())
+		}
+	}
 	f.Prefix = "rotate"
 	f.Encoder, f.Ladder, f.Vectors, f.Topic, f.Attribute = "mine", []int{8, 16}, "float32", "t", map[string]string{"stars": "float64"}
-	if s, err = f.spec(); err != nil {
+	nobody := slog.New(slog.DiscardHandler)
+	if s, err = f.spec(nobody); err != nil {
 		t.Fatal(err)
 	}
 	want[1].Type = schemas.AttributeFloat
 	if s.Encoder != "mine" || s.Vectors != schemas.Float32 || !slices.Equal(s.Ladder, []int{8, 16}) || !slices.Equal(s.Attributes, want) || s.Topic.Name != "t" || !s.Rotates() {
 		t.Errorf("spec from file and flags: %+v", s)
+	}
+	f.Attribute["class"] = "none"
+	if s, err = f.spec(nobody); err != nil || !slices.Equal(s.Attributes, want[1:]) {
+		t.Errorf("without class: %+v, %v", s, err)
+	}
+	f.Attribute["klass"] = "none"
+	if _, err = f.spec(nobody); err == nil || !strings.Contains(err.Error(), "--attribute klass=none") {
+		t.Errorf("a column that is not there is left out: %v", err)
+	}
+	f = specFlags{Name: "n", From: name, Metric: "cosine", Partitions: 2, TargetRecall: 0.9, Ladder: []int{4, 8}}
+	if _, err = f.spec(nobody); err == nil || !strings.Contains(err.Error(), "vectors of 16 values, of --ladder the last is 8") {
+		t.Errorf("a ladder that ends before the vectors: %v", err)
 	}
 }
 

@@ -22,6 +22,9 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
+// noAttribute, in place of a type, leaves out what a file would have become an attribute of.
+const noAttribute = "none"
+
 // specFlags describe an index.
 type specFlags struct {
 	Name         string            `help:"Name of the index." default:"vectors"`
@@ -55,8 +58,8 @@ func (f *specFlags) topic() string {
 	return f.Name
 }
 
-// spec makes the index spec; the topic's identity is filled in by create.
-func (f *specFlags) spec() (*schemas.Spec, error) {
+// spec makes the index spec, and logs which columns of a file are not in it; the topic's identity is filled in by create.
+func (f *specFlags) spec(log *slog.Logger) (*schemas.Spec, error) {
 	s := schemas.Spec{
 		Name: f.Name, Metric: schemas.Metric(f.Metric), Ladder: f.Ladder, Encoder: f.Encoder, Vectors: schemas.VectorType(f.Vectors),
 		Topic:    schemas.Topic{Name: f.topic(), Partitions: f.Partitions},
@@ -65,12 +68,19 @@ func (f *specFlags) spec() (*schemas.Spec, error) {
 		Defaults: schemas.Defaults{TargetRecall: f.TargetRecall}, Prefix: schemas.PrefixMode(f.Prefix), ListsPerRow: f.ListsPerRow,
 	}
 	if f.From != "" {
-		if err := f.fill(&s); err != nil {
+		if err := f.fill(&s, log); err != nil {
 			return nil, fmt.Errorf("--from %s: %w", f.From, err)
 		}
 	}
 	for name, t := range f.Attribute {
+		there := len(s.Attributes)
 		s.Attributes = slices.DeleteFunc(s.Attributes, func(a schemas.Attribute) bool { return a.Name == name })
+		if t == noAttribute {
+			if len(s.Attributes) == there {
+				return nil, fmt.Errorf("--attribute %s=%s: --from has no such attribute to leave out", name, t)
+			}
+			continue
+		}
 		s.Attributes = append(s.Attributes, schemas.Attribute{Name: name, Type: schemas.AttributeType(t)})
 	}
 	if f.Messages != "" {
@@ -99,8 +109,8 @@ func (f *specFlags) readMessages(s *schemas.Spec) error {
 }
 
 // fill takes from a file what the flags leave open.
-func (f *specFlags) fill(s *schemas.Spec) (err error) {
-	r, err := files.Open(f.From, f.FromFile.options(slog.New(slog.DiscardHandler), f.From))
+func (f *specFlags) fill(s *schemas.Spec, log *slog.Logger) (err error) {
+	r, err := files.Open(f.From, f.FromFile.options(log, f.From))
 	if err != nil {
 		return err
 	}
@@ -127,6 +137,9 @@ func fillFrom(s *schemas.Spec, schema *arrow.Schema, width int) error {
 			if len(s.Ladder) == 0 {
 				s.Ladder = []int{width}
 			}
+			if last := s.Ladder[len(s.Ladder)-1]; last != width { // every row of it would be refused
+				return fmt.Errorf("column %q: vectors of %d values, of --ladder the last is %d", field.Name, width, last)
+			}
 			if s.Vectors == "" && list.Elem().ID() == arrow.FLOAT16 {
 				s.Vectors = schemas.Float16
 			}
@@ -149,9 +162,18 @@ func messagesText(m *schemas.Messages) string {
 	return string(text)
 }
 
+// attributesText is a list of attributes as --attribute takes it.
+func attributesText(attributes []schemas.Attribute) string {
+	var texts []string
+	for _, a := range attributes {
+		texts = append(texts, a.Name+"="+string(a.Type))
+	}
+	return strings.Join(texts, ";")
+}
+
 // create makes the topic, if it is missing, and the index.
 func (f *specFlags) create(ctx context.Context, b store.Bucket, client *source.Client, log *slog.Logger) (*schemas.Spec, error) {
-	spec, err := f.spec()
+	spec, err := f.spec(log)
 	if err != nil {
 		return nil, cli.Usage(err)
 	}
@@ -171,7 +193,7 @@ func (f *specFlags) create(ctx context.Context, b store.Bucket, client *source.C
 	if err := commit.Create(ctx, b, spec); err != nil {
 		return nil, err
 	}
-	log.Info("index made", "index", spec, "store", b, "topic", spec.Topic.Name, "partitions", spec.Topic.Partitions)
+	log.Info("index made", "index", spec, "store", b, "topic", spec.Topic.Name, "partitions", spec.Topic.Partitions, "attributes", attributesText(spec.Attributes))
 	return spec, nil
 }
 
@@ -191,7 +213,7 @@ type made struct {
 
 func (c *initCommand) Run(ctx context.Context, l *cli.Logging) error {
 	log := l.Logger()
-	if _, err := c.spec(); err != nil {
+	if _, err := c.spec(slog.New(slog.DiscardHandler)); err != nil {
 		return cli.Usage(err)
 	}
 	client, err := c.Kafka.Client(c.topic(), log)
@@ -234,7 +256,7 @@ func (c *initCommand) print(m made) error {
 
 // same fails with what differs if an index that is there is not the one that the flags describe.
 func (c *initCommand) same(is *schemas.Spec, b store.Bucket, log *slog.Logger) error {
-	want, err := c.spec()
+	want, err := c.spec(slog.New(slog.DiscardHandler))
 	if err != nil {
 		return cli.Usage(err)
 	}

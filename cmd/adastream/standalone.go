@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"time"
 
@@ -82,7 +83,7 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	}
 	defer client.Close()
 	if shards == nil {
-		if _, err := c.spec(); err != nil {
+		if _, err := c.spec(slog.New(slog.DiscardHandler)); err != nil {
 			return cli.Usage(fmt.Errorf("%s holds no index, and the flags do not describe one: %w", bucket, err))
 		}
 		if _, err := c.create(ctx, bucket, client, log); err != nil {
