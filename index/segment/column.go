@@ -68,7 +68,8 @@ func (c *Column) Accepts(t arrow.DataType) bool {
 		return true
 	}
 	stored, ok := schemas.AttributeTypeOf(t)
-	return ok && (stored == c.typ || stored == schemas.AttributeInt && c.typ == schemas.AttributeFloat)
+	return ok && (stored == c.typ || stored == schemas.AttributeInt && c.typ == schemas.AttributeFloat ||
+		stored == schemas.AttributeString && c.typ == schemas.AttributeTimestamp) // JSON lines have no other times
 }
 
 // allowed names the Arrow types that a column accepts.
@@ -81,14 +82,15 @@ func (c *Column) allowed() string {
 	case schemas.AttributeFloat:
 		return "float16, float32, float64, an integer type"
 	case schemas.AttributeTimestamp:
-		return "timestamp"
+		return "timestamp, texts"
 	default:
 		return "utf8, large_utf8 or a dictionary of them"
 	}
 }
 
 // AppendFrom appends value i of an array of a type that [Column.Accepts]. All integers widen to int64, all floats to
-// float64, and integers to the float64 that is nearest, strings of all kinds to utf8; timestamps are rounded down to milliseconds. On an error, which says what
+// float64, and integers to the float64 that is nearest, strings of all kinds to utf8; timestamps, or texts of them as RFC 3339 has them, are rounded
+// down to milliseconds. On an error, which says what
 // value does not fit, nothing is appended. The array must be sound: see package pipeline/ingest for how messages are checked.
 func (c *Column) AppendFrom(arr arrow.Array, i int) error {
 	if !c.Accepts(arr.DataType()) {
@@ -108,9 +110,13 @@ func (c *Column) AppendFrom(arr arrow.Array, i int) error {
 		}
 		c.ints = append(c.ints, v)
 	case schemas.AttributeTimestamp:
-		v, err := Milliseconds(int64(arr.(*array.Timestamp).Value(i)), arr.DataType().(*arrow.TimestampType).Unit)
+		v, null, err := moment(arr, i)
 		if err != nil {
 			return err
+		}
+		if null {
+			c.AppendNull()
+			return nil
 		}
 		c.ints = append(c.ints, v)
 	case schemas.AttributeFloat:
@@ -120,21 +126,51 @@ func (c *Column) AppendFrom(arr arrow.Array, i int) error {
 		}
 		c.floats = append(c.floats, v)
 	default:
-		if d, ok := arr.(*array.Dictionary); ok {
-			arr, i = d.Dictionary(), d.GetValueIndex(i)
-			if i < 0 || i >= arr.Len() {
-				return fmt.Errorf("dictionary index %d, allowed: 0 to %d", i, arr.Len()-1)
-			}
-			if arr.IsNull(i) {
-				c.AppendNull()
-				return nil
-			}
+		v, null, err := text(arr, i)
+		if err != nil {
+			return err
 		}
-		c.text = append(c.text, arr.(array.StringLike).Value(i)...)
+		if null {
+			c.AppendNull()
+			return nil
+		}
+		c.text = append(c.text, v...)
 		c.ends = append(c.ends, len(c.text))
 	}
 	c.valid = append(c.valid, true)
 	return nil
+}
+
+// text is value i of an array of texts, or of a dictionary of them, which may have a null for a value.
+func text(arr arrow.Array, i int) (v string, null bool, err error) {
+	if d, ok := arr.(*array.Dictionary); ok {
+		arr, i = d.Dictionary(), d.GetValueIndex(i)
+		if i < 0 || i >= arr.Len() {
+			return "", false, fmt.Errorf("dictionary index %d, allowed: 0 to %d", i, arr.Len()-1)
+		}
+		if arr.IsNull(i) {
+			return "", true, nil
+		}
+	}
+	return arr.(array.StringLike).Value(i), false, nil
+}
+
+// moment is value i of an array of timestamps, or of texts of them, in milliseconds since the epoch.
+func moment(arr arrow.Array, i int) (v int64, null bool, err error) {
+	if a, ok := arr.(*array.Timestamp); ok {
+		v, err = Milliseconds(int64(a.Value(i)), a.DataType().(*arrow.TimestampType).Unit)
+		return v, false, err
+	}
+	s, null, err := text(arr, i)
+	if null || err != nil {
+		return 0, null, err
+	}
+	at, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return 0, false, fmt.Errorf("%.100q, allowed: a time such as 2026-05-04T12:00:00Z", s)
+	}
+	v, err = Milliseconds(at.UnixMilli(), arrow.Millisecond)
+	return v, false, err
 }
 
 func integer(arr arrow.Array, i int) (int64, error) {

@@ -63,6 +63,8 @@ func TestAppendFromWidens(t *testing.T) {
 		{schemas.AttributeTimestamp, timestamps(arrow.Millisecond, 1, -1), []any{timeOf(1), timeOf(-1)}},
 		{schemas.AttributeTimestamp, timestamps(arrow.Microsecond, 1999, -1, -1000), []any{timeOf(1), timeOf(-1), timeOf(-1)}},
 		{schemas.AttributeTimestamp, timestamps(arrow.Nanosecond, 999_999, -1, math.MaxInt64), []any{timeOf(0), timeOf(-1), timeOf(9_223_372_036_854)}},
+		{schemas.AttributeTimestamp, build(t, arrow.BinaryTypes.String, `["1970-01-01T01:00:01.0019+01:00", null]`), []any{timeOf(1001), nil}},
+		{schemas.AttributeTimestamp, build(t, dictionary, `["1970-01-01T00:00:01Z", null, "1969-12-31T23:59:59Z"]`), []any{timeOf(1000), nil, timeOf(-1000)}},
 		{schemas.AttributeInt, array.NewNull(2), []any{nil, nil}},
 	}
 	for _, test := range tests {
@@ -107,6 +109,9 @@ func TestAppendFromRefuses(t *testing.T) {
 		{schemas.AttributeString, build(t, arrow.BinaryTypes.Binary, `["AAAA"]`), "type binary is not utf8"},
 		{schemas.AttributeString, short, "dictionary index 3, allowed: 0 to 0"},
 		{schemas.AttributeTimestamp, build(t, arrow.PrimitiveTypes.Int64, `[1]`), "type int64 is not timestamp"},
+		{schemas.AttributeTimestamp, build(t, arrow.BinaryTypes.String, `["2026-05-04"]`), `"2026-05-04", allowed: a time such as 2026-05-04T12:00:00Z`},
+		{schemas.AttributeTimestamp, build(t, arrow.BinaryTypes.String, `["9999-12-31T23:59:59-01:00"]`), "allowed: the years 0 to 9999"},
+		{schemas.AttributeTimestamp, short, "dictionary index 3, allowed: 0 to 0"},
 		{schemas.AttributeTimestamp, timestamps(arrow.Second, math.MaxInt64), "timestamp 9223372036854775807 s since the epoch, allowed: the years 0 to 9999"},
 		{schemas.AttributeTimestamp, timestamps(arrow.Second, math.MinInt64/1000), "allowed: the years 0 to 9999"},
 		{schemas.AttributeTimestamp, timestamps(arrow.Millisecond, maxTimestamp+1), "allowed: the years 0 to 9999"},

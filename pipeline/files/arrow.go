@@ -18,6 +18,8 @@ const (
 	maxStream = 2 << 30 // bytes of a batch, or of one of its buffers after decompression, whatever the size of what it is in
 )
 
+var errNotArrow = errors.New("neither an Arrow IPC file nor a stream")
+
 // Arrow reads an Arrow IPC file from f if f can seek and is one, else a stream, with the columns as they are. It counts
 // the rows of a file, and so reads all of it. A stream must have its end-of-stream mark, as those of messages and queries must.
 func Arrow(f io.Reader) (r *Reader, err error) {
@@ -42,7 +44,7 @@ func Arrow(f io.Reader) (r *Reader, err error) {
 	case string(head) == fileMagic:
 		return nil, errors.New("an Arrow IPC file is read from its end: it cannot be a stream")
 	case !bytes.HasPrefix(head, []byte(continuation)):
-		return nil, fmt.Errorf("neither an Arrow IPC file nor a stream: it begins with % x, allowed: %s, or % x", head, fileMagic, continuation)
+		return nil, fmt.Errorf("%w: it begins with % x, allowed: %s, or % x", errNotArrow, head, fileMagic, continuation)
 	case err != nil:
 		return nil, fmt.Errorf("an Arrow stream that is cut: %w", err)
 	}

@@ -100,6 +100,7 @@ func Open(name string, o Options) (*Reader, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
+	named := o.Format != ""
 	o = o.withDefaults(name)
 	f := os.Stdin
 	if name != "-" {
@@ -109,6 +110,9 @@ func Open(name string, o Options) (*Reader, error) {
 		}
 	}
 	r, err := open(f, o)
+	if errors.Is(err, errNotArrow) && !named { // of a .csv, .json or .gz it is not Arrow that its owner had in mind
+		err = fmt.Errorf("its name says no format, so it is read as Arrow, and it is %w; formats that can be named: %v", err, Formats())
+	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

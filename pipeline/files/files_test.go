@@ -163,7 +163,8 @@ func TestRefused(t *testing.T) {
 		`the file's vectors are of the encoder "e/1", asked for: "e/2"`:                           {"list.parquet", Options{Encoder: "e/2"}},
 		`format "csv", allowed: [arrow parquet`:                                                   {"list.parquet", Options{Format: "csv"}},
 		`neither an Arrow IPC file nor a stream`:                                                  {"list.parquet", Options{Format: ArrowIPC}},
-		`it does not end with PAR1: cut off, encrypted`:                                           {"rows.arrow", Options{Format: Parquet}},
+		`its name says no format, so it is read as Arrow, and it is neither an Arrow IPC file nor a stream: it begins with 69 74 65 6d 2d 30, allowed: ARROW1, or ff ff ff ff; formats that can be named: [arrow parquet jsonl`: {"ids.txt", Options{}},
+		`it does not end with PAR1: cut off, encrypted`: {"rows.arrow", Options{Format: Parquet}},
 	} {
 		r, err := Open(filepath.Join("testdata", c.name), c.o)
 		if err == nil {
