@@ -33,18 +33,13 @@ const amongRows = 64 * scoreRows
 
 // probeAmong is probe for a query with a filter.
 func (s *Searcher) probeAmong(ctx context.Context, plan Plan) error {
-	count, rows := s.among.BaseCount(), s.snap.BaseRows()
-	if count <= int64(plan.Refine) { // as many are scored whatever leads to them
-		return s.scoreAll(ctx)
-	}
-	lists, worth := s.listsAmong(plan, float64(count)/float64(rows))
-	if !worth {
-		return s.scoreAll(ctx)
-	}
-	if err := s.enterLists(ctx, plan); err != nil {
+	lists, worth, err := s.chooseAmong(ctx, plan)
+	switch {
+	case err != nil:
 		return err
+	case !worth:
+		return s.scoreAll(ctx)
 	}
-	s.noteProbed(lists)
 	if err := s.lists(ctx, lists); err != nil {
 		return err
 	}
@@ -54,6 +49,23 @@ func (s *Searcher) probeAmong(ctx context.Context, plan Plan) error {
 	}
 	s.restart(s.top.k)
 	return s.scoreAll(ctx)
+}
+
+// chooseAmong is choose for a query with a filter. It is not worth it if all rows that count are to be scored, which nothing has begun then.
+func (s *Searcher) chooseAmong(ctx context.Context, plan Plan) (lists []coarse.Probe, worth bool, err error) {
+	count, rows := s.among.BaseCount(), s.snap.BaseRows()
+	if count <= int64(plan.Refine) { // as many are scored whatever leads to them
+		return nil, false, nil
+	}
+	lists, worth = s.listsAmong(plan, float64(count)/float64(rows))
+	if !worth {
+		return nil, false, nil
+	}
+	if err := s.enterLists(ctx, plan); err != nil {
+		return nil, false, err
+	}
+	s.noteProbed(lists)
+	return lists, true, nil
 }
 
 // listsAmong returns the lists to search for what a filter leaves, a share of the base's rows: see above. Those that have such rows of

@@ -2,6 +2,7 @@ package search
 
 import (
 	"context"
+	"slices"
 
 	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/index/snapshot"
@@ -62,7 +63,7 @@ func (u *Usage) Add(more Usage) {
 // share answers some queries together. The error is about query i.
 func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors []float32, k int, plan Plan, results [][]Hit) (i int, err error) {
 	exact := (plan.Exact || snap.Model() == nil) && k > 0
-	apart := !exact && (len(results) < shareLeast || plan.Among != nil || k == 0)
+	apart := !exact && (len(results) < shareLeast || k == 0)
 	s.turns, s.together = s.turns[:0], s.together[:0]
 	dim := snap.Spec().Dim()
 	for i := range results {
@@ -83,8 +84,8 @@ func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors [
 			return i, err
 		}
 	}
-	if exact {
-		if err := s.scoreAllOf(ctx, s.together); err != nil {
+	for some := range slices.Chunk(s.together, exactQueries) {
+		if err := s.scoreAllOf(ctx, some); err != nil {
 			return 0, err
 		}
 	}
@@ -96,7 +97,7 @@ func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors [
 		if !apart && !exact {
 			if s.refine(); !s.enough() { // rare enough to begin again
 				s.restart(k)
-				if err := s.probe(ctx, plan); err != nil {
+				if err := s.answer(ctx, plan); err != nil {
 					return i, err
 				}
 			}
@@ -130,13 +131,25 @@ type turn struct {
 	query int32
 }
 
-// enter searches the best lists of the query at hand, number i, and notes its turns at the others.
+// enter searches the best lists of the query at hand, number i, and notes its turns at the others. If all that a
+// filter leaves is to be scored, that is done with the others of which that is so.
 func (s *Searcher) enter(ctx context.Context, plan Plan, i int32) error {
-	lists, err := s.choose(ctx, plan)
+	var lists []coarse.Probe
+	var err error
+	if worth := true; s.among == nil {
+		lists, err = s.choose(ctx, plan)
+	} else if lists, worth, err = s.chooseAmong(ctx, plan); err == nil && !worth {
+		s.found.reset(0, 0)
+		s.together = append(s.together, s.query)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	own := (len(lists) + ownShare - 1) / ownShare
+	if len(s.turns)+len(lists) > batchTurns { // with a filter lists may be many
+		own = len(lists)
+	}
 	s.usage.Lists += len(lists) - own
 	for _, p := range lists[own:] {
 		s.turns = append(s.turns, turn{p, i})

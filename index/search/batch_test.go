@@ -55,6 +55,44 @@ func TestBatchIsLikeSingleQueries(t *testing.T) {
 	}
 }
 
+// So it is with a filter, whose lists queries of a batch have in common, or of which all rows are scored.
+func TestBatchIsLikeSingleQueries_filtered(t *testing.T) {
+	const n, k, queries = 2400, 7, 600
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 16, 32), n, 1)
+	level := best(t)
+	mdl := d.Train(t, level, 24)
+	for name, groups := range map[string][]snapshottest.Group{
+		"chunks": {{Kind: snapshottest.Chunks, End: n}},
+		"mixed":  {{Kind: snapshottest.Chunks, End: n / 2}, {Kind: snapshottest.Segment, Start: n / 2, End: n - 100}, {Kind: snapshottest.Unlisted, Start: n - 100, End: n}},
+	} {
+		snap := snapshottest.Build(t, d, mdl, level, groups, func(i int) bool { return i%5 == 0 })
+		for _, share := range []float64{0.001, 0.05, 0.3, 0.9} {
+			among := selectBy(t, snap, draw(d, share))
+			for _, originals := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%v/originals=%v", name, share, originals), func(t *testing.T) {
+					plan := search.Plan{NProbe: 2, ScanDims: 32, Refine: max(1, int(among.BaseCount())-1), Originals: originals, Among: among}
+					s, results := search.New(level), make([][]search.Hit, queries)
+					total, _, err := s.SearchBatch(t.Context(), snap, d.Vectors[:queries*d.Spec.Dim()], k, plan, results)
+					if err != nil {
+						t.Fatal(err)
+					}
+					var sum search.Usage
+					for i := range results {
+						want, u, err := s.Search(t.Context(), snap, d.Vector(i), k, plan, nil)
+						if err != nil || !slices.Equal(results[i], want) {
+							t.Fatalf("query %d: %v, alone %v, error %v", i, results[i], want, err)
+						}
+						sum.Add(u)
+					}
+					if total.Lists != sum.Lists || (total.Codes > 0) != (share >= 0.3) {
+						t.Errorf("a batch cost %+v, its queries alone %+v", total, sum)
+					}
+				})
+			}
+		}
+	}
+}
+
 func TestBatchNamesTheQueryAtFault(t *testing.T) {
 	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 16), 600, 1)
 	mdl := d.Train(t, avx.Generic, 4)
