@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -60,6 +62,10 @@ func (c *snapshotEventsCommand) run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return cli.KafkaFault(client, err)
 	}
+	patience := time.Duration(0)
+	if c.Once {
+		patience = cli.Patience
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	var ready []func() error
 	for _, index := range shards {
@@ -67,7 +73,7 @@ func (c *snapshotEventsCommand) run(ctx context.Context, l *cli.Logging) error {
 		ready = append(ready, metrics.Ready)
 		g.Go(func() error {
 			return events.Run(gctx, events.Options{
-				Log: index, Client: client, PollEvery: c.PollEvery, Once: c.Once, Logger: l.Logger(), Metrics: metrics,
+				Log: index, Client: client, PollEvery: c.PollEvery, Once: c.Once, Patience: patience, Logger: l.Logger(), Metrics: metrics,
 				Told: func(e *schemas.Event) {
 					l.Logger().Info("told", "shard", e.Shard, "sequence", e.Sequence, "generation", e.Generation, "epoch", e.Epoch)
 				},
@@ -75,7 +81,10 @@ func (c *snapshotEventsCommand) run(ctx context.Context, l *cli.Logging) error {
 		})
 	}
 	ops.Use(cli.OpsHandler(registry, cli.AllReady(ready)))
-	return g.Wait()
+	if err = g.Wait(); c.Once && errors.Is(err, schemas.ErrTransient) {
+		return fmt.Errorf("--brokers, --store: %w: %w", cli.ErrGaveUp, err)
+	}
+	return err
 }
 
 // topic makes sure that there is one. To make it takes a right that to write does not, so it is not tried if one is there.

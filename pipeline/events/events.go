@@ -41,13 +41,14 @@ type Options struct {
 	Client    *source.Client // of the topic of events
 	PollEvery time.Duration  // how often the channel is looked at, 0 for a second
 	Once      bool           // end when all is told
+	Patience  time.Duration  // how long what passes by itself is waited for, from its first failure since an event was acknowledged; 0 for ever
 	Logger    *slog.Logger   // nil for none
 	Metrics   *Metrics       // nil counts nothing
 
 	Told func(*schemas.Event) // of each that is acknowledged; nil is not told
 }
 
-// Run tells of promotions, all that have not been told yet and are there, until ctx ends. What passes by itself is waited for.
+// Run tells of promotions, all that have not been told yet and are there, until ctx ends. What passes by itself is waited for, with patience.
 func Run(ctx context.Context, o Options) error {
 	if o.PollEvery < 0 {
 		return fmt.Errorf("poll every %v, allowed: more than 0, or 0 for %v", o.PollEvery, defaultPoll)
@@ -63,10 +64,18 @@ func Run(ctx context.Context, o Options) error {
 	}
 	t := &teller{Options: o, producer: o.Client.NewProducer(source.ProducerOptions{})}
 	defer t.producer.Close()
+	var failing time.Time // since then; zero is not
+	acknowledged := 0
 	for {
 		err := t.session(ctx)
 		t.Metrics.failed(err)
 		if err == nil || !errors.Is(err, schemas.ErrTransient) {
+			return err
+		}
+		if failing.IsZero() || t.acknowledged > acknowledged {
+			failing, acknowledged = time.Now(), t.acknowledged
+		}
+		if o.Patience > 0 && time.Since(failing) >= o.Patience {
 			return err
 		}
 		t.Logger.Warn("events cannot be told, will try again", "in", retryPause.String(), "error", err)
@@ -78,7 +87,8 @@ func Run(ctx context.Context, o Options) error {
 
 type teller struct {
 	Options
-	producer *source.Producer
+	producer     *source.Producer
+	acknowledged int // events
 }
 
 // session tells what follows the place that it finds in the topic.
@@ -119,6 +129,7 @@ func (t *teller) session(ctx context.Context) error {
 			return err
 		}
 		at = next
+		t.acknowledged++
 		t.Metrics.acknowledged(event)
 		if t.Told != nil {
 			t.Told(event)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -298,4 +299,52 @@ func TestIndexIsMadeAnew(t *testing.T) {
 		publish(t, anew)
 	}
 	f.want("shop", "1: 1", "2: 2", "3: 3")
+}
+
+// Who has patience ends with the reason when a broker, or a store, stays away; what was told before counts anew.
+func TestPatience(t *testing.T) {
+	f := newFixture(t)
+	publish(t, f.log)
+	away, err := source.New(source.Options{Brokers: []string{"127.0.0.1:1"}, Topic: "t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer away.Close()
+	ended := make(chan error)
+	go func() {
+		ended <- events.Run(t.Context(), events.Options{Log: f.log, Client: away, Once: true, Patience: time.Millisecond})
+	}()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, schemas.ErrTransient) {
+			t.Errorf("ended with %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it still waits for a broker that is away")
+	}
+	b := &failingOnce{Bucket: f.bucket}
+	log, err := commit.Open(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, f.log)
+	told := 0
+	err = events.Run(t.Context(), events.Options{Log: log, Client: f.client, Once: true, Patience: 500 * time.Millisecond, Told: func(*schemas.Event) { told++; b.fail = true }})
+	if err != nil || told != 2 {
+		t.Errorf("%d told, %v", told, err)
+	}
+}
+
+// failingOnce fails the next listing whenever it is told to.
+type failingOnce struct {
+	store.Bucket
+	fail bool
+}
+
+func (b *failingOnce) List(ctx context.Context, prefix, startAfter string) iter.Seq2[store.Info, error] {
+	if b.fail {
+		b.fail = false
+		return func(yield func(store.Info, error) bool) { yield(store.Info{}, schemas.ErrTransient) }
+	}
+	return b.Bucket.List(ctx, prefix, startAfter)
 }
