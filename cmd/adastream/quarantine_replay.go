@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/pipeline/commit"
@@ -118,7 +120,7 @@ func (c *quarantineReplayCommand) Run(ctx context.Context, l *cli.Logging) error
 			return err
 		}
 	}
-	return c.each(ctx, chosen, schemas.Replayed, func(q ingest.Quarantined) error {
+	return c.each(ctx, chosen, 1, schemas.Replayed, func(q ingest.Quarantined) error {
 		to := c.To
 		if to < 0 {
 			var err error
@@ -169,10 +171,13 @@ func (c *quarantineDropCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return err
 	}
-	return c.each(ctx, chosen, schemas.Dropped, func(q ingest.Quarantined) error {
+	return c.each(ctx, chosen, dropsAtOnce, schemas.Dropped, func(q ingest.Quarantined) error {
 		return quarantine.Drop(ctx, index, quarantine.PlaceOf(q), by, c.Why, c.Unfinished)
 	})
 }
+
+// dropsAtOnce: each takes two requests to the store, and of a flood by the row there are thousands, none of which is about another one.
+const dropsAtOnce = 16
 
 // handled is what became of what was chosen, as scripts read it.
 type handled struct {
@@ -194,10 +199,10 @@ type handling struct {
 	JSON bool `help:"Print what became of each as JSON."`
 }
 
-// each does something with all that is chosen, and says of each what became of it.
-func (h handling) each(ctx context.Context, chosen []ingest.Quarantined, done string, do func(ingest.Quarantined) error) error {
+// each does something with all that is chosen, so many at a time, and says of each in order what became of it.
+func (h handling) each(ctx context.Context, chosen []ingest.Quarantined, atOnce int, done string, do func(ingest.Quarantined) error) error {
 	all := handled{Items: []handledItem{}}
-	err := all.each(ctx, chosen, done, do, func(at commit.Place, fault error) {
+	err := all.each(ctx, chosen, atOnce, done, do, func(at commit.Place, fault error) {
 		switch {
 		case h.JSON:
 		case fault != nil:
@@ -212,27 +217,41 @@ func (h handling) each(ctx context.Context, chosen []ingest.Quarantined, done st
 	return err
 }
 
-func (h *handled) each(ctx context.Context, chosen []ingest.Quarantined, done string, do func(ingest.Quarantined) error, say func(commit.Place, error)) error {
-	for _, q := range chosen {
+func (h *handled) each(ctx context.Context, chosen []ingest.Quarantined, atOnce int, done string, do func(ingest.Quarantined) error, say func(commit.Place, error)) error {
+	for some := range slices.Chunk(chosen, atOnce) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := do(q)
-		if err != nil && ctx.Err() != nil {
+		faults := make([]error, len(some))
+		var g errgroup.Group
+		for i, q := range some {
+			g.Go(func() error { faults[i] = do(q); return nil })
+		}
+		_ = g.Wait() // each has its own
+		for i, q := range some {
+			if faults[i] != nil && ctx.Err() != nil { // interrupted
+				continue
+			}
+			h.add(q, done, faults[i])
+			say(quarantine.PlaceOf(q), faults[i])
+		}
+		if err := errors.Join(faults...); err != nil && ctx.Err() != nil {
 			return err
 		}
-		item := handledItem{Partition: q.Partition, Offset: q.Offset, Row: q.Row, State: done}
-		if err != nil {
-			item.State, item.Fault = "", err.Error()
-			h.Failed++
-		} else {
-			h.Done++
-		}
-		h.Items = append(h.Items, item)
-		say(quarantine.PlaceOf(q), err)
 	}
 	if h.Failed > 0 {
 		return fmt.Errorf("%d of %d were not %s", h.Failed, len(chosen), done)
 	}
 	return nil
+}
+
+func (h *handled) add(q ingest.Quarantined, done string, fault error) {
+	item := handledItem{Partition: q.Partition, Offset: q.Offset, Row: q.Row, State: done}
+	if fault != nil {
+		item.State, item.Fault = "", fault.Error()
+		h.Failed++
+	} else {
+		h.Done++
+	}
+	h.Items = append(h.Items, item)
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -233,7 +235,7 @@ func TestHandledJSON(t *testing.T) {
 		state := map[string]string{"quarantine-replay": schemas.Replayed, "quarantine-drop": schemas.Dropped}[name]
 		var err error
 		out := stdout(t, func() error {
-			err = handling{JSON: true}.each(t.Context(), chosen, state, func(q ingest.Quarantined) error {
+			err = handling{JSON: true}.each(t.Context(), chosen, 1, state, func(q ingest.Quarantined) error {
 				if q.Row == 2 {
 					return ill
 				}
@@ -259,7 +261,7 @@ func TestEachInterrupted(t *testing.T) {
 	done := 0
 	var err error
 	out := stdout(t, func() error {
-		err = handling{}.each(ctx, make([]ingest.Quarantined, 3), schemas.Dropped, func(ingest.Quarantined) error {
+		err = handling{}.each(ctx, make([]ingest.Quarantined, 3), 1, schemas.Dropped, func(ingest.Quarantined) error {
 			if done++; done == 2 {
 				stop()
 			}
@@ -270,4 +272,37 @@ func TestEachInterrupted(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || done != 2 || strings.Count(out, "ok ") != 2 {
 		t.Errorf("%d are done, it ends with %v and prints\n%s", done, err, out)
 	}
+}
+
+// Many go at a time, what became of them is said in their order, and what was done when it was interrupted is said too.
+func TestHandledAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		stopped := errors.New("stopped")
+		chosen := make([]ingest.Quarantined, 40)
+		for i := range chosen {
+			chosen[i].Offset = int64(i)
+		}
+		var all handled
+		var said []int64
+		begun := time.Now()
+		err := all.each(ctx, chosen, 16, schemas.Dropped, func(q ingest.Quarantined) error {
+			time.Sleep(time.Second - time.Duration(q.Offset)*time.Millisecond) // the last ones end first
+			switch {
+			case q.Offset == 3:
+				return errors.ErrUnsupported
+			case q.Offset == 30:
+				cancel(stopped)
+				return stopped
+			}
+			return nil
+		}, func(at commit.Place, _ error) { said = append(said, at.Offset) })
+		if took := time.Since(begun); took > 2*time.Second {
+			t.Errorf("32 of a second each took %v, 16 at a time", took)
+		}
+		if !errors.Is(err, stopped) || all.Done != 30 || all.Failed != 1 || len(all.Items) != 31 || all.Items[3].Fault == "" || !slices.IsSorted(said) || len(said) != 31 {
+			t.Errorf("%v, %d done, %d failed, said %v", err, all.Done, all.Failed, said)
+		}
+	})
 }
