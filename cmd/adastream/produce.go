@@ -55,6 +55,7 @@ func (c *produceCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return cli.KafkaFault(client, err)
 	}
+	// They are counted once: an id must not move to a partition that is added meanwhile.
 	producer := client.NewProducer(source.ProducerOptions{})
 	defer producer.Close()
 	tracer, stop, err := cli.Tracing(ctx, "produce", l.Logger())
