@@ -186,8 +186,14 @@ func (m *measuring) run() error {
 		if !sameGenerations(found.Snapshot, truth.Snapshot) {
 			continue // nothing that can be compared
 		}
+		compared := make([]recall.Found, len(truth.Results))
 		for i := range truth.Results {
-			m.tally.Add(m.compare(truth.Results[i], found.Results[i], m.done+i))
+			if compared[i], err = m.compare(truth.Results[i], found.Results[i], m.done+i); err != nil {
+				return err
+			}
+		}
+		for _, f := range compared {
+			m.tally.Add(f)
 		}
 		m.took, m.exactTook = m.took+found.Usage.Microseconds, m.exactTook+truth.Usage.Microseconds
 		usage := found.Usage
@@ -207,25 +213,70 @@ func sameGenerations(a, b client.Snapshot) bool {
 	return slices.EqualFunc(a.Shards, b.Shards, func(a, b client.ShardSnapshot) bool { return a.Generation == b.Generation }) && a.Epoch == b.Epoch
 }
 
-// compare counts the true neighbours among hits, without the row that the query is.
-func (m *measuring) compare(truth, hits []hit, query int) recall.Found {
-	others := func(all []hit) map[string]bool {
-		ids := map[string]bool{}
+// compare counts the true neighbours among hits, without the row that the query is. As where there is one shard, a hit that is none of them
+// counts for one of the same vector, see [recall.Compare].
+func (m *measuring) compare(truth, hits []hit, query int) (f recall.Found, err error) {
+	others := func(all []hit) []hit {
+		all = slices.DeleteFunc(slices.Clone(all), func(h hit) bool { return m.queries.self != nil && h.id == m.queries.self[query] })
+		return all[:min(m.k, len(all))]
+	}
+	truth, hits = others(truth), others(hits)
+	without := func(all, but []hit) (ids []string) {
 		for _, h := range all {
-			if (m.queries.self == nil || h.id != m.queries.self[query]) && len(ids) < m.k {
-				ids[h.id] = true
+			if !slices.ContainsFunc(but, func(o hit) bool { return o.id == h.id }) {
+				ids = append(ids, h.id)
 			}
 		}
 		return ids
 	}
-	found, wanted := others(hits), others(truth)
-	f := recall.Found{Of: len(wanted)}
-	for id := range wanted {
-		if found[id] {
+	missing := without(truth, hits)
+	f = recall.Found{Found: len(truth) - len(missing), Of: len(truth)}
+	// A row that is none of the best has the vector of one that is only where the last of those are as good as one another.
+	last := slices.DeleteFunc(slices.Clone(truth), func(h hit) bool { return h.score > truth[len(truth)-1].score })
+	if missing = without(last, hits); len(missing) == 0 {
+		return f, nil
+	}
+	instead := without(hits, truth)
+	if len(instead) == 0 {
+		return f, nil
+	}
+	vectors, err := m.vectors(slices.Concat(missing, instead))
+	if err != nil {
+		return f, err
+	}
+	lost := map[string]int{} // vector -> true neighbours
+	for _, id := range missing {
+		lost[vectors[id]]++
+	}
+	for _, id := range instead {
+		if v := vectors[id]; v != "" && lost[v] > 0 {
+			lost[v]--
 			f.Found++
 		}
 	}
-	return f
+	return f, nil
+}
+
+// vectors are those of rows, as they are searched, in JSON: of two shards whose models have axes of their own they differ by rounding. A row
+// that has gone meanwhile has none.
+func (m *measuring) vectors(ids []string) (map[string]string, error) {
+	of := make(map[string]string, len(ids))
+	for some := range slices.Chunk(ids, m.k) { // as many as nodes take for hits
+		raw, err := json.Marshal(client.VectorsRequest{IDs: some, Fields: &[]string{}, IncludeVector: true})
+		if err != nil {
+			return nil, err
+		}
+		all, err := m.r.findIn(m.q, func(int) []byte { return raw })
+		if err != nil {
+			return nil, err
+		}
+		for _, shard := range all {
+			for _, v := range shard.Vectors {
+				of[v.id] = v.vector()
+			}
+		}
+	}
+	return of, nil
 }
 
 // search returns the merged answer to some of the queries.

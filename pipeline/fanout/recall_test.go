@@ -214,3 +214,54 @@ func TestSample(t *testing.T) {
 		}
 	}
 }
+
+// late is a node that leaves out the best hits of each query unless it searches exactly.
+func late(node http.Handler, out int) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		body, _ := io.ReadAll(q.Body)
+		cut := strings.HasSuffix(q.URL.Path, "/search") && !strings.Contains(string(body), `"exact":true`)
+		if cut {
+			var fields map[string]any
+			_ = json.Unmarshal(body, &fields)
+			fields["k"] = fields["k"].(float64) + float64(out)
+			body = []byte(text(fields))
+		}
+		q.Body, q.ContentLength = io.NopCloser(strings.NewReader(string(body))), int64(len(body))
+		answer := httptest.NewRecorder()
+		node.ServeHTTP(answer, q)
+		raw := answer.Body.Bytes()
+		if cut && answer.Code == 200 {
+			var fields map[string]json.RawMessage
+			var results []struct {
+				Hits []json.RawMessage `json:"hits"`
+			}
+			_ = json.Unmarshal(raw, &fields)
+			_ = json.Unmarshal(fields["results"], &results)
+			for i := range results {
+				results[i].Hits = results[i].Hits[out:]
+			}
+			fields["results"], _ = json.Marshal(results)
+			raw = []byte(text(fields))
+		}
+		w.WriteHeader(answer.Code)
+		_, _ = w.Write(raw)
+	})
+}
+
+// TestRecallOfRowsThatAreTheSame: a hit that has the vector of a true neighbour counts for that, as where there is one shard, and one of
+// another vector does not.
+func TestRecallOfRowsThatAreTheSame(t *testing.T) {
+	rows := someRows(600)
+	for i := 100; i < 200; i++ {
+		rows[i].vector = rows[100].vector
+	}
+	spec, nodes := build(t, 2, rows)
+	all := router(t, fanout.Options{Spec: spec, Own: map[int]http.Handler{0: late(nodes[0], 8), 1: late(nodes[1], 8)}})
+	for row, want := range map[int]float64{100: 1, 7: 0} { // which has hits of other rows only
+		w := call(all, "POST", "/v1/recall", `{"k":5,"vectors":[`+text(rows[row].vector)+`]}`)
+		var m measured
+		if err := json.Unmarshal(w.Body.Bytes(), &m); err != nil || m.Queries != 1 || m.Recall != want {
+			t.Errorf("row %d: %v, %+v, want %v: %.300s", row, err, m, want, w.Body)
+		}
+	}
+}
