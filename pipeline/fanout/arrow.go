@@ -104,6 +104,9 @@ func about(a *client.About) map[string]any {
 	return map[string]any{"snapshot": &a.Snapshot, "usage": &a.Usage, "degraded": &a.Degraded, "expected_recall": &a.ExpectedRecall, "expected_interval": &a.Interval}
 }
 
+// attributeTypes are those that attributes are stored in: [serve.AppendTo] knows these.
+var attributeTypes = []arrow.Type{arrow.STRING, arrow.BOOL, arrow.INT64, arrow.FLOAT64, arrow.TIMESTAMP}
+
 const metaPrefix = "adastream." // of names in metadata
 
 // readArrow reads what a node of a shard answered.
@@ -140,6 +143,14 @@ func readArrow(raw []byte, shard int) (p *arrowPart, err error) {
 	p.score, ok3 = p.batch.Column(2).(*array.Float32)
 	if !ok1 || !ok2 || !ok3 {
 		return nil, fmt.Errorf("answer of shard %d: columns of %s, wanted: %v", shard, p.batch.Schema(), names)
+	}
+	for _, f := range p.batch.Schema().Fields()[len(names):] {
+		if !slices.Contains(attributeTypes, f.Type.ID()) {
+			return nil, fmt.Errorf("answer of shard %d: %s is of type %s, which no attribute has", shard, f.Name, f.Type)
+		}
+	}
+	if err := array.ValidateRecordFull(p.batch); err != nil { // values are read without looking again
+		return nil, fmt.Errorf("answer of shard %d: %w", shard, err)
 	}
 	return p, nil
 }

@@ -22,7 +22,7 @@ import (
 const arrowType = "application/vnd.apache.arrow.stream"
 
 // queriesOf is an Arrow stream of vectors.
-func queriesOf(t *testing.T, vectors ...[]float32) string {
+func queriesOf(t testing.TB, vectors ...[]float32) string {
 	t.Helper()
 	schema := arrow.NewSchema([]arrow.Field{{Name: "vector", Type: arrow.FixedSizeListOfNonNullable(int32(len(vectors[0])), arrow.PrimitiveTypes.Float32)}}, nil)
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)

@@ -63,7 +63,7 @@ func someRows(n int) []row {
 }
 
 // build makes an index of rows in some shards, and returns nodes that serve them.
-func build(t *testing.T, shards int, rows []row) (*schemas.Spec, map[int]http.Handler) {
+func build(t testing.TB, shards int, rows []row) (*schemas.Spec, map[int]http.Handler) {
 	t.Helper()
 	spec := schemas.Spec{Name: "words", Ladder: []int{8, dim}, Encoder: "e", Topic: schemas.Topic{Name: "t", Partitions: partitions}, Shards: shards,
 		Attributes: []schemas.Attribute{{Name: "class", Type: schemas.AttributeString}, {Name: "year", Type: schemas.AttributeInt}, {Name: "maybe", Type: schemas.AttributeBool}},
@@ -130,7 +130,7 @@ func build(t *testing.T, shards int, rows []row) (*schemas.Spec, map[int]http.Ha
 	return &spec, nodes
 }
 
-func router(t *testing.T, o fanout.Options) http.Handler {
+func router(t testing.TB, o fanout.Options) http.Handler {
 	t.Helper()
 	r, err := fanout.New(o)
 	if err != nil {
