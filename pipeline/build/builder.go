@@ -191,14 +191,13 @@ func (b *Builder) Run(ctx context.Context) error {
 			return nil
 		}
 		b.health.set(err)
-		switch {
+		switch why := causeOf(err); {
 		case errors.Is(err, schemas.ErrFenced):
 			b.metrics.fenced.Inc()
 			others.tell(b.o.Logger, err)
-		case errors.Is(err, schemas.ErrTransient), errors.Is(err, store.ErrDenied), errors.Is(err, store.ErrCacheFull):
-			// Rights and space are mended outside of this process, which should go on then.
-			b.metrics.transient.Inc()
-			b.o.Logger.Warn("will try again", "error", err)
+		case why != "": // rights and space are mended outside of this process, which should go on then
+			b.metrics.transient.WithLabelValues(why).Inc()
+			b.o.Logger.Warn("will try again", "reason", why, "error", err)
 		default:
 			b.o.Logger.Error("builder stopped", "error", err)
 			return err

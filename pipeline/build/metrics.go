@@ -1,6 +1,7 @@
 package build
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/pipeline/commit"
+	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -38,26 +40,27 @@ func (h *health) get() error {
 }
 
 type metrics struct {
-	rows, deletes, gaps, fenced, transient prometheus.Counter
-	generation, liveRows, deadRows         prometheus.Gauge
-	segments, chunks, moved                prometheus.Gauge
-	recall, held, pinned                   prometheus.Gauge
-	publishSeconds, freshnessSeconds       prometheus.Histogram
-	jobSeconds                             *prometheus.HistogramVec
-	jobsRunning                            *prometheus.GaugeVec
-	strange                                prometheus.Gauge
-	drift                                  *prometheus.GaugeVec
-	repairs                                *prometheus.CounterVec
-	generationTime, newestTime             prometheus.Gauge
-	objective                              prometheus.Gauge
-	promoted, promotedTime, epoch          prometheus.Gauge
-	promotions                             prometheus.Counter
-	publishedBytes                         *prometheus.CounterVec
-	jobFailures                            *prometheus.CounterVec
-	listRows                               *prometheus.GaugeVec
-	collections, collectFailures           prometheus.Counter
-	collectedObjects, collectedBytes       prometheus.Counter
-	storeBytes, loadSeconds                prometheus.Gauge
+	rows, deletes, gaps, fenced      prometheus.Counter
+	transient                        *prometheus.CounterVec
+	generation, liveRows, deadRows   prometheus.Gauge
+	segments, chunks, moved          prometheus.Gauge
+	recall, held, pinned             prometheus.Gauge
+	publishSeconds, freshnessSeconds prometheus.Histogram
+	jobSeconds                       *prometheus.HistogramVec
+	jobsRunning                      *prometheus.GaugeVec
+	strange                          prometheus.Gauge
+	drift                            *prometheus.GaugeVec
+	repairs                          *prometheus.CounterVec
+	generationTime, newestTime       prometheus.Gauge
+	objective                        prometheus.Gauge
+	promoted, promotedTime, epoch    prometheus.Gauge
+	promotions                       prometheus.Counter
+	publishedBytes                   *prometheus.CounterVec
+	jobFailures                      *prometheus.CounterVec
+	listRows                         *prometheus.GaugeVec
+	collections, collectFailures     prometheus.Counter
+	collectedObjects, collectedBytes prometheus.Counter
+	storeBytes, loadSeconds          prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer, h *health) *metrics {
@@ -73,11 +76,12 @@ func newMetrics(r prometheus.Registerer, h *health) *metrics {
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour})
 	}
 	m := &metrics{
-		rows:       counter("folded_rows_total", "Upserts folded into generations."),
-		deletes:    counter("folded_deletes_total", "Deletes folded into generations."),
-		gaps:       counter("gaps_total", "Commits folded that say that data was lost to retention."),
-		fenced:     counter("fenced_total", "Publish conflicts: times that another builder published first."),
-		transient:  counter("transient_errors_total", "Times that the store failed and the builder began again."),
+		rows:    counter("folded_rows_total", "Upserts folded into generations."),
+		deletes: counter("folded_deletes_total", "Deletes folded into generations."),
+		gaps:    counter("gaps_total", "Commits folded that say that data was lost to retention."),
+		fenced:  counter("fenced_total", "Publish conflicts: times that another builder published first."),
+		transient: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "builder", Name: "transient_errors_total",
+			Help: "Times that the builder began again, by why: no room on the disk (disk_full) or in the cache (cache_full), no right to it (denied), store or disk did not do it (transient)."}, []string{"reason"}),
 		generation: gauge("generation", "Newest generation published, by its number."),
 		liveRows:   gauge("live_rows", "Rows that a query can find in the newest generation."),
 		deadRows:   gauge("dead_rows", "Rows of the newest generation that were replaced or deleted and not merged away yet."),
@@ -133,6 +137,9 @@ func newMetrics(r prometheus.Registerer, h *health) *metrics {
 	}
 	for _, kind := range []string{"segments", "chunks", "models", "dead", "tombstones"} {
 		m.publishedBytes.WithLabelValues(kind)
+	}
+	for _, c := range causes {
+		m.transient.WithLabelValues(c.reason)
 	}
 	m.recall.Set(math.NaN())
 	m.generationTime.Set(math.NaN())
@@ -214,4 +221,25 @@ func (m *metrics) drifted(ladder []int, d *schemas.Drift, was *schemas.Fit) {
 		m.drift.WithLabelValues("coarse", strconv.Itoa(width)).Set(d.Coarse[l] / was.Coarse[l])
 		m.drift.WithLabelValues("codes", strconv.Itoa(width)).Set(d.Codes[l] / was.Codes[l])
 	}
+}
+
+// causes are why a builder begins again. The first class that the error wraps counts.
+var causes = []struct {
+	reason string
+	class  error
+}{
+	{"disk_full", store.ErrDiskFull},
+	{"cache_full", store.ErrCacheFull},
+	{"denied", store.ErrDenied},
+	{"transient", schemas.ErrTransient},
+}
+
+// causeOf is "" of an error that the builder does not begin again after.
+func causeOf(err error) string {
+	for _, c := range causes {
+		if errors.Is(err, c.class) {
+			return c.reason
+		}
+	}
+	return ""
 }

@@ -1,10 +1,12 @@
 package build
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -38,6 +40,17 @@ func TestMetricsOfAGeneration(t *testing.T) {
 	} {
 		if c.got != c.want {
 			t.Errorf("%s is %v, want %v", name, c.got, c.want)
+		}
+	}
+}
+
+// What a builder begins again after is told apart, and what it stops at is none of it.
+func TestCausesAreToldApart(t *testing.T) {
+	for want, err := range map[string]error{
+		"disk_full": fmt.Errorf("x: %w", store.ErrDiskFull), "cache_full": store.ErrCacheFull, "denied": store.ErrDenied, "transient": store.ErrUnknown, "": schemas.ErrCorrupt,
+	} {
+		if got := causeOf(err); got != want {
+			t.Errorf("%v is %q, want %q", err, got, want)
 		}
 	}
 }

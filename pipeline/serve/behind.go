@@ -30,7 +30,7 @@ func (b *behind) duration() time.Duration {
 // Readiness moves queries to other nodes, so it may tell only of what others do not suffer too: if all nodes of an index are not
 // ready at once, an answer that is late has become none. That decides what counts. A generation that is corrupt or has gone, or that wants
 // more memory than nodes have, is so for all of them. A store that is away says nothing about where the channel is now. What is left is this
-// node's own: it is still fetching what others may have, its cache is bounded too tightly, or its program is too old to read the
+// node's own: it is still fetching what others may have, its cache is bounded too tightly or has no room on the disk, or its program is too old to read the
 // generation. Even these can befall all nodes together, above all a rewrite that each of them fetches; so the bound has to be set,
 // above the time that such a fetch takes, and there is none by default.
 func (n *Node) tooFarBehind() error {
@@ -51,6 +51,9 @@ func (n *Node) tooFarBehind() error {
 
 // forAll reports whether all nodes of an index fail for this reason, or none can know what is newest.
 func forAll(err error) bool {
+	if errors.Is(err, store.ErrDiskFull) { // though it is transient
+		return false
+	}
 	for _, reason := range []error{commit.ErrReplaced, store.ErrCorrupt, store.ErrNotFound, store.ErrTransient, store.ErrDenied, ErrMemory} {
 		if errors.Is(err, reason) {
 			return true

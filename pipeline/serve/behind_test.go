@@ -49,6 +49,7 @@ func TestMaxBehind(t *testing.T) {
 	}{
 		"still fetching":    {nil, bound, "503 generation 1 is served and the channel has named a newer one for [0-9a-z]+, allowed: 50ms: the newest one is being fetched"},
 		"cache too small":   {full, bound, "503 "},
+		"disk full":         {fmt.Errorf("x: %w", store.ErrDiskFull), bound, "503 "},
 		"anything else":     {other, bound, "503 "},
 		"no bound":          {other, 0, "200 ok, but stale: generation 2"},
 		"no bound, fetches": {nil, 0, "200 ok"},

@@ -101,7 +101,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			prometheus.ExponentialBuckets(100e-6, 2, 16)),
 		waitSeconds: histogram("wait_seconds", "Time that a search waited for a place.", prometheus.ExponentialBuckets(100e-6, 2, 16)),
 		loadFailures: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "load_failures_total",
-			Help: "Times that the channel could not be followed or the newest generation not be loaded, by why, and the old one went on serving: no memory for it (memory), no room in the cache (cache_full), an object is damaged (corrupt) or gone (not_found), the index was removed or made anew (replaced), no right to it (denied), store or disk did not do it now (transient), other."}, []string{"reason"}),
+			Help: "Times that the channel could not be followed or the newest generation not be loaded, by why, and the old one went on serving: no memory for it (memory), no room in the cache (cache_full) or on its disk (disk_full), an object is damaged (corrupt) or gone (not_found), the index was removed or made anew (replaced), no right to it (denied), store or disk did not do it now (transient), other."}, []string{"reason"}),
 		memoryRefusals: counter("memory_refusals_total", "Times that a generation was not taken because it wants more memory beside the one that is served than is allowed; counted at each try."),
 		memory:         gauge("memory_bytes", "Memory that the generation that is served wants, as told from its manifest: files that every query reads, and heap."),
 		memoryLimit:    gauge("memory_limit_bytes", "Memory that the generation that is served and the next one may want together; 0 is no limit."),
@@ -200,6 +200,7 @@ var loadFaults = []struct {
 	{"cache_full", store.ErrCacheFull},
 	{"corrupt", schemas.ErrCorrupt},
 	{"denied", store.ErrDenied},
+	{"disk_full", store.ErrDiskFull},
 	{"transient", schemas.ErrTransient},
 	{"not_found", store.ErrNotFound},
 }

@@ -82,7 +82,7 @@ func TestShedIsCounted(t *testing.T) {
 func TestLoadFailuresAreToldApart(t *testing.T) {
 	n := newPublisher(t).node(Options{})
 	for reason, err := range map[string]error{
-		"replaced": fmt.Errorf("%w: %w", commit.ErrReplaced, store.ErrNotFound), "memory": fmt.Errorf("x: %w", ErrMemory), "cache_full": store.ErrCacheFull, "corrupt": schemas.ErrCorrupt, "denied": store.ErrDenied,
+		"replaced": fmt.Errorf("%w: %w", commit.ErrReplaced, store.ErrNotFound), "memory": fmt.Errorf("x: %w", ErrMemory), "cache_full": store.ErrCacheFull, "disk_full": fmt.Errorf("x: %w", store.ErrDiskFull), "corrupt": schemas.ErrCorrupt, "denied": store.ErrDenied,
 		"transient": store.ErrUnknown, "not_found": store.ErrNotFound, "other": errors.New("a newer format"),
 	} {
 		before := testutil.ToFloat64(n.metrics.loadFailures.WithLabelValues(reason))

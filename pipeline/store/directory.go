@@ -348,7 +348,9 @@ func classifyOS(err error) error {
 			"change its owner, or use a local file system or S3", ErrDenied, err)
 	case errors.Is(err, errors.ErrUnsupported), errors.Is(err, syscall.EMLINK), errors.Is(err, syscall.EXDEV):
 		return fmt.Errorf("%w: %w; the file system does not support hard links: use a local one or S3", ErrDenied, err)
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EIO), errors.Is(err, syscall.EMFILE),
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.EMFILE),
 		errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.EINTR), errors.Is(err, syscall.EAGAIN),
 		errors.Is(err, syscall.ESTALE), errors.Is(err, syscall.ETIMEDOUT), errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%w: %w", ErrTransient, err)

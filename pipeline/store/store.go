@@ -45,6 +45,8 @@ var (
 	ErrTransient = schemas.ErrTransient
 	// ErrUnknown: a put may or may not have happened. Putting the same body again is safe and tells. Wraps ErrTransient.
 	ErrUnknown = fmt.Errorf("outcome unknown: %w", ErrTransient)
+	// ErrDiskFull: a disk of this machine, or a quota on it, has no room; of a cache, or of a directory that is the store. Wraps ErrTransient.
+	ErrDiskFull = fmt.Errorf("disk full: %w", ErrTransient)
 	// ErrDenied: the configuration is at fault, not the moment. The text says what to change.
 	ErrDenied = errors.New("denied")
 	// ErrCorrupt: bytes are not what was written, and were not when they were read again. The text names the object.

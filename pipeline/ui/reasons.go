@@ -7,6 +7,7 @@ import (
 
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/serve"
+	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -102,6 +103,9 @@ func stale(v serve.View) *reason {
 	case errors.Is(v.Stale, serve.ErrMemory):
 		r.Title += ", there is no memory for the newest one"
 		r.Do = []string{"Raise --memory-bytes, or the limit of the container that it is told from; or restart the node, which then takes the newest one alone."}
+	case errors.Is(v.Stale, store.ErrDiskFull):
+		r.Title += ", there is no room on the disk of its cache"
+		r.Do = []string{"Make room, or give --cache-dir a larger disk: the node tries again by itself. Two generations have to fit."}
 	case v.Manifest == nil:
 		r.Do = []string{"The node tries again by itself. Look whether the store answers from here:"}
 		r.Command = `adastream doctor --store="$STORE" --brokers="$BROKERS"`
