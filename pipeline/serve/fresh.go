@@ -23,7 +23,9 @@ type freshness struct {
 	Wait         *float64         `json:"wait_seconds"`          // for that, at most; 0 does not wait
 }
 
-// awaitFresh waits until what is served is fresh enough, and refuses the request, with what is there, if that takes too long.
+// awaitFresh waits until what is served is fresh enough, and refuses the request, with what is there, if that takes too long. At most as
+// many wait here as for a slot: each has read its body. They have no slot, and do not count among those that wait for one, who would be
+// refused for them.
 func (n *Node) awaitFresh(ctx context.Context, f *freshness) error {
 	if len(f.MinOffsets) == 0 && f.MaxStaleness == nil {
 		if f.Wait != nil {
@@ -40,11 +42,17 @@ func (n *Node) awaitFresh(ctx context.Context, f *freshness) error {
 	}
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
-	for {
+	for first := true; ; first = false {
 		news := n.news.next() // before looking, so that nothing is missed
 		late, err := n.late(f)
 		if late == nil || err != nil {
 			return err
+		}
+		if first {
+			defer n.awaiting.Add(-1)
+			if most := n.o.MaxWaiting; n.awaiting.Add(1) > int64(most) {
+				return overloaded("%d requests wait already for newer records", most)
+			}
 		}
 		select {
 		case <-news:

@@ -166,3 +166,44 @@ func TestNoMoreWaitThanAllowed(t *testing.T) {
 		t.Errorf("%d still wait", n)
 	}
 }
+
+// No more requests wait for newer records than may wait for a slot: others are refused at once. Those that take what is there are
+// answered meanwhile, and all that wait are once the records have come.
+func TestFewWaitForNewerRecords(t *testing.T) {
+	p := newPublisher(t)
+	p.add(0, 30)
+	n := p.node(Options{MaxRunning: 1, MaxWaiting: 2})
+	p.await(n, 1)
+	ask := func(options string) *httptest.ResponseRecorder {
+		return call(n.API(), http.MethodPost, "/v1/search", fmt.Sprintf(`{"vector":%s%s}`, vectorJSON(unit(1)), options))
+	}
+	later := fmt.Sprintf(`,"min_offsets":{"0":%d},"wait_seconds":50`, p.next+30)
+	done := make(chan *httptest.ResponseRecorder)
+	for i := range 2 {
+		go func() { done <- ask(later) }()
+		for deadline := time.Now().Add(time.Minute); n.awaiting.Load() != int64(i+1); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("does not wait after a minute")
+			}
+		}
+	}
+	if p := problemOf(t, ask(later)); p.Status != http.StatusTooManyRequests || p.Code != codeOverloaded {
+		t.Errorf("a third one: %+v", p)
+	}
+	ids := fmt.Sprintf(`{"ids":["id-1"]%s}`, later)
+	if p := problemOf(t, call(n.API(), http.MethodPost, "/v1/vectors:batchGet", ids)); p.Status != http.StatusTooManyRequests {
+		t.Errorf("rows by id: %+v", p)
+	}
+	if w := ask(""); w.Code != http.StatusOK {
+		t.Errorf("one that takes what is there: %d %s", w.Code, w.Body)
+	}
+	p.add(30, 60)
+	for range 2 {
+		if w := <-done; w.Code != http.StatusOK {
+			t.Errorf("one that waited: %d %s", w.Code, w.Body)
+		}
+	}
+	if n.awaiting.Load() != 0 {
+		t.Errorf("%d wait after the last one", n.awaiting.Load())
+	}
+}

@@ -39,7 +39,7 @@ type Options struct {
 	MaxK       int           // most results of a query, and most vectors in an answer; 0 is 1000
 	MaxBody    int64         // bytes of a request; 0 is 16 MiB
 	MaxRunning int           // slots: queries at a time, one of each request and more if there are free ones; others wait; 0 is 64
-	MaxWaiting int           // requests that wait, for a slot or a processor; others are refused at once; 0 is 16 times MaxRunning: a pause of the machine of a tenth of a second is no overload
+	MaxWaiting int           // requests that wait, for a slot or a processor, and as many for newer records; others are refused at once; 0 is 16 times MaxRunning: a pause of the machine of a tenth of a second is no overload
 	Timeout    time.Duration // of one request, waiting included; 0 is 5 s
 
 	// Queries that waited longer than DegradeAfter for a slot, or come when half of MaxWaiting wait, get the cheapest plan that reaches the recall DegradeTo, if that
@@ -154,6 +154,7 @@ type Node struct {
 	searchers sync.Pool     // *search.Searcher: scratch of one query at a time
 	running   chan struct{} // the slots that are taken
 	waiting   atomic.Int64  // requests, for one of them
+	awaiting  atomic.Int64  // requests, for newer records
 	pressure  pressure
 	reading   chan struct{} // generations from the store, for those who ask about them
 	measuring chan struct{} // recall, for who asks
