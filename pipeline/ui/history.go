@@ -26,7 +26,11 @@ const (
 const (
 	searchSeconds = "adastream_query_search_seconds"
 	shedTotal     = "adastream_query_shed_total"
-	lagOffsets    = "adastream_ingestor_lag_offsets" // of an ingestor in the same process
+
+	// Of an ingestor in the same process.
+	lagOffsets        = "adastream_ingestor_lag_offsets"
+	partitionsStopped = "adastream_ingestor_partitions_stopped"
+	stopsTotal        = "adastream_ingestor_partition_stops_total"
 )
 
 // sample is what a node was like for sampleEvery. What is not known is NaN.
@@ -49,7 +53,14 @@ type history struct {
 	last    *buckets      // at the last sample
 	shed    float64       // likewise
 	lags    map[int]int64 // how many offsets partitions are behind the log, as an ingestor in this process has said
+	stops   stops         // likewise
 	before  time.Time
+}
+
+// stops is what an ingestor says of its partitions that need an operator. The zero value is none.
+type stops struct {
+	partitions int
+	why        []string // all that any partition has stopped for since the process began
 }
 
 func newHistory(node *serve.Node, metrics prometheus.Gatherer) *history {
@@ -77,6 +88,7 @@ func (h *history) take(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.lags = lagsOf(familyOf(families, lagOffsets))
+	h.stops = stopsOf(familyOf(families, partitionsStopped), familyOf(families, stopsTotal))
 	s := sample{at: now.Unix(), fresh: math.NaN(), searches: math.NaN(), p50: math.NaN(), p99: math.NaN(), recall: math.NaN()}
 	for _, swap := range v.Swaps {
 		if swap.Freshness > 0 {
@@ -168,6 +180,27 @@ func (h *history) behind() map[int]int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.lags
+}
+
+// stopped is which partitions need an operator, as an ingestor in this process has said.
+func (h *history) stopped() stops {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.stops
+}
+
+func stopsOf(now, total *dto.MetricFamily) (s stops) {
+	for _, m := range now.GetMetric() {
+		s.partitions += int(m.GetGauge().GetValue())
+	}
+	for _, m := range total.GetMetric() {
+		for _, l := range m.GetLabel() {
+			if l.GetName() == "reason" && m.GetCounter().GetValue() > 0 {
+				s.why = append(s.why, l.GetValue())
+			}
+		}
+	}
+	return s
 }
 
 // shedOf counts the requests that were given up under load.

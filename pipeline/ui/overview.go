@@ -42,7 +42,7 @@ func (u *UI) overview(w http.ResponseWriter, r *http.Request) {
 	s, err := u.reader.now(r.Context())
 	v, now := u.o.Node.View(), time.Now()
 	late := u.history.late()
-	p := &overviewPage{Reasons: reasonsOf(v, s, late, now), Tiles: tilesOf(v, late, now), Events: eventsOf(v.Swaps)}
+	p := &overviewPage{Reasons: reasonsOf(v, s, late, u.history.stopped(), now), Tiles: tilesOf(v, late, now), Events: eventsOf(v.Swaps)}
 	for _, r := range p.Reasons {
 		p.Health = max(p.Health, r.Level)
 	}

@@ -3,6 +3,7 @@ package ui
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/adastream/adastream/pipeline/commit"
@@ -42,7 +43,7 @@ const (
 )
 
 // reasonsOf says what is wrong, the worst first.
-func reasonsOf(v serve.View, s state, late sample, now time.Time) []reason {
+func reasonsOf(v serve.View, s state, late sample, ingest stops, now time.Time) []reason {
 	var all []reason
 	add := func(r *reason) {
 		if r != nil {
@@ -51,6 +52,7 @@ func reasonsOf(v serve.View, s state, late sample, now time.Time) []reason {
 	}
 	add(unready(v))
 	add(stale(v))
+	add(partitionsHaveStopped(ingest))
 	add(recallLow(v))
 	add(againstGate(v))
 	add(heldBack(v, s))
@@ -115,6 +117,16 @@ func stale(v serve.View) *reason {
 		r.Command = `adastream doctor --store="$STORE" --brokers="$BROKERS"`
 	}
 	return r
+}
+
+func partitionsHaveStopped(s stops) *reason {
+	if s.partitions == 0 {
+		return nil
+	}
+	return &reason{Level: bad, Title: fmt.Sprintf("%s stopped: nothing of what is produced there becomes searchable", plural(s.partitions, "partition")),
+		Why:     "The ingestor of this process will not go on without an operator: " + strings.Join(s.why, ", ") + ". Its log and its /readyz have the error of each.",
+		Do:      []string{"Messages that Kafka has lost are a gap, nearly all rows refused a flood; corrupt is what the store should not hold. This checks the log against the index:"},
+		Command: `adastream doctor --store="$STORE" --brokers="$BROKERS"`}
 }
 
 func recallLow(v serve.View) *reason {

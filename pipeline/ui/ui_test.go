@@ -415,11 +415,18 @@ func TestSamples(t *testing.T) {
 	lag := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "adastream_ingestor_lag_offsets"}, []string{"partition"})
 	registry.MustRegister(lag)
 	lag.WithLabelValues("1").Set(77)
+	halted := prometheus.NewGauge(prometheus.GaugeOpts{Name: "adastream_ingestor_partitions_stopped"})
+	stops := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "adastream_ingestor_partition_stops_total"}, []string{"reason"})
+	registry.MustRegister(halted, stops)
+	for _, reason := range []string{"corrupt", "flood", "gap", "other"} {
+		stops.WithLabelValues(reason)
+	}
 	s.append(0, 20, nil)
 	m := s.build(func(m *schemas.Manifest) bool { return m.LiveRows == 20 })
 	s.await(m.Generation)
 	now := time.Now()
 	s.ui.history.take(now)
+	s.page("/ui/", 200, "healthy", "-stopped")
 	for range 50 {
 		w := httptest.NewRecorder()
 		s.handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v1/search", strings.NewReader(`{"like":"id-1"}`)))
@@ -437,6 +444,11 @@ func TestSamples(t *testing.T) {
 			t.Errorf("after %d: %s, want %s", after, w.Body, want)
 		}
 	}
+	halted.Set(2)
+	stops.WithLabelValues("gap").Inc()
+	stops.WithLabelValues("flood").Inc()
+	s.ui.history.take(now.Add(10 * time.Second))
+	s.page("/ui/", 200, "not healthy", "2 partitions stopped", "flood, gap", "-corrupt,")
 	families, err := registry.Gather()
 	if err != nil || familyOf(families, searchSeconds) == nil || familyOf(families, shedTotal) == nil {
 		t.Errorf("a node has no %s or no %s: %v", searchSeconds, shedTotal, err)
@@ -470,28 +482,32 @@ func TestReasons(t *testing.T) {
 		v    serve.View
 		s    state
 		late sample
+		log  stops
 	}{
-		"warn: 3 requests given up in the last minute":                                           {v: serve.View{Manifest: m}, late: sample{searches: 100, shed: 3}},
-		"bad: 80 requests given up in the last minute":                                           {v: serve.View{Manifest: m}, late: sample{searches: 100, shed: 80}},
-		"bad: 1 request given up in the last minute":                                             {v: serve.View{Manifest: m}, late: sample{shed: 1}},
-		"bad: No query is answered: nothing is promoted yet":                                     {v: serve.View{Ready: errors.New("none")}},
-		"warn: Queries should go to other nodes: generation 4 is older than --max-behind allows": {v: serve.View{Manifest: m, Ready: errors.New("the newest one is being fetched")}},
-		"bad: Stale: generation 4 goes on being served, an object of the newest one is damaged":  {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", schemas.ErrCorrupt)}},
-		"bad: Stale: generation 4 goes on being served, there is no memory for the newest one":   {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", serve.ErrMemory)}},
-		"bad: Stale: generation 4 goes on being served, the newest one cannot be loaded":         {v: serve.View{Manifest: m, Stale: errAway}},
-		"bad: No query is answered":                                                              {v: serve.View{Ready: errAway, Stale: errAway}},
-		"bad: Recall of late answers is below the objective":                                     {v: serve.View{Manifest: m, Live: &schemas.Estimate{Recall: 0.9, Low: 0.88, High: 0.93}}},
-		"bad: Generation 6 is held back by the quality gate":                                     {v: serve.View{Manifest: m}, s: state{Newest: heldBack}},
-		"warn: Generation 6 is served against the quality gate":                                  {v: serve.View{Manifest: heldBack}, s: state{Newest: heldBack}},
-		"warn: Messages came, and no row of them is in the index":                                {v: serve.View{Manifest: &schemas.Manifest{Checkpoint: map[string]int64{"0": 0, "1": 7}}}},
-		"warn: Pinned to generation 4":                                                           {v: serve.View{Manifest: m}, s: state{Served: at(schemas.Channel{Generation: 4, Pinned: true})}},
-		"warn: Commits have been waiting for the builder for 30" + thin + "s":                    {v: serve.View{Manifest: m}, s: state{Waiting: map[int]time.Time{1: now.Add(-30 * time.Second)}}},
-		"bad: Commits have been waiting for the builder for 5" + thin + "min":                    {v: serve.View{Manifest: m}, s: state{Waiting: map[int]time.Time{1: now.Add(-5 * time.Minute)}}},
+		"warn: 3 requests given up in the last minute":                                             {v: serve.View{Manifest: m}, late: sample{searches: 100, shed: 3}},
+		"bad: 80 requests given up in the last minute":                                             {v: serve.View{Manifest: m}, late: sample{searches: 100, shed: 80}},
+		"bad: 1 request given up in the last minute":                                               {v: serve.View{Manifest: m}, late: sample{shed: 1}},
+		"bad: No query is answered: nothing is promoted yet":                                       {v: serve.View{Ready: errors.New("none")}},
+		"warn: Queries should go to other nodes: generation 4 is older than --max-behind allows":   {v: serve.View{Manifest: m, Ready: errors.New("the newest one is being fetched")}},
+		"bad: Stale: generation 4 goes on being served, an object of the newest one is damaged":    {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", schemas.ErrCorrupt)}},
+		"bad: Stale: generation 4 goes on being served, there is no memory for the newest one":     {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", serve.ErrMemory)}},
+		"bad: Stale: generation 4 goes on being served, the newest one cannot be loaded":           {v: serve.View{Manifest: m, Stale: errAway}},
+		"bad: 1 partition stopped: nothing of what is produced there becomes searchable":           {v: serve.View{Manifest: m}, log: stops{partitions: 1, why: []string{"gap"}}},
+		"bad: Stale: generation 4 goes on being served, there is no room on the disk of its cache": {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", store.ErrDiskFull)}},
+		"bad: Stale: generation 4 goes on being served, its index was removed or made anew":        {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", commit.ErrReplaced)}},
+		"bad: No query is answered":                                           {v: serve.View{Ready: errAway, Stale: errAway}},
+		"bad: Recall of late answers is below the objective":                  {v: serve.View{Manifest: m, Live: &schemas.Estimate{Recall: 0.9, Low: 0.88, High: 0.93}}},
+		"bad: Generation 6 is held back by the quality gate":                  {v: serve.View{Manifest: m}, s: state{Newest: heldBack}},
+		"warn: Generation 6 is served against the quality gate":               {v: serve.View{Manifest: heldBack}, s: state{Newest: heldBack}},
+		"warn: Messages came, and no row of them is in the index":             {v: serve.View{Manifest: &schemas.Manifest{Checkpoint: map[string]int64{"0": 0, "1": 7}}}},
+		"warn: Pinned to generation 4":                                        {v: serve.View{Manifest: m}, s: state{Served: at(schemas.Channel{Generation: 4, Pinned: true})}},
+		"warn: Commits have been waiting for the builder for 30" + thin + "s": {v: serve.View{Manifest: m}, s: state{Waiting: map[int]time.Time{1: now.Add(-30 * time.Second)}}},
+		"bad: Commits have been waiting for the builder for 5" + thin + "min": {v: serve.View{Manifest: m}, s: state{Waiting: map[int]time.Time{1: now.Add(-5 * time.Minute)}}},
 		"": {v: serve.View{Manifest: m, Live: &schemas.Estimate{Recall: 0.94, Low: 0.92, High: 0.96}}, s: state{Newest: m, Served: at(schemas.Channel{Generation: 4}), Waiting: map[int]time.Time{1: now.Add(-time.Second)}}},
 	} {
 		test.v.Spec = &spec
 		var got []string
-		for _, r := range reasonsOf(test.v, test.s, test.late, now) {
+		for _, r := range reasonsOf(test.v, test.s, test.late, test.log, now) {
 			got = append(got, fmt.Sprintf("%v: %s", r.Level, r.Title))
 			if len(r.Do) == 0 {
 				t.Errorf("%s: nothing to do is said", r.Title)
