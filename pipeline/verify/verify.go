@@ -14,7 +14,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/segment"
@@ -48,11 +50,33 @@ type Report struct {
 	Faults      []error
 }
 
+// naming is which generations name an object with a fault: mostly all of them since it was made, and one fault is not as many.
+type naming struct {
+	key         string
+	first, last int64
+	count       int
+}
+
+func (n *naming) String() string {
+	if n.count == 1 {
+		return fmt.Sprintf("generation %d", n.last)
+	}
+	return fmt.Sprintf("%d generations, %d to %d", n.count, n.first, n.last)
+}
+
+// badObjects are the keys of those of a generation.
+type badObjects []string
+
+func (b badObjects) Error() string {
+	return fmt.Sprintf("objects with a fault: %s", strings.Join(b, ", "))
+}
+
 // verifier is one run.
 type verifier struct {
 	Options
 	report Report
 	seen   map[string]error // key of an object -> what is wrong with it
+	bad    []*naming        // objects with a fault, in the order in which they were met
 
 	replays map[string]commit.Place // id of a replay -> of what
 }
@@ -210,11 +234,34 @@ func (v *verifier) generations(ctx context.Context) error {
 				continue // given up since it was listed
 			}
 		}
+		var keys badObjects
+		if errors.As(err, &keys) {
+			v.named(g, keys)
+			continue
+		}
 		if err := v.fault(fmt.Sprintf("generation %d", g), err); err != nil {
 			return err
 		}
 	}
+	for _, n := range v.bad {
+		if err := v.fault(n.String(), v.seen[n.key]); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// named notes that a generation names objects that have a fault.
+func (v *verifier) named(generation int64, keys badObjects) {
+	for _, key := range keys {
+		at := slices.IndexFunc(v.bad, func(n *naming) bool { return n.key == key })
+		if at < 0 {
+			at = len(v.bad)
+			v.bad = append(v.bad, &naming{key: key, first: generation})
+		}
+		v.bad[at].last = generation
+		v.bad[at].count++
+	}
 }
 
 func (v *verifier) generation(ctx context.Context, generation int64, closely bool) error {
@@ -222,18 +269,18 @@ func (v *verifier) generation(ctx context.Context, generation int64, closely boo
 	if err != nil {
 		return err
 	}
-	var faults []error
+	var bad badObjects
 	for o := range m.Objects() {
 		err := v.object(ctx, o)
 		if err != nil && !ofIndex(err) {
 			return err
 		}
 		if err != nil {
-			faults = append(faults, err)
+			bad = append(bad, o.Key)
 		}
 	}
-	if len(faults) > 0 {
-		return errors.Join(faults...)
+	if len(bad) > 0 {
+		return bad
 	}
 	for _, o := range m.Tombstones {
 		if _, err := replica.Tombstones(ctx, v.Cache, o); err != nil {

@@ -153,6 +153,18 @@ func TestVerify(t *testing.T) {
 			t.Errorf("it goes on with %+v", later)
 		}
 	})
+	t.Run("one object of several generations", func(t *testing.T) {
+		s, m := newBuilt(t)
+		later := s.build()
+		if later.Chunks[0].Codes.Key != m.Chunks[0].Codes.Key {
+			t.Fatal("the generations share no chunk")
+		}
+		s.replace(m.Chunks[0].Codes.Key, nil)
+		r := s.verify()
+		if len(r.Faults) != 1 || !strings.Contains(r.Faults[0].Error(), " generations, ") || !strings.Contains(r.Faults[0].Error(), m.Chunks[0].Codes.Key) {
+			t.Errorf("%d faults: %q", len(r.Faults), r.Faults)
+		}
+	})
 	for name, test := range map[string]struct {
 		damage func(s *shelf, m *schemas.Manifest)
 		want   []string
