@@ -95,8 +95,12 @@ func stale(v serve.View) *reason {
 		r.Title = fmt.Sprintf("Stale: generation %s goes on being served", count(v.Manifest.Generation))
 	}
 	switch {
-	case errors.Is(v.Stale, schemas.ErrCorrupt):
-		r.Title += ", an object of the newest one is damaged"
+	case errors.Is(v.Stale, schemas.ErrCorrupt), errors.Is(v.Stale, store.ErrNotFound):
+		what := "damaged"
+		if errors.Is(v.Stale, store.ErrNotFound) {
+			what = "gone"
+		}
+		r.Title += ", an object of the newest one is " + what
 		r.Do = []string{"Find out what else is. Then bring the object back, or go back to a generation without it."}
 		r.Command = `adastream verify --store="$STORE"`
 	case errors.Is(v.Stale, commit.ErrReplaced):
