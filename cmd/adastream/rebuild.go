@@ -163,7 +163,7 @@ func (s *site) fromSegments(ctx context.Context) error {
 		}
 		ends[p] = head.Next
 	}
-	if err := s.build(ctx, ends, func(context.Context) error { return nil }); err != nil {
+	if err := s.build(ctx, ends, func(context.Context) error { return nil }, nothingStopped); err != nil {
 		return err
 	}
 	if n := len(report.Faults); n > 0 {
@@ -213,11 +213,14 @@ func (c *rebuildOffsetsCommand) fromOffsets(ctx context.Context, s *site) error 
 	if err != nil {
 		return err
 	}
-	return s.build(ctx, ends, ingestor.Run)
+	return s.build(ctx, ends, ingestor.Run, ingestor.Stopped)
 }
 
-// build runs a builder beside feed until the new index serves all up to the given offsets.
-func (s *site) build(ctx context.Context, ends map[int]int64, feed func(context.Context) error) error {
+// nothingStopped is of a feed that has ended.
+func nothingStopped() map[int]error { return nil }
+
+// build runs a builder beside feed until the new index serves all up to the given offsets, or a partition of them stops.
+func (s *site) build(ctx context.Context, ends map[int]int64, feed func(context.Context) error, stopped func() map[int]error) error {
 	cache, err := s.cache("to", s.to)
 	if err != nil {
 		return err
@@ -233,7 +236,7 @@ func (s *site) build(ctx context.Context, ends map[int]int64, feed func(context.
 	g.Go(func() error { return feed(ctx) })
 	g.Go(func() error {
 		defer cancel()
-		m, err := s.await(ctx, ends)
+		m, err := s.await(ctx, ends, stopped)
 		if err != nil {
 			return err
 		}
@@ -246,8 +249,8 @@ func (s *site) build(ctx context.Context, ends map[int]int64, feed func(context.
 	return g.Wait()
 }
 
-// await waits for a promoted generation that holds all up to the given offsets.
-func (s *site) await(ctx context.Context, ends map[int]int64) (*schemas.Manifest, error) {
+// await waits for a promoted generation that holds all up to the given offsets. It fails if a partition of them has stopped.
+func (s *site) await(ctx context.Context, ends map[int]int64, stopped func() map[int]error) (*schemas.Manifest, error) {
 	all := int64(0)
 	for _, n := range ends {
 		all += n
@@ -270,6 +273,11 @@ func (s *site) await(ctx context.Context, ends map[int]int64) (*schemas.Manifest
 		tell(served, all)
 		if done {
 			return m, nil
+		}
+		for p, fault := range stopped() {
+			if end, awaited := ends[p]; awaited && (m == nil || m.Checkpoint[strconv.Itoa(p)] < end) {
+				return nil, fmt.Errorf("partition %d stopped before offset %d: %w; when it is mended, rebuild to another, empty place", p, end, fault)
+			}
 		}
 		select {
 		case <-ctx.Done():

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/schemas"
 )
 
 // An index is made from its topic, another one from the objects of that, and scripts read what came of it, damage too.
@@ -72,6 +74,22 @@ func TestRebuildFromOffsets_flood(t *testing.T) {
 	described(t, "rebuild-from-offsets", tt.output(hurried{c}), &got)
 	if got.Serving == nil || got.Serving.LiveRows != 30 {
 		t.Errorf("serving %+v, want 30 rows", got.Serving)
+	}
+}
+
+// A partition that has stopped does not come to its end: who rebuilds is told which one and why, if it is one that is waited for.
+func TestAwaitStopped(t *testing.T) {
+	c := newChannelTest(t)
+	s := &site{to: c.index}
+	stopped := func() map[int]error { return map[int]error{0: schemas.ErrCorrupt} }
+	_, err := s.await(t.Context(), map[int]int64{0: 5}, stopped)
+	if !errors.Is(err, schemas.ErrCorrupt) || !strings.Contains(err.Error(), "partition 0 stopped before offset 5: ") {
+		t.Errorf("%v", err)
+	}
+	for name, ends := range map[string]map[int]int64{"another shard's": {}, "all is served": {0: 0}} {
+		if m, err := s.await(t.Context(), ends, stopped); err != nil || m == nil {
+			t.Errorf("%s: %v, %v", name, m, err)
+		}
 	}
 }
 

@@ -54,6 +54,9 @@ func New(o Options) (*Ingestor, error) {
 // Ready says why some or all of the work is not done, or nil. Safe for concurrent use.
 func (i *Ingestor) Ready() error { return i.board.ready() }
 
+// Stopped says which partitions have met what waiting does not mend, and why. Safe for concurrent use.
+func (i *Ingestor) Stopped() map[int]error { return i.board.stopped() }
+
 // Run ingests until ctx ends, and returns nil then. It returns early only with an error that waiting cannot mend and
 // that concerns all partitions: another topic than the index is for, or a consumer group that cannot be. A partition
 // with an error of its own stops alone, see Ready.

@@ -269,6 +269,9 @@ func TestRetentionOverrun_stopsAlone(t *testing.T) {
 	if ready := run.Ready(); !errors.Is(ready, err) {
 		t.Errorf("ready says %v", ready)
 	}
+	if stopped := run.Stopped(); len(stopped) != 1 || !errors.Is(stopped[0], err) {
+		t.Errorf("stopped are %v", stopped)
+	}
 	run.stop(t)
 
 	run = r.start(func(o *Options) { o.AcceptGap = true })

@@ -86,6 +86,17 @@ func (b *board) status() []partitionStatus {
 	return slices.SortedFunc(maps.Values(b.partitions), func(x, y partitionStatus) int { return x.partition - y.partition })
 }
 
+// stopped is why partitions need an operator.
+func (b *board) stopped() map[int]error {
+	faults := map[int]error{}
+	for _, s := range b.status() {
+		if s.state == stopped {
+			faults[s.partition] = s.err
+		}
+	}
+	return faults
+}
+
 func (b *board) ready() error {
 	var faults []error
 	for _, s := range b.status() {
