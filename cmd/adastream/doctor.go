@@ -148,14 +148,17 @@ func (c *checkup) generation(ctx context.Context, index *commit.Log) *schemas.Ch
 		check("channel", err, "")
 	} else if now != nil && now.Epoch != "" {
 		text, err := resolve(ctx, index, now)
+		if err == nil {
+			err = lacking(ctx, index, now)
+		}
 		check("epoch that queries follow", err, text)
 	} else if now != nil {
-		check("served", nil, now.String())
+		check("served", lacking(ctx, index, now), now.String())
 	}
 	m, err := index.LatestRecord(ctx, 0)
 	good := "none yet: is a builder running?"
 	if m != nil {
-		good = fmt.Sprintf("%d, %d live rows, %v old", m.Generation, m.LiveRows, time.Since(m.Created).Round(time.Second))
+		good = fmt.Sprintf("%d, %d live rows, %s", m.Generation, m.LiveRows, oldness(m.Created, "builder"))
 	}
 	if err == nil {
 		var waits string
@@ -194,7 +197,20 @@ func unfolded(ctx context.Context, index *commit.Log, m *schemas.Manifest) (stri
 	if oldest.IsZero() {
 		return "", nil
 	}
-	return fmt.Sprintf("; commits have been waiting for the builder for %v", time.Since(oldest).Round(time.Second)), nil
+	if age := time.Since(oldest); age < -clockSlack {
+		return fmt.Sprintf("; commits wait for the builder, the oldest is %s", oldness(oldest, "ingestor")), nil
+	}
+	return fmt.Sprintf("; commits have been waiting for the builder for %v", max(time.Since(oldest), 0).Round(time.Second)), nil
+}
+
+// oldness says how old a record is. Its time is that of who wrote it, whose clock may be another one; that one's own doctor would say so, and
+// nobody asks there.
+func oldness(created time.Time, writer string) string {
+	age := time.Since(created).Round(time.Second)
+	if age < -clockSlack {
+		return fmt.Sprintf("written %v from now: the clock of its %s is ahead, set it", -age, writer)
+	}
+	return fmt.Sprintf("%v old", max(age, 0))
 }
 
 // refusals says what the newest commits that refused something did refuse, of each partition a few. That it is there is no fault: who
@@ -315,7 +331,7 @@ func chainLag(ctx context.Context, client *source.Client, shards []*commit.Log) 
 	case last.IsZero():
 		text += ", nothing is committed yet: does one run, and what does its /readyz say?"
 	default: // who sees an old one asks the ingestors
-		text += fmt.Sprintf("; the last commit is %v old", time.Since(last).Round(time.Second))
+		text += "; the last commit is " + oldness(last, "ingestor")
 	}
 	return text, nil
 }

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/adastream/adastream/schemas"
+)
+
+// Of an object that is gone nodes with a copy tell nothing: the doctor does.
+func TestDoctorMissesObjects(t *testing.T) {
+	c := newChannelTest(t)
+	if err := lacking(t.Context(), c.index, c.newest()); err != nil {
+		t.Errorf("all is there: %v", err)
+	}
+	sum := strings.Repeat("ab", 32)
+	there, gone := "dead/"+sum+"-a.arrow", "tombstones/merged/"+sum+"-b.arrow"
+	m := &schemas.Manifest{Format: schemas.ManifestFormat, Generation: 6, Parent: 5, Builder: "b", Checkpoint: map[string]int64{},
+		Dead: &schemas.Object{Key: there, Size: 1, SHA256: sum}, Tombstones: []schemas.Object{{Key: gone, Size: 1, SHA256: sum}}}
+	if err := c.index.Publish(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.index.Bucket().PutIfAbsent(t.Context(), there, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	before := c.newest()
+	c.promote(6, "builder")
+	for name, seen := range map[string]*schemas.Channel{"now": c.newest(), "a moment ago": before} {
+		if seen == before { // of which nothing is left
+			if err := c.index.Bucket().Delete(t.Context(), "manifests/0000/00000000000000000004"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := lacking(t.Context(), c.index, seen); err == nil || !strings.Contains(err.Error(), "generation 6: not found: 1 of its objects, as "+gone) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := c.index.Bucket().Delete(t.Context(), "manifests/0000/00000000000000000006"); err != nil {
+		t.Fatal(err)
+	}
+	if err := lacking(t.Context(), c.index, c.newest()); err == nil || !strings.Contains(err.Error(), "generation 6: ") || !strings.Contains(err.Error(), "not found") {
+		t.Errorf("without its manifest: %v", err)
+	}
+}
+
+// Ages of what others wrote are no longer than what there is, and no negative ones.
+func TestOldness(t *testing.T) {
+	for age, want := range map[time.Duration]string{
+		time.Hour: "1h0m0s old", 0: "0s old", -time.Second: "0s old",
+		-14 * time.Minute: "written 14m0s from now: the clock of its builder is ahead, set it",
+	} {
+		if got := oldness(time.Now().Add(-age), "builder"); got != want {
+			t.Errorf("%v: %q, want %q", age, got, want)
+		}
+	}
+}
