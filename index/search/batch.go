@@ -57,7 +57,7 @@ func (s *Searcher) SearchBatch(ctx context.Context, snap *snapshot.Snapshot, vec
 // Add counts what other queries cost as well.
 func (u *Usage) Add(more Usage) {
 	u.Lists, u.Codes, u.Refined = u.Lists+more.Lists, u.Codes+more.Codes, u.Refined+more.Refined
-	u.Originals, u.Lacking, u.Bytes = u.Originals+more.Originals, u.Lacking+more.Lacking, u.Bytes+more.Bytes
+	u.Originals, u.Lacking, u.Many, u.Bytes = u.Originals+more.Originals, u.Lacking+more.Lacking, u.Many+more.Many, u.Bytes+more.Bytes
 }
 
 // share answers some queries together. The error is about query i.

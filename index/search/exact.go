@@ -49,6 +49,9 @@ const (
 	leastContenders = 4096
 	// mostContenders may be left if their originals are at hand: of more rows that are as good as one another these decide at once.
 	mostContenders = 2 * leastContenders
+	// mostRemoteContenders may be left otherwise, for hits that are not many. No more than MostRemote are brought at the end, but rows that
+	// are still to come may do away with most of them until then.
+	mostRemoteContenders = 4 * mostContenders
 )
 
 // contend makes a row a contender if its original can be among the best. Its int8 row says what the score of the original is but
@@ -72,12 +75,21 @@ func (s *Searcher) contend(part, row int, score float32) {
 
 // thin leaves fewer contenders, if it can.
 func (s *Searcher) thin() {
-	if s.prune(); len(s.maybe) > mostContenders/2 && s.snap.HasVectors() {
-		s.settle()
-		s.top.Reset(s.parts, s.top.k) // the best of the lower bounds were those of contenders
-		for _, h := range s.settled.hits {
-			s.top.Push(h)
+	s.prune()
+	switch {
+	case s.snap.HasVectors():
+		if len(s.maybe) > mostContenders/2 {
+			s.settle()
+			s.top.Reset(s.parts, s.top.k) // the best of the lower bounds were those of contenders
+			for _, h := range s.settled.hits {
+				s.top.Push(h)
+			}
 		}
+	case len(s.maybe) > max(mostRemoteContenders, 8*s.top.k):
+		s.top.Reset(s.parts, s.top.k)
+		s.byInt8()
+		s.usage.Many++
+		s.maybe, s.many = s.maybe[:0], true
 	}
 	s.limit = max(leastContenders, 2*len(s.maybe))
 }
@@ -95,7 +107,7 @@ func (s *Searcher) prune() {
 
 // best is the answer, the best first, valid until the next call of restart. It reads few of the originals.
 func (s *Searcher) best() []Hit {
-	if !s.originals {
+	if !s.originals || s.many {
 		return s.top.Sort()
 	}
 	s.prune()

@@ -23,6 +23,7 @@ type Usage struct {
 	Refined   int   // int8 rows scored
 	Originals int   // originals scored
 	Lacking   int   // queries whose originals should have decided and could not be brought, so that int8 rows did
+	Many      int   // of these, because too many rows were as good as one another by their int8 rows
 	Bytes     int64 // of those codes, rows and originals
 }
 
@@ -93,6 +94,7 @@ type query struct {
 	settled   Top         // the best of those that originals have decided on already
 	brought   [][]float32 // their originals, nil for those that are at hand; none if all are
 	lacking   bool        // some should have been brought and were not
+	many      bool        // they would be more than are brought: int8 rows decide, those of the contenders so far and all that follow
 	limit     int         // that maybe is pruned at
 }
 
@@ -191,7 +193,7 @@ func (s *Searcher) restart(k int) {
 	s.top.Reset(s.parts, k)
 	s.settled.Reset(s.parts, k)
 	s.maybe, s.limit = s.maybe[:0], leastContenders
-	s.brought, s.lacking = s.brought[:0], false
+	s.brought, s.lacking, s.many = s.brought[:0], false, false
 }
 
 // end lets go of the snapshot, and of originals that were brought for who did not wait for them.
@@ -494,7 +496,7 @@ func (s *Searcher) prefixNorm(p *segment.Part, row int) float64 {
 
 // offer takes a row into the answer, or makes it a contender, if its int8 row scores well enough.
 func (s *Searcher) offer(part, row int, score float32) {
-	if s.originals {
+	if s.originals && !s.many {
 		s.contend(part, row, score)
 	} else {
 		s.keep(part, row, score)

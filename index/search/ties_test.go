@@ -1,11 +1,14 @@
 package search
 
 import (
+	"context"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/snapshot"
 	"github.com/adastream/adastream/index/snapshot/snapshottest"
 	"github.com/adastream/adastream/schemas"
 )
@@ -36,6 +39,61 @@ func TestSearch_contendersAreBounded(t *testing.T) {
 		if c := cap(s.maybe); c > 2*mostContenders {
 			t.Errorf("%v: room for %d contenders of %d rows (%+v)", query, c, n, u)
 		}
+	}
+}
+
+// nowhere has no originals, and counts those that it is asked for.
+type nowhere struct{ asked int }
+
+func (n *nowhere) Originals(_ context.Context, rows []Hit) [][]float32 {
+	n.asked += len(rows)
+	return make([][]float32, len(rows))
+}
+
+// Where originals are not at hand, and more rows are as good as one another than can be brought, int8 rows decide, and that is said: a query
+// does not note all rows. One that a few win is not affected.
+func TestSearch_remoteContendersAreBounded(t *testing.T) {
+	spec := snapshottest.Spec(schemas.InnerProduct, 4)
+	d := &snapshottest.Data{Spec: spec}
+	const n = 3 * mostRemoteContenders
+	for i := range n {
+		d.IDs = append(d.IDs, fmt.Sprintf("%06d", (i*7919)%n))
+		d.Vectors = append(d.Vectors, float32(i%5), 1, float32(i%3), 0)
+	}
+	copy(d.Vectors[4*(n-1):], []float32{100, 0, 0, 0})
+	mdl := d.Train(t, avx.Generic, 1)
+	dead := func(i int) bool { return (i*7919)%n == 1 }
+	layout := []snapshottest.Group{{Kind: snapshottest.Chunks, End: n}}
+	full, bare := snapshottest.Build(t, d, mdl, avx.Generic, layout, dead), snapshottest.BuildBare(t, d, mdl, avx.Generic, layout, dead)
+	idsOf := func(snap *snapshot.Snapshot, hits []Hit) (ids []string) {
+		for _, h := range hits {
+			ids = append(ids, snap.Parts()[h.Part].IDAt(h.Row))
+		}
+		return ids
+	}
+	for _, query := range [][]float32{{0, 0, 0, 1}, {0, 1, 0, 0}} {
+		s, remote := New(avx.Generic), &nowhere{}
+		hits, u, err := s.Search(t.Context(), bare, query, 3, Plan{Exact: true, Remote: remote}, nil)
+		if err != nil || u.Lacking != 1 || u.Many != 1 || remote.asked != 0 {
+			t.Errorf("%v: %+v, %d originals wanted, %v", query, u, remote.asked, err)
+		}
+		want, _, err := s.Search(t.Context(), bare, query, 3, Plan{Exact: true}, nil) // of int8 rows
+		if err != nil || !slices.Equal(hits, want) {
+			t.Errorf("%v: found %v, want %v, %v", query, hits, want, err)
+		}
+		if c := cap(s.maybe); c > 3*mostRemoteContenders {
+			t.Errorf("%v: room for %d contenders of %d rows", query, c, n)
+		}
+		results := make([][]Hit, 3)
+		if u, _, err := s.SearchBatch(t.Context(), bare, slices.Concat(query, query, query), 3, Plan{Exact: true, Remote: remote}, results); err != nil || u.Lacking != 3 || u.Many != 3 || !slices.Equal(results[2], want) {
+			t.Errorf("%v: %+v finds %v, %v", query, u, results, err)
+		}
+	}
+	s, remote := New(avx.Generic), &nowhere{}
+	hits, u, err := s.Search(t.Context(), bare, []float32{1, 0, 0, 0}, 1, Plan{Exact: true, Remote: remote}, nil)
+	want, _, wantErr := s.Search(t.Context(), full, []float32{1, 0, 0, 0}, 1, Plan{Exact: true}, nil)
+	if err != nil || wantErr != nil || u.Many != 0 || !slices.Equal(idsOf(bare, hits), idsOf(full, want)) {
+		t.Errorf("%+v finds %v, want %v: %v, %v", u, idsOf(bare, hits), idsOf(full, want), err, wantErr)
 	}
 }
 

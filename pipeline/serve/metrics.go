@@ -311,6 +311,7 @@ func (m *metrics) searched(kind planKind, u search.Usage, queries int, took time
 	m.listsProbed.Add(float64(u.Lists))
 	m.codesScanned.Add(float64(u.Codes))
 	m.refinedTo.Add(float64(u.Refined))
+	m.originalsLacking.WithLabelValues("many").Add(float64(u.Many))
 }
 
 // searches is how many searches there were and how long one took on average.
