@@ -20,8 +20,8 @@ type snapshotDiffCommand struct {
 	cli.Index
 	Dir  string `help:"Directory for copies while it runs, as large as the rows of all parts that changed; default: that for temporary files." type:"path" placeholder:"DIR"`
 	JSON bool   `help:"Print a JSON object for each id, one a line."`
-	From int64  `arg:"" help:"Generation."`
-	To   int64  `arg:"" help:"Generation; it may be the older one."`
+	From int64  `arg:"" help:"Generation; 0 is the newest."`
+	To   int64  `arg:"" help:"Generation, which may be the older one; 0 is the newest."`
 }
 
 // changed is a change as scripts read it.
@@ -39,6 +39,18 @@ func (c *snapshotDiffCommand) Run(ctx context.Context, l *cli.Logging) error {
 	index, err := c.ReadIndex(ctx, l.Logger(), cli.Wait{})
 	if err != nil {
 		return err
+	}
+	for _, g := range []*int64{&c.From, &c.To} {
+		if *g != 0 {
+			continue
+		}
+		newest, err := index.Latest(ctx, 0)
+		if err != nil {
+			return err
+		}
+		if newest != nil {
+			*g = newest.Generation
+		}
 	}
 	cache, remove, err := copies(c.Dir, index)
 	if err != nil {

@@ -48,6 +48,10 @@ func TestDiffCommand(t *testing.T) {
 	if !slices.Equal(lines, said) || lines[0][0] != '+' || lines[len(lines)-1][0] != '~' || !strings.Contains(strings.Join(lines, "\n"), "\n- ") {
 		t.Errorf("lines: %q\nJSON: %q", lines, said)
 	}
+	newest := strings.Split(strings.TrimSpace(c.output(&snapshotDiffCommand{Index: cli.Index{Store: storage}, From: first})), "\n")
+	if slices.Sort(newest); !slices.Equal(newest, lines) {
+		t.Errorf("up to the newest: %q, want %q", newest, lines)
+	}
 	if _, err := c.outputOf(&snapshotDiffCommand{Index: cli.Index{Store: storage}, From: first, To: 99}); err == nil || !strings.Contains(err.Error(), "generation 99: ") || !strings.Contains(err.Error(), "snapshot ls") {
 		t.Errorf("a generation that is not there: %v", err)
 	}

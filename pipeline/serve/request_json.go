@@ -11,6 +11,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -172,7 +173,32 @@ func decodeBody(r *http.Request, into any) error {
 	if errors.As(err, &bad) {
 		return err
 	}
+	var other *json.UnmarshalTypeError
+	if errors.As(err, &other) && other.Field != "" {
+		return invalid(fmt.Sprintf("%.*s: a JSON %s", schemas.MaxIDBytes, fieldOf(other.Field), other.Value), "a JSON "+jsonOf(other.Type.Kind()))
+	}
 	return malformed(fmt.Sprintf("%.*s", schemas.MaxIDBytes, err.Error()), allowed)
+}
+
+// fieldOf is the path of a field as clients write it: encoding/json also names the structs that the field is promoted from.
+func fieldOf(path string) string {
+	names := strings.Split(path, ".")
+	return strings.Join(slices.DeleteFunc(names, func(name string) bool { return name != strings.ToLower(name) }), ".")
+}
+
+// jsonOf is what a value of a kind is in JSON.
+func jsonOf(k reflect.Kind) string {
+	switch k {
+	case reflect.Bool, reflect.String:
+		return k.String()
+	case reflect.Slice, reflect.Array:
+		return "array"
+	case reflect.Struct, reflect.Map:
+		return "object"
+	case reflect.Float32, reflect.Float64:
+		return "number"
+	}
+	return "integer"
 }
 
 // RepeatedName is a name that a JSON document, which is valid and may be an object, has twice as names are read, without regard to
