@@ -2,20 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
+	"strings"
 
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
-
-// lookers is how many objects are looked for at the same time.
-const lookers = 16
 
 // lacking fails if the store does not have what a record of the channel serves: nodes that have it in their caches go on, and one that starts
 // without does not get ready. It looks whether objects are there; verify reads them.
@@ -41,24 +36,21 @@ func lost(ctx context.Context, to *commit.Served) error {
 	if err != nil {
 		return err
 	}
-	var mu sync.Mutex
-	var keys []string
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(lookers)
+	gone, kinds := map[string]bool{}, map[string]bool{}
 	for o := range m.Objects() {
-		g.Go(func() error {
-			_, err := to.Index.Bucket().Stat(ctx, o.Key)
-			if !errors.Is(err, store.ErrNotFound) {
+		kind, _, _ := strings.Cut(o.Key, "/")
+		gone[o.Key], kinds[kind] = true, true
+	}
+	for kind := range kinds { // a thousand keys a request, where looking for each object would be one
+		for info, err := range to.Index.Bucket().List(ctx, kind+"/", "") {
+			if err != nil {
 				return err
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			keys = append(keys, o.Key)
-			return nil
-		})
+			delete(gone, info.Key)
+		}
 	}
-	if err := g.Wait(); err != nil || len(keys) == 0 {
-		return err
+	if len(gone) == 0 {
+		return nil
 	}
-	return fmt.Errorf("%s: %w: %d of its objects, as %s: a node without a copy cannot load it; adastream verify names all that is gone", to, store.ErrNotFound, len(keys), slices.Min(keys))
+	return fmt.Errorf("%s: %w: %d of its objects, as %s: a node without a copy cannot load it; adastream verify names all that is gone", to, store.ErrNotFound, len(gone), slices.Min(slices.Collect(maps.Keys(gone))))
 }
