@@ -2,9 +2,11 @@ package coarse
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/schemas"
 )
 
 // Lists of many groups are compared as int8. Looking into all groups, 99 of 100 vectors come to the nearest
@@ -64,5 +66,43 @@ func TestAssign_rounds(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Vectors have the same lists however long all of them are: squares of squares, which decide on second lists, would be infinite beyond a
+// length of some 4e9, and none would have one.
+func TestAssign_long(t *testing.T) {
+	const nlist, dim, n = 256, 24, 4096
+	level, err := avx.Best()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const scale = 1 << 46 // a power of two, so that all is rounded alike
+	assigned := func(scale float32) (lists, spills []int32) {
+		q, x, _ := train(t, schemas.InnerProduct, n, dim, Options{NList: nlist, Dims: 16, Level: level, Spill: true})
+		centroids := slices.Clone(q.Centroids())
+		for _, values := range [][]float32{centroids, x} {
+			for i := range values {
+				values[i] *= scale
+			}
+		}
+		long, err := New(schemas.InnerProduct, centroids, dim, q.Dims(), q.Groups(), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lists, spills = make([]int32, n), make([]int32, n)
+		long.Assign(level, x, n, lists, spills, &Scratch{})
+		return lists, spills
+	}
+	lists, spills := assigned(1)
+	longLists, longSpills := assigned(scale)
+	same := 0
+	for i := range spills {
+		if lists[i] == longLists[i] && spills[i] == longSpills[i] && spills[i] != NoSpill {
+			same++
+		}
+	}
+	if same < n*99/100 {
+		t.Errorf("%d of %d long vectors have the lists of short ones", same, n)
 	}
 }

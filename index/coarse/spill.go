@@ -61,7 +61,11 @@ func (q *Quantizer) spillBand(level avx.Level, vectors []float32, lists, spills 
 			loss := norms[list] - 2*float32(b.xDots[j])*xScale*step // and |x|^2, which all have
 			if length > 0 {
 				p := along - float32(b.rDots[j])*rScale*step
-				loss += spillPenalty * p * p / length
+				more := spillPenalty * p * p / length
+				if math.IsInf(float64(more), 1) { // of vectors longer than some 4e9, of which every list would be infinitely bad
+					more = spillPenalty * p * (p / length)
+				}
+				loss += more
 			}
 			if loss < least || loss == least && list < spills[i] {
 				least, spills[i] = loss, list
