@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
+	"math"
 	"math/big"
 	"net"
 	"net/http"
@@ -20,6 +22,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // authority makes certificates.
@@ -270,4 +274,60 @@ func TestCertificateIsChecked(t *testing.T) {
 	if _, err := OpenCertificate(f.cert+"x", f.key, ""); err == nil || !strings.Contains(err.Error(), f.cert+"x") {
 		t.Errorf("a missing file: %v", err)
 	}
+}
+
+// Whoever renews a certificate forgets one: clients alone would notice when it expires, and no metric of the node.
+func TestExpiryIsShown(t *testing.T) {
+	a := newAuthority(t, "servers")
+	soon, later := time.Now().Add(time.Hour).Truncate(time.Second), time.Now().Add(2*time.Hour).Truncate(time.Second)
+	open := func(until time.Time) (*Certificate, tlsFiles) {
+		f := newFiles(t)
+		cert, key := a.issue("127.0.0.1", until)
+		write(t, f.cert, cert)
+		write(t, f.key, key)
+		c, err := OpenCertificate(f.cert, f.key, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c, f
+	}
+	c, f := open(soon)
+	other, _ := open(later)
+	registry := prometheus.NewRegistry()
+	r := NewReloader(slog.New(slog.DiscardHandler), registry, other, c)
+	const expiry, lifetime = "adastream_query_access_certificate_expiry_timestamp_seconds", "adastream_query_access_certificate_lifetime_seconds"
+	if got := gathered(t, registry)[expiry]; got != float64(soon.Unix()) {
+		t.Errorf("it expires at %v, want the first of both, %v", got, soon.Unix())
+	}
+	if got := gathered(t, registry)[lifetime]; got < time.Hour.Seconds() {
+		t.Errorf("it is good for %v s", got)
+	}
+	cert, key := a.issue("127.0.0.1", later.Add(time.Hour))
+	write(t, f.cert, cert)
+	write(t, f.key, key)
+	r.Look()
+	if got := gathered(t, registry)[expiry]; got != float64(later.Unix()) {
+		t.Errorf("one is renewed: %v, want the other one's, %v", got, later.Unix())
+	}
+	plain := prometheus.NewRegistry()
+	NewReloader(slog.New(slog.DiscardHandler), plain)
+	if got := gathered(t, plain)[expiry]; !math.IsNaN(got) {
+		t.Errorf("without TLS: %v", got)
+	}
+}
+
+// gathered is the gauges of a registry.
+func gathered(t *testing.T, r *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, f := range families {
+		if g := f.GetMetric()[0].GetGauge(); g != nil {
+			values[f.GetName()] = g.GetValue()
+		}
+	}
+	return values
 }

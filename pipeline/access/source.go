@@ -3,10 +3,12 @@ package access
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"strings"
 
@@ -81,6 +83,18 @@ type Reloader struct {
 
 // NewReloader looks after files.
 func NewReloader(log *slog.Logger, r prometheus.Registerer, files ...Reloaded) *Reloader {
+	gauge := func(name, help string, value func(*x509.Certificate) float64) {
+		promauto.With(r).NewGaugeFunc(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "query", Name: name, Help: help}, func() float64 {
+			if c := firstToExpire(files); c != nil {
+				return value(c)
+			}
+			return math.NaN()
+		})
+	}
+	gauge("access_certificate_expiry_timestamp_seconds", "When the certificate expires that this node shows to clients or peers, of several the first one; NaN without TLS.",
+		func(c *x509.Certificate) float64 { return float64(c.NotAfter.Unix()) })
+	gauge("access_certificate_lifetime_seconds", "For how long that certificate was made; NaN without TLS.",
+		func(c *x509.Certificate) float64 { return c.NotAfter.Sub(c.NotBefore).Seconds() })
 	return &Reloader{files: files, log: log, failures: promauto.With(r).NewCounter(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query",
 		Name: "access_reload_failures_total", Help: "Times that the tokens file, or a file of TLS, was found changed and broken or gone; what was read before stays in force."})}
 }
@@ -96,4 +110,18 @@ func (r *Reloader) Look() {
 			r.log.Info("read again", "file", f.String())
 		}
 	}
+}
+
+// firstToExpire is the certificate, of those that are shown, that expires before the others; nil if none is.
+func firstToExpire(files []Reloaded) (first *x509.Certificate) {
+	for _, f := range files {
+		shown, ok := f.(*Certificate)
+		if !ok {
+			continue
+		}
+		if c := shown.current.Load().Certificates[0].Leaf; first == nil || c.NotAfter.Before(first.NotAfter) {
+			first = c
+		}
+	}
+	return first
 }
