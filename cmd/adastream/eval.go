@@ -19,8 +19,8 @@ import (
 )
 
 type evalCommand struct {
-	Rows    string        `help:"Arrow IPC file with the rows that are searched." required:"" type:"existingfile"`
-	Queries string        `help:"Arrow IPC file with the queries, held out from the rows." required:"" type:"existingfile"`
+	Rows    string        `help:"Arrow or Parquet file with the rows that are searched." required:"" type:"existingfile"`
+	Queries string        `help:"Arrow or Parquet file with the queries, held out from the rows." required:"" type:"existingfile"`
 	Vector  string        `help:"Column of the Matryoshka encoder." default:"vector"`
 	Ladder  []int         `help:"Prefix widths to compare, ascending; default: those of --rigid, or halvings of the full width down to 8." placeholder:"8,16,32"`
 	Rigid   []string      `help:"Columns of independent encoders, ascending in width." placeholder:"COLUMN"`
@@ -126,7 +126,7 @@ func (c *evalCommand) measure(ctx context.Context, bench *eval.Bench, data *eval
 		}
 	}
 	if len(systems)+len(products) == 0 {
-		return nil, cli.Usage(fmt.Errorf("--systems %s: no such family, allowed: %s", strings.Join(c.Systems, ","), strings.Join(families(data), ", ")))
+		return nil, cli.Usage(fmt.Errorf("--systems %s: no such family, allowed: %s; commas separate families, ? stands for one in a name", strings.Join(c.Systems, ","), strings.Join(families(data), "; ")))
 	}
 	bar, end := progress("measured", int64(len(systems)+len(products)), progressbar.OptionShowCount())
 	defer end()

@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"math"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/eval"
+	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/pipeline/files"
 )
 
@@ -22,15 +25,11 @@ type labelled struct {
 
 // read reads a file.
 func (l *labelled) read(name string) (t eval.Table, err error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return t, err
-	}
-	defer f.Close()
-	r, err := files.Arrow(f)
+	r, err := files.Columns(name)
 	if err != nil {
 		return t, fmt.Errorf("%s: %w", name, err)
 	}
+	defer func() { err = errors.Join(err, r.Close()) }()
 	t.Columns = map[string]eval.Column{}
 	for {
 		batch, err := r.Next()
@@ -49,11 +48,11 @@ func (l *labelled) read(name string) (t eval.Table, err error) {
 func (l *labelled) append(t *eval.Table, batch arrow.RecordBatch) error {
 	t.N += int(batch.NumRows())
 	for _, name := range l.columns {
-		found := batch.Schema().FieldIndices(name)
-		if len(found) != 1 {
-			return fmt.Errorf("column %q: there are %d, there must be exactly one", name, len(found))
+		at, err := one(batch, name)
+		if err != nil {
+			return err
 		}
-		c, err := appendVectors(t.Columns[name], batch.Column(found[0]))
+		c, err := appendVectors(t.Columns[name], batch.Column(at))
 		if err != nil {
 			return fmt.Errorf("column %q: %w", name, err)
 		}
@@ -62,11 +61,11 @@ func (l *labelled) append(t *eval.Table, batch arrow.RecordBatch) error {
 	if l.label == "" {
 		return nil
 	}
-	found := batch.Schema().FieldIndices(l.label)
-	if len(found) != 1 {
-		return fmt.Errorf("column %q: there are %d, there must be exactly one", l.label, len(found))
+	at, err := one(batch, l.label)
+	if err != nil {
+		return err
 	}
-	labels := batch.Column(found[0])
+	labels := batch.Column(at)
 	for i := range labels.Len() {
 		class := labels.ValueStr(i) // of any type: what is written alike is one class
 		number, ok := l.classes[class]
@@ -79,22 +78,55 @@ func (l *labelled) append(t *eval.Table, batch arrow.RecordBatch) error {
 	return nil
 }
 
-func appendVectors(c eval.Column, vectors arrow.Array) (eval.Column, error) {
-	list, ok := vectors.(*array.FixedSizeList)
-	if !ok || list.NullN() > 0 {
-		return c, fmt.Errorf("type %s with %d nulls, allowed: fixed_size_list of float16 or float32 without nulls", vectors.DataType(), vectors.NullN())
+// one is the place of a column that must be there once.
+func one(batch arrow.RecordBatch, name string) (int, error) {
+	found := batch.Schema().FieldIndices(name)
+	if len(found) == 1 {
+		return found[0], nil
 	}
-	c.Dim = int(list.DataType().(*arrow.FixedSizeListType).Len())
-	first, end := list.Offset()*c.Dim, (list.Offset()+list.Len())*c.Dim
-	switch values := list.ListValues().(type) {
-	case *array.Float16:
-		for _, half := range values.Values()[first:end] {
-			c.Values = append(c.Values, half.Float32())
+	var names []string
+	for _, f := range batch.Schema().Fields() {
+		names = append(names, f.Name)
+	}
+	return 0, fmt.Errorf("column %q: there are %d, there must be exactly one of: %s", name, len(found), strings.Join(names, ", "))
+}
+
+// appendVectors appends lists, all of one width.
+func appendVectors(c eval.Column, vectors arrow.Array) (eval.Column, error) {
+	lists, ok := vectors.(array.ListLike)
+	if !ok || lists.NullN() > 0 {
+		return c, fmt.Errorf("type %s with %d nulls, allowed: lists of floats, without nulls", vectors.DataType(), vectors.NullN())
+	}
+	var unit []float32
+	for i := range lists.Len() {
+		first, end := lists.ValueOffsets(i)
+		if c.Dim == 0 {
+			c.Dim = int(end - first)
 		}
-	case *array.Float32:
-		c.Values = append(c.Values, values.Float32Values()[first:end]...)
-	default:
-		return c, fmt.Errorf("type %s, allowed: fixed_size_list of float16 or float32", vectors.DataType())
+		if int(end-first) != c.Dim {
+			return c, fmt.Errorf("a vector of %d values, others have %d", end-first, c.Dim)
+		}
+		if unit == nil {
+			unit = make([]float32, c.Dim)
+		}
+		switch values := lists.ListValues().(type) {
+		case *array.Float16:
+			for _, half := range values.Values()[first:end] {
+				c.Values = append(c.Values, half.Float32())
+			}
+		case *array.Float32:
+			c.Values = append(c.Values, values.Float32Values()[first:end]...)
+		case *array.Float64:
+			for _, v := range values.Float64Values()[first:end] {
+				c.Values = append(c.Values, float32(v))
+			}
+		default:
+			return c, fmt.Errorf("type %s, allowed: lists of floats", vectors.DataType())
+		}
+		row := c.Values[len(c.Values)-c.Dim:]
+		if n := float64(mrl.Normalize(avx.Generic, unit[:c.Dim], row)); n == 0 || math.IsInf(n, 0) || math.IsNaN(n) { // else systems say so, one after another
+			return c, fmt.Errorf("vector %d has no direction or a value that is not finite, leave its row out", len(c.Values)/c.Dim-1)
+		}
 	}
 	return c, nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/float16"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 
 	"github.com/adastream/adastream/index/eval"
 )
@@ -161,7 +162,7 @@ func TestEval(t *testing.T) {
 			{`column "nope": there are 0`, func(c *evalCommand) { c.Vector = "nope" }},
 			{`column "class": type utf8`, func(c *evalCommand) { c.Vector = "class" }},
 			{`column "colour": there are 0`, func(c *evalCommand) { c.Label = "colour" }},
-			{"no such family, allowed: AR, AdANNS-D", func(c *evalCommand) { c.Systems = []string{"HNSW"} }},
+			{"no such family, allowed: AR; AdANNS-D", func(c *evalCommand) { c.Systems = []string{"HNSW"} }},
 			{"ladder: 8,12", func(c *evalCommand) { c.Ladder = []int{8, 12} }},
 		} {
 			c := base
@@ -171,6 +172,65 @@ func TestEval(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Rows of a Parquet file, whose vectors are lists of any width, are those of the Arrow file.
+func TestEvalReadsParquet(t *testing.T) {
+	name := writeLabelled(t, 40, 1)
+	read := func(name string) (eval.Table, error) {
+		l := &labelled{label: "class", columns: []string{"small"}, classes: map[string]int32{}}
+		return l.read(name)
+	}
+	want, err := read(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer whole.Close()
+	r, err := ipc.NewFileReader(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	columns := []arrow.Field{r.Schema().Field(0), r.Schema().Field(2)}
+	name = filepath.Join(t.TempDir(), "rows.parquet")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := pqarrow.NewFileWriter(arrow.NewSchema(columns, nil), f, nil, pqarrow.DefaultWriterProps())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range r.NumRecords() {
+		b, err := r.RecordBatch(i)
+		if err == nil {
+			err = w.Write(array.NewRecordBatch(arrow.NewSchema(columns, nil), []arrow.Array{b.Column(0), b.Column(2)}, b.NumRows()))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := read(name)
+	if err != nil || got.N != 40 || !slices.Equal(got.Labels, want.Labels) || got.Columns["small"].Dim != 8 || !slices.Equal(got.Columns["small"].Values, want.Columns["small"].Values) {
+		t.Errorf("%+v, %v\nwant %+v", got, err, want)
+	}
+	zero, _, err := array.FromJSON(memory.DefaultAllocator, arrow.ListOf(arrow.PrimitiveTypes.Float64), strings.NewReader("[[1, 2], [0, 0]]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := appendVectors(eval.Column{}, zero); err == nil || !strings.Contains(err.Error(), "vector 1 has no direction") {
+		t.Errorf("a zero vector: %v", err)
+	}
+	l := &labelled{columns: []string{"vector"}}
+	if _, err := l.read(name); err == nil || !strings.Contains(err.Error(), `column "vector": there are 0, there must be exactly one of: class, small`) {
+		t.Errorf("a column that is not there: %v", err)
+	}
 }
 
 func TestDefaultLadder(t *testing.T) {

@@ -124,6 +124,45 @@ func Open(name string, o Options) (*Reader, error) {
 	return r, nil
 }
 
+// Columns opens an Arrow or a Parquet file, by its extension, with the columns as they are.
+func Columns(name string) (*Reader, error) {
+	o := (&Options{}).withDefaults(name)
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	r, err := columns(f, &o)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Reader{schema: r.schema, rows: r.rows, close: f.Close, next: func() (arrow.RecordBatch, error) {
+		batch, err := r.next()
+		if err != nil {
+			return nil, err
+		}
+		for i, c := range batch.Columns() {
+			if err := sound(c); err != nil {
+				return nil, fmt.Errorf("column %q: damaged: %w", batch.ColumnName(i), err)
+			}
+		}
+		return batch, nil
+	}}, nil
+}
+
+func columns(f *os.File, o *Options) (*Reader, error) {
+	switch o.Format {
+	case ArrowIPC:
+		return Arrow(f)
+	case Parquet:
+		info, err := f.Stat()
+		if err != nil {
+			return nil, err
+		}
+		return openParquet(f, info.Size(), maxBuffer, o)
+	}
+	return nil, fmt.Errorf("format %s, allowed: %s, %s", o.Format, ArrowIPC, Parquet)
+}
+
 func open(f *os.File, o Options) (*Reader, error) {
 	info, err := f.Stat()
 	if err != nil {
