@@ -175,7 +175,7 @@ func decodeBody(r *http.Request, into any) error {
 	}
 	var other *json.UnmarshalTypeError
 	if errors.As(err, &other) && other.Field != "" {
-		return invalid(fmt.Sprintf("%.*s: a JSON %s", schemas.MaxIDBytes, fieldOf(other.Field), other.Value), "a JSON "+jsonOf(other.Type.Kind()))
+		return invalid(fmt.Sprintf("%.*s: a JSON %.40s", schemas.MaxIDBytes, fieldOf(other.Field), other.Value), "a JSON "+jsonOf(other.Type.Kind()))
 	}
 	return malformed(fmt.Sprintf("%.*s", schemas.MaxIDBytes, err.Error()), allowed)
 }
