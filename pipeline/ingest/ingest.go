@@ -109,6 +109,7 @@ func (i *Ingestor) waiting(kind string) func(error) {
 // generation works on the partitions of one generation of the group.
 func (i *Ingestor) generation(ctx context.Context, a *source.Assignment) {
 	i.board.say("identity", nil)
+	i.board.say("topic", nil)
 	i.board.assign(a.Partitions)
 	i.metrics.assigned(len(a.Partitions))
 	offsets := &offsets{}
@@ -131,7 +132,41 @@ func (i *Ingestor) generation(ctx context.Context, a *source.Assignment) {
 		}
 		working.Go(func() { p.run(ctx) })
 	}
+	if len(a.Partitions) == 0 {
+		working.Go(func() { i.standBy(ctx) })
+	}
 	working.Wait()
+}
+
+// topicEvery is the time between two looks of an ingestor without partitions at the topic.
+const topicEvery = 5 * time.Second
+
+// standBy looks whether there is a topic to stand by for until ctx ends. One that is gone has no partitions for anybody, so nobody fetches, and nobody
+// would be told.
+func (i *Ingestor) standBy(ctx context.Context) {
+	tick := time.NewTicker(topicEvery)
+	defer tick.Stop()
+	for told := ""; ; {
+		switch err := i.identity.check(ctx, time.Now()); {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			i.board.say("topic", nil)
+			told = ""
+		default:
+			i.metrics.transient.WithLabelValues("identity").Inc()
+			i.board.say("topic", err)
+			if err.Error() != told {
+				i.o.Logger.Error("no partitions, and the topic is not the index's", "error", err)
+			}
+			told = err.Error()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // identity makes sure that the topic is the one that the index was made for. It is safe for concurrent use.

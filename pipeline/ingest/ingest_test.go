@@ -13,6 +13,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -304,6 +305,35 @@ func TestRecreatedTopic_stops(t *testing.T) {
 		t.Errorf("stopped with %v", err)
 	}
 	run.stop(t)
+}
+
+// TestTopicGone_whoHasNoPartitionsSaysSo: after a rebalance nobody has any, nobody fetches, and all would look well.
+func TestTopicGone_whoHasNoPartitionsSaysSo(t *testing.T) {
+	r := newRig(t, 1, store.NewMemory())
+	r.produce(1, traffic(t, 5, 37)...)
+	name := "group-" + uuid.NewString()
+	group := func(o *Options) { o.Group = name }
+	run := []*running{r.start(group), r.start(group)}
+	r.await(0, 5)
+	ready := func(want bool) {
+		t.Helper()
+		for _, one := range run {
+			for end := time.Now().Add(patience); (one.Ready() == nil) != want; time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("ready: %v, want it to be: %v", one.Ready(), want)
+				}
+			}
+		}
+	}
+	ready(true)
+	sourcetest.DeleteTopic(t, r.client)
+	ready(false)
+	if err := errors.Join(run[0].Ready(), run[1].Ready()); !strings.Contains(err.Error(), "topic: ") {
+		t.Errorf("the one that stands by says nothing of the topic: %v", err)
+	}
+	for _, one := range run {
+		one.stop(t)
+	}
 }
 
 // TestRecreatedTopic_whileTheStoreIsAway_stops: nobody asked the broker meanwhile, and the new log is long enough.
