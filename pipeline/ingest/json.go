@@ -47,6 +47,9 @@ func (j *jsonReader) read(message []byte, p *plan, into []value) (*Fault, error)
 		_, err = j.document(payload, p, into)
 	}
 	j.message, j.source = nil, bytes.Buffer{} // lets go of it
+	if err != nil && len(message) > 0 && message[0] == 0 {
+		return faultf(schemas.ReasonMalformed, "JSON: it begins with a zero byte, as what Confluent's serializers write: that takes framing %q, or the format %q", schemas.FramingConfluent, schemas.MessagesAvro), nil
+	}
 	if err != nil {
 		return faultf(schemas.ReasonMalformed, "JSON: %v", err), nil
 	}

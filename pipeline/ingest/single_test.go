@@ -108,6 +108,7 @@ func TestJSONFaults(t *testing.T) {
 	for block, messages := range map[string]map[string]string{
 		plainJSON: {
 			``:                                 "malformed: JSON: EOF",
+			"\x00\x00\x00\x00\x2a{}":           `malformed: JSON: it begins with a zero byte, as what Confluent's serializers write: that takes framing "confluent", or the format "avro"`,
 			`null`:                             "malformed: JSON: not an object, allowed: one object",
 			`[{}]`:                             "malformed: JSON: not an object",
 			`{"id"`:                            "malformed: JSON: ",
