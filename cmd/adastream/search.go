@@ -52,13 +52,6 @@ func (c *searchCommand) Validate() error {
 
 // query is what the flags ask for.
 func (c *searchCommand) query() (q client.Query, err error) {
-	// In a request 0 is what is not there, so it would get the default.
-	if c.K < 1 {
-		return q, cli.Usage(fmt.Errorf("-k %d: allowed: 1 and more", c.K))
-	}
-	if c.TargetRecall != nil && *c.TargetRecall <= 0 {
-		return q, cli.Usage(fmt.Errorf("--target-recall %g: allowed: more than 0, at most 1", *c.TargetRecall))
-	}
 	q = client.Query{Like: c.Like, How: client.How{K: c.K, Effort: c.Effort, Exact: c.Exact, Dims: c.Dims, Encoder: c.Encoder}}
 	if c.Like == "" {
 		if q.Vector, err = readVector(c.Vector); err != nil {
