@@ -11,7 +11,7 @@ type command struct {
 	Standalone  standaloneCommand `cmd:"" help:"Run ingestor, builder and query node in one process, over an embedded broker and a directory or over yours."`
 	Init        initCommand       `cmd:"" help:"Make an index: write its spec to the store, and the topic if it is missing."`
 	Plan        planCommand       `cmd:"" help:"Say what an index of some size takes, and what binds first."`
-	Produce     produceCommand    `cmd:"" help:"Send the rows of files to the index's topic, each to the partition of its id."`
+	Produce     produceCommand    `cmd:"" help:"Send the rows of files to the index's topic, each to the partition of its id. What the index refuses is acknowledged too: quarantine ls tells."`
 	Load        loadCommand       `cmd:"" help:"Make segments of an index straight from files, in any number of processes."`
 	Search      searchCommand     `cmd:"" help:"Ask a query node."`
 	Snapshot    snapshotCommand   `cmd:"" help:"Look at generations, and say which one is served."`
