@@ -17,13 +17,13 @@ import (
 func lacking(ctx context.Context, index *commit.Log, now *schemas.Channel) error {
 	to, err := index.Resolve(ctx, now)
 	for err == nil {
-		lost := lost(ctx, to)
-		if lost == nil {
+		fault := lost(ctx, to)
+		if fault == nil {
 			return nil
 		}
 		var later *commit.Served
 		if later, err = index.Follow(ctx, to); err == nil && later == nil {
-			return lost
+			return fault
 		}
 		to = later // what is not served any more may have been collected
 	}

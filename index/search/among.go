@@ -89,9 +89,9 @@ func (s *Searcher) listsAmong(plan Plan, share float64) (lists []coarse.Probe, w
 			if float64(counting)*float64(passed) >= goal {
 				return lists, true
 			}
-			if n := s.among.InList(p.List); n > 0 {
+			if c := s.among.InList(p.List); c > 0 {
 				r, _ := s.sizeOf(p.List)
-				counting, passed = counting+n, passed+r
+				counting, passed = counting+c, passed+r
 			} else if !s.among.HasFresh(p.List) {
 				continue
 			}

@@ -136,15 +136,19 @@ type turn struct {
 func (s *Searcher) enter(ctx context.Context, plan Plan, i int32) error {
 	var lists []coarse.Probe
 	var err error
-	if worth := true; s.among == nil {
+	worth := true
+	if s.among == nil {
 		lists, err = s.choose(ctx, plan)
-	} else if lists, worth, err = s.chooseAmong(ctx, plan); err == nil && !worth {
+	} else {
+		lists, worth, err = s.chooseAmong(ctx, plan)
+	}
+	switch {
+	case err != nil:
+		return err
+	case !worth:
 		s.found.reset(0, 0)
 		s.together = append(s.together, s.query)
 		return nil
-	}
-	if err != nil {
-		return err
 	}
 	own := (len(lists) + ownShare - 1) / ownShare
 	if len(s.turns)+len(lists) > batchTurns { // with a filter lists may be many

@@ -18,6 +18,7 @@ import (
 
 	"github.com/adastream/adastream/client"
 	"github.com/adastream/adastream/pipeline/serve"
+	"github.com/adastream/adastream/schemas"
 )
 
 const (
@@ -104,9 +105,6 @@ func about(a *client.About) map[string]any {
 	return map[string]any{"snapshot": &a.Snapshot, "usage": &a.Usage, "degraded": &a.Degraded, "expected_recall": &a.ExpectedRecall, "expected_interval": &a.Interval}
 }
 
-// attributeTypes are those that attributes are stored in: [serve.AppendTo] knows these.
-var attributeTypes = []arrow.Type{arrow.STRING, arrow.BOOL, arrow.INT64, arrow.FLOAT64, arrow.TIMESTAMP}
-
 const metaPrefix = "adastream." // of names in metadata
 
 // readArrow reads what a node of a shard answered.
@@ -145,7 +143,7 @@ func readArrow(raw []byte, shard int) (p *arrowPart, err error) {
 		return nil, fmt.Errorf("answer of shard %d: columns of %s, wanted: %v", shard, p.batch.Schema(), names)
 	}
 	for _, f := range p.batch.Schema().Fields()[len(names):] {
-		if !slices.Contains(attributeTypes, f.Type.ID()) {
+		if stored, ok := schemas.AttributeTypeOf(f.Type); !ok || stored.ArrowType().ID() != f.Type.ID() { // others are no type of [serve.AppendTo]
 			return nil, fmt.Errorf("answer of shard %d: %s is of type %s, which no attribute has", shard, f.Name, f.Type)
 		}
 	}
