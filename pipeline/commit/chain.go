@@ -95,7 +95,8 @@ func (l *Log) head(ctx context.Context, partition int, hint int64) (Head, error)
 }
 
 // Append adds a record to the end of its partition's chain. If another writer's record is there, the error is a
-// *Conflict with it; if that was folded and collected, the error wraps ErrFenced alone, and Head says where to go on. After
+// *Conflict with it; if that was folded and collected, the error wraps ErrFenced alone, and Head says where to go on. If the chain
+// is not the one that this Log has seen, it wraps ErrReplaced. After
 // ErrTransient the record may be there or not, and the same call with the same record tells. A record that breaks the rules
 // of the chain, or whose start is not a position of it, is refused.
 func (l *Log) Append(ctx context.Context, c *schemas.Commit) error {
@@ -107,6 +108,9 @@ func (l *Log) Append(ctx context.Context, c *schemas.Commit) error {
 		return l.passed(ctx, c.Partition, c.Start, fmt.Errorf("append: %w", err))
 	}
 	if err := checkSuccessor(prev, c); err != nil {
+		return fmt.Errorf("append to partition %d: %w", c.Partition, err)
+	}
+	if err := l.stillEnds(ctx, prev); err != nil {
 		return fmt.Errorf("append to partition %d: %w", c.Partition, err)
 	}
 	err = put(ctx, l.bucket, numbered(commitsPrefix(c.Partition), c.Start), c)
@@ -126,6 +130,14 @@ func (l *Log) Append(ctx context.Context, c *schemas.Commit) error {
 	}
 	l.remember(c)
 	return nil
+}
+
+// stillEnds makes sure that a record is to follow one that is there, and not only remembered: nil is the beginning of a chain.
+func (l *Log) stillEnds(ctx context.Context, prev *schemas.Commit) error {
+	if prev == nil {
+		return l.sameSpec(ctx)
+	}
+	return l.stillCommitted(ctx, prev)
 }
 
 // Since returns the records of a partition from the position start on, at most limit of them, or all for 0. None means

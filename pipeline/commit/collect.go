@@ -107,6 +107,9 @@ func (l *Log) deleteAll(ctx context.Context, groups [][]string, progress func(re
 	var mu sync.Mutex
 	removed, of := int64(0), int64(len(slices.Concat(groups...)))
 	for _, keys := range groups {
+		if err := l.Unchanged(ctx); err != nil { // keys of records are those of another index too
+			return err
+		}
 		g, ctx := errgroup.WithContext(ctx)
 		g.SetLimit(deleters)
 		for _, key := range keys {

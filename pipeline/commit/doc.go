@@ -52,6 +52,8 @@
 //	R5  The builder folds a commit only if its start is the checkpoint of its partition, and moves the checkpoint to its
 //	    end in the same manifest that names its data.
 //	R6  Every record carries an id of its writer that no other record has, so two writers never put the same bytes.
+//	R7  Append, Publish and Promote, and a collector before it deletes, read again what they have seen of the index: the record
+//	    before, and the spec before the first one.
 //
 // R4 and R5 are the duties of the callers; the rest is enforced here. Then the following holds whoever crashes, sleeps or
 // races, for any number of writers that believe they own a partition and builders that believe they are alone:
@@ -72,6 +74,10 @@
 //	    against a builder that has not seen it yet, and of two operators one is told about the other.
 //	I8  A listing that lags does not matter: it only suggests where to look. Holes in it are filled by reading the key, and
 //	    an old head costs its writer a Conflict.
+//	I9  An index that was removed, made anew in its place, or put back from an older copy is left alone by who worked on the
+//	    one before: its next record would be in the middle of the other's line. It gets ErrReplaced (R7), unless it looked in the
+//	    very moment before; who opens the index again is a writer like any. Create refuses records without a spec, which such
+//	    a moment leaves.
 //
 // # Garbage
 //
@@ -102,7 +108,7 @@
 //
 // # Errors
 //
-// Every error wraps schemas.ErrCorrupt, ErrFenced or ErrTransient, or the context's error, or else is a mistake in the call
+// Every error wraps schemas.ErrCorrupt, ErrFenced or ErrTransient, ErrReplaced, or the context's error, or else is a mistake in the call
 // or in the rights on the store. The store tries each request a few times; nothing is tried again here. Callers back off after
 // ErrTransient and repeat the call with the same arguments, which is safe for all of them. For Append and Publish that
 // means the very same record: a copy with another writer id or time is another record.

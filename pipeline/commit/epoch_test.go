@@ -72,8 +72,10 @@ func TestFollowingEpochs(t *testing.T) {
 			}
 			epochAt := mustPromote(t, epoch, nil, 4)
 			step()
+			var c *schemas.Channel
 			for range 2 { // again, as after a lost answer
-				c, err := root.Promote(t.Context(), rootAt, toEpoch("mini-3"))
+				var err error
+				c, err = root.Promote(t.Context(), rootAt, toEpoch("mini-3"))
 				if err != nil || c.Sequence != 2 || c.Epoch != "mini-3" || c.Generation != 0 {
 					t.Fatalf("promotion of an epoch: %+v, %v", c, err)
 				}
@@ -87,7 +89,7 @@ func TestFollowingEpochs(t *testing.T) {
 			if _, again := follow(t, openLog(t, b), nil); !slices.Equal(again, []string{"generation 5 of epoch mini-3 by mini-3"}) {
 				t.Errorf("a node that starts follows %q", again)
 			}
-			mustPromote(t, root, &schemas.Channel{Sequence: 2}, 1)
+			mustPromote(t, root, c, 1)
 			step("generation 1 by mini <2>")
 			mustPromote(t, epoch, epochAt, 4)
 			step()

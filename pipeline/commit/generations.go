@@ -1,6 +1,7 @@
 package commit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,28 +104,64 @@ func (l *Log) latest(ctx context.Context, after int64, read func(context.Context
 			after = c.Generation - 1
 		}
 	}
-	return newest(ctx, l, manifestsPrefix, after, read)
+	found, err := newest(ctx, l, manifestsPrefix, after, read)
+	if err == nil {
+		err = l.follows(ctx, found, after)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// follows makes sure that the newest generation after one, nil for none, is of the line of those that were seen.
+func (l *Log) follows(ctx context.Context, found *schemas.Manifest, after int64) error {
+	seen := l.seen()
+	if found == nil && after >= seen.number {
+		return nil // as if nobody had looked
+	}
+	if found != nil && found.Generation == seen.number {
+		return seen.is(found)
+	}
+	if seen.number > 0 {
+		if err := l.stillPublished(ctx, seen); err != nil {
+			return err
+		}
+	}
+	l.saw(found)
+	return nil
+}
+
+// seen is the newest generation that was read or published.
+func (l *Log) seen() edition {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.newest
+}
+
+// saw notes the newest generation. It may be nil.
+func (l *Log) saw(m *schemas.Manifest) {
+	if m == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if m.Generation > l.newest.number {
+		l.newest = editionOf(m)
+	}
 }
 
 // Publish adds a generation, and notes in m which format and pages its record has. If another builder has published it, or the one
-// before it is gone, the error wraps ErrFenced: load the newest generation and begin again from there. After ErrTransient it may
-// be there or not, and the same call with the same manifest tells.
+// before it is gone, the error wraps ErrFenced: load the newest generation and begin again from there. If the generations are not
+// those that this Log has seen, it wraps ErrReplaced. After ErrTransient it may be there or not, and the same call with the same
+// manifest tells.
 func (l *Log) Publish(ctx context.Context, m *schemas.Manifest) error {
 	if err := l.checkManifest(m); err != nil {
 		return fmt.Errorf("publish generation %d: %w", m.Generation, err)
 	}
-	var before []*page
-	if m.Parent > 0 {
-		parent, err := l.Record(ctx, m.Parent)
-		if err == nil {
-			before, err = l.pagesOf(ctx, m.Parent, parent.Pages)
-		}
-		if err != nil {
-			return fmt.Errorf("publish generation %d: parent: %w", m.Generation, fencedIfGone(err))
-		}
-		if err := checkChild(parent, m); err != nil {
-			return fmt.Errorf("publish generation %d: %w", m.Generation, err)
-		}
+	before, err := l.succeeds(ctx, m)
+	if err != nil {
+		return fmt.Errorf("publish generation %d: %w", m.Generation, err)
 	}
 	if err := l.precededBy(ctx, m.Generation-1); err != nil {
 		return fmt.Errorf("publish generation %d: %w", m.Generation, err)
@@ -151,7 +188,31 @@ func (l *Log) Publish(ctx context.Context, m *schemas.Manifest) error {
 	if c != nil && c.Generation > m.Generation {
 		return fmt.Errorf("publish generation %d: the key was free because it had been collected: %w", m.Generation, schemas.ErrFenced)
 	}
+	l.saw(m)
 	return nil
+}
+
+// succeeds makes sure that a generation is to follow its parent, as it was seen, and returns the pages of that.
+func (l *Log) succeeds(ctx context.Context, m *schemas.Manifest) ([]*page, error) {
+	if m.Parent == 0 {
+		return nil, l.sameSpec(ctx)
+	}
+	parent, err := l.Record(ctx, m.Parent)
+	if seen := l.seen(); seen.number == m.Parent {
+		if err == nil {
+			err = seen.is(parent)
+		} else if errors.Is(err, store.ErrNotFound) {
+			err = cmp.Or(l.stillPublished(ctx, seen), err)
+		}
+	}
+	var before []*page
+	if err == nil {
+		before, err = l.pagesOf(ctx, m.Parent, parent.Pages)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("parent: %w", fencedIfGone(err))
+	}
+	return before, checkChild(parent, m)
 }
 
 // precededBy checks that the generation before is there.
@@ -206,7 +267,7 @@ func (l *Log) Promotion(ctx context.Context, sequence int64) (*schemas.Channel, 
 // have a promoted generation. Of c it takes Generation or Epoch, Pinned, Reason and By. Seen is the newest promotion that
 // the caller knows and has decided on, as Channel or an earlier Promote returned it, nil for none: if there is another one
 // since, whoever made it, the error wraps ErrFenced. Look at the channel, and decide again. If the one that follows says the
-// same already, it is returned, so that the call can be repeated.
+// same already, it is returned, so that the call can be repeated. If seen is not of this index, it wraps ErrReplaced.
 func (l *Log) Promote(ctx context.Context, seen *schemas.Channel, c schemas.Channel) (*schemas.Channel, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("promote: %w", err)
@@ -224,6 +285,9 @@ func (l *Log) Promote(ctx context.Context, seen *schemas.Channel, c schemas.Chan
 	c.Format, c.Sequence, c.Created = schemas.ChannelFormat, 1, time.Now().UTC()
 	if seen != nil {
 		c.Sequence = seen.Sequence + 1
+		if err := l.stillPromoted(ctx, seen); err != nil {
+			return nil, fmt.Errorf("promote %s: %w", to, err)
+		}
 	}
 	made := &c
 	err = put(ctx, l.bucket, numbered(channelPrefix, c.Sequence), &c)

@@ -306,15 +306,19 @@ func TestNewestIsNotReadableYet(t *testing.T) {
 		}
 		return nil
 	}}
+	writer := openLog(t, b)
+	mustPublish(t, writer, 3)
+	mustPromote(t, writer, mustPromote(t, writer, nil, 1), 2)
 	l := openLog(t, b)
-	mustPublish(t, l, 3)
-	mustPromote(t, l, mustPromote(t, l, nil, 1), 2)
 	hidden[numbered(manifestsPrefix, 3)], hidden[numbered(channelPrefix, 2)] = true, true
 	if m, err := l.Latest(t.Context(), 0); err != nil || m.Generation != 2 {
 		t.Errorf("Latest = %+v, %v, want 2", m, err)
 	}
 	if m, err := l.Latest(t.Context(), 2); err != nil || m != nil {
 		t.Errorf("Latest after 2 = %+v, %v, want none", m, err)
+	}
+	if m, err := writer.Latest(t.Context(), 2); !errors.Is(err, schemas.ErrTransient) {
+		t.Errorf("Latest after 2, by who published 3 = %+v, %v, want ErrTransient", m, err)
 	}
 	if c, err := l.Channel(t.Context(), 0); err != nil || c.Sequence != 1 {
 		t.Errorf("Channel = %+v, %v, want 1", c, err)

@@ -26,6 +26,7 @@ type Log struct {
 
 	mu         sync.Mutex
 	tails      map[int]*schemas.Commit // partition -> the furthest record of its chain that was seen
+	newest     edition                 // the newest generation that was seen
 	collection *schemas.Collection     // the newest that was seen, nil for none
 	looked     bool                    // for collections, at least once
 	tells      map[int]telling         // by partition, of the collections up to heard
@@ -33,10 +34,15 @@ type Log struct {
 }
 
 // Create makes an index. It succeeds if the index is there already with the same spec; another spec is an error that
-// wraps store.ErrExists.
+// wraps store.ErrExists. So is what is left of an index whose spec is gone: its records would be taken for those of the new one.
 func Create(ctx context.Context, b store.Bucket, spec *schemas.Spec) error {
 	if err := spec.Validate(); err != nil {
 		return fmt.Errorf("create index: spec: %w", err)
+	}
+	if left, err := leftover(ctx, b); err != nil {
+		return fmt.Errorf("create index %s: %w", b, err)
+	} else if left != "" {
+		return fmt.Errorf("create index %s: there is no %s, but %s, of an index that was removed while something wrote to it: remove all of it, or choose another place: %w", b, specKey, left, store.ErrExists)
 	}
 	err := put(ctx, b, specKey, spec)
 	if !errors.Is(err, store.ErrExists) {
@@ -50,6 +56,23 @@ func Create(ctx context.Context, b store.Bucket, spec *schemas.Spec) error {
 		return fmt.Errorf("create index %s: there is one with another spec, %s: %w", spec, there, err)
 	}
 	return nil
+}
+
+// leftover is a record of an index that has no spec, "" if there is none.
+func leftover(ctx context.Context, b store.Bucket) (string, error) {
+	for _, prefix := range []string{allCommits, manifestsPrefix, channelPrefix, collectionsPrefix, allShards} {
+		for info, err := range b.List(ctx, prefix, "") {
+			if err != nil {
+				return "", err
+			}
+			_, err := b.Stat(ctx, specKey)
+			if errors.Is(err, store.ErrNotFound) {
+				return info.Key, nil
+			}
+			return "", err
+		}
+	}
+	return "", nil
 }
 
 // Open opens the index that Create made, which has one shard. If there is none, the error wraps store.ErrNotFound.

@@ -13,6 +13,8 @@ import (
 
 const (
 	specKey           = "index.json"
+	allCommits        = "commits/"
+	allShards         = "shards/"
 	manifestsPrefix   = "manifests/0000/"
 	channelPrefix     = "channels/stable/0000/"
 	collectionsPrefix = "collections/"
@@ -24,9 +26,9 @@ const (
 )
 
 // shardFolder is where everything of a shard is, if the index has several.
-func shardFolder(shard int) string { return fmt.Sprintf("shards/%04d", shard) }
+func shardFolder(shard int) string { return fmt.Sprintf(allShards+"%04d", shard) }
 
-func commitsPrefix(partition int) string { return fmt.Sprintf("commits/%06d/", partition) }
+func commitsPrefix(partition int) string { return fmt.Sprintf(allCommits+"%06d/", partition) }
 
 // dataPrefix begins the names of the data objects of one commit; kind is segments, tombstones or quarantine.
 func dataPrefix(kind string, partition int, start int64) string {
