@@ -98,7 +98,7 @@ func bucket(s sizes, p *Plan) {
 	p.add(of, "PUTs", puts, Rate, "2 a commit (%.3g/s) + 3 a generation (%.3g/s)", s.commits, s.generations)
 	p.add(of, "LISTs", float64(w.Partitions+1)/w.PublishEvery.Seconds()+nodes/w.PollEvery.Seconds()+p.Value("ingestors", "processes")+float64(w.Loads)/restSeconds, Rate,
 		"builder: partitions + 1 each --publish-every, chains of loads each %d s; nodes: 1 each --poll-every; ingestors: 1 a second", restSeconds)
-	p.add(of, "GETs", 2*s.commits+s.generations*(5+5*nodes), Rate, "builder: 2 a commit, 5 a generation; nodes: about 5 a generation")
+	p.add(of, "GETs", 4*s.commits+s.generations*(5+5*nodes), Rate, "ingestors and builder: 2 a commit each; builder: 5 a generation; nodes: about 5 a generation")
 }
 
 func topic(s sizes, p *Plan) {

@@ -129,6 +129,7 @@ type Builder struct {
 	modelRef      *schemas.ModelRef
 	trained       *schemas.Trained // by a job that has not landed
 
+	unchanged  time.Time // when the index was last seen to be the one that is built
 	began      bool      // some session has, and what the process before had remembered is used up
 	recalled   int       // files that this process may do without reading through
 	rememberAt time.Time // when the next process may too; zero for not before something else says so
@@ -181,7 +182,7 @@ func New(o Options) (*Builder, error) {
 func (b *Builder) Ready() error { return b.health.get() }
 
 // Run builds until ctx ends, and returns nil then. It returns early only with an error that waiting cannot mend: a
-// corrupt object, or a configuration that the store refuses.
+// corrupt object, a configuration that the store refuses, or an index that was removed or made anew (commit.ErrReplaced).
 func (b *Builder) Run(ctx context.Context) error {
 	pause := &backoff.ExponentialBackOff{InitialInterval: 100 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 10 * time.Second}
 	others := newConflicts()
@@ -257,6 +258,12 @@ func (b *Builder) session(ctx context.Context, healthy func()) (err error) {
 		if !b.rememberAt.IsZero() && time.Now().After(b.rememberAt) {
 			b.remember()
 		}
+		if time.Since(b.unchanged) > unchangedEvery*b.o.PublishEvery {
+			if err := b.o.Log.Unchanged(ctx); err != nil {
+				return err
+			}
+			b.unchanged = time.Now()
+		}
 		b.startJobs(ctx)
 		pause := tick.C
 		if behind {
@@ -276,9 +283,20 @@ func (b *Builder) session(ctx context.Context, healthy func()) (err error) {
 	}
 }
 
-// overtaken is err, unless something is missing because another builder or an operator has published since, and what this session
-// had, or was about to fold, is collected.
+// unchangedEvery is how many looks at the chains there are to one at whether it is still the same index, for when nothing is published.
+const unchangedEvery = 40
+
+// overtaken is err, unless something is wrong because the index is another one, or missing because another builder or an operator has
+// published since, and what this session had, or was about to fold, is collected.
 func (b *Builder) overtaken(ctx context.Context, err error) error {
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, schemas.ErrCorrupt) {
+		if gone := b.o.Log.Unchanged(ctx); errors.Is(gone, commit.ErrReplaced) {
+			err = gone
+		}
+	}
+	if errors.Is(err, commit.ErrReplaced) {
+		return fmt.Errorf("%w: start again for the one in its place", err)
+	}
 	if !errors.Is(err, store.ErrNotFound) {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -77,11 +78,30 @@ func newWorldOf(t testing.TB, seed uint64, spec *schemas.Spec) *world {
 	t.Helper()
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 7)), bucket: store.NewMemory(), level: level(t), newest: map[string]version{}, topics: [2]int{0, 40}, noise: 0.4,
 		turn: func(v []float32) []float32 { return v }}
-	if err := commit.Create(t.Context(), w.bucket, spec); err != nil {
-		t.Fatal(err)
-	}
-	w.log = w.open()
+	w.create(spec)
 	return w
+}
+
+// create makes the index.
+func (w *world) create(spec *schemas.Spec) {
+	w.t.Helper()
+	if err := commit.Create(w.t.Context(), w.bucket, spec); err != nil {
+		w.t.Fatal(err)
+	}
+	w.log, w.next = w.open(), [testPartitions]int64{}
+}
+
+// keys are the names of all objects.
+func (w *world) keys() map[string]bool {
+	w.t.Helper()
+	keys := map[string]bool{}
+	for info, err := range w.bucket.List(w.t.Context(), "", "") {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		keys[info.Key] = true
+	}
+	return keys
 }
 
 func (w *world) open() *commit.Log {
@@ -519,6 +539,54 @@ func TestCorruptSegmentStopsTheBuilder(t *testing.T) {
 	}
 	if latest, err := w.log.Latest(t.Context(), 0); err != nil || latest != nil {
 		t.Errorf("published %+v, %v", latest, err)
+	}
+}
+
+// A builder of an index that was removed ends, whether it has something to do or not, and leaves the one in its place alone.
+func TestRemovedIndexEndsTheBuilder(t *testing.T) {
+	for name, anew := range map[string]func(w *world){
+		"removed":   func(*world) {},
+		"made anew": func(w *world) { w.create(testSpec()) },
+		"made anew, and filled": func(w *world) {
+			w.create(testSpec())
+			w.ingest(0, 20, 1500, nil)
+			w.ingest(0, 30, 1500, nil) // begins where the builder would go on
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 3)
+			w.ingest(0, 20, 1500, nil)
+			b, err := New(Options{Log: w.open(), Cache: w.cache(), Level: w.level, PublishEvery: 5 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			ended := make(chan error, 1)
+			go func() { ended <- b.Run(ctx) }()
+			w.check(w.settled())
+			before := w.keys()
+			for key := range before {
+				if err := w.bucket.Delete(t.Context(), key); err != nil {
+					t.Fatal(err)
+				}
+			}
+			anew(w)
+			made := w.keys()
+			if err := <-ended; !errors.Is(err, commit.ErrReplaced) || !strings.Contains(err.Error(), "start again") {
+				t.Errorf("ended with %v, want ErrReplaced", err)
+			}
+			for key := range w.keys() {
+				if record := strings.HasPrefix(key, "manifests/") || strings.HasPrefix(key, "channels/") || strings.HasPrefix(key, "collections/"); record && !before[key] && !made[key] {
+					t.Errorf("put %s", key)
+				}
+			}
+			for key := range made {
+				if _, err := w.bucket.Stat(t.Context(), key); err != nil {
+					t.Errorf("of the one in its place: %v", err)
+				}
+			}
+		})
 	}
 }
 

@@ -278,7 +278,7 @@ func TestCreateOverRecords(t *testing.T) {
 	if err := b.Delete(t.Context(), specKey); err != nil {
 		t.Fatal(err)
 	}
-	if err := Create(t.Context(), b, testSpec()); !errors.Is(err, store.ErrExists) || !strings.Contains(err.Error(), "commits/000000/") {
+	if err := Create(t.Context(), b, testSpec()); err == nil || errors.Is(err, store.ErrExists) || !strings.Contains(err.Error(), "commits/000000/") {
 		t.Errorf("over records without a spec: %v", err)
 	}
 	remove(t, b)

@@ -34,7 +34,7 @@ type Log struct {
 }
 
 // Create makes an index. It succeeds if the index is there already with the same spec; another spec is an error that
-// wraps store.ErrExists. So is what is left of an index whose spec is gone: its records would be taken for those of the new one.
+// wraps store.ErrExists. What is left of an index whose spec is gone is refused too: its records would be taken for those of the new one.
 func Create(ctx context.Context, b store.Bucket, spec *schemas.Spec) error {
 	if err := spec.Validate(); err != nil {
 		return fmt.Errorf("create index: spec: %w", err)
@@ -42,7 +42,7 @@ func Create(ctx context.Context, b store.Bucket, spec *schemas.Spec) error {
 	if left, err := leftover(ctx, b); err != nil {
 		return fmt.Errorf("create index %s: %w", b, err)
 	} else if left != "" {
-		return fmt.Errorf("create index %s: there is no %s, but %s, of an index that was removed while something wrote to it: remove all of it, or choose another place: %w", b, specKey, left, store.ErrExists)
+		return fmt.Errorf("create index %s: there is no %s, but %s, of an index that was removed while something wrote to it: remove all of it, or choose another place", b, specKey, left)
 	}
 	err := put(ctx, b, specKey, spec)
 	if !errors.Is(err, store.ErrExists) {

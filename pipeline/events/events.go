@@ -32,6 +32,7 @@ const (
 	defaultPoll = time.Second
 	retryPause  = time.Second
 	fetchWait   = time.Second
+	sameEvery   = 10 // looks at the channel to one at whether it is still the one that was told of
 	firstWindow = 64 // offsets before the end of the topic that are looked at first
 )
 
@@ -102,14 +103,16 @@ func (t *teller) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := t.goesOn(ctx, at, last); err != nil {
-		return err
-	}
 	t.Logger.Info("telling of promotions", "index", t.Log.Spec().Name, "shard", t.Log.Shard(), "topic", t.Client.Options().Topic, "partition", partition, "after", at.sequence)
-	for {
+	for looks := 0; ; looks++ {
 		event, next, err := t.next(ctx, at)
 		if err != nil {
 			return err
+		}
+		if event != nil || looks%sameEvery == 0 {
+			if err := t.goesOn(ctx, at, last); err != nil {
+				return err
+			}
 		}
 		t.Metrics.looked(event)
 		if event == nil {
@@ -128,7 +131,7 @@ func (t *teller) session(ctx context.Context) error {
 		if err := t.producer.Send(ctx, source.Message{Partition: partition, Key: []byte(next.key(lineOf(t.Log))), Value: value}); err != nil {
 			return err
 		}
-		at = next
+		at, last = next, value
 		t.acknowledged++
 		t.Metrics.acknowledged(event)
 		if t.Told != nil {
@@ -207,7 +210,7 @@ func (t *teller) told(ctx context.Context, partition int) (last place, value []b
 	return last, nil, nil
 }
 
-// goesOn fails if the channel is not the one whose last event the topic has: sequences begin again in an index that is made anew, and in
+// goesOn fails if the channel is not the one whose last event the topic has, at the beginning or by now: sequences begin again in an index that is made anew, and in
 // one that is put back they go over what was told. Those who follow the topic would pass over the promotions of either.
 func (t *teller) goesOn(ctx context.Context, at place, value []byte) error {
 	if at.sequence == 0 {

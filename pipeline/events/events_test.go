@@ -253,6 +253,34 @@ func TestCollectedIsLeftOut(t *testing.T) {
 	}
 }
 
+// A teller that runs while its index is made anew ends, and tells nothing of the other one.
+func TestIndexIsMadeAnewMeanwhile(t *testing.T) {
+	f := newFixture(t)
+	publish(t, f.log)
+	told, ended := make(chan int64, 10), make(chan error, 1)
+	go func() {
+		ended <- events.Run(t.Context(), events.Options{Log: f.log, Client: f.client, PollEvery: 5 * time.Millisecond, Told: func(e *schemas.Event) { told <- e.Sequence }})
+	}()
+	if got := <-told; got != 1 {
+		t.Fatalf("told %d, want 1", got)
+	}
+	b := f.log.Bucket()
+	for info, err := range b.List(t.Context(), "", "") {
+		if err = errors.Join(err, b.Delete(t.Context(), info.Key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	anew := index(t, b, "shop", 16)
+	publish(t, anew)
+	publish(t, anew)
+	if err := <-ended; err == nil || errors.Is(err, schemas.ErrTransient) || !strings.Contains(err.Error(), "made anew") {
+		t.Errorf("ended with %v", err)
+	}
+	if len(told) > 0 {
+		t.Errorf("told %d of another index", <-told)
+	}
+}
+
 // A teller goes on until it is stopped.
 func TestTellerFollows(t *testing.T) {
 	f := newFixture(t)

@@ -23,7 +23,11 @@ type Follower struct {
 
 	current  atomic.Pointer[model.Model]
 	manifest atomic.Pointer[schemas.Manifest] // the newest that was seen, without its parts
+	looks    int                              // since the index was last looked at as a whole
 }
+
+// unchangedEvery is how many looks for a newer generation there are to one at whether it is still the same index.
+const unchangedEvery = 10
 
 // New returns a Follower of a shard. It knows nothing until Follow.
 func New(log *commit.Log, logger *slog.Logger) *Follower { return &Follower{log: log, logger: logger} }
@@ -34,8 +38,15 @@ func (f *Follower) Log() *commit.Log { return f.log }
 // Model is that of the newest generation that was seen, nil if none was or it has none.
 func (f *Follower) Model() *model.Model { return f.current.Load() }
 
-// Follow looks for a newer generation once.
+// Follow looks for a newer generation once. Of an index that was removed, or made anew in its place, the error wraps commit.ErrReplaced
+// sooner or later, whether anything is written to it or not.
 func (f *Follower) Follow(ctx context.Context) error {
+	if f.looks++; f.looks > unchangedEvery {
+		if err := f.log.Unchanged(ctx); err != nil {
+			return err
+		}
+		f.looks = 0
+	}
 	after := int64(0)
 	if m := f.manifest.Load(); m != nil {
 		after = m.Generation

@@ -58,8 +58,8 @@ func (i *Ingestor) Ready() error { return i.board.ready() }
 func (i *Ingestor) Stopped() map[int]error { return i.board.stopped() }
 
 // Run ingests until ctx ends, and returns nil then. It returns early only with an error that waiting cannot mend and
-// that concerns all partitions: another topic than the index is for, or a consumer group that cannot be. A partition
-// with an error of its own stops alone, see Ready.
+// that concerns all partitions: another topic than the index is for, a consumer group that cannot be, or an index that was removed or
+// made anew (commit.ErrReplaced). A partition with an error of its own stops alone, see Ready.
 func (i *Ingestor) Run(ctx context.Context) error {
 	begun := time.Now()
 	if err := UntilPassed(ctx, func() error { return i.identity.check(ctx, begun) }, i.waiting("identity")); err != nil {
@@ -74,10 +74,7 @@ func (i *Ingestor) Run(ctx context.Context) error {
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, f := range i.followers {
-		g.Go(func() error {
-			f.run(gctx)
-			return nil
-		})
+		g.Go(func() error { return f.run(gctx) })
 	}
 	g.Go(func() error {
 		err := i.o.Source.Join(gctx, i.o.Group, i.generation)

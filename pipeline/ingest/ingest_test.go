@@ -307,6 +307,46 @@ func TestRecreatedTopic_stops(t *testing.T) {
 	run.stop(t)
 }
 
+// TestIndexRemoved_ends: whoever worked on an index ends, whether something comes or not, and leaves the one that is made in its place to
+// those who open that.
+func TestIndexRemoved_ends(t *testing.T) {
+	for name, anew := range map[string]func(r *rig){
+		"and nothing comes":          func(*rig) {},
+		"and something comes":        func(r *rig) { r.produce(1, traffic(t, 5, 41)...) },
+		"made anew":                  func(r *rig) { r.create() },
+		"made anew, something comes": func(r *rig) { r.create(); r.produce(1, traffic(t, 5, 41)...) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, 1, store.NewMemory())
+			r.produce(1, traffic(t, 5, 37)...)
+			run := r.start(func(o *Options) { o.FollowEvery = 20 * time.Millisecond })
+			r.await(0, 5)
+			for info, err := range r.edge.List(r.context(), "", "") {
+				if err = errors.Join(err, r.edge.Delete(r.context(), info.Key)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			anew(r)
+			select {
+			case err := <-run.done:
+				if !errors.Is(err, commit.ErrReplaced) || !strings.Contains(err.Error(), "start again") {
+					t.Errorf("ended with %v, want ErrReplaced", err)
+				}
+			case <-time.After(patience):
+				t.Fatal("does not end")
+			}
+			for info, err := range r.edge.List(r.context(), "commits/", "") {
+				t.Errorf("committed %s, %v", info.Key, err)
+			}
+			if strings.HasPrefix(name, "made anew") {
+				run = r.start()
+				r.await(0, r.end(0))
+				run.stop(t)
+			}
+		})
+	}
+}
+
 // TestTopicGone_whoHasNoPartitionsSaysSo: after a rebalance nobody has any, nobody fetches, and all would look well.
 func TestTopicGone_whoHasNoPartitionsSaysSo(t *testing.T) {
 	r := newRig(t, 1, store.NewMemory())

@@ -2,9 +2,12 @@ package ingest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/follow"
 )
 
@@ -21,12 +24,17 @@ type follower struct {
 // modelKind is what following a model is called.
 const modelKind = "model"
 
-// run follows until ctx ends. Faults are told and tried again: an old model costs recall for a while, nothing else.
-func (f *follower) run(ctx context.Context) {
+// run follows until ctx ends, and returns nil then, or until the index is another one. All else is told and tried again: an old model
+// costs recall for a while, nothing else.
+func (f *follower) run(ctx context.Context) error {
 	tick := time.NewTicker(f.every)
 	defer tick.Stop()
 	for {
-		if err := f.Follow(ctx); ctx.Err() == nil {
+		err := f.Follow(ctx)
+		if errors.Is(err, commit.ErrReplaced) {
+			return fmt.Errorf("%w: start again for the one in its place", err)
+		}
+		if ctx.Err() == nil {
 			if err != nil {
 				f.logger.Warn("following the model failed", "error", err)
 				f.metrics.transient.WithLabelValues(modelKind).Inc()
@@ -35,7 +43,7 @@ func (f *follower) run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-tick.C:
 		}
 	}

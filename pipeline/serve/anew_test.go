@@ -87,7 +87,7 @@ func TestAnIndexThatWasMadeAnewIsFollowed(t *testing.T) {
 	defer stop()
 
 	old.removeAll()
-	old.awaitStale(n, "promotion 5 is gone")
+	old.awaitStale(n, "00005 is gone")
 	if err := n.Ready(); err != nil {
 		t.Errorf("is not ready: %v", err)
 	}
