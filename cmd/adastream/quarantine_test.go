@@ -69,7 +69,7 @@ func TestShowQuarantined(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
-			q := ingest.Quarantined{Topic: "docs", Partition: 2, Offset: 77, Row: c.row, Fault: ingest.Fault{Reason: schemas.ReasonNullID, Detail: "id is null"}, Timestamp: 1_700_000_000_123, Payload: c.payload}
+			q := ingest.Quarantined{Topic: "docs", Partition: 2, Offset: 77, Row: c.row, Fault: schemas.Fault{Reason: schemas.ReasonNullID, Detail: "id is null"}, Timestamp: 1_700_000_000_123, Payload: c.payload}
 			if err := showQuarantined(&out, &c.spec, q, nil); err != nil {
 				t.Fatal(err)
 			}
@@ -106,7 +106,7 @@ func TestQuarantineCommands(t *testing.T) {
 	}
 	good, bad := payloadOf(t, `[{"id":"a","vector":[1,2,3,4,5,6,7,8]}]`), payloadOf(t, `[{"id":"a","vector":[0,0,0,0,0,0,0,0]}]`)
 	refused := func(offset int64, row int32, reason string, payload []byte) ingest.Quarantined {
-		return ingest.Quarantined{Topic: spec.Topic.Name, Partition: 1, Offset: offset, Row: row, Fault: ingest.Fault{Reason: reason, Detail: "because"}, Payload: payload}
+		return ingest.Quarantined{Topic: spec.Topic.Name, Partition: 1, Offset: offset, Row: row, Fault: schemas.Fault{Reason: reason, Detail: "because"}, Payload: payload}
 	}
 	body, err := ingest.WriteQuarantine([]ingest.Quarantined{
 		refused(3, ingest.WholeMessage, schemas.ReasonTooLarge, good), refused(4, 0, schemas.ReasonZero, bad), refused(4, 2, schemas.ReasonZero, bad), refused(5, ingest.WholeMessage, schemas.ReasonMalformed, []byte("x")),
@@ -204,7 +204,7 @@ func TestQuarantineCommands(t *testing.T) {
 // TestQuarantineTextIsQuoted: what a message or an operator wrote cannot steer the terminal or feign a line.
 func TestQuarantineTextIsQuoted(t *testing.T) {
 	const hostile = "x\x1b[2J\nfeigned\tpartition 0\u202e"
-	q := ingest.Quarantined{Topic: hostile, Fault: ingest.Fault{Reason: hostile, Detail: strings.Repeat("d", 300) + hostile}, Payload: payloadOf(t, `[{"id":"a"}]`)}
+	q := ingest.Quarantined{Topic: hostile, Fault: schemas.Fault{Reason: hostile, Detail: strings.Repeat("d", 300) + hostile}, Payload: payloadOf(t, `[{"id":"a"}]`)}
 	for _, state := range []string{schemas.Replaying, schemas.Replayed, schemas.Dropped} {
 		r := &schemas.Resolution{State: state, By: hostile, Reason: hostile}
 		var list, show strings.Builder

@@ -2,7 +2,7 @@
 // looks at coverage and makes some thousand inputs a second, this one makes as many as the check can take, so it goes where
 // chance has to be tried often. A long run:
 //
-//	go test ./pipeline/ingest -run TestMutations/FuzzGuard -mutations 50000000 -timeout 0
+//	go test ./schemas/arrowguard -run TestMutations/FuzzGuard -mutations 50000000 -timeout 0
 //
 // One seed is one input: a failure prints it, with the input as a file of the corpus that [Fuzz] and a plain go test read.
 package mutate

@@ -52,21 +52,21 @@ func newAvroReader(m *schemas.Messages, ignore func(field []byte)) (*avroReader,
 	return a, nil
 }
 
-func (a *avroReader) read(message []byte, p *plan, into []value) (*Fault, error) {
+func (a *avroReader) read(message []byte, p *plan, into []value) (*schemas.Fault, error) {
 	id, rest, fault := framed(message)
 	if fault != nil {
 		return fault, nil
 	}
 	schema, err := a.schema(id)
 	if errors.Is(err, registry.ErrUnusable) {
-		return faultf(schemas.ReasonSchema, "%v", err), nil
+		return schemas.Faultf(schemas.ReasonSchema, "%v", err), nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	s, err := a.shape(schema, p)
 	if err != nil {
-		return faultf(schemas.ReasonSchema, "schema %d: %v", id, err), nil
+		return schemas.Faultf(schemas.ReasonSchema, "schema %d: %v", id, err), nil
 	}
 	if a.large != nil {
 		a.large.target.Elem().SetZero()
@@ -77,10 +77,10 @@ func (a *avroReader) read(message []byte, p *plan, into []value) (*Fault, error)
 	}
 	rest, err = schema.Decode(rest, s.target.Interface(), avro.SkipUnknown(), avro.AliasInput())
 	if err != nil {
-		return faultf(schemas.ReasonMalformed, "Avro by schema %d: %s", id, why(err)), nil
+		return schemas.Faultf(schemas.ReasonMalformed, "Avro by schema %d: %s", id, why(err)), nil
 	}
 	if len(rest) > 0 {
-		return faultf(schemas.ReasonMalformed, "Avro by schema %d: %d bytes after the record", id, len(rest)), nil
+		return schemas.Faultf(schemas.ReasonMalformed, "Avro by schema %d: %d bytes after the record", id, len(rest)), nil
 	}
 	s.take(s.target.Elem(), into)
 	return nil, nil

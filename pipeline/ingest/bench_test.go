@@ -18,6 +18,7 @@ import (
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/schemas"
+	"github.com/adastream/adastream/schemas/arrowguard"
 )
 
 // Shape of the messages of the benchmarks: 2 MiB of float32 vectors, a title and a year.
@@ -121,7 +122,7 @@ func BenchmarkGuard(b *testing.B) {
 	b.SetBytes(int64(len(message)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := Guard(message, Limits{}); err != nil {
+		if err := arrowguard.Check(message, arrowguard.Limits{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -44,7 +44,7 @@ func (b *binding) columns(batch arrow.RecordBatch) columns {
 }
 
 // bind finds the columns of a schema by name and checks their types, and the encoder.
-func (d *Decoder) bind(schema *arrow.Schema) (*binding, *Fault) {
+func (d *Decoder) bind(schema *arrow.Schema) (*binding, *schemas.Fault) {
 	if fault := checkEncoder(schema.Metadata(), d.spec.Encoder); fault != nil {
 		return nil, fault
 	}
@@ -59,7 +59,7 @@ func (d *Decoder) bind(schema *arrow.Schema) (*binding, *Fault) {
 			continue
 		}
 		if *slot != absent {
-			return nil, faultf(schemas.ReasonSchema, "column %q is there twice", field.Name)
+			return nil, schemas.Faultf(schemas.ReasonSchema, "column %q is there twice", field.Name)
 		}
 		*slot = i
 	}
@@ -85,22 +85,22 @@ func (b *binding) slot(name string, spec *schemas.Spec) *int {
 	return nil
 }
 
-func checkEncoder(md arrow.Metadata, want string) *Fault {
+func checkEncoder(md arrow.Metadata, want string) *schemas.Fault {
 	at := md.FindKey(schemas.MetaEncoder)
 	if at < 0 {
-		return faultf(schemas.ReasonEncoder, "metadata of the schema has no key %q, needed: it with the value %q", schemas.MetaEncoder, want)
+		return schemas.Faultf(schemas.ReasonEncoder, "metadata of the schema has no key %q, needed: it with the value %q", schemas.MetaEncoder, want)
 	}
 	if got := md.Values()[at]; got != want {
-		return faultf(schemas.ReasonEncoder, "metadata of the schema says %s = %q, the index is for %q", schemas.MetaEncoder, got, want)
+		return schemas.Faultf(schemas.ReasonEncoder, "metadata of the schema says %s = %q, the index is for %q", schemas.MetaEncoder, got, want)
 	}
 	return nil
 }
 
 // checkTypes refuses types that no row could be read from, and unbinds optional columns without a value.
-func (d *Decoder) checkTypes(schema *arrow.Schema, b *binding) *Fault {
+func (d *Decoder) checkTypes(schema *arrow.Schema, b *binding) *schemas.Fault {
 	typeOf := func(i int) arrow.DataType { return storageType(schema.Field(i).Type) }
-	refuse := func(i int, allowed string) *Fault {
-		return faultf(schemas.ReasonSchema, "column %q has type %s, allowed: %s", schema.Field(i).Name, schema.Field(i).Type, allowed)
+	refuse := func(i int, allowed string) *schemas.Fault {
+		return schemas.Faultf(schemas.ReasonSchema, "column %q has type %s, allowed: %s", schema.Field(i).Name, schema.Field(i).Type, allowed)
 	}
 	for _, optional := range append([]*int{&b.op, &b.version}, pointers(b.attributes)...) {
 		if *optional != absent && typeOf(*optional).ID() == arrow.NULL {
@@ -109,11 +109,11 @@ func (d *Decoder) checkTypes(schema *arrow.Schema, b *binding) *Fault {
 	}
 	switch {
 	case b.id == absent:
-		return faultf(schemas.ReasonSchema, "column %q is missing", schemas.ColumnID)
+		return schemas.Faultf(schemas.ReasonSchema, "column %q is missing", schemas.ColumnID)
 	case !isID(typeOf(b.id)):
 		return refuse(b.id, "utf8, large_utf8, int64, uint64, fixed_size_binary[16]")
 	case b.vector == absent && b.op == absent:
-		return faultf(schemas.ReasonSchema, "column %q is missing", schemas.ColumnVector)
+		return schemas.Faultf(schemas.ReasonSchema, "column %q is missing", schemas.ColumnVector)
 	case b.op != absent && !isText(typeOf(b.op)):
 		return refuse(b.op, "utf8, large_utf8, a dictionary of them")
 	case b.version != absent && typeOf(b.version).ID() != arrow.INT64:
@@ -125,12 +125,12 @@ func (d *Decoder) checkTypes(schema *arrow.Schema, b *binding) *Fault {
 			return refuse(b.vector, "fixed_size_list or list of float16 or float32")
 		}
 		if width != anyWidth && width != d.spec.Dim() {
-			return faultf(schemas.ReasonDims, "column %q has vectors of %d values, allowed: %d", schemas.ColumnVector, width, d.spec.Dim())
+			return schemas.Faultf(schemas.ReasonDims, "column %q has vectors of %d values, allowed: %d", schemas.ColumnVector, width, d.spec.Dim())
 		}
 	}
 	for j, i := range b.attributes {
 		if i != absent && !d.probes[j].Accepts(typeOf(i)) {
-			return faultf(schemas.ReasonSchema, "column %q has type %s, which does not widen to the %s of the index", schema.Field(i).Name, schema.Field(i).Type, d.spec.Attributes[j].Type)
+			return schemas.Faultf(schemas.ReasonSchema, "column %q has type %s, which does not widen to the %s of the index", schema.Field(i).Name, schema.Field(i).Type, d.spec.Attributes[j].Type)
 		}
 	}
 	return nil
@@ -281,19 +281,19 @@ func newVectors(column arrow.Array) vectors {
 }
 
 // appendTo appends vector i to dst, if it can be indexed.
-func (v *vectors) appendTo(dst []float32, i int, spec *schemas.Spec, level avx.Level) ([]float32, *Fault) {
+func (v *vectors) appendTo(dst []float32, i int, spec *schemas.Spec, level avx.Level) ([]float32, *schemas.Fault) {
 	dim := spec.Dim()
 	if v.lists == nil || v.lists.IsNull(i) {
-		return dst, faultf(schemas.ReasonDims, "vector is missing, needed: %d values", dim)
+		return dst, schemas.Faultf(schemas.ReasonDims, "vector is missing, needed: %d values", dim)
 	}
 	start, end := v.limits.ValueOffsets(i)
 	if end-start != int64(dim) {
-		return dst, faultf(schemas.ReasonDims, "vector has %d values, allowed: %d", end-start, dim)
+		return dst, schemas.Faultf(schemas.ReasonDims, "vector has %d values, allowed: %d", end-start, dim)
 	}
 	if v.items.NullN() > 0 {
 		for at := start; at < end; at++ {
 			if v.items.IsNull(int(at)) {
-				return dst, faultf(schemas.ReasonDims, "vector has a null at %d", at-start)
+				return dst, schemas.Faultf(schemas.ReasonDims, "vector has a null at %d", at-start)
 			}
 		}
 	}
@@ -305,7 +305,7 @@ func (v *vectors) appendTo(dst []float32, i int, spec *schemas.Spec, level avx.L
 		avx.HalfToFloat(level, dst[n:], v.halves[start:end])
 	}
 	if reason, detail := segment.Check(spec, level, dst[n:]); reason != "" {
-		return dst[:n], faultf(reason, "%s", detail)
+		return dst[:n], schemas.Faultf(reason, "%s", detail)
 	}
 	return dst, nil
 }

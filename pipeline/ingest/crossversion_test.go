@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -117,9 +116,4 @@ func TestArrow15ReadsOurs(t *testing.T) {
 			}
 		})
 	}
-}
-
-func ExampleGuard() {
-	fmt.Println(Guard([]byte("ARROW1\x00\x00"), Limits{}))
-	// Output: malformed: message is an Arrow IPC file, needed: an Arrow IPC stream
 }

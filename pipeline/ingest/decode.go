@@ -11,6 +11,7 @@ import (
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/schemas"
+	"github.com/adastream/adastream/schemas/arrowguard"
 )
 
 // Message is one record of a topic.
@@ -40,7 +41,7 @@ type Decoder struct {
 	single    *single           // reads messages that are one row; nil for Arrow streams
 
 	// Of the current message.
-	frames   []frame
+	frames   []arrowguard.Frame
 	accepted []position
 	faults   []rowFault
 }
@@ -57,7 +58,7 @@ type position struct {
 type rowFault struct {
 	position
 	index int32
-	fault *Fault
+	fault *schemas.Fault
 }
 
 // NewDecoder returns a decoder for messages of an index. onIgnored, unless nil, is told each undeclared column once.
@@ -130,7 +131,7 @@ func (d *Decoder) Decode(m Message, rows *segment.Rows, deletes *[]segment.Tombs
 	return nil
 }
 
-func (m *Message) quarantine(row int32, fault Fault, payload []byte) Quarantined {
+func (m *Message) quarantine(row int32, fault schemas.Fault, payload []byte) Quarantined {
 	return Quarantined{
 		Topic:     m.Topic,
 		Partition: m.Partition,
@@ -144,15 +145,15 @@ func (m *Message) quarantine(row int32, fault Fault, payload []byte) Quarantined
 
 // judge does everything with a message that can fail, and appends everything but attributes. A panic in reading it, of
 // this code or of Arrow's, is a fault of the message.
-func (d *Decoder) judge(m Message, rows *segment.Rows, deletes *[]segment.Tombstone) (batches []columns, refused []Quarantined, fault *Fault) {
+func (d *Decoder) judge(m Message, rows *segment.Rows, deletes *[]segment.Tombstone) (batches []columns, refused []Quarantined, fault *schemas.Fault) {
 	d.accepted, d.faults = d.accepted[:0], d.faults[:0]
 	defer func() {
 		clear(d.frames) // lets go of the message
 		if r := recover(); r != nil {
-			fault = faultf(schemas.ReasonMalformed, "reading the message panicked: %v", r)
+			fault = schemas.Faultf(schemas.ReasonMalformed, "reading the message panicked: %v", r)
 		}
 	}()
-	if d.frames, fault = scan(aligned(m.Value), d.limits, d.frames[:0]); fault != nil {
+	if d.frames, fault = arrowguard.Scan(m.Value, d.limits.guard(), d.frames[:0]); fault != nil {
 		return nil, nil, fault
 	}
 	schema, records, fault := readStream(d.frames)
@@ -183,7 +184,7 @@ func (d *Decoder) judge(m Message, rows *segment.Rows, deletes *[]segment.Tombst
 }
 
 // checkDictionaries bounds what columns take without their dictionaries: a long text can stand for a million rows.
-func (d *Decoder) checkDictionaries(batches []columns) *Fault {
+func (d *Decoder) checkDictionaries(batches []columns) *schemas.Fault {
 	left := d.limits.MaxUncompressed
 	for _, batch := range batches {
 		for _, column := range append(batch.attributes[:len(batch.attributes):len(batch.attributes)], batch.op) {
@@ -194,7 +195,7 @@ func (d *Decoder) checkDictionaries(batches []columns) *Fault {
 			for row := range batch.rows {
 				text, _ := textAt(dictionary, row)
 				if left -= int64(len(text)); left < 0 {
-					return faultf(schemas.ReasonTooLarge, "columns without their dictionaries have more than %d bytes", d.limits.MaxUncompressed)
+					return schemas.Faultf(schemas.ReasonTooLarge, "columns without their dictionaries have more than %d bytes", d.limits.MaxUncompressed)
 				}
 			}
 		}
@@ -203,7 +204,7 @@ func (d *Decoder) checkDictionaries(batches []columns) *Fault {
 }
 
 // judgeBatch judges the rows of a batch, whose first row is at here and has an index in the message.
-func (d *Decoder) judgeBatch(m Message, batch *columns, here position, index int32, rows *segment.Rows, deletes *[]segment.Tombstone) *Fault {
+func (d *Decoder) judgeBatch(m Message, batch *columns, here position, index int32, rows *segment.Rows, deletes *[]segment.Tombstone) *schemas.Fault {
 	rows.IDs, rows.Orders = slices.Grow(rows.IDs, batch.rows), slices.Grow(rows.Orders, batch.rows)
 	ids, vectors := newIDs(batch.id), newVectors(batch.vector)
 	for row := range batch.rows {
@@ -223,7 +224,7 @@ func (d *Decoder) judgeBatch(m Message, batch *columns, here position, index int
 		case fault != nil:
 			if d.faults = append(d.faults, rowFault{here, order.Row, fault}); len(d.faults) > d.limits.MaxRowFaults {
 				first := d.faults[0]
-				return faultf(first.fault.Reason, "more than %d rows are bad, the first is row %d: %s", d.limits.MaxRowFaults, first.index, first.fault.Detail)
+				return schemas.Faultf(first.fault.Reason, "more than %d rows are bad, the first is row %d: %s", d.limits.MaxRowFaults, first.index, first.fault.Detail)
 			}
 		case deleted:
 			*deletes = append(*deletes, segment.Tombstone{ID: id, Order: order})
@@ -236,15 +237,15 @@ func (d *Decoder) judgeBatch(m Message, batch *columns, here position, index int
 }
 
 // identify reads what every row has: its id and what is to be done.
-func identify(ids *ids, op arrow.Array, row int) (id string, deleted bool, fault *Fault) {
+func identify(ids *ids, op arrow.Array, row int) (id string, deleted bool, fault *schemas.Fault) {
 	if ids.column.IsNull(row) {
-		return "", false, faultf(schemas.ReasonNullID, "id is null")
+		return "", false, schemas.Faultf(schemas.ReasonNullID, "id is null")
 	}
 	switch id = ids.at(row); {
 	case id == "":
-		return "", false, faultf(schemas.ReasonNullID, "id is empty")
+		return "", false, schemas.Faultf(schemas.ReasonNullID, "id is empty")
 	case len(id) > schemas.MaxIDBytes:
-		return "", false, faultf(schemas.ReasonIDLength, "id has %d bytes, allowed: %d", len(id), schemas.MaxIDBytes)
+		return "", false, schemas.Faultf(schemas.ReasonIDLength, "id has %d bytes, allowed: %d", len(id), schemas.MaxIDBytes)
 	}
 	if op == nil {
 		return id, false, nil
@@ -255,12 +256,12 @@ func identify(ids *ids, op arrow.Array, row int) (id string, deleted bool, fault
 	case text == schemas.OpDelete:
 		return id, true, nil
 	default:
-		return "", false, faultf(schemas.ReasonOp, "op is %.100q, allowed: %s, %s, null", text, schemas.OpUpsert, schemas.OpDelete)
+		return "", false, schemas.Faultf(schemas.ReasonOp, "op is %.100q, allowed: %s, %s, null", text, schemas.OpUpsert, schemas.OpDelete)
 	}
 }
 
 // judgeAttributes makes sure that appendAttribute will not fail for a row.
-func (d *Decoder) judgeAttributes(batch *columns, row int) *Fault {
+func (d *Decoder) judgeAttributes(batch *columns, row int) *schemas.Fault {
 	for j, attribute := range batch.attributes {
 		if attribute == nil {
 			continue
@@ -268,7 +269,7 @@ func (d *Decoder) judgeAttributes(batch *columns, row int) *Fault {
 		probe := d.probes[j]
 		probe.Reset()
 		if err := probe.AppendFrom(attribute, row); err != nil {
-			return faultf(schemas.ReasonAttribute, "attribute %q: %v", d.spec.Attributes[j].Name, err)
+			return schemas.Faultf(schemas.ReasonAttribute, "attribute %q: %v", d.spec.Attributes[j].Name, err)
 		}
 	}
 	return nil

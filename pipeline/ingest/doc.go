@@ -15,7 +15,7 @@
 //     record and of the largest timestamp before it in the chain.
 //  3. Nothing is dropped in silence. A row that cannot be indexed is quarantined with its reason and its bytes, and its
 //     neighbours go on; a message that cannot be read is quarantined whole.
-//  4. Bytes from the topic are hostile until [Guard] has passed them: they can make no part of this package panic, or
+//  4. Bytes from the topic are hostile until package schemas/arrowguard has passed them: they can make no part of this package panic, or
 //     allocate more than the [Limits] say.
 //  5. A partition whose log and chain contradict each other stops, with an error that names the offsets; the others go
 //     on. So does one of which nearly all is refused, with an error that says why.

@@ -97,7 +97,7 @@ func TestPoisonFlood_triesAgain(t *testing.T) {
 
 func TestFlood(t *testing.T) {
 	bad := func(n int, reason string) []Quarantined {
-		return slices.Repeat([]Quarantined{{Row: 7, Offset: 5, Fault: Fault{Reason: reason, Detail: "because"}, Payload: []byte("x")}}, n)
+		return slices.Repeat([]Quarantined{{Row: 7, Offset: 5, Fault: schemas.Fault{Reason: reason, Detail: "because"}, Payload: []byte("x")}}, n)
 	}
 	type message struct {
 		times, rows int

@@ -3,29 +3,27 @@ package ingest
 import (
 	"bytes"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/ipc"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/internal/mutate"
 	"github.com/adastream/adastream/schemas"
+	"github.com/adastream/adastream/schemas/arrowguard"
+	"github.com/adastream/adastream/schemas/arrowguard/arrowguardtest"
 )
 
-func FuzzGuard(f *testing.F)          { mutate.Fuzz(f, guarding) }
 func FuzzDecode(f *testing.F)         { mutate.Fuzz(f, decoding) }
 func FuzzReadPayload(f *testing.F)    { mutate.Fuzz(f, readingPayloads) }
 func FuzzReadQuarantine(f *testing.F) { mutate.Fuzz(f, readingQuarantine) }
 
 func TestMutations(t *testing.T) {
 	mutate.Run(t, map[string]mutate.Target{
-		"FuzzGuard":          guarding,
 		"FuzzDecode":         decoding,
 		"FuzzReadPayload":    readingPayloads,
 		"FuzzReadQuarantine": readingQuarantine,
@@ -47,59 +45,6 @@ func checkBudget(t testing.TB, before uint64, size int, uncompressed int64) {
 	}
 }
 
-// messageSeeds are messages with one thing wrong, and good ones of all that writers write: each type at each place, null or
-// not, compressed, nested, dictionaries and those that are replaced, several batches and none.
-func messageSeeds(t testing.TB) [][]byte {
-	var seeds [][]byte
-	add := func(rows string, fields ...arrow.Field) {
-		for _, o := range [][]ipc.Option{nil, {ipc.WithZstd()}, {ipc.WithLZ4()}} {
-			seeds = append(seeds, messageOf(t, messageSchema(fields...), rows, o...))
-		}
-	}
-	seconds := &arrow.TimestampType{Unit: arrow.Second}
-	wide := &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Uint32, ValueType: utf8Type}
-	add(`[{"id":1,"op":"upsert","version":3,"vector":[1,2,3,4],"title":"x","year":5,"price":1.5,"new":true,"seen":0,"extra":["y"]},{"id":2,"op":"delete"}]`,
-		field("id", int64Type), field("op", dictType), field("version", int64Type), field("vector", arrow.ListOf(float16Type)),
-		field("title", dictType), field("year", arrow.PrimitiveTypes.Uint64), field("price", float32Type), field("new", arrow.FixedWidthTypes.Boolean),
-		field("seen", &arrow.TimestampType{Unit: arrow.Nanosecond, TimeZone: "UTC"}), field("extra", arrow.ListOf(utf8Type)))
-	add(`[{"id":"a","op":"upsert","version":3,"vector":[1,2,3,4],"title":"x","year":5,"price":1.5,"seen":1,"extra":[[1],[2]]},{"id":"b"},{"id":"c","vector":[0,0,0,1],"op":"delete"}]`,
-		field("id", wide), field("op", largeType), field("version", arrow.PrimitiveTypes.Uint32), field("vector", arrow.LargeListOf(arrow.PrimitiveTypes.Float64)),
-		field("title", largeType), field("year", arrow.PrimitiveTypes.Int8), field("price", arrow.PrimitiveTypes.Float64),
-		field("seen", seconds), field("extra", arrow.ListOf(arrow.FixedSizeListOf(1, arrow.PrimitiveTypes.Uint8))))
-	add(`[{"id":"YQ==","vector":[1,2,3,4],"title":"YQ==","raw":"YWI="},{"id":"Yg==","vector":[1,2,null,4]},{"vector":[1,2,3,4]}]`,
-		field("id", arrow.BinaryTypes.Binary), field("vector", arrow.FixedSizeListOf(4, float16Type)),
-		field("title", arrow.BinaryTypes.LargeBinary), field("raw", &arrow.FixedSizeBinaryType{ByteWidth: 2}), field("none", arrow.Null))
-	titled := messageSchema(append(plainSchema.Fields(), field("title", dictType))...)
-	replaced := []arrow.RecordBatch{
-		batchOf(t, titled, `[{"id":"a","vector":[1,0,0,0],"title":"x"}]`),
-		batchOf(t, titled, `[{"id":"b","vector":[1,0,0,0],"title":"y"},{"id":"a","vector":[0,1,0,0]}]`),
-		batchOf(t, titled, `[]`),
-	}
-	seeds = append(seeds, streamOf(t, titled, replaced), streamOf(t, titled, replaced, ipc.WithLZ4()), streamOf(t, plainSchema, nil), plainMessage(t))
-	// Chance mends little of what is broken already, so the good ones are taken more often.
-	seeds = slices.Repeat(seeds, 20)
-	hostile := hostileMessages(t)
-	for _, name := range slices.Sorted(maps.Keys(hostile)) {
-		seeds = append(seeds, hostile[name])
-	}
-	return seeds
-}
-
-// guarding: whatever a message is, guarding it costs no memory to speak of, and a fault says what is wrong.
-func guarding(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
-	return messageSeeds(t), func(t testing.TB, message []byte) {
-		before := mutate.Allocated()
-		err := Guard(message, fuzzLimits)
-		if got := mutate.Allocated() - before; got > budgetSlack {
-			t.Fatalf("%d bytes allocated for %d, allowed: %d", got, len(message), budgetSlack)
-		}
-		var fault *Fault
-		if err != nil && (!errors.As(err, &fault) || fault.Reason == "" || fault.Detail == "" || len(fault.Detail) > maxDetail) {
-			t.Fatalf("guard says %v", err)
-		}
-	}
-}
-
 // decoding: no message panics, breaks the columns of rows, takes more memory than its budget, or loses a row: each is an
 // upsert, a delete or quarantined.
 func decoding(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
@@ -108,7 +53,7 @@ func decoding(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return messageSeeds(t), func(t testing.TB, message []byte) {
+	return arrowguardtest.Messages(t), func(t testing.TB, message []byte) {
 		out := &decoded{rows: segment.NewRows(spec)}
 		before := mutate.Allocated()
 		if err := d.Decode(Message{Topic: "topic", Value: message}, out.rows, &out.deletes, func(q Quarantined) { out.bad = append(out.bad, q) }); err != nil {
@@ -120,7 +65,7 @@ func decoding(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
 		if refused && out.rows.Len()+len(out.deletes) > 0 {
 			t.Fatalf("quarantined whole, yet %d rows and %d deletes", out.rows.Len(), len(out.deletes))
 		}
-		if guarded := Guard(message, fuzzLimits) == nil; !guarded && !refused {
+		if guarded := arrowguard.Check(message, fuzzLimits.guard()) == nil; !guarded && !refused {
 			t.Fatal("guard refuses, decode does not")
 		}
 		if refused {
@@ -137,11 +82,11 @@ func decoding(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
 
 // readingPayloads: whatever an operator mends a payload to, it is a fault or batches that can be read to the last value.
 func readingPayloads(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
-	return messageSeeds(t), func(t testing.TB, payload []byte) {
+	return arrowguardtest.Messages(t), func(t testing.TB, payload []byte) {
 		before := mutate.Allocated()
 		batches, err := ReadPayload(payload, fuzzLimits)
 		checkBudget(t, before, len(payload), fuzzLimits.MaxUncompressed)
-		var fault *Fault
+		var fault *schemas.Fault
 		if err != nil && (!errors.As(err, &fault) || strings.Contains(fault.Detail, "panicked")) {
 			t.Fatalf("payload: %v", err)
 		}

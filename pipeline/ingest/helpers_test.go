@@ -1,21 +1,18 @@
 package ingest
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/ipc"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/schemas"
+	"github.com/adastream/adastream/schemas/arrowguard/arrowguardtest"
 )
 
-const testEncoder = "test-encoder@1"
+const testEncoder = arrowguardtest.Encoder
 
 // testSpec is an index of 4 dimensions with an attribute of each type.
 func testSpec(change ...func(*schemas.Spec)) *schemas.Spec {
@@ -52,55 +49,15 @@ func field(name string, t arrow.DataType) arrow.Field {
 	return arrow.Field{Name: name, Type: t, Nullable: true}
 }
 
-// messageSchema is a schema with the encoder of testSpec.
-func messageSchema(fields ...arrow.Field) *arrow.Schema {
-	md := arrow.NewMetadata([]string{schemas.MetaEncoder}, []string{testEncoder})
-	return arrow.NewSchema(fields, &md)
-}
-
-// plainSchema is what most tests send.
-var plainSchema = messageSchema(field("id", utf8Type), field("vector", vectorType4))
-
-// batchOf makes a batch from a JSON array of objects.
-func batchOf(t testing.TB, schema *arrow.Schema, rows string) arrow.RecordBatch {
-	t.Helper()
-	batch, _, err := array.RecordFromJSON(memory.NewGoAllocator(), schema, strings.NewReader(rows))
-	if err != nil {
-		t.Fatalf("rows of test: %v", err)
-	}
-	return batch
-}
-
-// streamOf writes batches as a message.
-func streamOf(t testing.TB, schema *arrow.Schema, batches []arrow.RecordBatch, options ...ipc.Option) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	w := ipc.NewWriter(&out, append(options, ipc.WithSchema(schema))...)
-	for _, b := range batches {
-		if err := w.Write(b); err != nil {
-			t.Fatalf("message of test: %v", err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatalf("message of test: %v", err)
-	}
-	return out.Bytes()
-}
-
-// messageOf is a message of one batch from JSON.
-func messageOf(t testing.TB, schema *arrow.Schema, rows string, options ...ipc.Option) []byte {
-	t.Helper()
-	return streamOf(t, schema, []arrow.RecordBatch{batchOf(t, schema, rows)}, options...)
-}
-
-// plainMessage has three good rows.
-func plainMessage(t testing.TB) []byte {
-	t.Helper()
-	return messageOf(t, plainSchema, `[
-		{"id":"a","vector":[1,0,0,0]},
-		{"id":"b","vector":[0,1,0,0]},
-		{"id":"c","vector":[0,0,1,0]}]`)
-}
+// Messages of tests, and their parts.
+var (
+	messageSchema = arrowguardtest.Schema
+	plainSchema   = arrowguardtest.PlainSchema
+	batchOf       = arrowguardtest.Batch
+	streamOf      = arrowguardtest.Stream
+	messageOf     = arrowguardtest.Message
+	plainMessage  = arrowguardtest.Plain
+)
 
 // decoded is what became of messages.
 type decoded struct {

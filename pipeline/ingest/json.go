@@ -31,9 +31,9 @@ const (
 	wrapperPayload = "payload"
 )
 
-func (j *jsonReader) read(message []byte, p *plan, into []value) (*Fault, error) {
+func (j *jsonReader) read(message []byte, p *plan, into []value) (*schemas.Fault, error) {
 	if j.framed {
-		var fault *Fault
+		var fault *schemas.Fault
 		if _, message, fault = framed(message); fault != nil {
 			return fault, nil
 		}
@@ -48,10 +48,10 @@ func (j *jsonReader) read(message []byte, p *plan, into []value) (*Fault, error)
 	}
 	j.message, j.source = nil, bytes.Buffer{} // lets go of it
 	if err != nil && len(message) > 0 && message[0] == 0 {
-		return faultf(schemas.ReasonMalformed, "JSON: it begins with a zero byte, as what Confluent's serializers write: that takes framing %q, or the format %q", schemas.FramingConfluent, schemas.MessagesAvro), nil
+		return schemas.Faultf(schemas.ReasonMalformed, "JSON: it begins with a zero byte, as what Confluent's serializers write: that takes framing %q, or the format %q", schemas.FramingConfluent, schemas.MessagesAvro), nil
 	}
 	if err != nil {
-		return faultf(schemas.ReasonMalformed, "JSON: %v", err), nil
+		return schemas.Faultf(schemas.ReasonMalformed, "JSON: %v", err), nil
 	}
 	return nil, nil
 }

@@ -3,6 +3,8 @@ package ingest
 import (
 	"errors"
 	"fmt"
+
+	"github.com/adastream/adastream/schemas/arrowguard"
 )
 
 // Limits bound what one message may claim. The zero value works.
@@ -38,27 +40,30 @@ func (l Limits) Validate() error {
 	return errors.Join(faults...)
 }
 
+// guard are the limits of what is guarded.
+func (l Limits) guard() arrowguard.Limits {
+	return arrowguard.Limits{
+		MaxMessage:      l.MaxMessage,
+		MaxMetadata:     l.MaxMetadata,
+		MaxUncompressed: l.MaxUncompressed,
+		MaxRows:         l.MaxRows,
+		MaxColumns:      l.MaxColumns,
+		MaxBatches:      l.MaxBatches,
+	}
+}
+
 func (l Limits) withDefaults() Limits {
-	if l.MaxMessage == 0 {
-		l.MaxMessage = 64 << 20
-	}
-	if l.MaxMetadata == 0 {
-		l.MaxMetadata = 1 << 20
-	}
-	if l.MaxUncompressed == 0 {
-		l.MaxUncompressed = 256 << 20
-	}
-	if l.MaxRows == 0 {
-		l.MaxRows = 1 << 20
-	}
-	if l.MaxColumns == 0 {
-		l.MaxColumns = 256
-	}
-	if l.MaxBatches == 0 {
-		l.MaxBatches = 1024
-	}
+	g := l.guard().WithDefaults()
 	if l.MaxRowFaults == 0 {
 		l.MaxRowFaults = 4096
 	}
-	return l
+	return Limits{
+		MaxMessage:      g.MaxMessage,
+		MaxMetadata:     g.MaxMetadata,
+		MaxUncompressed: g.MaxUncompressed,
+		MaxRows:         g.MaxRows,
+		MaxColumns:      g.MaxColumns,
+		MaxBatches:      g.MaxBatches,
+		MaxRowFaults:    l.MaxRowFaults,
+	}
 }

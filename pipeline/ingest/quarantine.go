@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/adastream/adastream/schemas"
+	"github.com/adastream/adastream/schemas/arrowguard"
 )
 
 // WholeMessage is the Row of a message that was refused as a whole.
@@ -24,7 +25,7 @@ type Quarantined struct {
 	Partition int32
 	Offset    int64
 	Row       int32 // index in the message, or WholeMessage
-	Fault
+	schemas.Fault
 	Timestamp int64  // ms since the epoch: the record's own
 	Payload   []byte // the message, or an Arrow stream of the one row: what to produce again once it is mended
 }
@@ -84,7 +85,7 @@ func ReadQuarantine(name string, data []byte) (rows []Quarantined, err error) {
 		return nil, corrupt(err)
 	}
 	limits := Limits{MaxMessage: len(data), MaxUncompressed: int64(len(data)), MaxRows: math.MaxInt32}
-	frames, fault := scan(aligned(stream), limits.withDefaults(), nil)
+	frames, fault := arrowguard.Scan(stream, limits.guard(), nil)
 	if fault != nil {
 		return nil, corrupt(fault)
 	}
@@ -109,10 +110,10 @@ func ReadQuarantine(name string, data []byte) (rows []Quarantined, err error) {
 func ReadPayload(payload []byte, limits Limits) (batches []arrow.RecordBatch, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			batches, err = nil, faultf(schemas.ReasonMalformed, "reading it panicked: %v", r)
+			batches, err = nil, schemas.Faultf(schemas.ReasonMalformed, "reading it panicked: %v", r)
 		}
 	}()
-	frames, fault := scan(aligned(payload), limits.withDefaults(), nil)
+	frames, fault := arrowguard.Scan(payload, limits.guard(), nil)
 	if fault != nil {
 		return nil, fault
 	}
@@ -149,7 +150,7 @@ func appendQuarantined(rows []Quarantined, batch arrow.RecordBatch) []Quarantine
 			Partition: batch.Column(1).(*array.Int32).Value(i),
 			Offset:    batch.Column(2).(*array.Int64).Value(i),
 			Row:       WholeMessage,
-			Fault: Fault{
+			Fault: schemas.Fault{
 				Reason: batch.Column(4).(*array.String).Value(i),
 				Detail: batch.Column(5).(*array.String).Value(i),
 			},

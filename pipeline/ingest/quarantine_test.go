@@ -14,9 +14,9 @@ import (
 )
 
 var quarantined = []Quarantined{
-	{Topic: "t", Partition: 1, Offset: 1 << 40, Row: WholeMessage, Fault: Fault{schemas.ReasonMalformed, "cut"}, Timestamp: 5, Payload: []byte("rubbish")},
-	{Topic: "t", Partition: 1, Offset: 1<<40 + 1, Row: 0, Fault: Fault{schemas.ReasonDims, "3 values"}, Timestamp: 6, Payload: []byte{0, 1, 2}},
-	{Topic: "t", Partition: 1, Offset: 1<<40 + 1, Row: 7, Fault: Fault{schemas.ReasonZero, "zero"}, Timestamp: 6, Payload: []byte{}},
+	{Topic: "t", Partition: 1, Offset: 1 << 40, Row: WholeMessage, Fault: schemas.Fault{Reason: schemas.ReasonMalformed, Detail: "cut"}, Timestamp: 5, Payload: []byte("rubbish")},
+	{Topic: "t", Partition: 1, Offset: 1<<40 + 1, Row: 0, Fault: schemas.Fault{Reason: schemas.ReasonDims, Detail: "3 values"}, Timestamp: 6, Payload: []byte{0, 1, 2}},
+	{Topic: "t", Partition: 1, Offset: 1<<40 + 1, Row: 7, Fault: schemas.Fault{Reason: schemas.ReasonZero, Detail: "zero"}, Timestamp: 6, Payload: []byte{}},
 }
 
 func TestQuarantineFile(t *testing.T) {
@@ -89,11 +89,11 @@ func TestQuarantineFileOfLaterFormat(t *testing.T) {
 }
 
 func TestFaultDetail(t *testing.T) {
-	f := faultf(schemas.ReasonOp, "%s", strings.Repeat("é", 1000)+"\xff")
-	if len(f.Detail) > maxDetail || !strings.HasSuffix(f.Detail, "é...") {
+	f := schemas.Faultf(schemas.ReasonOp, "%s", strings.Repeat("é", 1000)+"\xff")
+	if len(f.Detail) > schemas.MaxDetail || !strings.HasSuffix(f.Detail, "é...") {
 		t.Errorf("detail of %d bytes ends in %q", len(f.Detail), f.Detail[len(f.Detail)-8:])
 	}
-	if got := faultf(schemas.ReasonOp, "a\xffb").Detail; got != "a\ufffdb" {
+	if got := schemas.Faultf(schemas.ReasonOp, "a\xffb").Detail; got != "a\ufffdb" {
 		t.Errorf("detail %q", got)
 	}
 }

@@ -20,7 +20,7 @@ func TestRefusals_areTold(t *testing.T) {
 func tellRefusals(t *testing.T) {
 	var out bytes.Buffer
 	log, r, begun := slog.New(slog.NewTextHandler(&out, nil)), newRefusals(), time.Now()
-	bad := []Quarantined{{Offset: 7, Fault: Fault{schemas.ReasonEncoder, "mini/2"}}, {Offset: 8}}
+	bad := []Quarantined{{Offset: 7, Fault: schemas.Fault{Reason: schemas.ReasonEncoder, Detail: "mini/2"}}, {Offset: 8}}
 	for _, step := range []struct {
 		after time.Duration
 		bad   []Quarantined

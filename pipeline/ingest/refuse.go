@@ -16,7 +16,7 @@ import (
 // row, and plain text for dictionaries, which would come whole with every row. What a message has once - a long text of a
 // dictionary, a name, a time zone - comes with each row all the same, so rows that take more than a message may have are
 // refused with their message.
-func (d *Decoder) refuse(m Message, batches []arrow.RecordBatch, b *binding) ([]Quarantined, *Fault) {
+func (d *Decoder) refuse(m Message, batches []arrow.RecordBatch, b *binding) ([]Quarantined, *schemas.Fault) {
 	if len(d.faults) == 0 {
 		return nil, nil
 	}
@@ -27,11 +27,11 @@ func (d *Decoder) refuse(m Message, batches []arrow.RecordBatch, b *binding) ([]
 	for i, f := range d.faults {
 		payload, err := writeRow(schema, batches[f.batch], keep, int(f.row))
 		if err != nil {
-			return nil, faultf(schemas.ReasonMalformed, "bad rows cannot be written: %v", err)
+			return nil, schemas.Faultf(schemas.ReasonMalformed, "bad rows cannot be written: %v", err)
 		}
 		if left -= len(payload); left < 0 {
 			first := d.faults[0]
-			return nil, faultf(first.fault.Reason, "%d rows are bad and would take more than %d bytes one by one, the first is row %d: %s",
+			return nil, schemas.Faultf(first.fault.Reason, "%d rows are bad and would take more than %d bytes one by one, the first is row %d: %s",
 				len(d.faults), d.limits.MaxMessage, first.index, first.fault.Detail)
 		}
 		refused[i] = m.quarantine(f.index, *f.fault, payload)

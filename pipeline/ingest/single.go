@@ -27,7 +27,7 @@ const (
 // rowReader reads the values of a plan out of the value or the key of a record. They may alias it, and are good until the next call. An
 // error is no fault of the message: it can be read later.
 type rowReader interface {
-	read(message []byte, p *plan, into []value) (*Fault, error)
+	read(message []byte, p *plan, into []value) (*schemas.Fault, error)
 }
 
 // single reads messages that are one row.
@@ -102,15 +102,15 @@ func (s *single) decode(m Message, rows *segment.Rows, deletes *[]segment.Tombst
 
 // judge does everything with a message that can fail, and appends the vector of an upsert. A panic in reading it, of this code or of a
 // library's, is a fault of the message.
-func (s *single) judge(m Message, rows *segment.Rows) (id string, order segment.Order, act action, fault *Fault, err error) {
+func (s *single) judge(m Message, rows *segment.Rows) (id string, order segment.Order, act action, fault *schemas.Fault, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			fault = faultf(schemas.ReasonMalformed, "reading the message panicked: %v", r)
+			fault = schemas.Faultf(schemas.ReasonMalformed, "reading the message panicked: %v", r)
 		}
 	}()
 	order = segment.Order{Timestamp: m.Watermark, Partition: m.Partition, Offset: m.Offset}
 	if most := min(s.limits.MaxMessage, maxSingle); len(m.Value) > most || len(m.Key) > most {
-		return "", order, nothing, faultf(schemas.ReasonTooLarge, "message has %d bytes and a key of %d, allowed: %d of each", len(m.Value), len(m.Key), most), nil
+		return "", order, nothing, schemas.Faultf(schemas.ReasonTooLarge, "message has %d bytes and a key of %d, allowed: %d of each", len(m.Value), len(m.Key), most), nil
 	}
 	if m.Value == nil {
 		if s.m.Tombstones == schemas.TombstonesIgnore {
@@ -145,7 +145,7 @@ func (s *single) judge(m Message, rows *segment.Rows) (id string, order segment.
 }
 
 // action is what a message says that is to be done.
-func (s *single) action() (action, *Fault) {
+func (s *single) action() (action, *schemas.Fault) {
 	op := &s.values[slotOp]
 	switch {
 	case s.m.Envelope == schemas.EnvelopeDebezium:
@@ -155,7 +155,7 @@ func (s *single) action() (action, *Fault) {
 	}
 	word, ok := op.word()
 	if !ok {
-		return nothing, faultf(schemas.ReasonOp, "op is %v at %q, allowed: a text, a number, true, false, null", op, s.m.Op)
+		return nothing, schemas.Faultf(schemas.ReasonOp, "op is %v at %q, allowed: a text, a number, true, false, null", op, s.m.Op)
 	}
 	if len(s.m.Deletes) > 0 {
 		for _, d := range s.m.Deletes {
@@ -171,11 +171,11 @@ func (s *single) action() (action, *Fault) {
 	case schemas.OpDelete:
 		return remove, nil
 	}
-	return nothing, faultf(schemas.ReasonOp, "op is %v at %q, allowed: %s, %s, null; deletes in messages of the index spec can name others", op, s.m.Op, schemas.OpUpsert, schemas.OpDelete)
+	return nothing, schemas.Faultf(schemas.ReasonOp, "op is %v at %q, allowed: %s, %s, null; deletes in messages of the index spec can name others", op, s.m.Op, schemas.OpUpsert, schemas.OpDelete)
 }
 
 // debezium is what an envelope says that is to be done. A truncate is no delete of rows that are known, and a logical message none at all.
-func (s *single) debezium(op *value) (action, *Fault) {
+func (s *single) debezium(op *value) (action, *schemas.Fault) {
 	word, _ := op.word()
 	switch string(word) {
 	case debeziumCreate, debeziumRead, debeziumUpdate:
@@ -183,14 +183,14 @@ func (s *single) debezium(op *value) (action, *Fault) {
 	case debeziumDelete:
 		return remove, nil
 	}
-	return nothing, faultf(schemas.ReasonOp, "op of the envelope is %v, allowed: %s, %s, %s, %s", op, debeziumCreate, debeziumRead, debeziumUpdate, debeziumDelete)
+	return nothing, schemas.Faultf(schemas.ReasonOp, "op of the envelope is %v, allowed: %s, %s, %s, %s", op, debeziumCreate, debeziumRead, debeziumUpdate, debeziumDelete)
 }
 
 // judgeUpsert reads what only an upsert has to have: encoder, attributes and vector.
-func (s *single) judgeUpsert(rows *segment.Rows) (fault *Fault) {
+func (s *single) judgeUpsert(rows *segment.Rows) (fault *schemas.Fault) {
 	if s.m.Encoder != "" {
 		if v := &s.values[slotEncoder]; v.kind != kindText || string(v.bytes) != s.spec.Encoder {
-			return faultf(schemas.ReasonEncoder, "encoder is %v at %q, the index is for %q", v, s.m.Encoder, s.spec.Encoder)
+			return schemas.Faultf(schemas.ReasonEncoder, "encoder is %v at %q, the index is for %q", v, s.m.Encoder, s.spec.Encoder)
 		}
 	}
 	for j, a := range s.spec.Attributes {
@@ -205,30 +205,30 @@ func (s *single) judgeUpsert(rows *segment.Rows) (fault *Fault) {
 		return fault
 	}
 	if reason, detail := segment.Check(s.spec, s.level, rows.Vectors[n:]); reason != "" {
-		return faultf(reason, "%s", detail)
+		return schemas.Faultf(reason, "%s", detail)
 	}
 	return nil
 }
 
 // version reads one; absent and null are none.
-func (s *single) version(v *value) (int64, *Fault) {
+func (s *single) version(v *value) (int64, *schemas.Fault) {
 	if s.m.Version == "" || v.absent() {
 		return 0, nil
 	}
 	if n, ok := v.integer(); ok {
 		return n, nil
 	}
-	return 0, faultf(schemas.ReasonSchema, "version is %v at %q, allowed: an integer of 64 bits", v, s.m.Version)
+	return 0, schemas.Faultf(schemas.ReasonSchema, "version is %v at %q, allowed: an integer of 64 bits", v, s.m.Version)
 }
 
 // idOfKey reads the id of a record that has nothing but a key.
-func (s *single) idOfKey(key []byte) (string, *Fault, error) {
+func (s *single) idOfKey(key []byte) (string, *schemas.Fault, error) {
 	const at = "the key"
 	switch {
 	case key == nil:
-		return "", faultf(schemas.ReasonNullID, "the record has neither a value nor a key"), nil
+		return "", schemas.Faultf(schemas.ReasonNullID, "the record has neither a value nor a key"), nil
 	case s.keyPlan == nil && !utf8.Valid(key):
-		return "", faultf(schemas.ReasonMalformed, "key is %.100q, allowed: UTF-8", key), nil
+		return "", schemas.Faultf(schemas.ReasonMalformed, "key is %.100q, allowed: UTF-8", key), nil
 	case s.keyPlan == nil:
 		id, fault := checkID(string(key), at)
 		return id, fault, nil
@@ -239,39 +239,39 @@ func (s *single) idOfKey(key []byte) (string, *Fault, error) {
 		return "", nil, fmt.Errorf("key: %w", err)
 	}
 	if fault != nil {
-		return "", faultf(fault.Reason, "key: %s", fault.Detail), nil
+		return "", schemas.Faultf(fault.Reason, "key: %s", fault.Detail), nil
 	}
 	id, fault := idOf(&s.key[0], at)
 	return id, fault, nil
 }
 
 // idOf is the canonical text of an id. At says where it was looked for.
-func idOf(v *value, at string) (string, *Fault) {
+func idOf(v *value, at string) (string, *schemas.Fault) {
 	if v.absent() {
-		return "", faultf(schemas.ReasonNullID, "id is %v at %q", v, at)
+		return "", schemas.Faultf(schemas.ReasonNullID, "id is %v at %q", v, at)
 	}
 	id, ok := v.id()
 	if !ok {
-		return "", faultf(schemas.ReasonSchema, "id is %v at %q, allowed: a text, an integer of 64 bits", v, at)
+		return "", schemas.Faultf(schemas.ReasonSchema, "id is %v at %q, allowed: a text, an integer of 64 bits", v, at)
 	}
 	return checkID(id, at)
 }
 
-func checkID(id, at string) (string, *Fault) {
+func checkID(id, at string) (string, *schemas.Fault) {
 	switch {
 	case id == "":
-		return "", faultf(schemas.ReasonNullID, "id is empty at %q", at)
+		return "", schemas.Faultf(schemas.ReasonNullID, "id is empty at %q", at)
 	case len(id) > schemas.MaxIDBytes:
-		return "", faultf(schemas.ReasonIDLength, "id has %d bytes, allowed: %d", len(id), schemas.MaxIDBytes)
+		return "", schemas.Faultf(schemas.ReasonIDLength, "id has %d bytes, allowed: %d", len(id), schemas.MaxIDBytes)
 	}
 	return id, nil
 }
 
 // framed is what comes after the frame of Confluent's serializers.
-func framed(message []byte) (schema uint32, rest []byte, fault *Fault) {
+func framed(message []byte) (schema uint32, rest []byte, fault *schemas.Fault) {
 	const size = 5
 	if len(message) < size || message[0] != 0 {
-		return 0, nil, faultf(schemas.ReasonMalformed, "message begins with %s, allowed: a zero byte and the id of a schema in four", fmt.Sprintf("% x", message[:min(size, len(message))]))
+		return 0, nil, schemas.Faultf(schemas.ReasonMalformed, "message begins with %s, allowed: a zero byte and the id of a schema in four", fmt.Sprintf("% x", message[:min(size, len(message))]))
 	}
 	for _, b := range message[1:size] {
 		schema = schema<<8 | uint32(b)

@@ -146,12 +146,12 @@ func (c *cell) appendTo(column *segment.Column, t schemas.AttributeType) {
 const unavailable = "__debezium_unavailable_value"
 
 // cell is v as an attribute's column has it. Unit is what a number of a timestamp counts.
-func (v *value) cell(a schemas.Attribute, unit string) (cell, *Fault) {
+func (v *value) cell(a schemas.Attribute, unit string) (cell, *schemas.Fault) {
 	if v.absent() {
 		return cell{}, nil
 	}
-	refuse := func(allowed string) (cell, *Fault) {
-		return cell{}, faultf(schemas.ReasonAttribute, "attribute %q: %v, allowed: %s", a.Name, v, allowed)
+	refuse := func(allowed string) (cell, *schemas.Fault) {
+		return cell{}, schemas.Faultf(schemas.ReasonAttribute, "attribute %q: %v, allowed: %s", a.Name, v, allowed)
 	}
 	if v.kind == kindText && string(v.bytes) == unavailable {
 		return refuse("the value itself, which the database does not send when a change has not touched it: docs/messages.md")
@@ -177,7 +177,7 @@ func (v *value) cell(a schemas.Attribute, unit string) (cell, *Fault) {
 			return refuse("a time such as 2026-05-04T12:00:00Z, or an integer")
 		}
 		if err != nil {
-			return cell{}, faultf(schemas.ReasonAttribute, "attribute %q: %v", a.Name, err)
+			return cell{}, schemas.Faultf(schemas.ReasonAttribute, "attribute %q: %v", a.Name, err)
 		}
 		c.number = ms
 	default:
@@ -231,49 +231,49 @@ func (v *value) milliseconds(unit string) (int64, error) {
 }
 
 // appendVector appends a vector to dst.
-func (s *single) appendVector(dst []float32, v *value) ([]float32, *Fault) {
+func (s *single) appendVector(dst []float32, v *value) ([]float32, *schemas.Fault) {
 	dim, at := s.spec.Dim(), s.m.VectorPath()
 	switch {
 	case v.absent():
-		return dst, faultf(schemas.ReasonDims, "vector is %v at %q, needed: %d values", v, at, dim)
+		return dst, schemas.Faultf(schemas.ReasonDims, "vector is %v at %q, needed: %d values", v, at, dim)
 	case v.kind == kindText && string(v.bytes) == unavailable:
-		return dst, faultf(schemas.ReasonDims, "vector is %v at %q, needed: %d values, which the database does not send when a change has not touched them: docs/messages.md", v, at, dim)
+		return dst, schemas.Faultf(schemas.ReasonDims, "vector is %v at %q, needed: %d values, which the database does not send when a change has not touched them: docs/messages.md", v, at, dim)
 	case s.m.VectorBytes != "":
 		return s.appendBytes(dst, v)
 	case v.kind == kindFloats:
 		switch {
 		case len(v.floats) != dim:
-			return dst, faultf(schemas.ReasonDims, "vector has %d values, allowed: %d", len(v.floats), dim)
+			return dst, schemas.Faultf(schemas.ReasonDims, "vector has %d values, allowed: %d", len(v.floats), dim)
 		case v.null != noNull:
-			return dst, faultf(schemas.ReasonDims, "vector has a null at %d", v.null)
+			return dst, schemas.Faultf(schemas.ReasonDims, "vector has a null at %d", v.null)
 		}
 		return append(dst, v.floats...), nil
 	case v.kind == kindArray, v.kind == kindText && bytes.HasPrefix(v.bytes, []byte{'['}): // a text is how PostgreSQL writes a vector
 		return appendNumbers(dst, v.bytes, dim)
 	}
-	return dst, faultf(schemas.ReasonSchema, "vector is %v at %q, allowed: an array of numbers, and with vector_bytes in messages of the index spec their bytes", v, at)
+	return dst, schemas.Faultf(schemas.ReasonSchema, "vector is %v at %q, allowed: an array of numbers, and with vector_bytes in messages of the index spec their bytes", v, at)
 }
 
-func appendNumbers(dst []float32, text []byte, dim int) ([]float32, *Fault) {
+func appendNumbers(dst []float32, text []byte, dim int) ([]float32, *schemas.Fault) {
 	values, n, err := jsonrow.Numbers(slices.Grow(dst, dim), text, dim)
 	var bad *jsonrow.NumberError
 	switch {
 	case err == nil && n == dim:
 		return values, nil
 	case err == nil:
-		return dst, faultf(schemas.ReasonDims, "vector has %d values, allowed: %d", n, dim)
+		return dst, schemas.Faultf(schemas.ReasonDims, "vector has %d values, allowed: %d", n, dim)
 	case !errors.As(err, &bad):
-		return dst, faultf(schemas.ReasonSchema, "vector is %.100q, %v", text, err)
+		return dst, schemas.Faultf(schemas.ReasonSchema, "vector is %.100q, %v", text, err)
 	case bad.Null:
-		return dst, faultf(schemas.ReasonDims, "vector has a null at %d", bad.At)
+		return dst, schemas.Faultf(schemas.ReasonDims, "vector has a null at %d", bad.At)
 	case bad.Outside:
-		return dst, faultf(schemas.ReasonNotFinite, "vector: %v", bad)
+		return dst, schemas.Faultf(schemas.ReasonNotFinite, "vector: %v", bad)
 	}
-	return dst, faultf(schemas.ReasonSchema, "vector: %v", bad)
+	return dst, schemas.Faultf(schemas.ReasonSchema, "vector: %v", bad)
 }
 
 // appendBytes appends a vector that is the bytes of its values.
-func (s *single) appendBytes(dst []float32, v *value) ([]float32, *Fault) {
+func (s *single) appendBytes(dst []float32, v *value) ([]float32, *schemas.Fault) {
 	raw := v.bytes
 	switch v.kind {
 	case kindBlob:
@@ -282,18 +282,18 @@ func (s *single) appendBytes(dst []float32, v *value) ([]float32, *Fault) {
 		s.scratch = slices.Grow(s.scratch[:0], n)[:n]
 		n, err := base64.StdEncoding.Decode(s.scratch, raw)
 		if err != nil {
-			return dst, faultf(schemas.ReasonSchema, "vector is %v, allowed: base64: %v", v, err)
+			return dst, schemas.Faultf(schemas.ReasonSchema, "vector is %v, allowed: base64: %v", v, err)
 		}
 		raw = s.scratch[:n]
 	default:
-		return dst, faultf(schemas.ReasonSchema, "vector is %v, allowed: bytes, in JSON as base64", v)
+		return dst, schemas.Faultf(schemas.ReasonSchema, "vector is %v, allowed: bytes, in JSON as base64", v)
 	}
 	dim, width := s.spec.Dim(), 4
 	if s.m.VectorBytes == schemas.Float16 {
 		width = 2
 	}
 	if len(raw) != dim*width {
-		return dst, faultf(schemas.ReasonDims, "vector has %d bytes, allowed: %d, which are %d values of %s", len(raw), dim*width, dim, s.m.VectorBytes)
+		return dst, schemas.Faultf(schemas.ReasonDims, "vector has %d bytes, allowed: %d, which are %d values of %s", len(raw), dim*width, dim, s.m.VectorBytes)
 	}
 	n := len(dst)
 	dst = append(dst, make([]float32, dim)...)

@@ -36,7 +36,7 @@ func TestShards(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := shards[2]
-	body, err := ingest.WriteQuarantine([]ingest.Quarantined{{Topic: "t", Partition: 6, Row: 3, Fault: ingest.Fault{Reason: schemas.ReasonDims, Detail: "7"}, Payload: []byte("x")}})
+	body, err := ingest.WriteQuarantine([]ingest.Quarantined{{Topic: "t", Partition: 6, Row: 3, Fault: schemas.Fault{Reason: schemas.ReasonDims, Detail: "7"}, Payload: []byte("x")}})
 	if err != nil {
 		t.Fatal(err)
 	}

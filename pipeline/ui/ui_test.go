@@ -215,8 +215,8 @@ func TestPagesOfAnIndex(t *testing.T) {
 	s.append(0, 400, nil)
 	s.build(func(m *schemas.Manifest) bool { return len(m.Chunks) > 0 })
 	s.append(100, 50, []ingest.Quarantined{
-		{Topic: "t", Offset: 107, Row: ingest.WholeMessage, Fault: ingest.Fault{Reason: "malformed", Detail: hostile + "\x1b[31m\x00"}, Payload: []byte("x"), Timestamp: 1},
-		{Topic: "t", Offset: 108, Row: 3, Fault: ingest.Fault{Reason: "no_id", Detail: "id: null"}, Payload: []byte("x"), Timestamp: 1},
+		{Topic: "t", Offset: 107, Row: ingest.WholeMessage, Fault: schemas.Fault{Reason: "malformed", Detail: hostile + "\x1b[31m\x00"}, Payload: []byte("x"), Timestamp: 1},
+		{Topic: "t", Offset: 108, Row: 3, Fault: schemas.Fault{Reason: "no_id", Detail: "id: null"}, Payload: []byte("x"), Timestamp: 1},
 	})
 	m := s.build(func(m *schemas.Manifest) bool { return m.LiveRows == 450 })
 	s.await(m.Generation)
@@ -300,7 +300,7 @@ func TestStoreAway(t *testing.T) {
 // However many look, the store is asked once.
 func TestManyLook(t *testing.T) {
 	s := newSite(t, false)
-	s.append(0, 20, []ingest.Quarantined{{Topic: "t", Offset: 7, Row: 3, Fault: ingest.Fault{Reason: "no_id", Detail: "id: null"}, Payload: []byte("x")}})
+	s.append(0, 20, []ingest.Quarantined{{Topic: "t", Offset: 7, Row: 3, Fault: schemas.Fault{Reason: "no_id", Detail: "id: null"}, Payload: []byte("x")}})
 	m := s.build(func(m *schemas.Manifest) bool { return m.LiveRows == 20 })
 	s.await(m.Generation)
 	still := &fragile{Bucket: s.bucket.Bucket}

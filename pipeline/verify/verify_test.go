@@ -54,7 +54,7 @@ func (s *shelf) commit(n, most int) {
 		}
 	}
 	refused := func(row int32) ingest.Quarantined {
-		return ingest.Quarantined{Topic: "t", Offset: s.next, Row: row, Fault: ingest.Fault{Reason: schemas.ReasonDims, Detail: "15"}, Payload: []byte("refused")}
+		return ingest.Quarantined{Topic: "t", Offset: s.next, Row: row, Fault: schemas.Fault{Reason: schemas.ReasonDims, Detail: "15"}, Payload: []byte("refused")}
 	}
 	body, err := ingest.WriteQuarantine([]ingest.Quarantined{refused(3), refused(4)})
 	if err != nil {
@@ -178,7 +178,7 @@ func TestVerify(t *testing.T) {
 		"tombstones are gone":    {func(s *shelf, m *schemas.Manifest) { s.replace(s.last().Tombstones.Key, nil) }, []string{"commit [950, 980)", "tombstones/000000"}},
 		"a byte of a quarantine": {func(s *shelf, m *schemas.Manifest) { s.replace(s.last().Quarantine.Key, flip) }, []string{"commit [950, 980)", "quarantine/000000"}},
 		"another quarantine": {func(s *shelf, m *schemas.Manifest) {
-			body, err := ingest.WriteQuarantine([]ingest.Quarantined{{Topic: "t", Row: 3, Fault: ingest.Fault{Reason: schemas.ReasonDims}}})
+			body, err := ingest.WriteQuarantine([]ingest.Quarantined{{Topic: "t", Row: 3, Fault: schemas.Fault{Reason: schemas.ReasonDims}}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,4 +1,4 @@
-package ingest
+package arrowguard
 
 import (
 	"bytes"
@@ -7,36 +7,64 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// Guard checks that a message is one complete Arrow IPC stream that claims no more than it has, before any other code
-// reads it. The error is a *[Fault] or nil.
-//
-// Arrow libraries trust the metadata of a stream: they allocate what it claims, follow its offsets, and take a stream
-// that is cut at a message boundary for a shorter one. Guard walks the framing and the flatbuffers with every access
-// checked, and makes sure that:
-//   - the stream begins with its only schema and ends, exactly, with the end-of-stream mark;
-//   - there are no more bytes, rows, columns and batches than the limits allow, after decompression as well;
-//   - columns have types whose layouts are known here: null, integers, floats, bool, timestamp, utf8, binary and their
-//     large forms, fixed_size_binary, lists and fixed-size lists of those, and dictionaries of utf8 and large_utf8;
-//   - every batch has the nodes and buffers that the schema asks for, and every buffer lies inside its body, on a
-//     boundary of 8 bytes, beside the others;
-//   - dictionaries are whole: a delta would make each batch carry its own copy of everything before it.
-//
-// What is inside the buffers is not looked at, but for the windows that zstd frames ask for: offsets and indices are checked by
-// [Decoder]. The working memory of a decompressor is not counted: it is a small multiple of 8 MiB or of what the largest buffer
-// claims, and one is in use at a time.
-func Guard(message []byte, limits Limits) error {
-	if _, fault := scan(message, limits.withDefaults(), nil); fault != nil {
+// Limits bound what a stream may claim. The zero value works.
+type Limits struct {
+	MaxMessage      int   // bytes of a stream; 0 is 64 MiB
+	MaxMetadata     int   // bytes of the metadata of a schema, batch or dictionary; 0 is 1 MiB
+	MaxUncompressed int64 // bytes of all buffers of a stream after decompression; 0 is 256 MiB
+	MaxRows         int   // rows of a stream; 0 is 1,048,576
+	MaxColumns      int   // fields of the schema, the fields inside others included; 0 is 256
+	MaxBatches      int   // record and dictionary batches of a stream; 0 is 1,024
+}
+
+// WithDefaults has the default for each limit that is 0.
+func (l Limits) WithDefaults() Limits {
+	if l.MaxMessage == 0 {
+		l.MaxMessage = 64 << 20
+	}
+	if l.MaxMetadata == 0 {
+		l.MaxMetadata = 1 << 20
+	}
+	if l.MaxUncompressed == 0 {
+		l.MaxUncompressed = 256 << 20
+	}
+	if l.MaxRows == 0 {
+		l.MaxRows = 1 << 20
+	}
+	if l.MaxColumns == 0 {
+		l.MaxColumns = 256
+	}
+	if l.MaxBatches == 0 {
+		l.MaxBatches = 1024
+	}
+	return l
+}
+
+// Check says what is wrong with a stream. The error is a *[schemas.Fault] or nil.
+func Check(stream []byte, limits Limits) error {
+	if _, fault := scan(stream, limits.WithDefaults(), nil); fault != nil {
 		return fault
 	}
 	return nil
 }
 
-// frame is one message of a stream: its flatbuffer and its body, both aliasing the stream.
-type frame struct {
-	metadata, body []byte
+// Scan is [Check] that appends the messages of the stream to frames, without the end-of-stream mark. They alias the stream, or a copy
+// that begins at a multiple of 8 bytes as the numbers in it need.
+func Scan(stream []byte, limits Limits, frames []Frame) ([]Frame, *schemas.Fault) {
+	limits = limits.WithDefaults()
+	if len(stream) <= limits.MaxMessage {
+		stream = aligned(stream)
+	}
+	return scan(stream, limits, frames)
+}
+
+// Frame is one message: its flatbuffer and its body.
+type Frame struct {
+	Metadata, Body []byte
 }
 
 const (
+	magic        = "ARROW1"   // at both ends of a file
 	continuation = 0xffffffff // before the length of the metadata, since Arrow 0.15
 	prefixBytes  = 8          // continuation and length
 	alignment    = 8          // of metadata, bodies and buffers, in bytes
@@ -56,10 +84,9 @@ const (
 	stored        = -1 // no compression: a value of ours
 )
 
-// scan appends the frames of a stream to frames, and returns them without the end-of-stream mark.
-func scan(stream []byte, limits Limits, frames []frame) ([]frame, *Fault) {
+func scan(stream []byte, limits Limits, frames []Frame) ([]Frame, *schemas.Fault) {
 	if len(stream) > limits.MaxMessage {
-		return nil, faultf(schemas.ReasonTooLarge, "message has %d bytes, allowed: %d", len(stream), limits.MaxMessage)
+		return nil, schemas.Faultf(schemas.ReasonTooLarge, "message has %d bytes, allowed: %d", len(stream), limits.MaxMessage)
 	}
 	if fault := recognise(stream); fault != nil {
 		return nil, fault
@@ -70,12 +97,12 @@ func scan(stream []byte, limits Limits, frames []frame) ([]frame, *Fault) {
 		if fault != nil {
 			return nil, fault
 		}
-		if next.metadata == nil {
+		if next.Metadata == nil {
 			if end != len(stream) {
-				return nil, faultf(schemas.ReasonMalformed, "%d bytes after the end of the stream", len(stream)-end)
+				return nil, schemas.Faultf(schemas.ReasonMalformed, "%d bytes after the end of the stream", len(stream)-end)
 			}
 			if len(frames) == 0 {
-				return nil, faultf(schemas.ReasonMalformed, "stream has no schema")
+				return nil, schemas.Faultf(schemas.ReasonMalformed, "stream has no schema")
 			}
 			return frames, nil
 		}
@@ -84,14 +111,14 @@ func scan(stream []byte, limits Limits, frames []frame) ([]frame, *Fault) {
 }
 
 // recognise gives the commonest mistakes their name.
-func recognise(stream []byte) *Fault {
+func recognise(stream []byte) *schemas.Fault {
 	switch {
 	case len(stream) == 0:
-		return faultf(schemas.ReasonMalformed, "message is empty, needed: an Arrow IPC stream; to remove an item send its id with op %q", schemas.OpDelete)
-	case bytes.HasPrefix(stream, []byte(fileMagic)):
-		return faultf(schemas.ReasonMalformed, "message is an Arrow IPC file, needed: an Arrow IPC stream")
+		return schemas.Faultf(schemas.ReasonMalformed, "message is empty, needed: an Arrow IPC stream; to remove an item send its id with op %q", schemas.OpDelete)
+	case bytes.HasPrefix(stream, []byte(magic)):
+		return schemas.Faultf(schemas.ReasonMalformed, "message is an Arrow IPC file, needed: an Arrow IPC stream")
 	case len(stream) < prefixBytes || binary.LittleEndian.Uint32(stream) != continuation:
-		return faultf(schemas.ReasonMalformed, "message is no Arrow IPC stream of Arrow 0.15 or later: it does not begin with ff ff ff ff and a length")
+		return schemas.Faultf(schemas.ReasonMalformed, "message is no Arrow IPC stream of Arrow 0.15 or later: it does not begin with ff ff ff ff and a length")
 	}
 	return nil
 }
@@ -109,23 +136,23 @@ type guard struct {
 
 // frame checks the message at an offset of the stream and returns where it ends. A frame without metadata is the
 // end-of-stream mark.
-func (g *guard) frame(stream []byte, at int) (frame, int, *Fault) {
+func (g *guard) frame(stream []byte, at int) (Frame, int, *schemas.Fault) {
 	rest := stream[at:]
 	if len(rest) < prefixBytes {
-		return frame{}, 0, faultf(schemas.ReasonMalformed, "stream of %d bytes is cut: no end-of-stream mark", len(stream))
+		return Frame{}, 0, schemas.Faultf(schemas.ReasonMalformed, "stream of %d bytes is cut: no end-of-stream mark", len(stream))
 	}
 	if binary.LittleEndian.Uint32(rest) != continuation {
-		return frame{}, 0, faultf(schemas.ReasonMalformed, "no message begins at %d: found %x", at, rest[:4])
+		return Frame{}, 0, schemas.Faultf(schemas.ReasonMalformed, "no message begins at %d: found %x", at, rest[:4])
 	}
 	length := int64(int32(binary.LittleEndian.Uint32(rest[4:])))
 	rest = rest[prefixBytes:]
 	switch {
 	case length == 0:
-		return frame{}, at + prefixBytes, nil
+		return Frame{}, at + prefixBytes, nil
 	case length > int64(g.limits.MaxMetadata):
-		return frame{}, 0, faultf(schemas.ReasonTooLarge, "metadata at %d has %d bytes, allowed: %d", at, length, g.limits.MaxMetadata)
+		return Frame{}, 0, schemas.Faultf(schemas.ReasonTooLarge, "metadata at %d has %d bytes, allowed: %d", at, length, g.limits.MaxMetadata)
 	case length < 0 || length%alignment != 0 || length > int64(len(rest)):
-		return frame{}, 0, faultf(schemas.ReasonMalformed, "metadata at %d claims %d bytes, there are %d", at, length, len(rest))
+		return Frame{}, 0, schemas.Faultf(schemas.ReasonMalformed, "metadata at %d claims %d bytes, there are %d", at, length, len(rest))
 	}
 	m := newMetadata(rest[:length:length])
 	rest = rest[length:]
@@ -135,11 +162,11 @@ func (g *guard) frame(stream []byte, at int) (frame, int, *Fault) {
 		m.fail(schemas.ReasonMalformed, "body at %d claims %d bytes, there are %d", len(stream)-len(rest), bodyLength, len(rest))
 	}
 	if m.fault != nil {
-		return frame{}, 0, m.fault
+		return Frame{}, 0, m.fault
 	}
 	body := rest[:bodyLength:bodyLength]
 	g.message(message, body)
-	return frame{m.bytes, body}, len(stream) - len(rest) + len(body), m.fault
+	return Frame{m.bytes, body}, len(stream) - len(rest) + len(body), m.fault
 }
 
 // message checks a Message table: version, header type, header, body length, custom metadata.

@@ -1,4 +1,4 @@
-package ingest
+package arrowguard
 
 import (
 	"github.com/adastream/adastream/schemas"

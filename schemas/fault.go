@@ -1,4 +1,4 @@
-package ingest
+package schemas
 
 import (
 	"fmt"
@@ -9,28 +9,29 @@ import (
 // Fault says why a message or a row cannot be indexed. It is no error of the program: what it is about is quarantined
 // and its neighbours go on.
 type Fault struct {
-	Reason string // one of schemas.Reason*
+	Reason string // one of the Reason constants
 	Detail string // one sentence with the field, the value and what is allowed; valid UTF-8
 }
 
-// maxDetail is the longest detail, in bytes: names and values in it come from the message and may be of any length.
-const maxDetail = 512
+// MaxDetail is the longest detail, in bytes: names and values in it come from the message and may be of any length.
+const MaxDetail = 512
 
 // Error is reason and detail.
 func (f *Fault) Error() string { return f.Reason + ": " + f.Detail }
 
-func faultf(reason, format string, args ...any) *Fault {
+// Faultf makes a fault of a reason, with the detail clipped to what one may have.
+func Faultf(reason, format string, args ...any) *Fault {
 	return &Fault{Reason: reason, Detail: clip(fmt.Sprintf(format, args...))}
 }
 
 // clip makes s fit for a detail.
 func clip(s string) string {
 	s = strings.ToValidUTF8(s, "\ufffd")
-	if len(s) <= maxDetail {
+	if len(s) <= MaxDetail {
 		return s
 	}
 	const mark = "..."
-	end := maxDetail - len(mark)
+	end := MaxDetail - len(mark)
 	for !utf8.RuneStart(s[end]) {
 		end--
 	}

@@ -1,4 +1,4 @@
-package ingest
+package arrowguard
 
 import (
 	"encoding/binary"
@@ -16,7 +16,7 @@ import (
 type metadata struct {
 	bytes []byte
 	purse int64
-	fault *Fault
+	fault *schemas.Fault
 }
 
 func newMetadata(bytes []byte) *metadata {
@@ -25,7 +25,7 @@ func newMetadata(bytes []byte) *metadata {
 
 func (m *metadata) fail(reason, format string, args ...any) {
 	if m.fault == nil {
-		m.fault = faultf(reason, format, args...)
+		m.fault = schemas.Faultf(reason, format, args...)
 	}
 }
 
