@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -72,14 +73,15 @@ func (a *Assignment) Commit(offsets map[int]int64) error {
 //
 // Faults do not end Join. It tries again and tells Options.Logger and
 // Options.OnState, about membership alone: that the topic was deleted meanwhile,
-// Fetch tells. Added partitions are noticed (Options.WatchInterval) and
-// shared out by a rebalance.
+// Fetch tells. Partitions that were added, or that the leader of the group was
+// not told of, are noticed (Options.WatchInterval) and shared out by a rebalance.
 func (c *Client) Join(ctx context.Context, group string, run func(ctx context.Context, a *Assignment)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(c.ctx, func() { cancel(ErrClosed) })()
 
-	config := c.groupConfig(group)
+	leader := &leader{topic: c.o.Topic}
+	config := c.groupConfig(group, leader)
 	if err := config.Validate(); err != nil {
 		return fmt.Errorf("join group %q: %w", group, err)
 	}
@@ -102,7 +104,7 @@ func (c *Client) Join(ctx context.Context, group string, run func(ctx context.Co
 		gen, err := cg.Next(ctx)
 		switch {
 		case err == nil:
-			total = c.runGeneration(ctx, gen, total, run)
+			total = c.runGeneration(ctx, gen, leader.shared(total), run)
 		case ctx.Err() == nil:
 			c.report(fmt.Errorf("join group %q: %w", group, classify(err)))
 		}
@@ -117,7 +119,34 @@ func (c *Client) Join(ctx context.Context, group string, run func(ctx context.Co
 	return context.Cause(ctx)
 }
 
-func (c *Client) groupConfig(group string) kafka.ConsumerGroupConfig {
+// leader shares partitions out where this member is the group's leader, and notes how many of the topic it was told of. A broker that
+// has just been started, or does not know a new topic yet, may have told of none, or of too few; the library takes that as it is.
+type leader struct {
+	kafka.RangeGroupBalancer
+	topic string
+	told  atomic.Pointer[int]
+}
+
+func (l *leader) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
+	n := 0
+	for _, p := range partitions {
+		if p.Topic == l.topic {
+			n++
+		}
+	}
+	l.told.Store(&n)
+	return l.RangeGroupBalancer.AssignGroups(members, partitions)
+}
+
+// shared is how many partitions were shared out last, as far as this member knows: known, unless it has shared them out since it was asked.
+func (l *leader) shared(known int) int {
+	if n := l.told.Swap(nil); n != nil {
+		return *n
+	}
+	return known
+}
+
+func (c *Client) groupConfig(group string, balancer kafka.GroupBalancer) kafka.ConsumerGroupConfig {
 	return kafka.ConsumerGroupConfig{
 		ID:      group,
 		Brokers: c.o.Brokers,
@@ -129,7 +158,7 @@ func (c *Client) groupConfig(group string) kafka.ConsumerGroupConfig {
 			TLS:           c.o.TLS,
 			SASLMechanism: c.o.SASL,
 		},
-		GroupBalancers:    []kafka.GroupBalancer{kafka.RangeGroupBalancer{}},
+		GroupBalancers:    []kafka.GroupBalancer{balancer},
 		HeartbeatInterval: c.o.SessionTimeout / 10,
 		SessionTimeout:    c.o.SessionTimeout,
 		RebalanceTimeout:  rebalanceTimeout,
@@ -166,8 +195,8 @@ func (c *Client) awaitTopic(ctx context.Context) (int, error) {
 }
 
 // runGeneration calls run and returns when both run and the generation have
-// ended. total is the number of partitions known before the group assigned them;
-// the one known at the end is returned.
+// ended. total is the number of partitions that the group shared out, as far as
+// this member knows; the one known at the end is returned.
 func (c *Client) runGeneration(ctx context.Context, gen *kafka.Generation, total int, run func(context.Context, *Assignment)) int {
 	finished := make(chan struct{})
 	gen.Start(func(ended context.Context) {

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/source/sourcetest"
@@ -229,6 +231,32 @@ func TestGroupPicksUpAddedPartitions(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.settle(6, 3, 3)
+}
+
+// A broker that was just started, or does not know a new topic yet, answers the leader of the group that there is no such topic. The
+// library shares out nothing then, and the group would be idle until its next rebalance.
+func TestGroupWhoseLeaderDidNotFindTheTopic(t *testing.T) {
+	cl := cluster(t)
+	var asked atomic.Int32
+	cl.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cl.KeepControl()
+		r := req.(*kmsg.MetadataRequest)
+		// Leaders ask in a version of their own.
+		if r.Version != 6 || asked.Add(1) > 1 {
+			return nil, nil, false
+		}
+		res := r.ResponseKind().(*kmsg.MetadataResponse)
+		unknown := kmsg.NewMetadataResponseTopic()
+		unknown.Topic, unknown.ErrorCode = kmsg.StringPtr("t"), int16(kafka.UnknownTopicOrPartition)
+		res.Topics = append(res.Topics, unknown)
+		return res, nil, true
+	})
+	l := newLedger(t)
+	l.join("a", "group", source.Options{Brokers: cl.ListenAddrs(), Topic: "t", SessionTimeout: 6 * time.Second, WatchInterval: 100 * time.Millisecond})
+	l.settle(1, 1)
+	if asked.Load() < 2 {
+		t.Errorf("the leader has asked %d times: this test has missed it", asked.Load())
+	}
 }
 
 func TestCommitIsSeenByDashboards(t *testing.T) {
