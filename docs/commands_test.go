@@ -198,14 +198,10 @@ func TestCommands(t *testing.T) {
 // parse hands calls of our programs to them: with --help they check the call and stop. Of go run the package must be there.
 func parse(t *testing.T, b *fleet.Binaries, blk *block) {
 	t.Helper()
-	word := regexp.MustCompile(`[^\s"']*"[^"]*"|[^\s"']*'[^']*'|\S+`)
 	for _, c := range blk.commands {
 		c, _, _ = strings.Cut(assignments.ReplaceAllString(c, ""), " #")
 		c, _, _ = strings.Cut(c, " > ")
-		args := word.FindAllString(c, -1)
-		for i, a := range args {
-			args[i] = strings.NewReplacer(`"`, "", "'", "").Replace(a)
-		}
+		args := shellWords(c)
 		switch {
 		case len(args) > 0 && slices.Contains(ourPrograms, args[0]):
 			if out, err := b.Run(t.Context(), args[0], append(args[1:], "--help")...); err != nil {
