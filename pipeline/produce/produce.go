@@ -51,7 +51,7 @@ func Messages(ctx context.Context, partitions int, batch arrow.RecordBatch) (mes
 	}
 	for p, piece := range pieces {
 		if piece.Message != nil {
-			messages = append(messages, source.Message{Partition: p, Value: piece.Message})
+			messages = append(messages, source.Message{Partition: p, Value: piece.Message, Rows: int64(len(piece.Rows))})
 		}
 	}
 	return messages, nil

@@ -1,4 +1,4 @@
-// Package quarantine reads what was refused, and takes it back into the topic.
+// Package quarantine reads what was refused, tells what became of what is sent, and takes what was refused back into the topic.
 package quarantine
 
 import (
@@ -7,6 +7,7 @@ import (
 
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/ingest"
+	"github.com/adastream/adastream/schemas"
 )
 
 // Items yields what the commits of a partition refused, in order of offsets. Objects that no commit names are leftovers of a
@@ -21,11 +22,7 @@ func Items(ctx context.Context, index *commit.Log, partition int) iter.Seq2[inge
 			if c.Quarantine == nil {
 				continue
 			}
-			body, err := index.Bucket().Get(ctx, c.Quarantine.Key)
-			var all []ingest.Quarantined
-			if err == nil {
-				all, err = ingest.ReadQuarantine(c.Quarantine.Key, body)
-			}
+			all, err := read(ctx, index, c)
 			if err != nil {
 				yield(ingest.Quarantined{}, err)
 				return
@@ -37,4 +34,13 @@ func Items(ctx context.Context, index *commit.Log, partition int) iter.Seq2[inge
 			}
 		}
 	}
+}
+
+// read reads what a commit refused.
+func read(ctx context.Context, index *commit.Log, c *schemas.Commit) ([]ingest.Quarantined, error) {
+	body, err := index.Bucket().Get(ctx, c.Quarantine.Key)
+	if err != nil {
+		return nil, err
+	}
+	return ingest.ReadQuarantine(c.Quarantine.Key, body)
 }

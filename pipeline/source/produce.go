@@ -37,6 +37,11 @@ type ProducerOptions struct {
 	WriteTimeout time.Duration
 	// Compression of the batches. 0: none.
 	Compression kafka.Compression
+	// Acknowledged, unless nil, hears of each message that the broker has, before
+	// Send returns, with the Rows that it was sent with. It is called from
+	// several goroutines, for one partition in the order of offsets. A message
+	// whose first acknowledgement was lost is there twice, and heard of once.
+	Acknowledged func(partition int, offset, rows int64)
 }
 
 // Message is a record to be produced.
@@ -50,6 +55,9 @@ type Message struct {
 	Headers []kafka.Header
 	// Time is the record's timestamp. Zero: now.
 	Time time.Time
+	// Rows is how many of an index it brings. It is not sent: Acknowledged has
+	// it back.
+	Rows int64
 }
 
 // Producer sends messages to the topic and waits until all in-sync replicas have
@@ -80,7 +88,7 @@ func (c *Client) NewProducer(o ProducerOptions) *Producer {
 	if o.WriteTimeout <= 0 {
 		o.WriteTimeout = defaultWriteTimeout
 	}
-	return &Producer{c: c, w: &kafka.Writer{
+	p := &Producer{c: c, w: &kafka.Writer{
 		Addr:  c.addr,
 		Topic: c.o.Topic,
 		Balancer: kafka.BalancerFunc(func(m kafka.Message, _ ...int) int {
@@ -97,6 +105,17 @@ func (c *Client) NewProducer(o ProducerOptions) *Producer {
 		Compression:  o.Compression,
 		Transport:    c.transport,
 	}}
+	if o.Acknowledged != nil {
+		p.w.Completion = func(msgs []kafka.Message, err error) {
+			if err != nil {
+				return // Send returns it
+			}
+			for _, m := range msgs {
+				o.Acknowledged(m.Partition, m.Offset, m.WriterData.(int64))
+			}
+		}
+	}
+	return p
 }
 
 // Send produces msgs and returns when all of them are acknowledged or have
@@ -118,7 +137,7 @@ func (p *Producer) Send(ctx context.Context, msgs ...Message) error {
 		if m.Partition < 0 || m.Partition >= len(ids) {
 			return fmt.Errorf("produce to %s: message %d: partition %d is outside [0, %d)", p.c.o.Topic, i, m.Partition, len(ids))
 		}
-		out[i] = kafka.Message{Partition: m.Partition, Key: m.Key, Value: m.Value, Headers: m.Headers, Time: m.Time}
+		out[i] = kafka.Message{Partition: m.Partition, Key: m.Key, Value: m.Value, Headers: m.Headers, Time: m.Time, WriterData: m.Rows}
 	}
 	if err := p.w.WriteMessages(ctx, out...); err != nil {
 		return fmt.Errorf("produce to %s: %w", p.c.o.Topic, writeError(err))

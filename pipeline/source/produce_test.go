@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,6 +43,44 @@ func TestProducePutsMessagesWhereToldInOrder(t *testing.T) {
 			if want := fmt.Sprintf("v%d", (i%10)*3+part); string(r.Value) != want || r.Timestamp.IsZero() {
 				t.Errorf("partition %d record %d: %s at %s, want %s", part, i, r.Value, r.Timestamp, want)
 			}
+		}
+	}
+}
+
+// Who wants to know where messages are is told, before Send returns, what the log says.
+func TestProduceTellsOffsets(t *testing.T) {
+	c := sourcetest.Topic(t, 2, nil)
+	for _, batch := range []int{0, 7} {
+		var mu sync.Mutex
+		heard := map[string]bool{}
+		p := c.NewProducer(source.ProducerOptions{BatchMessages: batch, Acknowledged: func(partition int, offset, rows int64) {
+			mu.Lock()
+			defer mu.Unlock()
+			heard[fmt.Sprintf("%d/%d: %d", partition, offset, rows)] = true
+		}})
+		want := map[string]bool{}
+		var msgs []source.Message
+		for part := range 2 {
+			b, err := c.Bounds(testContext(t), part)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range int64(10) {
+				msgs = append(msgs, source.Message{Partition: part, Value: []byte("v"), Rows: 100*int64(part) + i})
+				want[fmt.Sprintf("%d/%d: %d", part, b.End+i, 100*int64(part)+i)] = true
+			}
+		}
+		if err := p.Send(testContext(t), msgs...); err != nil {
+			t.Fatal(err)
+		}
+		if !maps.Equal(heard, want) {
+			t.Errorf("heard %v, want %v", heard, want)
+		}
+		if err := p.Send(testContext(t), source.Message{Partition: 0, Value: make([]byte, 65<<20), Rows: 7}); !errors.Is(err, source.ErrTooLarge) || !maps.Equal(heard, want) {
+			t.Errorf("of what is refused %v is heard, %v", heard, err)
+		}
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
