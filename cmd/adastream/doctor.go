@@ -117,7 +117,7 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 		return err
 	}
 	defer client.Close()
-	if check("topic is the index's", c.topic(ctx, client, spec), fmt.Sprintf("%s, %d partitions", spec.Topic.Name, spec.Topic.Partitions)) {
+	if check("topic is the index's", sameTopic(ctx, client, spec), fmt.Sprintf("%s, %d partitions", spec.Topic.Name, spec.Topic.Partitions)) {
 		lag, err := chainLag(ctx, client, shards)
 		check("log holds what is not committed", err, lag)
 	}
@@ -274,7 +274,8 @@ func clockSkew(ctx context.Context, b store.Bucket) (time.Duration, error) {
 	return after.Sub(info.Modified), nil
 }
 
-func (c *doctorCommand) topic(ctx context.Context, client *source.Client, spec *schemas.Spec) error {
+// sameTopic fails if a topic is another one than a spec says.
+func sameTopic(ctx context.Context, client *source.Client, spec *schemas.Spec) error {
 	partitions, err := client.Partitions(ctx)
 	if err != nil {
 		return err

@@ -5,25 +5,38 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/adastream/adastream/cmd/internal/cli"
 	"github.com/adastream/adastream/pipeline/files"
+	"github.com/adastream/adastream/pipeline/load"
 	"github.com/adastream/adastream/pipeline/produce"
 	"github.com/adastream/adastream/pipeline/source"
 )
 
 type produceCommand struct {
 	cli.Kafka
-	Topic   string `help:"Topic of the index." required:""`
-	Rows    int64  `help:"Rows that are split over the partitions at a time; a message holds those of one partition." default:"8192"`
-	JSON    bool   `help:"Print what was acknowledged of each file as JSON."`
-	Encoder string `help:"Name and version of the model that made the vectors, if the file does not say."`
+	Topic   string        `help:"Topic of the index; default: that of the index in --store."`
+	Store   string        `help:"Object store of the index: wait until its ingestors have taken or refused all rows, say how many they took and what they refused, and fail if anything was. It takes the right to read." placeholder:"URL"`
+	StoreCA string        `help:"PEM file of certificate authorities to trust for https endpoints of --store, instead of the system's." name:"store-ca" type:"existingfile" placeholder:"FILE"`
+	Wait    time.Duration `help:"Longest time that ingestors may take none of the rows, with --store." default:"60s"`
+	Rows    int64         `help:"Rows that are split over the partitions at a time; a message holds those of one partition." default:"8192"`
+	JSON    bool          `help:"Print what was acknowledged of each file as JSON, and with --store what became of it."`
+	Encoder string        `help:"Name and version of the model that made the vectors, if the file does not say."`
 	fileFlags
 	IDs     string   `help:"File with an id a line, for a matrix of vectors such as .npy, which has none." name:"ids" placeholder:"FILE"`
 	FirstID int64    `help:"Id of the first vector of matrices without --ids, whose vectors are numbered, from file to file." name:"first-id" default:"0"`
 	Files   []string `arg:"" help:"Files, of Arrow, Parquet, JSON lines, or a matrix of vectors; - is standard input."`
+}
+
+// Validate is asked by the parser of flags.
+func (c *produceCommand) Validate() error {
+	if c.Topic == "" && c.Store == "" {
+		return errors.New("--topic: missing, or --store, whose index says it")
+	}
+	return cli.Positive("--wait", c.Wait)
 }
 
 // produced is what was acknowledged, as scripts read it.
@@ -31,6 +44,8 @@ type produced struct {
 	Topic string         `json:"topic"`
 	Rows  int64          `json:"rows"`
 	Files []producedFile `json:"files"` // in order, none after one that failed
+
+	Outcome *producedOutcome `json:"outcome,omitempty"` // with --store, of all files if none failed
 }
 
 type producedFile struct {
@@ -46,6 +61,10 @@ func (c *produceCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if c.IDs != "" && len(c.Files) != 1 {
 		return cli.Usage(fmt.Errorf("--ids %s: goes with one file, there are %d", c.IDs, len(c.Files)))
 	}
+	index, err := c.index(ctx, l.Logger())
+	if err != nil {
+		return err
+	}
 	client, err := c.Kafka.Client(c.Topic, l.Logger())
 	if err != nil {
 		return err
@@ -56,7 +75,14 @@ func (c *produceCommand) Run(ctx context.Context, l *cli.Logging) error {
 		return cli.KafkaFault(client, err)
 	}
 	// They are counted once: an id must not move to a partition that is added meanwhile.
-	producer := client.NewProducer(source.ProducerOptions{})
+	var o source.ProducerOptions
+	if index != nil {
+		if err := index.begin(ctx, client, l.Logger()); err != nil {
+			return err
+		}
+		o.Acknowledged = index.fate.Sent
+	}
+	producer := client.NewProducer(o)
 	defer producer.Close()
 	tracer, stop, err := cli.Tracing(ctx, "produce", l.Logger())
 	if err != nil {
@@ -67,7 +93,7 @@ func (c *produceCommand) Run(ctx context.Context, l *cli.Logging) error {
 	done := produced{Topic: c.Topic, Files: []producedFile{}}
 	for _, name := range c.Files {
 		var rows int64
-		if rows, err = c.file(ctx, name, to, len(partitions), l.Logger()); err != nil {
+		if rows, err = c.file(ctx, name, to, len(partitions), index, l.Logger()); err != nil {
 			err = fmt.Errorf("%s: %w", name, err)
 		}
 		done.add(name, rows, err)
@@ -77,6 +103,15 @@ func (c *produceCommand) Run(ctx context.Context, l *cli.Logging) error {
 		if !c.JSON {
 			fmt.Printf("%s: %d rows acknowledged\n", name, rows)
 		}
+	}
+	switch {
+	case err == nil && index != nil:
+		done.Outcome, err = index.outcome(ctx, c.Wait)
+		if !c.JSON {
+			done.Outcome.print(c.Store, index.spec())
+		}
+	case err == nil && !c.JSON:
+		fmt.Println("whether the index takes them, only its ingestors know: see `adastream quarantine ls --store=...`, or produce with --store")
 	}
 	if c.JSON {
 		err = errors.Join(err, printJSON(done))
@@ -93,7 +128,7 @@ func (p *produced) add(file string, rows int64, fault error) {
 }
 
 // file sends a file, and returns how many of its rows were acknowledged.
-func (c *produceCommand) file(ctx context.Context, name string, to produce.Sender, partitions int, log *slog.Logger) (sent int64, err error) {
+func (c *produceCommand) file(ctx context.Context, name string, to produce.Sender, partitions int, index *produceIndex, log *slog.Logger) (sent int64, err error) {
 	o := c.options(log, name)
 	o.Encoder, o.IDs, o.FirstID = c.Encoder, c.IDs, c.FirstID
 	r, err := files.Open(name, o)
@@ -103,6 +138,11 @@ func (c *produceCommand) file(ctx context.Context, name string, to produce.Sende
 	defer func() { err = errors.Join(err, r.Close()) }()
 	if r.Encoder() == "" {
 		return 0, cli.Usage(errors.New("the file does not name the encoder of its vectors: say it with --encoder"))
+	}
+	if index != nil {
+		if err := load.CheckEncoder(r, index.spec().Encoder); err != nil {
+			return 0, cli.Usage(err)
+		}
 	}
 	bar, end := progress(name, r.Rows(), progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"))
 	err = produce.All(ctx, to, partitions, r, c.Rows, func(rows int64) {
