@@ -116,7 +116,7 @@ func (f *fateTest) collect(shard int) {
 }
 
 func refusal(partition int32, offset int64, row int32, reason string) ingest.Quarantined {
-	return ingest.Quarantined{Topic: "docs", Partition: partition, Offset: offset, Row: row, Fault: ingest.Fault{Reason: reason, Detail: fmt.Sprint("because of ", row)}, Payload: []byte("x")}
+	return ingest.Quarantined{Topic: "docs", Partition: partition, Offset: offset, Row: row, Fault: schemas.Fault{Reason: reason, Detail: fmt.Sprint("because of ", row)}, Payload: []byte("x")}
 }
 
 func (f *fateTest) wants(fate *Fate, want string) {
