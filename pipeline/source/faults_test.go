@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -140,6 +141,16 @@ func TestTLS(t *testing.T) {
 	addrs := cluster(t, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{server}})).ListenAddrs()
 	expectAll(t, source.Options{Brokers: addrs, TLS: &tls.Config{RootCAs: roots}}, nil, "")
 	expectAll(t, source.Options{Brokers: addrs, TLS: &tls.Config{}}, source.ErrDenied, "certificate")
+}
+
+// What keeps a certificate from being read for a connection comes through the library as it is.
+func TestClientCertificateIsAway(t *testing.T) {
+	server, roots := certificate(t)
+	addrs := cluster(t, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{server}, ClientAuth: tls.RequireAnyClientCert})).ListenAddrs()
+	o := source.Options{Brokers: addrs, TLS: &tls.Config{RootCAs: roots, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		return nil, fmt.Errorf("%w: half a pair", source.ErrTransient)
+	}}}
+	expectAll(t, o, source.ErrTransient, "half a pair")
 }
 
 func TestClosedClient(t *testing.T) {

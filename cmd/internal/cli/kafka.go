@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ type KafkaAccess struct {
 	KafkaSASL         string `help:"Authentication: none, plain, scram-sha-256 or scram-sha-512." name:"kafka-sasl" enum:"none,plain,scram-sha-256,scram-sha-512" default:"none"`
 	KafkaUser         string `help:"User name for --kafka-sasl."`
 	KafkaPassword     Secret `help:"Password for --kafka-sasl; prefer a file or the environment variable: other users of the machine can see flags."`
-	KafkaPasswordFile string `help:"File with the password for --kafka-sasl; a line end at its end does not count." type:"existingfile" placeholder:"FILE"`
+	KafkaPasswordFile string `help:"File with the password for --kafka-sasl, read again for each connection; a line end at its end does not count." type:"existingfile" placeholder:"FILE"`
 }
 
 // Client of one topic. It does not touch the network yet.
@@ -96,7 +97,33 @@ func (k KafkaAccess) mechanism() (sasl.Mechanism, error) {
 	if err != nil {
 		return nil, err
 	}
-	var m sasl.Mechanism
+	m, err := k.mechanismOf(password)
+	if err != nil || k.KafkaPasswordFile == "" {
+		return m, err
+	}
+	return rereading{m, k}, nil
+}
+
+// rereading is a mechanism that reads the file of its password for each connection: the broker is given another one under a process
+// that runs on.
+type rereading struct {
+	sasl.Mechanism
+	of KafkaAccess
+}
+
+func (r rereading) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
+	password, err := r.of.password()
+	if err != nil {
+		return nil, nil, passing(err)
+	}
+	m, err := r.of.mechanismOf(password)
+	if err != nil {
+		return nil, nil, passing(err)
+	}
+	return m.Start(ctx)
+}
+
+func (k KafkaAccess) mechanismOf(password string) (m sasl.Mechanism, err error) {
 	switch k.KafkaSASL {
 	case "plain":
 		return plain.Mechanism{Username: k.KafkaUser, Password: password}, nil

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/adastream/adastream/pipeline/source"
 )
 
 // writePair writes a certificate and its key.
@@ -113,6 +115,46 @@ func TestKafkaCertificateIsReadAgain(t *testing.T) {
 	}
 	if bytes.Equal(before.Certificate[0], after.Certificate[0]) {
 		t.Error("the old certificate is still shown")
+	}
+}
+
+// Of a pair that is being renewed one file may be there before the other: the partition that connects just then tries again.
+func TestKafkaCertificateIsHalfRenewed(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := writePair(t, dir, "a")
+	o, err := Kafka{Brokers: []string{"a:1"}, KafkaAccess: KafkaAccess{KafkaTLS: true, KafkaCert: cert, KafkaKey: key}}.Options("t", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, other := writePair(t, dir, "b")
+	if err := os.Rename(other, key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.TLS.GetClientCertificate(nil); !errors.Is(err, source.ErrTransient) || !strings.Contains(err.Error(), "private key does not match") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A password that was changed counts for the next connection; a file that is being written, or is away, passes.
+func TestKafkaPasswordIsReadAgain(t *testing.T) {
+	dir := t.TempDir()
+	secret := writeFile(t, dir, "password", []byte("old"))
+	for _, mechanism := range []string{"plain", "scram-sha-256"} {
+		writeFile(t, dir, "password", []byte("old"))
+		o, err := Kafka{Brokers: []string{"a:1"}, KafkaAccess: KafkaAccess{KafkaSASL: mechanism, KafkaUser: "ada", KafkaPasswordFile: secret}}.Options("t", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, dir, "password", []byte("new"))
+		if _, first, err := o.SASL.Start(t.Context()); err != nil || mechanism == "plain" && string(first) != "\x00ada\x00new" {
+			t.Errorf("%s sends %q, %v", mechanism, first, err)
+		}
+		if err := os.Remove(secret); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := o.SASL.Start(t.Context()); !errors.Is(err, source.ErrTransient) {
+			t.Errorf("%s without the file: %v", mechanism, err)
+		}
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+
+	"github.com/adastream/adastream/schemas"
 )
 
 // clientTLS is of flags --of-ca, --of-cert and --of-key, each of which may be empty.
@@ -29,9 +31,20 @@ func clientTLS(of, ca, cert, key string) (*tls.Config, error) {
 		if _, err := load(); err != nil {
 			return nil, err
 		}
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := load()
+			return pair, passing(err)
+		}
 	}
 	return c, nil
+}
+
+// passing is an error of a file that was right at the start: it is being renewed, one file after the other.
+func passing(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", schemas.ErrTransient, err)
 }
 
 // authorities are those of the flag --of-ca; nil, the system's, if it is empty.
