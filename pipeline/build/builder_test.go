@@ -435,6 +435,9 @@ func TestEveryScheduleGivesTheTruth(t *testing.T) {
 				switch w.rng.IntN(8) {
 				case 0:
 					stop()
+					if w.rng.IntN(2) == 0 {
+						w.loseDead(w.latest())
+					}
 					_, stop = w.builder(Options{})
 				case 1:
 					w.check(w.settled())

@@ -180,6 +180,32 @@ func (l *ledger) restore(parts []*heldPart, base *baseIDs) error {
 	return nil
 }
 
+// refold is restore for parts whose dead rows are not known: an id is in the base once, and rows of segments meet each other and the
+// base as they did when they came. Deletes follow.
+func (l *ledger) refold(parts []*heldPart, base *baseIDs) error {
+	var segments []*heldPart
+	rows := 0
+	for _, p := range parts {
+		if p.chunk == nil {
+			segments = append(segments, p)
+			rows += p.N
+		}
+	}
+	if err := l.restore(base.parts, base); err != nil {
+		return err
+	}
+	if err := l.reserve(rows); err != nil {
+		return err
+	}
+	for _, p := range segments {
+		l.add(p)
+		for row := range p.N {
+			l.upsert(p, uint32(row))
+		}
+	}
+	return nil
+}
+
 // rebase takes in a base that a rewrite has made of inputs. A row whose id has got a newer version, or was deleted, while the job ran
 // is dead in its output. What this takes follows the rows that died since somebody looked last, neither those of the base nor those that
 // came.

@@ -63,9 +63,9 @@ func (b *Builder) load(ctx context.Context) error {
 		}
 		b.heads[partition] = chainHead{next: next, watermark: m.Watermark, produced: m.Produced}
 	}
-	dead, err := replica.Dead(ctx, b.o.Cache, m.Dead)
-	if err != nil {
-		return err
+	dead, lost := replica.Dead(ctx, b.o.Cache, m.Dead)
+	if lost != nil && !errors.Is(lost, store.ErrNotFound) && !errors.Is(lost, schemas.ErrCorrupt) {
+		return lost
 	}
 	for _, c := range m.Chunks {
 		part, err := b.openChunk(ctx, c)
@@ -82,8 +82,11 @@ func (b *Builder) load(ctx context.Context) error {
 		b.adopt(part, dead[s.ID])
 	}
 	base, err := b.openBase(b.chunks())
-	if err == nil {
+	switch {
+	case err == nil && lost == nil:
 		err = b.ledger.restore(b.parts, base)
+	case err == nil:
+		err = b.ledger.refold(b.parts, base)
 	}
 	if err != nil {
 		return fmt.Errorf("find the rows of generation %d by id: %w", m.Generation, err)
@@ -97,8 +100,13 @@ func (b *Builder) load(ctx context.Context) error {
 			b.ledger.remove(t)
 		}
 	}
-	b.ledger.moved = m.Moved // tombstones were counted when they were folded
+	b.ledger.moved = m.Moved // they were counted when they were folded
 	b.ledger.dirty = false
+	if lost != nil {
+		if err := b.foundDead(m, lost); err != nil {
+			return err
+		}
+	}
 	b.metrics.holds(m)
 	b.lengths = listLengths(b.parts, b.model)
 	b.metrics.lists(b.lengths)
@@ -112,6 +120,21 @@ func (b *Builder) load(ctx context.Context) error {
 		b.rememberAt = time.Now().Add(rememberAfter)
 	}
 	return b.sweep(b.usedFiles()) // else a builder that is overtaken before its jobs land would keep all that it ever fetched
+}
+
+// foundDead takes the dead rows that the ledger has come to for those of a generation whose object of them is lost, if they are as many,
+// and has them published. Rows that count twice, or are missing, would not be: then the loss is the error.
+func (b *Builder) foundDead(m *schemas.Manifest, lost error) error {
+	dead := int64(0)
+	for _, p := range b.parts {
+		dead += int64(p.dead.GetCardinality())
+	}
+	if int64(b.ledger.live) != m.LiveRows || dead != m.DeadRows {
+		return fmt.Errorf("dead rows of generation %d: %w: without them it has %d live and %d dead rows, and says %d and %d", m.Generation, lost, b.ledger.live, dead, m.LiveRows, m.DeadRows)
+	}
+	b.o.Logger.Warn("the dead rows of a generation are lost, they are found anew and published again", "generation", m.Generation, "dead_rows", dead, "error", lost)
+	b.ledger.dirty, b.changed = true, true
+	return nil
 }
 
 // rememberAfter is how long a builder runs on files that it has not read through before the next one may do the same: one that
