@@ -97,3 +97,18 @@ func TestArrowFacts(t *testing.T) {
 		}
 	})
 }
+
+// TestSharedLayouts: flatbuffers of Go share a description of tables whose fields lie alike, whatever their sizes: that of a dictionary's
+// encoding, whose id has 8 bytes, may be that of an entry of metadata, and says that the table ends in the middle of the id.
+func TestSharedLayouts(t *testing.T) {
+	noted := func(name string, of arrow.DataType) arrow.Field {
+		f := field(name, of)
+		f.Metadata = arrow.NewMetadata([]string{"k"}, []string{"v"})
+		return f
+	}
+	fields := append(plainSchema.Fields(), noted("year", int64Type), field("op", dictType), field("title", dictType))
+	got := decode(t, testSpec(), Limits{}, messageOf(t, messageSchema(fields...), `[{"id":"a","vector":[1,0,0,0],"title":"x"}]`))
+	if got.rows.Len() != 1 {
+		t.Errorf("%v", got.bad)
+	}
+}

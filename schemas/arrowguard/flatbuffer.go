@@ -42,11 +42,11 @@ func (m *metadata) uint16(at int64) int64 { return int64(binary.LittleEndian.Uin
 func (m *metadata) uint32(at int64) int64 { return int64(binary.LittleEndian.Uint32(m.bytes[at:])) }
 func (m *metadata) int64(at int64) int64  { return int64(binary.LittleEndian.Uint64(m.bytes[at:])) }
 
-// table is a flatbuffer table whose vtable and inline fields are known to lie inside.
+// table is a flatbuffer table whose vtable is known to lie inside. How long the vtable says that the table is, is not looked at: writers in Go
+// share one among tables whose fields lie alike but are not of one size, so it may end in the middle of a field.
 type table struct {
 	m      *metadata
 	at     int64 // of the table; everything is absent from the zero table
-	size   int64 // bytes of its inline part
 	vtable int64
 	slots  int64 // entries of the vtable
 }
@@ -70,17 +70,13 @@ func (m *metadata) table(at int64) table {
 		m.malformed("vtable", vtable)
 		return table{}
 	}
-	length, size := m.uint16(vtable), m.uint16(vtable+2)
+	length := m.uint16(vtable)
 	// An odd length would make the generated code read half an entry beyond the vtable.
 	if length < 4 || length%2 != 0 || !m.inside(vtable, length) {
 		m.malformed(fmt.Sprintf("vtable of %d bytes", length), vtable)
 		return table{}
 	}
-	if size < 4 || !m.inside(at, size) {
-		m.malformed(fmt.Sprintf("table of %d bytes", size), at)
-		return table{}
-	}
-	return table{m: m, at: at, size: size, vtable: vtable, slots: (length - 4) / 2}
+	return table{m: m, at: at, vtable: vtable, slots: (length - 4) / 2}
 }
 
 // field is where an inline field of n bytes lies, or 0 if it is absent.
@@ -92,7 +88,7 @@ func (t table) field(slot, n int64) int64 {
 	if offset == 0 {
 		return 0
 	}
-	if offset+n > t.size {
+	if !t.m.inside(t.at+offset, n) {
 		t.m.malformed(fmt.Sprintf("field of %d bytes", n), t.at+offset)
 		return 0
 	}
