@@ -41,7 +41,7 @@ type specFlags struct {
 	Shards       int               `help:"Shards of the index, fixed for good: each has a builder and query nodes of its own; partition p belongs to shard p mod this." default:"1"`
 	Loads        int               `help:"Parts that a bulk load of the index may have, fixed for good; 0 for an index that only its topic feeds." default:"0"`
 	Replication  int               `help:"Replication of the topic if it has to be made; -1 is the broker's default." default:"-1"`
-	Prefix       string            `help:"What makes prefixes meaningful: native, the encoder, or rotate, a rotation that the builder learns, for any other encoder." enum:"native,rotate" default:"native"`
+	Prefix       string            `help:"What makes prefixes meaningful: native, the encoder, or rotate, a rotation that the builder learns, for any other encoder. Default: native, and where --from shows that the builder would refuse it, no index is made." enum:",native,rotate" default:"" placeholder:"PREFIX"`
 	ListsPerRow  int               `help:"Inverted lists that a row is in: 2, or 1 for a tenth less memory and half the speed at equal recall." default:"2"`
 	TargetRecall float64           `help:"Recall@10 that queries get when they do not say, and that the quality gate asks for." default:"0.95"`
 }
@@ -90,6 +90,9 @@ func (f *specFlags) spec(log *slog.Logger) (*schemas.Spec, error) {
 	}
 	slices.SortFunc(s.Attributes, func(a, b schemas.Attribute) int { return strings.Compare(a.Name, b.Name) })
 	s = s.WithDefaults()
+	if s.Prefix == "" {
+		s.Prefix = schemas.PrefixNative
+	}
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
@@ -176,6 +179,9 @@ func (f *specFlags) create(ctx context.Context, b store.Bucket, client *source.C
 	spec, err := f.spec(log)
 	if err != nil {
 		return nil, cli.Usage(err)
+	}
+	if err := f.checkPrefixes(ctx, spec, log); err != nil {
+		return nil, err
 	}
 	err = client.CreateTopic(ctx, f.Partitions, f.Replication, map[string]string{"max.message.bytes": "67108864"})
 	if err != nil {

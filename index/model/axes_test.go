@@ -224,6 +224,9 @@ func TestPrefixes(t *testing.T) {
 			return found[0]
 		}
 		ordered, unordered, found := measure(native, x), measure(native, turned), measure(rotate, turned)
+		if before, err := model.NativePrefixes(t.Context(), level, 2, native, turned, n); err != nil || !slices.Equal(before, unordered) {
+			t.Errorf("%s: before there is a model %v, %v, with one %v", metric, before, err, unordered)
+		}
 		if err := model.CheckPrefixes(ordered); err != nil {
 			t.Errorf("%s: %v", metric, err)
 		}

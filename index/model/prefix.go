@@ -72,6 +72,12 @@ func (m *Model) Prefixes(ctx context.Context, level avx.Level, threads int, vect
 	return found, nil
 }
 
+// NativePrefixes is [Model.Prefixes] of an index that does not rotate, before it has a model: of vectors as they are given.
+func NativePrefixes(ctx context.Context, level avx.Level, threads int, spec *schemas.Spec, vectors []float32, n int) ([]schemas.PrefixRecall, error) {
+	m := &Model{params: params{metric: spec.Metric, ladder: spec.Ladder}}
+	return m.Prefixes(ctx, level, threads, vectors, n)
+}
+
 // CheckPrefixes refuses prefixes of which none is worth clearly more than as many dimensions drawn at random.
 func CheckPrefixes(found []schemas.PrefixRecall) error {
 	var figures []string

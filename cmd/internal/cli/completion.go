@@ -81,10 +81,15 @@ func argumentChoices(n *kong.Node) (choices []string) {
 	return choices
 }
 
+// enumOf is the values that people write for a flag: not the empty one, of flags whose default is none of the others.
+func enumOf(flag *kong.Flag) []string {
+	return slices.DeleteFunc(flag.EnumSlice(), func(v string) bool { return v == "" })
+}
+
 func choicesOf(flag *kong.Flag) []string {
 	switch {
 	case flag.Enum != "":
-		return flag.EnumSlice()
+		return enumOf(flag)
 	case flag.Name == "log-level":
 		return []string{"debug", "info", "warn", "error"}
 	}

@@ -24,6 +24,7 @@ type completed struct {
 	} `cmd:""`
 	Script struct {
 		Shell string `arg:"" enum:"bash,zsh"`
+		Kind  string `enum:",plain,fancy" default:""`
 	} `cmd:""`
 	Logging
 }
@@ -76,6 +77,7 @@ true`, script, quoted(words), len(words))
 				{[]string{"tool", "snapshot", "ls", "--store", "search", "--j"}, []string{"--json"}},
 				{[]string{"tool", "search", "--log-format", ""}, []string{"json", "text"}},
 				{[]string{"tool", "search", "--log-level", "w"}, []string{"warn"}},
+				{[]string{"tool", "script", "--kind", ""}, []string{"fancy", "plain"}},
 				{[]string{"tool", "snapshot", "ls", "--store", "none-of-that-name"}, nil},
 				{[]string{"tool", "none", "--li"}, nil},
 				{[]string{"tool", "script", "b"}, []string{"bash"}},

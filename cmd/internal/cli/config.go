@@ -183,7 +183,7 @@ func Schema(name string, flags any) ([]byte, error) {
 	for _, flag := range configurable(parser.Model) {
 		p := typeOf(flag.Target.Type())
 		if flag.Enum != "" {
-			p["enum"] = flag.EnumSlice()
+			p["enum"] = enumOf(flag)
 		}
 		// A name without a value is as good as none.
 		p = map[string]any{"anyOf": []any{p, map[string]any{"type": "null"}}, "description": flag.Help}
