@@ -69,6 +69,7 @@ func (c *Column) Accepts(t arrow.DataType) bool {
 	}
 	stored, ok := schemas.AttributeTypeOf(t)
 	return ok && (stored == c.typ || stored == schemas.AttributeInt && c.typ == schemas.AttributeFloat ||
+		stored == schemas.AttributeFloat && c.typ == schemas.AttributeInt || // pandas and JSON lines make one fraction, or null, a column of floats
 		stored == schemas.AttributeString && c.typ == schemas.AttributeTimestamp) // JSON lines have no other times
 }
 
@@ -78,7 +79,7 @@ func (c *Column) allowed() string {
 	case schemas.AttributeBool:
 		return "bool"
 	case schemas.AttributeInt:
-		return "an integer type"
+		return "an integer type, floats that are whole"
 	case schemas.AttributeFloat:
 		return "float16, float32, float64, an integer type"
 	case schemas.AttributeTimestamp:
@@ -89,7 +90,7 @@ func (c *Column) allowed() string {
 }
 
 // AppendFrom appends value i of an array of a type that [Column.Accepts]. All integers widen to int64, all floats to
-// float64, and integers to the float64 that is nearest, strings of all kinds to utf8; timestamps, or texts of them as RFC 3339 has them, are rounded
+// float64, and integers to the float64 that is nearest; floats that are whole are integers too; strings of all kinds to utf8; timestamps, or texts of them as RFC 3339 has them, are rounded
 // down to milliseconds. On an error, which says what
 // value does not fit, nothing is appended. The array must be sound: see package pipeline/ingest for how messages are checked.
 func (c *Column) AppendFrom(arr arrow.Array, i int) error {
@@ -174,6 +175,13 @@ func moment(arr arrow.Array, i int) (v int64, null bool, err error) {
 }
 
 func integer(arr arrow.Array, i int) (int64, error) {
+	if arrow.IsFloating(arr.DataType().ID()) {
+		v, err := float(arr, i)
+		if err == nil && (v != math.Trunc(v) || v < math.MinInt64 || v >= -math.MinInt64) { // the first holds for NaN
+			err = fmt.Errorf("%v, allowed: a whole number of 64 bits", v)
+		}
+		return int64(v), err
+	}
 	switch a := arr.(type) {
 	case *array.Int8:
 		return int64(a.Value(i)), nil

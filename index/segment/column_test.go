@@ -53,6 +53,8 @@ func TestAppendFromWidens(t *testing.T) {
 		{schemas.AttributeInt, build(t, arrow.PrimitiveTypes.Uint16, `[65535]`), []any{int64(65535)}},
 		{schemas.AttributeInt, build(t, arrow.PrimitiveTypes.Uint32, `[4294967295]`), []any{int64(math.MaxUint32)}},
 		{schemas.AttributeInt, build(t, arrow.PrimitiveTypes.Uint64, `[9223372036854775807]`), []any{int64(math.MaxInt64)}},
+		{schemas.AttributeInt, build(t, arrow.PrimitiveTypes.Float64, `[-9223372036854775808, null, 7]`), []any{int64(math.MinInt64), nil, int64(7)}},
+		{schemas.AttributeInt, build(t, arrow.PrimitiveTypes.Float32, `[-3]`), []any{int64(-3)}},
 		{schemas.AttributeFloat, halves.NewArray(), []any{-1.5}},
 		{schemas.AttributeFloat, build(t, arrow.PrimitiveTypes.Float32, `[0.5, null]`), []any{0.5, nil}},
 		{schemas.AttributeFloat, build(t, arrow.PrimitiveTypes.Float64, `[1e300]`), []any{1e300}},
@@ -102,8 +104,10 @@ func TestAppendFromRefuses(t *testing.T) {
 		want string // part of the error
 	}{
 		{schemas.AttributeInt, build(t, arrow.PrimitiveTypes.Uint64, `[9223372036854775808]`), "9223372036854775808, allowed: at most 9223372036854775807"},
-		{schemas.AttributeInt, build(t, arrow.PrimitiveTypes.Float64, `[1]`), "type float64 is not int64"},
-		{schemas.AttributeInt, build(t, arrow.PrimitiveTypes.Float64, `[null]`), "type float64 is not int64"},
+		{schemas.AttributeInt, build(t, arrow.PrimitiveTypes.Float64, `[1.5]`), "1.5, allowed: a whole number of 64 bits"},
+		{schemas.AttributeInt, build(t, arrow.PrimitiveTypes.Float64, `[9223372036854775808]`), "9.223372036854776e+18, allowed: a whole number"},
+		{schemas.AttributeInt, array.NewFloat64Data(array.NewData(arrow.PrimitiveTypes.Float64, 1, []*memory.Buffer{nil, memory.NewBufferBytes(BytesOf([]float64{math.NaN()}))}, nil, 0, 0)), "NaN, allowed: a whole number"},
+		{schemas.AttributeInt, build(t, arrow.FixedWidthTypes.Boolean, `[null]`), "type bool is not int64, allowed: an integer type, floats that are whole"},
 		{schemas.AttributeFloat, build(t, arrow.FixedWidthTypes.Boolean, `[true]`), "type bool is not float64, allowed: float16, float32, float64, an integer type"},
 		{schemas.AttributeBool, build(t, arrow.PrimitiveTypes.Int8, `[1]`), "type int8 is not bool"},
 		{schemas.AttributeString, build(t, arrow.BinaryTypes.Binary, `["AAAA"]`), "type binary is not utf8"},

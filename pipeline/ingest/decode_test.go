@@ -187,6 +187,7 @@ func TestDecodeRowFaults(t *testing.T) {
 		{name: "zero vector", bad: `{"id":"b","vector":[0,0,0,0]}`, reason: schemas.ReasonZero},
 		{name: "op", schema: withVector("op", vectorType4, field("op", utf8Type)), bad: `{"id":"b","op":"replace","vector":[1,0,0,0]}`, reason: schemas.ReasonOp, detail: `"replace", allowed: upsert, delete`},
 		{name: "attribute", schema: withVector("year", vectorType4, field("year", arrow.PrimitiveTypes.Uint64)), bad: `{"id":"b","year":18446744073709551615,"vector":[1,0,0,0]}`, reason: schemas.ReasonAttribute, detail: `"year": integer 18446744073709551615`},
+		{name: "fraction among integers", schema: withVector("year", vectorType4, field("year", arrow.PrimitiveTypes.Float64)), bad: `{"id":"b","year":2026.5,"vector":[1,0,0,0]}`, reason: schemas.ReasonAttribute, detail: `"year": 2026.5, allowed: a whole number`},
 		{name: "among dictionaries", schema: withVector("title", vectorType4, field("title", dictType), field("note", dictType)), bad: `{"id":"b","title":"t","note":"n","vector":[0,0,0,0]}`, reason: schemas.ReasonZero},
 		{name: "null in a dictionary", schema: withVector("title", vectorType4, field("title", dictType)), bad: `{"id":"b","title":null,"vector":[0,0,0,0]}`, reason: schemas.ReasonZero},
 	} {
