@@ -2,41 +2,42 @@ package arrowguard
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
+	"math"
 
 	"github.com/adastream/adastream/schemas"
 )
 
-// Limits bound what a stream may claim. The zero value works.
+// Limits bound what a stream or file may claim. The zero value works, and is for messages.
 type Limits struct {
-	MaxMessage      int   // bytes of a stream; 0 is 64 MiB
-	MaxMetadata     int   // bytes of the metadata of a schema, batch or dictionary; 0 is 1 MiB
-	MaxUncompressed int64 // bytes of all buffers of a stream after decompression; 0 is 256 MiB
-	MaxRows         int   // rows of a stream; 0 is 1,048,576
-	MaxColumns      int   // fields of the schema, the fields inside others included; 0 is 256
-	MaxBatches      int   // record and dictionary batches of a stream; 0 is 1,024
+	// Table is for tables of whatever columns, instead of messages: of all types that Arrow has, with dictionaries of any of them, which
+	// may grow, and numbers of either byte order. Each batch is bounded for itself, and there may be any number of them.
+	Table bool
+
+	MaxMessage      int   // bytes of a stream, or of each body where they are read one by one; 0 is 64 MiB, 2 GiB of tables
+	MaxMetadata     int   // bytes of the metadata of a schema, batch, dictionary or file; 0 is 1 MiB, 64 MiB of tables
+	MaxUncompressed int64 // bytes of all buffers after decompression, of a batch of a table what is beyond 64 times its body; 0 is 256 MiB
+	MaxRows         int   // 0 is 1,048,576, of a batch of a table 2^31 - 1
+	MaxColumns      int   // fields of the schema, the fields inside others included; 0 is 256, 32,768 of tables
+	MaxBatches      int   // record and dictionary batches of a stream; 0 is 1,024. Not of tables
 }
+
+// expansion is how many bytes a byte of a table's batch may be after decompression, beyond what each batch may have anyway.
+const expansion = 64
 
 // WithDefaults has the default for each limit that is 0.
 func (l Limits) WithDefaults() Limits {
-	if l.MaxMessage == 0 {
-		l.MaxMessage = 64 << 20
+	d := Limits{MaxMessage: 64 << 20, MaxMetadata: 1 << 20, MaxUncompressed: 256 << 20, MaxRows: 1 << 20, MaxColumns: 256, MaxBatches: 1024}
+	if l.Table {
+		d = Limits{MaxMessage: math.MaxInt32 &^ 7, MaxMetadata: 64 << 20, MaxUncompressed: 256 << 20, MaxRows: math.MaxInt32, MaxColumns: 1 << 15}
 	}
-	if l.MaxMetadata == 0 {
-		l.MaxMetadata = 1 << 20
-	}
-	if l.MaxUncompressed == 0 {
-		l.MaxUncompressed = 256 << 20
-	}
-	if l.MaxRows == 0 {
-		l.MaxRows = 1 << 20
-	}
-	if l.MaxColumns == 0 {
-		l.MaxColumns = 256
-	}
-	if l.MaxBatches == 0 {
-		l.MaxBatches = 1024
-	}
+	l.MaxMessage = cmp.Or(l.MaxMessage, d.MaxMessage)
+	l.MaxMetadata = cmp.Or(l.MaxMetadata, d.MaxMetadata)
+	l.MaxUncompressed = cmp.Or(l.MaxUncompressed, d.MaxUncompressed)
+	l.MaxRows = cmp.Or(l.MaxRows, d.MaxRows)
+	l.MaxColumns = cmp.Or(l.MaxColumns, d.MaxColumns)
+	l.MaxBatches = cmp.Or(l.MaxBatches, d.MaxBatches)
 	return l
 }
 
@@ -91,7 +92,7 @@ func scan(stream []byte, limits Limits, frames []Frame) ([]Frame, *schemas.Fault
 	if fault := recognise(stream); fault != nil {
 		return nil, fault
 	}
-	g := guard{limits: limits, uncompressed: limits.MaxUncompressed}
+	g := newGuard(limits)
 	for at := 0; ; {
 		next, end, fault := g.frame(stream, at)
 		if fault != nil {
@@ -123,15 +124,30 @@ func recognise(stream []byte) *schemas.Fault {
 	return nil
 }
 
-// guard is what is known of a stream so far.
+// guard is what is known of a stream or file so far.
 type guard struct {
 	limits       Limits
-	schema       bool  // seen
-	columns      int   // fields, nested ones included: nodes of each record batch
-	buffers      int   // of each record batch
-	batches      int   // record and dictionary batches
-	rows         int64 // of all record batches
-	uncompressed int64 // bytes that buffers may still have
+	schema       bool // seen
+	columns      int  // fields, nested ones included
+	shape        shape
+	dictionaries map[int64]shape // of their values, by id
+	whole        map[int64]bool  // of a file: ids of dictionaries that were there already; nil of a stream, where another one takes its place
+	batches      int             // record and dictionary batches
+	rows         int64           // of all record batches
+	allowed      int64           // bytes that buffers may have after decompression
+	uncompressed int64           // what is left of them
+}
+
+// shape is what a batch has of some fields.
+type shape struct {
+	nodes   int // fields, nested ones included
+	buffers int
+	views   int // fields with as many more buffers as the batch says
+	unions  int // fields with a buffer more in metadata V4
+}
+
+func newGuard(limits Limits) guard {
+	return guard{limits: limits, allowed: limits.MaxUncompressed, uncompressed: limits.MaxUncompressed}
 }
 
 // frame checks the message at an offset of the stream and returns where it ends. A frame without metadata is the
@@ -141,17 +157,15 @@ func (g *guard) frame(stream []byte, at int) (Frame, int, *schemas.Fault) {
 	if len(rest) < prefixBytes {
 		return Frame{}, 0, schemas.Faultf(schemas.ReasonMalformed, "stream of %d bytes is cut: no end-of-stream mark", len(stream))
 	}
-	if binary.LittleEndian.Uint32(rest) != continuation {
-		return Frame{}, 0, schemas.Faultf(schemas.ReasonMalformed, "no message begins at %d: found %x", at, rest[:4])
+	length, fault := g.length(rest, int64(at))
+	if fault != nil {
+		return Frame{}, 0, fault
 	}
-	length := int64(int32(binary.LittleEndian.Uint32(rest[4:])))
-	rest = rest[prefixBytes:]
-	switch {
-	case length == 0:
+	if length == 0 {
 		return Frame{}, at + prefixBytes, nil
-	case length > int64(g.limits.MaxMetadata):
-		return Frame{}, 0, schemas.Faultf(schemas.ReasonTooLarge, "metadata at %d has %d bytes, allowed: %d", at, length, g.limits.MaxMetadata)
-	case length < 0 || length%alignment != 0 || length > int64(len(rest)):
+	}
+	rest = rest[prefixBytes:]
+	if length > int64(len(rest)) {
 		return Frame{}, 0, schemas.Faultf(schemas.ReasonMalformed, "metadata at %d claims %d bytes, there are %d", at, length, len(rest))
 	}
 	m := newMetadata(rest[:length:length])
@@ -169,11 +183,27 @@ func (g *guard) frame(stream []byte, at int) (Frame, int, *schemas.Fault) {
 	return Frame{m.bytes, body}, len(stream) - len(rest) + len(body), m.fault
 }
 
+// length is how long the metadata at an offset are, by their prefix.
+func (g *guard) length(prefix []byte, at int64) (int64, *schemas.Fault) {
+	if binary.LittleEndian.Uint32(prefix) != continuation {
+		return 0, schemas.Faultf(schemas.ReasonMalformed, "no message begins at %d: found %x", at, prefix[:4])
+	}
+	length := int64(int32(binary.LittleEndian.Uint32(prefix[4:])))
+	switch {
+	case length > int64(g.limits.MaxMetadata):
+		return 0, schemas.Faultf(schemas.ReasonTooLarge, "metadata at %d has %d bytes, allowed: %d", at, length, g.limits.MaxMetadata)
+	case length < 0 || length%alignment != 0:
+		return 0, schemas.Faultf(schemas.ReasonMalformed, "metadata at %d claims %d bytes", at, length)
+	}
+	return length, nil
+}
+
 // message checks a Message table: version, header type, header, body length, custom metadata.
 func (g *guard) message(t table, body []byte) {
 	m := t.m
-	if v := t.int16(0); v != metadataV4 && v != metadataV5 {
-		m.fail(schemas.ReasonMalformed, "metadata version %d, allowed: V4 and V5", v+1)
+	version := t.int16(0)
+	if version != metadataV4 && version != metadataV5 {
+		m.fail(schemas.ReasonMalformed, "metadata version %d, allowed: V4 and V5", version+1)
 	}
 	kind := t.uint8(1)
 	header, ok := t.child(2)
@@ -197,12 +227,12 @@ func (g *guard) message(t table, body []byte) {
 		g.schema = true
 		g.schemaTable(header)
 	case headerDictionary:
-		g.countBatch(m)
-		g.dictionary(header, body)
+		g.countBatch(m, body)
+		g.dictionary(header, body, version)
 	case headerRecordBatch:
-		g.countBatch(m)
-		g.rows += g.batch(header, body, g.columns, g.buffers)
-		if g.rows > int64(g.limits.MaxRows) {
+		g.countBatch(m, body)
+		g.rows += g.batch(header, body, g.shape, version)
+		if g.rows > int64(g.limits.MaxRows) && !g.limits.Table {
 			m.fail(schemas.ReasonTooLarge, "message has %d rows or more, allowed: %d", g.rows, g.limits.MaxRows)
 		}
 	default:
@@ -210,29 +240,46 @@ func (g *guard) message(t table, body []byte) {
 	}
 }
 
-func (g *guard) countBatch(m *metadata) {
+func (g *guard) countBatch(m *metadata, body []byte) {
+	if g.limits.Table {
+		g.allowed = g.limits.MaxUncompressed + expansion*int64(len(body))
+		g.uncompressed = g.allowed
+		return
+	}
 	if g.batches++; g.batches > g.limits.MaxBatches {
 		m.fail(schemas.ReasonTooLarge, "message has more than %d batches", g.limits.MaxBatches)
 	}
 }
 
-// dictionary checks a DictionaryBatch table: id, data, is delta. Its values are utf8 or large_utf8: the schema allows no
-// other.
-func (g *guard) dictionary(t table, body []byte) {
-	t.int64(0)
-	if t.uint8(2) != 0 {
-		t.m.fail(schemas.ReasonSchema, "dictionary is a delta, needed: whole dictionaries, or one record batch in a message")
+// dictionary checks a DictionaryBatch table: id, data, is delta.
+func (g *guard) dictionary(t table, body []byte, version int64) {
+	m := t.m
+	id := t.int64(0)
+	delta := t.uint8(2) != 0
+	if delta && !g.limits.Table {
+		m.fail(schemas.ReasonSchema, "dictionary is a delta, needed: whole dictionaries, or one record batch in a message")
+	}
+	if g.whole != nil && !delta {
+		if g.whole[id] {
+			m.fail(schemas.ReasonMalformed, "dictionary %d is there twice", id)
+		}
+		g.whole[id] = true
 	}
 	data, ok := t.child(1)
 	if !ok {
-		t.m.fail(schemas.ReasonMalformed, "dictionary batch has no data")
+		m.fail(schemas.ReasonMalformed, "dictionary batch has no data")
 		return
 	}
-	g.batch(data, body, 1, layouts[typeUTF8].buffers)
+	values, ok := g.dictionaries[id]
+	if !ok {
+		m.fail(schemas.ReasonMalformed, "dictionary %d is of no column", id)
+		return
+	}
+	g.batch(data, body, values, version)
 }
 
-// batch checks a RecordBatch table: length, nodes, buffers, compression. It returns the number of rows.
-func (g *guard) batch(t table, body []byte, nodes, buffers int) int64 {
+// batch checks a RecordBatch table: length, nodes, buffers, compression, counts of the buffers of views. It returns the number of rows.
+func (g *guard) batch(t table, body []byte, of shape, version int64) int64 {
 	m := t.m
 	rows := t.int64(0)
 	if rows < 0 || rows > int64(g.limits.MaxRows) {
@@ -240,11 +287,11 @@ func (g *guard) batch(t table, body []byte, nodes, buffers int) int64 {
 	}
 	const pair = 16 // bytes of a FieldNode and of a Buffer: two int64
 	at, n := t.vector(1, pair)
-	if m.fault == nil && n != int64(nodes) {
-		m.fail(schemas.ReasonMalformed, "batch has %d field nodes, its schema needs %d", n, nodes)
+	if m.fault == nil && n != int64(of.nodes) {
+		m.fail(schemas.ReasonMalformed, "batch has %d field nodes, its schema needs %d", n, of.nodes)
 	}
 	// No value takes less than a bit.
-	most := 8 * g.limits.MaxUncompressed
+	most := 8 * g.allowed
 	for i := int64(0); i < n && m.fault == nil; i++ {
 		length, nulls := m.int64(at+pair*i), m.int64(at+pair*i+8)
 		if length < 0 || length > most || nulls < 0 || nulls > length {
@@ -261,8 +308,15 @@ func (g *guard) batch(t table, body []byte, nodes, buffers int) int64 {
 			m.fail(schemas.ReasonMalformed, "compression method %d, allowed: 0", method)
 		}
 	}
+	buffers := int64(of.buffers)
+	if version == metadataV4 {
+		buffers += int64(of.unions)
+	}
+	if of.views > 0 {
+		buffers += t.viewBuffers(of.views)
+	}
 	at, n = t.vector(2, pair)
-	if m.fault == nil && n != int64(buffers) {
+	if m.fault == nil && n != buffers {
 		m.fail(schemas.ReasonMalformed, "batch has %d buffers, its schema needs %d", n, buffers)
 	}
 	claimed := int64(0)
@@ -279,6 +333,24 @@ func (g *guard) batch(t table, body []byte, nodes, buffers int) int64 {
 		g.spend(m, body[offset:offset+length], codec)
 	}
 	return rows
+}
+
+// viewBuffers is how many buffers a batch says that its views have beside their own.
+func (t table) viewBuffers(views int) (all int64) {
+	m := t.m
+	at, n := t.vector(4, 8)
+	if m.fault == nil && n != int64(views) {
+		m.fail(schemas.ReasonMalformed, "batch has %d counts of buffers of views, its schema needs %d", n, views)
+	}
+	for i := int64(0); i < n && m.fault == nil; i++ {
+		count := m.int64(at + 8*i)
+		if count < 0 || count > int64(len(m.bytes)) {
+			m.fail(schemas.ReasonMalformed, "view claims %d buffers", count)
+			return 0
+		}
+		all += count
+	}
+	return all
 }
 
 // spend takes what a buffer has after decompression from what is left of the budget.
@@ -302,7 +374,7 @@ func (g *guard) spend(m *metadata, buffer []byte, codec int64) {
 		return
 	}
 	if size > g.uncompressed {
-		m.fail(schemas.ReasonTooLarge, "buffers claim %d bytes more than the %d allowed after decompression", size-g.uncompressed, g.limits.MaxUncompressed)
+		m.fail(schemas.ReasonTooLarge, "buffers claim %d bytes more than the %d allowed after decompression", size-g.uncompressed, g.allowed)
 		return
 	}
 	g.uncompressed -= size

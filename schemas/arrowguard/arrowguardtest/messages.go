@@ -68,6 +68,25 @@ func Stream(t testing.TB, schema *arrow.Schema, batches []arrow.RecordBatch, opt
 	return out.Bytes()
 }
 
+// File writes batches as a file.
+func File(t testing.TB, schema *arrow.Schema, batches []arrow.RecordBatch, options ...ipc.Option) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w, err := ipc.NewFileWriter(&out, append(options, ipc.WithSchema(schema))...)
+	if err != nil {
+		t.Fatalf("file of test: %v", err)
+	}
+	for _, b := range batches {
+		if err := w.Write(b); err != nil {
+			t.Fatalf("file of test: %v", err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatalf("file of test: %v", err)
+	}
+	return out.Bytes()
+}
+
 // Message is a message of one batch from JSON.
 func Message(t testing.TB, schema *arrow.Schema, rows string, options ...ipc.Option) []byte {
 	t.Helper()
