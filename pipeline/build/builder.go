@@ -142,9 +142,10 @@ type Builder struct {
 	wanted       model.Repair // that the last rewrite found to be needed and did not do itself
 	tried        model.Repair // last one of those that left the generation held back
 
-	jobs map[jobKind]*job
-	done chan *job
-	made atomic.Pointer[schemas.Trained] // by a running job, until the main loop takes it
+	jobs   map[jobKind]*job
+	pauses map[jobKind]*jobPause // of kinds whose last job failed. Outlive sessions
+	done   chan *job
+	made   atomic.Pointer[schemas.Trained] // by a running job, until the main loop takes it
 
 	cleaning sync.WaitGroup // of what jobs have replaced
 
@@ -170,7 +171,7 @@ func New(o Options) (*Builder, error) {
 	o.Logger = trace.Logger(o.Logger)
 	o.Log = o.Log.Over(store.NewMeter(o.Registry, "builder").Of(o.Log.Bucket()))
 	o.Cache = o.Cache.Of(o.Log.Bucket())
-	b := &Builder{o: o, id: uuid.NewString(), done: make(chan *job), jobs: map[jobKind]*job{}, fences: make(chan *fence)}
+	b := &Builder{o: o, id: uuid.NewString(), done: make(chan *job), jobs: map[jobKind]*job{}, pauses: map[jobKind]*jobPause{}, fences: make(chan *fence)}
 	b.metrics = newMetrics(o.Registry, &b.health)
 	b.metrics.objective.Set(o.Log.Spec().Defaults.TargetRecall)
 	o.Cache.Register(o.Registry, "builder")

@@ -2,12 +2,14 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cenkalti/backoff/v5"
 
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/pipeline/store"
@@ -57,6 +59,7 @@ type job struct {
 	fresh     []float32      // searched vectors that the drift was found on
 	drift     *schemas.Drift // that a rewrite found, nil when it did not look
 	misplaced bool           // codes of the outputs are missing, or where they do not belong: other codes would be as well
+	damaged   bool           // an input is not what it was on this disk: a session that begins again has it fetched
 	err       error
 }
 
@@ -115,7 +118,33 @@ func (b *Builder) startJobs(ctx context.Context) {
 	}
 }
 
+// Pauses of jobs of one kind after one that failed. Each may have stored as much as the whole index by then.
+const (
+	firstPause = 5 * time.Second
+	maxPause   = 5 * time.Minute
+)
+
+// jobPause is the pause of jobs of one kind.
+type jobPause struct {
+	until time.Time
+	next  *backoff.ExponentialBackOff
+}
+
+func newJobPause() *jobPause {
+	return &jobPause{next: &backoff.ExponentialBackOff{InitialInterval: firstPause, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: maxPause}}
+}
+
+// begin begins a pause, longer than the one before.
+func (r *jobPause) begin() (pause time.Duration) {
+	pause = r.next.NextBackOff()
+	r.until = time.Now().Add(pause)
+	return pause
+}
+
 func (b *Builder) start(ctx context.Context, j *job, parts []*heldPart) {
+	if r := b.pauses[j.kind]; r != nil && time.Now().Before(r.until) {
+		return
+	}
 	for _, p := range parts {
 		if !p.busy {
 			p.busy = true
@@ -136,6 +165,8 @@ func (b *Builder) start(ctx context.Context, j *job, parts []*heldPart) {
 	go func() {
 		if j.err = j.verify(ctx); j.err == nil {
 			j.err = b.runJob(ctx, j, hash)
+		} else {
+			j.damaged = true
 		}
 		span.End(j.err)
 		b.done <- j // always received: by the main loop, or by drop
@@ -303,8 +334,9 @@ func (b *Builder) land(ctx context.Context, j *job) error {
 	if j.err != nil {
 		j.release()
 		b.metrics.jobFailures.WithLabelValues(string(j.kind)).Inc()
-		return fmt.Errorf("%s: %w", j.kind, j.err)
+		return b.giveUp(ctx, j)
 	}
+	delete(b.pauses, j.kind)
 	inputs := make(map[*heldPart]bool, len(j.inputs))
 	for _, in := range j.inputs {
 		inputs[in.part] = true
@@ -346,6 +378,27 @@ func (b *Builder) land(ctx context.Context, j *job) error {
 		b.remember()
 	}
 	b.clean(inputs)
+	return nil
+}
+
+// giveUp has a job that failed for what may pass tried again after a pause, beside which folding and other jobs go on. Any other error is
+// the session's.
+func (b *Builder) giveUp(ctx context.Context, j *job) error {
+	why := causeOf(j.err)
+	if why == "" || j.damaged || ctx.Err() != nil || errors.Is(j.err, store.ErrNotFound) {
+		return fmt.Errorf("%s: %w", j.kind, j.err)
+	}
+	for _, in := range j.inputs {
+		in.part.busy = false
+	}
+	r := b.pauses[j.kind]
+	if r == nil {
+		r = newJobPause()
+		b.pauses[j.kind] = r
+	}
+	b.metrics.transient.WithLabelValues(why).Inc()
+	b.o.Logger.Warn("job failed, will try again", "kind", j.kind, "reason", why, "in", r.begin().Round(time.Second), "error", j.err)
+	b.clean(nil)
 	return nil
 }
 

@@ -5,14 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/index/segment"
+	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -429,4 +432,63 @@ func TestJobsBesideSweeps(t *testing.T) {
 	if err := b.land(t.Context(), j); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// withoutChunks is a store that takes no objects of chunks.
+type withoutChunks struct {
+	store.Bucket
+	taken bool // after all
+}
+
+func (b *withoutChunks) PutIfAbsent(ctx context.Context, key string, body []byte) error {
+	if !b.taken && strings.HasPrefix(key, "chunks/") {
+		return fmt.Errorf("put %s: %w", key, store.ErrDenied)
+	}
+	return b.Bucket.PutIfAbsent(ctx, key, body)
+}
+
+// A rewrite that fails ends neither the session nor a compaction beside it, and is not tried again at once: it may have stored all of the index
+// before it failed.
+func TestJobFails_othersGoOn(t *testing.T) {
+	w := newWorld(t, 13)
+	for range compactCount {
+		w.ingest(0, 50, 5000, nil)
+	}
+	refusing := &withoutChunks{Bucket: w.bucket}
+	w.bucket = refusing
+	b := w.idle(256)
+	segments := len(b.parts)
+	b.startJobs(t.Context())
+	failed := <-b.done
+	if failed.kind != rewrite || !errors.Is(failed.err, store.ErrDenied) {
+		t.Fatalf("%s: %v, want a rewrite that is refused", failed.kind, failed.err)
+	}
+	w.land(b, failed)
+	if n := testutil.ToFloat64(b.metrics.jobFailures.WithLabelValues(string(rewrite))); n != 1 {
+		t.Errorf("%v rewrites failed, want 1", n)
+	}
+	b.startJobs(t.Context())
+	if b.jobs[rewrite] != nil || b.jobs[compaction] == nil {
+		t.Fatalf("running are %v, want a compaction alone", b.jobs)
+	}
+	w.land(b, <-b.done)
+	if len(b.parts) >= segments {
+		t.Errorf("%d of %d segments are left", len(b.parts), segments)
+	}
+	w.check(b.manifest)
+
+	b.pauses[rewrite].until = time.Time{}
+	b.startJobs(t.Context())
+	w.land(b, <-b.done)
+	if pause := time.Until(b.pauses[rewrite].until); pause < firstPause/2 {
+		t.Errorf("the second pause ends in %v", pause)
+	}
+	refusing.taken = true
+	b.pauses[rewrite].until = time.Time{}
+	b.startJobs(t.Context())
+	w.land(b, <-b.done)
+	if len(b.chunks()) == 0 || b.pauses[rewrite] != nil {
+		t.Errorf("%d chunks, and a pause %v, once the store takes them", len(b.chunks()), b.pauses[rewrite])
+	}
+	w.check(b.manifest)
 }

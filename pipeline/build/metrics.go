@@ -81,7 +81,7 @@ func newMetrics(r prometheus.Registerer, h *health) *metrics {
 		gaps:    counter("gaps_total", "Commits folded that say that data was lost to retention."),
 		fenced:  counter("fenced_total", "Publish conflicts: times that another builder published first."),
 		transient: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "builder", Name: "transient_errors_total",
-			Help: "Times that the builder began again, by why: no room on the disk (disk_full) or in the cache (cache_full), no right to it (denied), store or disk did not do it (transient)."}, []string{"reason"}),
+			Help: "Times that the builder began again, or had to begin a job again, by why: no room on the disk (disk_full) or in the cache (cache_full), no right to it (denied), store or disk did not do it (transient)."}, []string{"reason"}),
 		generation: gauge("generation", "Newest generation published, by its number."),
 		liveRows:   gauge("live_rows", "Rows that a query can find in the newest generation."),
 		deadRows:   gauge("dead_rows", "Rows of the newest generation that were replaced or deleted and not merged away yet."),
