@@ -15,6 +15,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/adastream/adastream/schemas/arrowguard"
 )
 
 // Search asks one query.
@@ -145,12 +147,20 @@ func (h How) parameters(fields []string) (url.Values, error) {
 	return values, nil
 }
 
-func readBatch(raw []byte) (*Batch, error) {
-	r, err := ipc.NewReader(bytes.NewReader(raw))
+// readBatch reads an answer, which may come of who is no node: it is guarded before the Arrow library makes room for what it claims, and
+// looked through, as its values are read without looking again.
+func readBatch(raw []byte) (b *Batch, err error) {
+	defer func() {
+		if fault := recover(); fault != nil { // of the library, on what is no answer
+			b, err = nil, fmt.Errorf("%v", fault)
+		}
+	}()
+	r, err := arrowguard.Open(raw, arrowguard.Limits{Table: true, MaxMessage: len(raw)})
 	if err != nil {
 		return nil, err
 	}
-	b := &Batch{}
+	defer r.Release()
+	b = &Batch{}
 	for name, into := range map[string]any{"snapshot": &b.Snapshot, "usage": &b.Usage, "degraded": &b.Degraded, "expected_recall": &b.ExpectedRecall, "expected_interval": &b.Interval} {
 		if text, ok := r.Schema().Metadata().GetValue("adastream." + name); ok {
 			if err := json.Unmarshal([]byte(text), into); err != nil {
@@ -163,12 +173,17 @@ func readBatch(raw []byte) (*Batch, error) {
 	}
 	b.Hits = r.RecordBatch()
 	b.Hits.Retain()
-	r.Release()
+	if err := array.ValidateRecordFull(b.Hits); err != nil {
+		return nil, err
+	}
 	return b, nil
 }
 
 // Of returns the hits of each of n queries, without attributes.
 func (b *Batch) Of(n int) ([][]Hit, error) {
+	if b.Hits.NumCols() < 3 {
+		return nil, errors.New("hits: columns are not query, id and score")
+	}
 	results := make([][]Hit, n)
 	query, ok1 := b.Hits.Column(0).(*array.Uint32)
 	id, ok2 := b.Hits.Column(1).(*array.String)

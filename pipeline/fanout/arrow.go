@@ -19,6 +19,7 @@ import (
 	"github.com/adastream/adastream/client"
 	"github.com/adastream/adastream/pipeline/serve"
 	"github.com/adastream/adastream/schemas"
+	"github.com/adastream/adastream/schemas/arrowguard"
 )
 
 const (
@@ -114,7 +115,8 @@ func readArrow(raw []byte, shard int) (p *arrowPart, err error) {
 			err = fmt.Errorf("answer of shard %d: %v", shard, fault)
 		}
 	}()
-	r, err := ipc.NewReaderFromMessageReader(ipc.NewMessageReader(bytes.NewReader(raw), ipc.WithBodySizeLimit(maxAnswer)))
+	// A node compresses nothing, and no row has less than a byte.
+	r, err := arrowguard.Open(raw, arrowguard.Limits{MaxMessage: maxAnswer, MaxUncompressed: int64(len(raw)), MaxRows: len(raw)})
 	if err != nil {
 		return nil, fmt.Errorf("answer of shard %d: %w", shard, err)
 	}

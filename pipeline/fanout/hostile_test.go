@@ -12,6 +12,7 @@ import (
 
 	"github.com/adastream/adastream/internal/mutate"
 	"github.com/adastream/adastream/pipeline/fanout"
+	"github.com/adastream/adastream/schemas/arrowguard/arrowguardtest"
 )
 
 func FuzzMergeArrow(f *testing.F) { mutate.Fuzz(f, merging) }
@@ -20,38 +21,24 @@ func TestMutations(t *testing.T) {
 	mutate.Run(t, map[string]mutate.Target{"FuzzMergeArrow": merging})
 }
 
-// merging: whatever the buffers of an answer in Arrow are, offsets of ids and attributes among them, it is merged or is an error. An input
-// is what comes behind the metadata, which says how large they are and is another matter: the library believes the lengths in it.
+// merging: whatever an answer in Arrow is, its metadata or the offsets of ids and attributes, it is merged or is an error, and costs no more
+// than its budget.
 func merging(t testing.TB) (seeds [][]byte, check func(testing.TB, []byte)) {
 	rows := someRows(100)
 	spec, nodes := build(t, 2, rows)
 	queries := queriesOf(t, rows[0].vector)
 	good := send(nodes[1], "/v1/search?k=20", arrowType, "", queries).Body.Bytes()
-	body := bodyOf(t, good)
-	head := good[:len(good)-len(body)]
 	var answer []byte
 	lying := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(answer) })
 	all := router(t, fanout.Options{Spec: spec, Own: map[int]http.Handler{0: nodes[0], 1: lying}})
-	return [][]byte{body}, func(t testing.TB, input []byte) {
-		answer = append(append(answer[:0], head...), input...)
+	return [][]byte{good}, func(t testing.TB, input []byte) {
+		answer = input
+		before := mutate.Allocated()
 		if w := send(all, "/v1/search?k=20", arrowType, "", queries); w.Code != 200 && w.Code != 500 {
 			t.Errorf("%d: %.200s", w.Code, w.Body)
 		}
-	}
-}
-
-// bodyOf is what comes behind the metadata of the one batch of a stream.
-func bodyOf(t testing.TB, stream []byte) []byte {
-	t.Helper()
-	messages := ipc.NewMessageReader(bytes.NewReader(stream))
-	defer messages.Release()
-	for {
-		m, err := messages.Message()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if m.Type() == ipc.MessageRecordBatch {
-			return stream[int64(len(stream))-m.BodyLen()-8:] // with the mark of the end
+		if got := mutate.Allocated() - before; got > 16<<20 {
+			t.Errorf("%d bytes allocated for an answer of %d", got, len(input))
 		}
 	}
 }
@@ -79,5 +66,24 @@ func TestArrowOfNodesThatLie(t *testing.T) {
 	all := router(t, fanout.Options{Spec: spec, Own: map[int]http.Handler{0: lying, 1: lying}})
 	if w := send(all, "/v1/search", arrowType, "", queriesOf(t, rows[0].vector)); w.Code != 500 {
 		t.Errorf("%d: %.200s", w.Code, w.Body)
+	}
+}
+
+// TestSizesOfNodesThatLie: an answer that claims to be of gigabytes is an error, and costs none.
+func TestSizesOfNodesThatLie(t *testing.T) {
+	rows := someRows(100)
+	spec, nodes := build(t, 2, rows)
+	queries := queriesOf(t, rows[0].vector)
+	good := send(nodes[1], "/v1/search?k=20", arrowType, "", queries).Body.Bytes()
+	for name, answer := range arrowguardtest.Streams(t, good) {
+		t.Run(name, func(t *testing.T) {
+			lying := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(answer) })
+			all := router(t, fanout.Options{Spec: spec, Own: map[int]http.Handler{0: nodes[0], 1: lying}})
+			arrowguardtest.Budget(t, func() {
+				if w := send(all, "/v1/search?k=20", arrowType, "", queries); w.Code != 500 {
+					t.Errorf("%d: %.200s", w.Code, w.Body)
+				}
+			})
+		})
 	}
 }
