@@ -55,10 +55,23 @@ func (b *Builder) strange() bool {
 func (b *Builder) noteStrange(generation int64) {
 	switch {
 	case !b.unlike():
+		if b.strangeSince > 0 {
+			b.o.Logger.Info("the newest rows are like those of the model again", "generation", generation)
+		}
 		b.strangeSince = 0
 	case b.strangeSince == 0:
 		b.strangeSince = generation
+		b.tellStrange(generation, b.strangeReason())
 	}
+}
+
+// tellStrange tells of a generation that is held back for its newest rows, of which no measurement tells.
+func (b *Builder) tellStrange(generation int64, reason string) {
+	b.o.Logger.Error("quality gate holds the generation back", "generation", generation, "reason", reason)
+}
+
+func (b *Builder) strangeReason() string {
+	return fmt.Sprintf("the newest rows are unlike any that the model was made for, strangeness %.2f of at most %.2f: vectors of another encoder? If they are right, promote this generation by hand", b.newest.mean(), strangeFrom)
 }
 
 // lookAt sees how strange rows of a fresh segment are.

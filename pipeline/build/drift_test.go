@@ -1,6 +1,8 @@
 package build
 
 import (
+	"bytes"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -150,6 +152,9 @@ func (w *world) strangeVectorsAreNotServed(t *testing.T) {
 	w.t = t
 	const ids = 4000
 	b := w.trained(ids)
+	var log bytes.Buffer
+	b.o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	told := func() int { return strings.Count(log.String(), "quality gate holds the generation back") }
 	good := b.channel.Generation
 	w.topics = [2]int{500, 40}
 	for p := range testPartitions {
@@ -165,9 +170,15 @@ func (w *world) strangeVectorsAreNotServed(t *testing.T) {
 	if m.Quality == nil || m.Quality.Promoted || !strings.Contains(m.Quality.Reason, "another encoder") || m.Newest.Strange < strangeFrom {
 		t.Errorf("quality %+v, newest %+v", m.Quality, m.Newest)
 	}
+	if told() != 1 {
+		t.Errorf("the log tells %d times that it is held back", told())
+	}
 	b.drop()
 	if err := b.load(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if told() != 2 {
+		t.Errorf("after a restart the log has told %d times", told())
 	}
 	if got := w.run(b); len(got) > 0 || b.channel.Generation != good {
 		t.Errorf("after a restart %v were made anew, and generation %d is served", got, b.channel.Generation)
@@ -180,6 +191,9 @@ func (w *world) strangeVectorsAreNotServed(t *testing.T) {
 	}
 	if b.channel.Generation == good || testutil.ToFloat64(b.metrics.held) != 0 {
 		t.Errorf("generation %d is still served: newest %+v, quality %+v", b.channel.Generation, b.newest, b.quality)
+	}
+	if !strings.Contains(log.String(), "like those of the model again") {
+		t.Error("the log does not tell that the hold is lifted")
 	}
 	w.check(w.settled())
 }

@@ -49,6 +49,7 @@ func (b *Builder) load(ctx context.Context) error {
 	if b.quality != nil && !b.quality.Promoted {
 		if b.unlike() {
 			b.strangeSince = b.quality.Measured
+			b.tellStrange(m.Generation, b.quality.Reason)
 			q := *b.quality
 			q.Promoted, q.Reason = true, ""
 			b.quality = &q // as it was measured

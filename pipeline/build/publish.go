@@ -89,7 +89,7 @@ func (b *Builder) judged() *schemas.Quality {
 		*q = *b.quality
 	}
 	q.Promoted, q.Measured = false, b.strangeSince // who promotes this generation, or one after it, has accepted them
-	q.Reason = fmt.Sprintf("the newest rows are unlike any that the model was made for, strangeness %.2f of at most %.2f: vectors of another encoder? If they are right, promote this generation by hand", b.newest.mean(), strangeFrom)
+	q.Reason = b.strangeReason()
 	return q
 }
 
