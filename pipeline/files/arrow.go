@@ -8,20 +8,20 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
-	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/adastream/adastream/schemas"
+	"github.com/adastream/adastream/schemas/arrowguard"
 )
 
 const (
 	fileMagic    = "ARROW1"
 	continuation = "\xff\xff\xff\xff" // before each message of a stream, since Arrow 0.15
-
-	maxStream = 2 << 30 // bytes of a batch, or of one of its buffers after decompression, whatever the size of what it is in
 )
 
 var errNotArrow = errors.New("neither an Arrow IPC file nor a stream")
 
 // Arrow reads an Arrow IPC file from f if f can seek and is one, else a stream, with the columns as they are. It counts
-// the rows of a file, and so reads all of it. A stream must have its end-of-stream mark, as those of messages and queries must.
+// the rows of a file, from the metadata of its batches. A stream must have its end-of-stream mark, as those of messages and queries must.
 func Arrow(f io.Reader) (r *Reader, err error) {
 	defer damaged(&err)
 	size := int64(-1)
@@ -36,11 +36,7 @@ func Arrow(f io.Reader) (r *Reader, err error) {
 	n, err := io.ReadFull(f, head)
 	switch head = head[:n]; {
 	case string(head) == fileMagic && ok:
-		r, err := ipc.NewFileReader(at, arrowOptions(size)...)
-		if err != nil {
-			return nil, fmt.Errorf("an Arrow IPC file that is cut or damaged: %w", err)
-		}
-		return arrowFile(r)
+		return arrowFile(at, size)
 	case string(head) == fileMagic:
 		return nil, errors.New("an Arrow IPC file is read from its end: it cannot be a stream")
 	case !bytes.HasPrefix(head, []byte(continuation)):
@@ -48,44 +44,35 @@ func Arrow(f io.Reader) (r *Reader, err error) {
 	case err != nil:
 		return nil, fmt.Errorf("an Arrow stream that is cut: %w", err)
 	}
-	return arrowStream(io.MultiReader(bytes.NewReader(head), f), size)
+	return arrowStream(io.MultiReader(bytes.NewReader(head), f))
 }
 
-// arrowOptions let the library make room for no more than what has so many bytes, -1 for any number, could hold: it does so before it reads.
-func arrowOptions(size int64) []ipc.Option {
-	most := int64(maxStream)
-	if size >= 0 {
-		most = max(size, min(maxStream, max(minPage, size*compression)))
-	}
-	return []ipc.Option{ipc.WithAllocator(limited{memory.DefaultAllocator, int(most)}), ipc.WithBodySizeLimit(most)}
+func arrowStream(f io.Reader) (*Reader, error) {
+	return batches(arrowguard.NewReader(f, arrowguard.Limits{Table: true}).Messages(), "an Arrow stream", -1)
 }
 
-// ending knows whether somebody has read up to the end of what it reads, and beyond.
-type ending struct {
-	io.Reader
-	over bool
-}
-
-func (e *ending) Read(p []byte) (n int, err error) {
-	n, err = e.Reader.Read(p)
-	e.over = e.over || n == 0 && err == io.EOF
-	return n, err
-}
-
-func arrowStream(f io.Reader, size int64) (*Reader, error) {
-	e := &ending{Reader: f}
-	o := arrowOptions(size)
-	r, err := ipc.NewReaderFromMessageReader(ipc.NewMessageReader(e, o...), o...) // ipc.NewReader ignores its limits (arrow-go 18.8.0)
+func arrowFile(f io.ReaderAt, size int64) (*Reader, error) {
+	const what = "an Arrow IPC file"
+	guarded, err := arrowguard.NewFile(f, size, arrowguard.Limits{Table: true})
 	if err != nil {
-		return nil, fmt.Errorf("an Arrow stream that is cut or damaged: %w", err)
+		return nil, unreadable(what, err)
 	}
-	return &Reader{schema: r.Schema(), rows: -1, next: func() (arrow.RecordBatch, error) {
+	rows, err := guarded.Rows()
+	if err != nil {
+		return nil, unreadable(what, err)
+	}
+	return batches(guarded.Messages(), what, rows)
+}
+
+func batches(messages ipc.MessageReader, what string, rows int64) (*Reader, error) {
+	r, err := ipc.NewReaderFromMessageReader(messages)
+	if err != nil {
+		return nil, unreadable(what, err)
+	}
+	return &Reader{schema: r.Schema(), rows: rows, next: func() (arrow.RecordBatch, error) {
 		if !r.Next() {
 			if err := r.Err(); err != nil {
-				return nil, err
-			}
-			if e.over { // the library takes that for the end: a stream that was cut between two batches would lose the rest
-				return nil, errors.New("an Arrow stream that is cut: no end-of-stream mark")
+				return nil, unreadable(what, err)
 			}
 			return nil, io.EOF
 		}
@@ -93,22 +80,11 @@ func arrowStream(f io.Reader, size int64) (*Reader, error) {
 	}}, nil
 }
 
-func arrowFile(r *ipc.FileReader) (*Reader, error) {
-	rows := int64(0)
-	for i := range r.NumRecords() {
-		b, err := r.RecordBatch(i)
-		if err != nil {
-			return nil, fmt.Errorf("batch %d: %w", i, err)
-		}
-		rows += b.NumRows()
-		b.Release()
+// unreadable says why something cannot be read. The reasons of faults are for messages.
+func unreadable(what string, err error) error {
+	var fault *schemas.Fault
+	if errors.As(err, &fault) {
+		return fmt.Errorf("%s that is cut or damaged: %s", what, fault.Detail)
 	}
-	i := 0
-	return &Reader{schema: r.Schema(), rows: rows, next: func() (arrow.RecordBatch, error) {
-		if i == r.NumRecords() {
-			return nil, io.EOF
-		}
-		i++
-		return r.RecordBatch(i - 1)
-	}}, nil
+	return fmt.Errorf("%s that is cut or damaged: %w", what, err)
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/adastream/adastream/internal/mutate"
 	"github.com/adastream/adastream/schemas"
+	"github.com/adastream/adastream/schemas/arrowguard/arrowguardtest"
 )
 
 // text is a row, each column by name, its values written as numbers and texts whatever their types.
@@ -206,10 +207,10 @@ func TestTruncated_arrow(t *testing.T) {
 		"neither an Arrow IPC file nor a stream: it begins with , allowed: ARROW1, or ff ff ff ff": {},
 		"it begins with 69 64 2c 76 65 63, allowed: ARROW1":                                        table,
 		"it begins with 41 52 52, allowed: ARROW1":                                                 whole[:3],
-		"an Arrow IPC file that is cut or damaged: arrow/ipc: could not decode footer":             whole[:len(whole)/2],
-		"could not decode footer":                                                                  whole[:len(whole)-1],
+		"an Arrow IPC file that is cut or damaged: file of 3505 bytes is cut: it does not end":     whole[:len(whole)/2],
+		"an Arrow IPC file that is cut or damaged: file of 7009 bytes is cut: it does not end":     whole[:len(whole)-1],
 		"an Arrow stream that is cut":                                                              []byte("\xff\xff\xff\xff"),
-		"message metadata length 2147483632 exceeds limit":                                         []byte("\xff\xff\xff\xff" + "\xf0\xff\xff\x7f" + string(table)),
+		"an Arrow stream that is cut or damaged: metadata at 0 has 2147483632 bytes, allowed: ":    []byte("\xff\xff\xff\xff" + "\xf0\xff\xff\x7f" + string(table)),
 	} {
 		path := filepath.Join(t.TempDir(), "rows.arrow")
 		if err := os.WriteFile(path, input, 0o600); err != nil {
@@ -271,7 +272,7 @@ func TestArrowClaims(t *testing.T) {
 		if bytes.Equal(changed, input) {
 			t.Fatal("there is no such buffer")
 		}
-		check("wants 1099511627776 bytes, allowed: ", changed)
+		check("buffers claim 1099243146752 bytes more than the ", changed)
 	}
 	file, stream = encode()
 	middle := binary.LittleEndian.AppendUint64(nil, 240|245<<32) // two offsets of texts
@@ -323,6 +324,34 @@ func TestTruncated_stream(t *testing.T) {
 	}
 	if rows, err := read(ends[1]); rows != 2*batch.NumRows() || !strings.Contains(err.Error(), "no end-of-stream mark") {
 		t.Errorf("%d rows, %v", rows, err)
+	}
+}
+
+// A file or stream that claims to be of gigabytes is an error, and costs none.
+func TestArrowLies(t *testing.T) {
+	for _, o := range [][]ipc.Option{{ipc.WithZstd()}, {ipc.WithLZ4()}} {
+		file, stream := arrowguardtest.File(t, arrowguardtest.PlainSchema, []arrow.RecordBatch{arrowguardtest.Batch(t, arrowguardtest.PlainSchema, `[{"id":"a","vector":[1,0,0,0]}]`)}, o...), arrowguardtest.Plain(t)
+		for kind, inputs := range map[string]map[string][]byte{"file": arrowguardtest.Files(t, file), "stream": arrowguardtest.Streams(t, stream)} {
+			for name, input := range inputs {
+				t.Run(kind+" "+name, func(t *testing.T) {
+					path := filepath.Join(t.TempDir(), "rows.arrow")
+					if err := os.WriteFile(path, input, 0o600); err != nil {
+						t.Fatal(err)
+					}
+					arrowguardtest.Budget(t, func() {
+						r, err := Open(path, Options{})
+						if err == nil {
+							_, err = r.Next()
+							r.Close()
+						}
+						if err == nil {
+							t.Error("it was read")
+						}
+						t.Log(err)
+					})
+				})
+			}
+		}
 	}
 }
 

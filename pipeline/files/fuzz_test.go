@@ -2,6 +2,7 @@ package files
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"os"
@@ -10,8 +11,10 @@ import (
 	"testing"
 
 	"github.com/adastream/adastream/internal/mutate"
+	"github.com/adastream/adastream/schemas/arrowguard"
 )
 
+func FuzzArrow(f *testing.F)   { mutate.Fuzz(f, readingArrow) }
 func FuzzParquet(f *testing.F) { mutate.Fuzz(f, readingParquet) }
 func FuzzJSON(f *testing.F)    { mutate.Fuzz(f, readingJSON) }
 func FuzzNpy(f *testing.F)     { mutate.Fuzz(f, readingMatrix(Npy, "*.npy")) }
@@ -20,6 +23,7 @@ func FuzzBin(f *testing.F)     { mutate.Fuzz(f, readingMatrix(Fbin, "*.*bin")) }
 
 func TestMutations(t *testing.T) {
 	mutate.Run(t, map[string]mutate.Target{
+		"FuzzArrow":   readingArrow,
 		"FuzzParquet": readingParquet,
 		"FuzzJSON":    readingJSON,
 		"FuzzNpy":     readingMatrix(Npy, "*.npy"),
@@ -67,6 +71,39 @@ func exhaust(t testing.TB, r *Reader, before uint64) {
 			t.Fatalf("%d bytes allocated, allowed: %d", got, budget)
 		}
 	}
+}
+
+// readingArrow: no file and no stream panics or takes memory that it only claims to need.
+func readingArrow(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
+	seeds := seedFiles(t, "*.arrow")
+	for _, file := range slices.Clone(seeds) {
+		seeds = append(seeds, streamOf(t, file))
+	}
+	return seeds, func(t testing.TB, input []byte) {
+		before := mutate.Allocated()
+		o := Options{Ignored: func(string, string) {}}
+		r, err := Arrow(bytes.NewReader(input))
+		if got := mutate.Allocated() - before; got > budget {
+			t.Fatalf("%d bytes allocated to open, allowed: %d", got, budget)
+		}
+		if err != nil {
+			return
+		}
+		if m, err := mapped(r, &o); err == nil {
+			exhaust(t, m, before)
+		}
+	}
+}
+
+// streamOf is the stream that a good file has between its head and its footer.
+func streamOf(t testing.TB, file []byte) []byte {
+	t.Helper()
+	end := len(file) - 10
+	stream := file[8 : end-int(binary.LittleEndian.Uint32(file[end:]))]
+	if err := arrowguard.Check(stream, arrowguard.Limits{Table: true}); err != nil {
+		t.Fatal(err)
+	}
+	return stream
 }
 
 // readingParquet: no file panics or takes memory that it only claims to need.
