@@ -59,6 +59,9 @@ func mapped(r *Reader, o *Options) (*Reader, error) {
 				return nil, fmt.Errorf("column %q, rows %d to %d: damaged: %w", batch.ColumnName(s.from), row, row+batch.NumRows()-1, err)
 			}
 			if s.convert != nil {
+				if err := spread(column); err != nil {
+					return nil, fmt.Errorf("column %q, rows %d to %d: %w", batch.ColumnName(s.from), row, row+batch.NumRows()-1, err)
+				}
 				if column, err = s.convert(column); err != nil {
 					return nil, fmt.Errorf("column %q, rows %d to %d: %w", batch.ColumnName(s.from), row, row+batch.NumRows()-1, err)
 				}
@@ -78,6 +81,43 @@ func sound(column arrow.Array) (err error) {
 		}
 	}()
 	return array.ValidateFull(column)
+}
+
+// maxSpread is how many bytes the texts of a column may be for each byte that it has, beyond maxBuffer.
+const maxSpread = 64
+
+// spread bounds what a column takes once each of its rows has its own text: those of views and of dictionaries may share a long one.
+func spread(column arrow.Array) error {
+	type texts interface{ ValueLen(row int) int }
+	var length func(row int) int
+	switch c := column.(type) {
+	case *array.StringView:
+		length = c.ValueLen
+	case *array.BinaryView:
+		length = c.ValueLen
+	case *array.Dictionary:
+		values, ok := c.Dictionary().(texts)
+		if !ok {
+			return nil
+		}
+		if err := spread(c.Dictionary()); err != nil {
+			return err
+		}
+		length = func(row int) int { return values.ValueLen(c.GetValueIndex(row)) }
+	default:
+		return nil
+	}
+	allowed := maxBuffer + maxSpread*int64(column.Data().SizeInBytes())
+	left := allowed
+	for row := range column.Len() {
+		if column.IsNull(row) {
+			continue
+		}
+		if left -= int64(length(row)); left < 0 {
+			return fmt.Errorf("its texts are of more than %d bytes, because rows share them", allowed)
+		}
+	}
+	return nil
 }
 
 // encoderMetadata is what a message says of its encoder.

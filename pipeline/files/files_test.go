@@ -355,6 +355,45 @@ func TestArrowLies(t *testing.T) {
 	}
 }
 
+// A long text that thousands of rows share, of a dictionary or of views, is not made thousands of texts.
+func TestSharedTexts(t *testing.T) {
+	const rows, size = 100_000, 1 << 20
+	long := strings.Repeat("x", size)
+	indices := array.MakeFromData(array.NewData(arrow.PrimitiveTypes.Int8, rows, []*memory.Buffer{nil, memory.NewBufferBytes(make([]byte, rows))}, nil, 0, 0))
+	texts := array.NewLargeStringBuilder(memory.DefaultAllocator)
+	texts.Append(long)
+	dictionary := array.NewDictionaryArray(&arrow.DictionaryType{IndexType: indices.DataType(), ValueType: arrow.BinaryTypes.LargeString}, indices, texts.NewArray())
+	view := binary.LittleEndian.AppendUint32(nil, size)
+	view = append(view, "xxxx\x00\x00\x00\x00\x00\x00\x00\x00"...)
+	views := array.MakeFromData(array.NewData(arrow.BinaryTypes.StringView, rows, []*memory.Buffer{nil, memory.NewBufferBytes(bytes.Repeat(view, rows)), memory.NewBufferBytes([]byte(long))}, nil, 0, 0))
+	vectors := array.NewFixedSizeListBuilder(memory.DefaultAllocator, 1, arrow.PrimitiveTypes.Float32)
+	for range rows {
+		vectors.Append(true)
+		vectors.ValueBuilder().(*array.Float32Builder).Append(1)
+	}
+	vector := vectors.NewArray()
+	for name, ids := range map[string]arrow.Array{"dictionary": dictionary, "views": views} {
+		t.Run(name, func(t *testing.T) {
+			schema := arrow.NewSchema([]arrow.Field{{Name: "id", Type: ids.DataType()}, {Name: "vector", Type: vector.DataType()}}, nil)
+			stream := arrowguardtest.Stream(t, schema, []arrow.RecordBatch{array.NewRecordBatch(schema, []arrow.Array{ids, vector}, rows)})
+			path := filepath.Join(t.TempDir(), "rows.arrow")
+			if err := os.WriteFile(path, stream, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			arrowguardtest.Budget(t, func() {
+				r, err := Open(path, Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Close()
+				if _, err := r.Next(); err == nil || !strings.Contains(err.Error(), `column "id", rows 0 to 99999: its texts are of more than `) {
+					t.Errorf("%v", err)
+				}
+			})
+		})
+	}
+}
+
 // Lines of JSON are rows: without timestamps, which JSON has not, they are those of the other formats.
 func TestJSON(t *testing.T) {
 	_, want := rowsOf(t, "rows.arrow", Options{})
