@@ -8,7 +8,7 @@ import (
 
 // fileFlags say how a file of vectors is to be read.
 type fileFlags struct {
-	Format string `help:"arrow, parquet, jsonl, npy, fvecs, bvecs, fbin, u8bin or i8bin; default: by the file's extension, else arrow." placeholder:"FORMAT"`
+	Format string `help:"arrow, parquet, jsonl (also an array, and compressed), npy, fvecs, bvecs, fbin, u8bin or i8bin; default: by the file's extension, else arrow." placeholder:"FORMAT"`
 	ID     string `help:"Column of the ids." name:"id" default:"id" placeholder:"COLUMN"`
 	Vector string `help:"Column of the vectors." default:"vector" placeholder:"COLUMN"`
 }

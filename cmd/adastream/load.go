@@ -251,6 +251,9 @@ func (c *loadCommand) open(ctx context.Context, name string, first, skip int64, 
 	if !strings.HasPrefix(name, remote) {
 		return files.Open(name, o)
 	}
+	if o.Format == "" {
+		o.Format = files.FormatOf(name) // of a copy the name has an end only
+	}
 	temporary, err := c.download(ctx, name, log)
 	if err != nil {
 		return nil, err

@@ -52,10 +52,15 @@ func jsonRows(t *testing.T, name string, n int, bad map[int]string) string {
 	var lines strings.Builder
 	for i := range n {
 		vector := "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16]"
+		number := fmt.Sprint(i)
 		if b, ok := bad[i]; ok {
-			vector = b
+			if n, attribute := strings.CutPrefix(b, "n="); attribute {
+				number = n
+			} else {
+				vector = b
+			}
 		}
-		fmt.Fprintf(&lines, `{"id": "%s %d", "vector": %s, "n": %d}`+"\n", name, i, vector, i)
+		fmt.Fprintf(&lines, `{"id": "%s %d", "vector": %s, "n": %s}`+"\n", name, i, vector, number)
 	}
 	path := filepath.Join(t.TempDir(), name+".jsonl")
 	if err := os.WriteFile(path, []byte(lines.String()), 0o600); err != nil {
@@ -98,6 +103,17 @@ func TestProduceTellsWhatWasRefused(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 
+	// Of a value of another kind its own row is refused, and no other.
+	kinds := jsonRows(t, "kinds", 300, map[int]string{7: "n=1.5", 70: `n="seventy"`, 71: "n=null", 200: "n=true"})
+	c = command(kinds)
+	c.JSON = true
+	out, err = tt.outputOf(c)
+	got = produced{}
+	described(t, "produce", out, &got)
+	if o := got.Outcome; err == nil || o.Taken != 297 || len(o.Reasons) != 2 || o.Reasons[0].Reason != schemas.ReasonSchema || o.Reasons[0].Rows != 2 || o.Reasons[1].Reason != schemas.ReasonAttribute || o.Reasons[1].Rows != 1 {
+		t.Errorf("%v: %+v", err, o)
+	}
+
 	c = command(good)
 	c.Encoder = "f"
 	if out, err = tt.outputOf(c); err == nil || !strings.Contains(err.Error(), `its vectors are of the encoder "f", the index is for "e"`) {
@@ -115,7 +131,7 @@ func TestProduceTellsWhatWasRefused(t *testing.T) {
 	}
 	stop()
 
-	c = command(good)
+	c = command(good) // of which nobody will hear
 	c.Wait = 200 * time.Millisecond
 	if out, err = tt.outputOf(c); err == nil || !strings.Contains(err.Error(), "is committed up to offset") || !strings.Contains(err.Error(), "does an ingestor run") || !strings.Contains(out, "0 rows taken, 0 refused, 300 not committed yet\n") {
 		t.Errorf("without an ingestor: %v: %s", err, out)

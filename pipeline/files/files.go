@@ -27,7 +27,7 @@ type Format string
 const (
 	ArrowIPC Format = "arrow" // file or stream
 	Parquet  Format = "parquet"
-	JSON     Format = "jsonl" // lines, each an object
+	JSON     Format = "jsonl" // objects, a line each or in one array; also compressed by gzip or zstd
 
 	// Matrices of vectors, without ids, and without a name for their encoder.
 	Npy   Format = "npy"   // of numpy
@@ -46,8 +46,20 @@ func Formats() []Format {
 // extensions of the formats. A file with another one is read as Arrow.
 var extensions = map[string]Format{
 	".parquet": Parquet, ".pq": Parquet,
-	".jsonl": JSON, ".ndjson": JSON,
+	".jsonl": JSON, ".ndjson": JSON, ".json": JSON,
 	".npy": Npy, ".fvecs": Fvecs, ".bvecs": Bvecs, ".fbin": Fbin, ".u8bin": U8bin, ".i8bin": I8bin,
+}
+
+// FormatOf is the format that a file's name says, or empty.
+func FormatOf(name string) Format {
+	name = strings.ToLower(name)
+	ext := filepath.Ext(name)
+	if ext == ".gz" || ext == ".zst" {
+		if within := extensions[filepath.Ext(strings.TrimSuffix(name, ext))]; within == JSON { // of others it is their own columns that are compressed
+			return JSON
+		}
+	}
+	return extensions[ext]
 }
 
 // Options say what the columns of a file are. The zero value is good for files that call them as messages do.
@@ -73,10 +85,10 @@ func (o *Options) Validate() error {
 func (o *Options) withDefaults(name string) Options {
 	d := *o
 	if d.Format == "" {
+		d.Format = FormatOf(name)
+	}
+	if d.Format == "" {
 		d.Format = ArrowIPC
-		if f, ok := extensions[strings.ToLower(filepath.Ext(name))]; ok {
-			d.Format = f
-		}
 	}
 	if d.Ignored == nil {
 		d.Ignored = func(string, string) {}
@@ -110,7 +122,7 @@ func Open(name string, o Options) (*Reader, error) {
 		}
 	}
 	r, err := open(f, o)
-	if errors.Is(err, errNotArrow) && !named { // of a .csv, .json or .gz it is not Arrow that its owner had in mind
+	if errors.Is(err, errNotArrow) && !named { // of a .csv or .gz it is not Arrow that its owner had in mind
 		err = fmt.Errorf("its name says no format, so it is read as Arrow, and it is %w; formats that can be named: %v", err, Formats())
 	}
 	if err != nil {

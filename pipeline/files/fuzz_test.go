@@ -124,9 +124,14 @@ func readingParquet(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
 	}
 }
 
-// readingJSON: lines are rows or a fault, and cost what they are long.
+// readingJSON: lines, or the elements of an array, are rows or a fault, and cost what they are long.
 func readingJSON(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
-	return seedFiles(t, "*.jsonl"), func(t testing.TB, input []byte) {
+	seeds := seedFiles(t, "*.jsonl")
+	for _, lines := range slices.Clone(seeds) {
+		array := slices.Concat([]byte("["), bytes.ReplaceAll(bytes.TrimSpace(lines), []byte("\n"), []byte(",")), []byte("]"))
+		seeds = append(seeds, array, gzipped(lines), zstded(array))
+	}
+	return seeds, func(t testing.TB, input []byte) {
 		before := mutate.Allocated()
 		o := Options{Ignored: func(string, string) {}}
 		if r, err := openJSON(bytes.NewReader(input), &o); err == nil {

@@ -1,7 +1,6 @@
 package files
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -16,18 +15,19 @@ import (
 )
 
 const (
-	maxLine   = 16 << 20 // bytes
+	maxLine   = 16 << 20 // bytes of a line, or of an element
 	maxFields = 1024     // of a batch
 )
 
-// jsonReader reads lines, each a row. A batch has the columns and types that its own lines have: a number that looks like an
-// integer here and has a fraction there is no fault of either. As in messages of JSON, the library refuses invalid UTF-8, of which it would
+// jsonReader reads objects, each a row. A batch has the columns and types that its own rows have: a number that looks like an
+// integer here and has a fraction there is no fault of either. The row of a value of another kind is a batch of its own, so that whoever
+// refuses it refuses nothing else. As in messages of JSON, the library refuses invalid UTF-8, of which it would
 // make one and the same text, and names that are there twice, of which one would silently not count.
 type jsonReader struct {
-	lines   *bufio.Scanner
-	source  bytes.Buffer // over a line
+	objects jsonSource
+	pending []byte       // the object that did not fit into the batch before
+	source  bytes.Buffer // over an object
 	decoder jsontext.Decoder
-	line    int // of the file, from 1
 	o       *Options
 	names   mapping
 	ignored map[string]bool
@@ -35,11 +35,24 @@ type jsonReader struct {
 
 // openJSON reads the first batch, to know the columns.
 func openJSON(f io.Reader, o *Options) (*Reader, error) {
-	j := &jsonReader{lines: bufio.NewScanner(f), o: o, names: mapping{o: o}, ignored: map[string]bool{}}
-	j.lines.Buffer(nil, maxLine)
+	objects, end, err := openObjects(f)
+	if err != nil {
+		return nil, err
+	}
+	r, err := readObjects(objects, o)
+	if err != nil {
+		end()
+		return nil, err
+	}
+	r.close = func() error { end(); return nil }
+	return r, nil
+}
+
+func readObjects(objects jsonSource, o *Options) (*Reader, error) {
+	j := &jsonReader{objects: objects, o: o, names: mapping{o: o}, ignored: map[string]bool{}}
 	b, fields, err := j.read()
 	if errors.Is(err, io.EOF) {
-		return nil, errors.New("there are no lines")
+		return nil, errors.New("there are no lines, or elements of an array")
 	}
 	if err != nil {
 		return nil, err
@@ -57,18 +70,30 @@ func openJSON(f io.Reader, o *Options) (*Reader, error) {
 	}}, nil
 }
 
-// read reads the lines of a batch, and tells which fields they have; io.EOF if there are none.
+// object is the next one.
+func (j *jsonReader) object() ([]byte, error) {
+	if object := j.pending; object != nil {
+		j.pending = nil
+		return object, nil
+	}
+	return j.objects.next()
+}
+
+// read reads the objects of a batch, and tells which fields they have; io.EOF if there are none.
 func (j *jsonReader) read() (b *jsonBatch, fields []string, err error) {
 	b = &jsonBatch{attributes: map[string]*jsonColumn{}}
 	seen := map[string]bool{}
-	for size := 0; b.rows < batchRows && size < batchBytes && j.lines.Scan(); {
-		j.line++
-		line := bytes.TrimSpace(j.lines.Bytes())
-		if len(line) == 0 {
-			continue
+	alone := j.pending != nil
+	for size := 0; b.rows < batchRows && size < batchBytes && !(alone && b.rows == 1); {
+		object, err := j.object()
+		if errors.Is(err, io.EOF) {
+			break
 		}
-		size += len(line)
-		err := j.row(line, func(field string, value jsontext.Value) error {
+		if err != nil {
+			return nil, nil, err
+		}
+		size += len(object)
+		err = j.row(object, func(field string, value jsontext.Value) error {
 			if !seen[field] {
 				seen[field] = true
 				if fields = append(fields, field); len(fields) > maxFields {
@@ -81,16 +106,16 @@ func (j *jsonReader) read() (b *jsonBatch, fields []string, err error) {
 			return nil
 		})
 		if err != nil {
-			return nil, nil, fmt.Errorf("line %d: %w", j.line, err)
+			return nil, nil, fmt.Errorf("%s: %w", j.objects.place(), err)
+		}
+		if !b.fits() {
+			b.drop()
+			j.pending = object
+			break
 		}
 		b.next()
 	}
-	switch err := j.lines.Err(); {
-	case errors.Is(err, bufio.ErrTooLong):
-		return nil, nil, fmt.Errorf("line %d: longer than %d bytes", j.line+1, maxLine)
-	case err != nil:
-		return nil, nil, fmt.Errorf("after line %d: %w", j.line, err)
-	case b.rows == 0:
+	if b.rows == 0 {
 		return nil, nil, io.EOF
 	}
 	slices.Sort(fields)
@@ -99,7 +124,7 @@ func (j *jsonReader) read() (b *jsonBatch, fields []string, err error) {
 
 var errNoObject = errors.New("not an object, allowed: an object")
 
-// row calls each with the fields of a line, whose values are good until it returns.
+// row calls each with the fields of an object, whose values are good until it returns.
 func (j *jsonReader) row(line []byte, each func(field string, value jsontext.Value) error) error {
 	j.source = *bytes.NewBuffer(line)
 	j.decoder.Reset(&j.source)
@@ -152,7 +177,8 @@ func (j *jsonReader) value(b *jsonBatch, field string, raw jsontext.Value) error
 		if !ok {
 			return fmt.Errorf("%.40s, allowed: an integer of 64 bits", raw)
 		}
-		return b.attribute(name).set(b.rows, j.line, integerKind, v)
+		b.set(name, integerKind, v)
+		return nil
 	case schemas.ColumnOp:
 		if raw[0] != '"' {
 			return fmt.Errorf("%.40s, allowed: %q, %q", raw, schemas.OpUpsert, schemas.OpDelete)
@@ -166,7 +192,8 @@ func (j *jsonReader) value(b *jsonBatch, field string, raw jsontext.Value) error
 		j.ignore(field, "no attribute is a list or an object")
 		return nil
 	}
-	return b.attribute(name).set(b.rows, j.line, kind, v)
+	b.set(name, kind, v)
+	return nil
 }
 
 func (j *jsonReader) ignore(field, why string) {

@@ -26,8 +26,6 @@ const (
 	floatKind // also a column with integers
 )
 
-var kindNames = [...]string{"nothing", "text", "bool", "number", "number"}
-
 // jsonBatch is the rows of a batch as they are read. Ids are texts: an integer's is what its digits are.
 type jsonBatch struct {
 	rows       int
@@ -37,16 +35,54 @@ type jsonBatch struct {
 	ends       []int // of each row's vector in values
 	hasVector  []bool
 	attributes map[string]*jsonColumn // op and version too
-	id         string                 // of the row that is being read
-	idSet, set bool                   // whether that has an id, a vector
+	row        jsonRow                // that is being read
+}
+
+// jsonRow is what has been read of a row, beside its vector.
+type jsonRow struct {
+	id               string
+	hasID, hasVector bool
+	attributes       []jsonValue
+}
+
+type jsonValue struct {
+	name string
+	kind kind
+	v    any
+}
+
+// fits reports whether the values of the row that is being read are of the kinds of their columns.
+func (b *jsonBatch) fits() bool {
+	for _, a := range b.row.attributes {
+		if c := b.attributes[a.name]; c != nil && !c.takes(a.kind) {
+			return false
+		}
+	}
+	return true
+}
+
+// drop forgets the row that is being read.
+func (b *jsonBatch) drop() {
+	start := 0
+	if n := len(b.ends); n > 0 {
+		start = b.ends[n-1]
+	}
+	b.values, b.row = b.values[:start], jsonRow{}
 }
 
 // next ends the row that is being read.
 func (b *jsonBatch) next() {
+	for _, a := range b.row.attributes {
+		b.attribute(a.name).set(b.rows, a.kind, a.v)
+	}
 	b.rows++
-	b.ids, b.hasID = append(b.ids, b.id), append(b.hasID, b.idSet)
-	b.ends, b.hasVector = append(b.ends, len(b.values)), append(b.hasVector, b.set)
-	b.id, b.idSet, b.set = "", false, false
+	b.ids, b.hasID = append(b.ids, b.row.id), append(b.hasID, b.row.hasID)
+	b.ends, b.hasVector = append(b.ends, len(b.values)), append(b.hasVector, b.row.hasVector)
+	b.row = jsonRow{attributes: b.row.attributes[:0]}
+}
+
+func (b *jsonBatch) set(name string, k kind, v any) {
+	b.row.attributes = append(b.row.attributes, jsonValue{name, k, v})
 }
 
 func (b *jsonBatch) has(name string) bool {
@@ -69,7 +105,7 @@ func (b *jsonBatch) setID(raw jsontext.Value) error {
 	} else if !jsonrow.IsID(raw) {
 		return fmt.Errorf("%.40s, allowed: a text, an integer of 64 bits", raw)
 	}
-	b.id, b.idSet = text, true
+	b.row.id, b.row.hasID = text, true
 	return nil
 }
 
@@ -77,7 +113,7 @@ func (b *jsonBatch) setVector(raw jsontext.Value) error {
 	if raw[0] != '[' {
 		return fmt.Errorf("%.40s, allowed: a list of numbers", raw)
 	}
-	b.set = true
+	b.row.hasVector = true
 	var err error
 	b.values, _, err = jsonrow.Numbers(b.values, raw, math.MaxInt)
 	return err
@@ -120,20 +156,18 @@ func (b *jsonBatch) batch(encoder string) arrow.RecordBatch {
 // jsonColumn is the values of a field, of the rows that have it.
 type jsonColumn struct {
 	kind   kind
-	line   int // that decided the kind
 	rows   []int
 	values []any
 }
 
-func (c *jsonColumn) set(row, line int, k kind, v any) error {
-	switch {
-	case c.kind == noKind, c.kind == integerKind && k == floatKind:
-		c.kind, c.line = k, line
-	case c.kind != k && (c.kind != floatKind || k != integerKind):
-		return fmt.Errorf("a %s, allowed: a %s, as in line %d", kindNames[k], kindNames[c.kind], c.line)
-	}
+// takes reports whether a value of a kind can be among those of the column.
+func (c *jsonColumn) takes(k kind) bool {
+	return c.kind == k || c.kind >= integerKind && k >= integerKind
+}
+
+func (c *jsonColumn) set(row int, k kind, v any) {
+	c.kind = max(c.kind, k)
 	c.rows, c.values = append(c.rows, row), append(c.values, v)
-	return nil
 }
 
 func (c *jsonColumn) array(rows int) arrow.Array {

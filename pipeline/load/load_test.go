@@ -472,6 +472,37 @@ func TestLoad_wholeFloats(t *testing.T) {
 	}
 }
 
+// A value of another kind in lines of JSON costs its own row, a column of another type in all of a file the load.
+func TestLoad_otherKinds(t *testing.T) {
+	spec := testSpec(1, 1)
+	spec.Attributes = []schemas.Attribute{{Name: "n", Type: schemas.AttributeInt}}
+	var lines, texts []string
+	for i, n := range []string{"1", "2.5", "3", `"four"`, "5", "true", "7"} {
+		lines = append(lines, fmt.Sprintf(`{"id":"%d","vector":[1,2,3,4],"n":%s}`, i, n))
+		texts = append(texts, fmt.Sprintf(`{"id":"%d","vector":[1,2,3,4],"n":%q}`, i, n))
+	}
+	shards := open(t, store.NewMemory(), spec)
+	report, err := Run(t.Context(), options(t, shards, write(t, lines), 0, 1))
+	if err != nil || report.Rows != 4 || report.Refused[schemas.ReasonSchema] != 2 || report.Refused[schemas.ReasonAttribute] != 1 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	_, bad, _ := state(t, shards)
+	var offsets []int64
+	for _, q := range bad {
+		if q.Row != 0 {
+			t.Errorf("row %d at offset %d", q.Row, q.Offset)
+		}
+		offsets = append(offsets, q.Offset)
+	}
+	if !slices.Equal(offsets, []int64{2, 4, 6}) {
+		t.Errorf("quarantine at %v", offsets)
+	}
+	shards = open(t, store.NewMemory(), spec)
+	if _, err := Run(t.Context(), options(t, shards, write(t, texts), 0, 1)); err == nil || !strings.Contains(err.Error(), "row 0 of the part and those after it: schema: ") {
+		t.Errorf("texts: %v", err)
+	}
+}
+
 // What is refused is in quarantine under the place of its row, and says where that came from; its payload is the row.
 func TestLoad_quarantine(t *testing.T) {
 	names := write(t, []string{line("a", 1), `{"id":"z","vector":[0,0,0,0]}`, line("b", 1)})

@@ -115,10 +115,10 @@ func (s *shard) add(file string, piece produce.Piece, number int64) error {
 	}
 	for i := range d.Refused[nr:] {
 		q := &d.Refused[nr+i]
-		if q.Row == ingest.WholeMessage {
+		if q.Row == ingest.WholeMessage && len(piece.Rows) > 1 { // one row by itself is not what its file is like
 			return fmt.Errorf("row %d of the part and those after it: %s: %s", number+piece.Rows[0], q.Reason, q.Detail)
 		}
-		row := number + piece.Rows[q.Row]
+		row := number + piece.Rows[max(q.Row, 0)]
 		q.Offset, q.Row, q.Detail = s.offset(row), 0, fmt.Sprintf("%s (row %d of part %d of load %s, in %s)", q.Detail, row, s.Part, s.Name, file)
 		s.bytes += int64(len(q.Payload))
 	}
