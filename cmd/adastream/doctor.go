@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -118,6 +119,8 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 	}
 	defer client.Close()
 	if check("topic is the index's", sameTopic(ctx, client, spec), fmt.Sprintf("%s, %d partitions", spec.Topic.Name, spec.Topic.Partitions)) {
+		kept, err := keeps(ctx, client, spec)
+		check("topic keeps what comes", err, kept)
 		lag, err := chainLag(ctx, client, shards)
 		check("log holds what is not committed", err, lag)
 	}
@@ -301,6 +304,30 @@ func sameTopic(ctx context.Context, client *source.Client, spec *schemas.Spec) e
 		return errors.New(strings.Join(faults, "; "))
 	}
 	return nil
+}
+
+// keeps says for how long the topic keeps what comes, and fails if it is compacted though its messages are many rows: all that have one key
+// but the newest are gone then, and no gap is seen. The right to ask is not one that an index needs.
+func keeps(ctx context.Context, client *source.Client, spec *schemas.Spec) (string, error) {
+	config, err := client.TopicConfig(ctx, "cleanup.policy", "retention.ms")
+	if errors.Is(err, source.ErrDenied) {
+		return "not known without the right DescribeConfigs", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	policy := config["cleanup.policy"]
+	if strings.Contains(policy, "compact") && spec.Messages == nil {
+		return "", fmt.Errorf("cleanup.policy=%s: compaction keeps the newest message of a key, and a message is many rows: the others are lost without a gap; set it to delete", policy)
+	}
+	if !strings.Contains(policy, "delete") {
+		return "cleanup.policy=" + policy, nil
+	}
+	ms, err := strconv.ParseInt(config["retention.ms"], 10, 64)
+	if err != nil || ms < 0 {
+		return "for as long as its retention.bytes allow", nil
+	}
+	return fmt.Sprintf("for %v", time.Duration(ms)*time.Millisecond), nil
 }
 
 // chainLag says how many offsets are in the log and not committed, and fails if some of them are gone.

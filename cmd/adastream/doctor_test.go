@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/adastream/adastream/pipeline/source/sourcetest"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -52,6 +53,29 @@ func TestOldness(t *testing.T) {
 	} {
 		if got := oldness(time.Now().Add(-age), "builder"); got != want {
 			t.Errorf("%v: %q, want %q", age, got, want)
+		}
+	}
+}
+
+// A compacted topic loses rows of messages that have many, and no gap tells.
+func TestDoctorLooksWhatTheTopicKeeps(t *testing.T) {
+	many, one := &schemas.Spec{}, &schemas.Spec{Messages: &schemas.Messages{}}
+	for _, tt := range []struct {
+		policy, retention string
+		spec              *schemas.Spec
+		good, bad         string
+	}{
+		{"delete", "3600000", many, "for 1h0m0s", ""},
+		{"delete", "-1", many, "for as long as its retention.bytes allow", ""},
+		{"compact", "3600000", many, "", "cleanup.policy=compact: compaction keeps the newest message of a key"},
+		{"compact,delete", "3600000", many, "", "cleanup.policy=compact,delete: compaction"},
+		{"compact", "3600000", one, "cleanup.policy=compact", ""},
+		{"compact,delete", "3600000", one, "for 1h0m0s", ""},
+	} {
+		c := sourcetest.Topic(t, 1, map[string]string{"cleanup.policy": tt.policy, "retention.ms": tt.retention})
+		good, err := keeps(t.Context(), c, tt.spec)
+		if good != tt.good || (err == nil) != (tt.bad == "") || err != nil && !strings.Contains(err.Error(), tt.bad) {
+			t.Errorf("%s, %s: %q, %v", tt.policy, tt.retention, good, err)
 		}
 	}
 }

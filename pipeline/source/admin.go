@@ -10,6 +10,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/createtopics"
+	"github.com/segmentio/kafka-go/protocol/describeconfigs"
 )
 
 // createPoll is how often CreateTopic asks the leaders of a new topic.
@@ -46,6 +47,29 @@ func (c *Client) CreateTopic(ctx context.Context, partitions, replication int, c
 		return fmt.Errorf("create topic %s: %w", c.o.Topic, err)
 	}
 	return nil
+}
+
+// TopicConfig returns the settings of the topic of these names, as
+// "cleanup.policy", that the broker has. It takes the right DescribeConfigs.
+func (c *Client) TopicConfig(ctx context.Context, names ...string) (map[string]string, error) {
+	res, err := c.roundTripAny(ctx, &describeconfigs.Request{Resources: []describeconfigs.RequestResource{{
+		ResourceType: int8(kafka.ResourceTypeTopic),
+		ResourceName: c.o.Topic,
+		ConfigNames:  names,
+	}}})
+	if err != nil {
+		return nil, fmt.Errorf("settings of topic %s: %w", c.o.Topic, err)
+	}
+	config := map[string]string{}
+	for _, r := range res.(*describeconfigs.Response).Resources {
+		if r.ErrorCode != 0 {
+			return nil, fmt.Errorf("settings of topic %s: %w", c.o.Topic, c.brokerError(r.ErrorCode))
+		}
+		for _, e := range r.ConfigEntries {
+			config[e.ConfigName] = e.ConfigValue
+		}
+	}
+	return config, nil
 }
 
 // roundTripAny sends a request that any broker takes. Before the first metadata
