@@ -161,7 +161,7 @@ func (c *checkup) generation(ctx context.Context, index *commit.Log) *schemas.Ch
 	m, err := index.LatestRecord(ctx, 0)
 	good := "none yet: is a builder running?"
 	if m != nil {
-		good = fmt.Sprintf("%d, %d live rows, %s", m.Generation, m.LiveRows, oldness(m.Created, "builder"))
+		good = fmt.Sprintf("%d, %d live rows, %s%s", m.Generation, m.LiveRows, oldness(m.Created, "builder"), strayed(m))
 	}
 	if err == nil {
 		var waits string
@@ -176,6 +176,14 @@ func (c *checkup) generation(ctx context.Context, index *commit.Log) *schemas.Ch
 	refused, err := refusals(ctx, index, m)
 	check("quarantine", err, refused)
 	return now
+}
+
+// strayed tells of producers that do not partition by id, whose versions are in no order but that of their clocks.
+func strayed(m *schemas.Manifest) string {
+	if m.Moved == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d versions came from another partition than the one before of their id: a producer does not partition by id", m.Moved)
 }
 
 // unfolded says since when commits have been waiting for the builder, or nothing if none do.

@@ -79,3 +79,13 @@ func TestDoctorLooksWhatTheTopicKeeps(t *testing.T) {
 		}
 	}
 }
+
+// Versions of an id that come from several partitions are told of, where there are any.
+func TestDoctorTellsOfStrayedVersions(t *testing.T) {
+	if got := strayed(&schemas.Manifest{}); got != "" {
+		t.Errorf("without any: %q", got)
+	}
+	if got := strayed(&schemas.Manifest{Moved: 89}); !strings.Contains(got, "; 89 versions came from another partition") {
+		t.Errorf("got %q", got)
+	}
+}
