@@ -36,7 +36,7 @@ type loadCommand struct {
 	FlushRows  int      `help:"Rows of a shard after which they are committed." default:"65536"`
 	FlushBytes int64    `help:"The same in decoded bytes; 0: 32 MiB, or less with more than 16 shards." default:"0"`
 	Threads    int      `help:"Segments that are written at a time; 0: the number of CPUs." default:"0"`
-	IDs        string   `help:"File with an id a line, for a matrix of vectors such as .npy, which has none." name:"ids" placeholder:"FILE"`
+	IDs        string   `help:"File with an id a line, or a .npy with an array of integers, for a matrix of vectors such as .npy, which has none." name:"ids" placeholder:"FILE"`
 	FirstID    int64    `help:"Id of the first vector of matrices without --ids, whose vectors are numbered, from file to file." name:"first-id" default:"0"`
 	Files      []string `arg:"" help:"Files, of Arrow, Parquet, JSON lines, or a matrix of vectors, or s3:// URLs of them, of which the last part may be a pattern; the same, in the same order, for all parts."`
 }

@@ -26,7 +26,7 @@ type produceCommand struct {
 	JSON    bool          `help:"Print what was acknowledged of each file as JSON, and with --store what became of it."`
 	Encoder string        `help:"Name and version of the model that made the vectors, if the file does not say."`
 	fileFlags
-	IDs     string   `help:"File with an id a line, for a matrix of vectors such as .npy, which has none." name:"ids" placeholder:"FILE"`
+	IDs     string   `help:"File with an id a line, or a .npy with an array of integers, for a matrix of vectors such as .npy, which has none." name:"ids" placeholder:"FILE"`
 	FirstID int64    `help:"Id of the first vector of matrices without --ids, whose vectors are numbered, from file to file." name:"first-id" default:"0"`
 	Files   []string `arg:"" help:"Files, of Arrow, Parquet, JSON lines, or a matrix of vectors; - is standard input."`
 }

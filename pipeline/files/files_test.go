@@ -633,3 +633,23 @@ func TestFooterClaims(t *testing.T) {
 		t.Errorf("%v, %d bytes allocated", err, got)
 	}
 }
+
+// Lists of integers, as pyarrow makes them of lists of Python, are vectors, unless a float32 has no such value.
+func TestIntegerVectors(t *testing.T) {
+	for _, item := range []arrow.DataType{arrow.PrimitiveTypes.Int32, arrow.PrimitiveTypes.Uint32, arrow.PrimitiveTypes.Int64, arrow.PrimitiveTypes.Uint64} {
+		to, convert := vectorOf(arrow.ListOf(item))
+		if to == nil || convert == nil {
+			t.Fatalf("%s is no vector", item)
+		}
+		for text, want := range map[string]string{`[[1, 16777216], null, [3]]`: "[[1 1.6777216e+07] (null) [3]]", `[[16777217]]`: ""} {
+			from, _, err := array.FromJSON(memory.DefaultAllocator, arrow.ListOf(item), strings.NewReader(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := convert(from)
+			if (err != nil) != (want == "") || err == nil && got.String() != want {
+				t.Errorf("%s of %s: %v, %v, want %s", text, item, got, err, want)
+			}
+		}
+	}
+}

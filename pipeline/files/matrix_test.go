@@ -2,12 +2,19 @@ package files
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow/array"
 )
 
 // matrixRows are the rows of testdata with a vector, as a matrix has them: times, for integers.
@@ -35,7 +42,7 @@ func TestMatrices(t *testing.T) {
 	item := func(i int) string { return fmt.Sprint("item-", i) }
 	number := func(i int) string { return fmt.Sprint(i + 7) }
 	for name, times := range map[string]float32{
-		"f2.npy": 1, "f4.npy": 1, "f8.npy": 1, "i1.npy": 64, "rows.fvecs": 1, "rows.fbin": 1, "rows.i8bin": 64,
+		"f2.npy": 1, "f4.npy": 1, "f8.npy": 1, "i1.npy": 64, "big.npy": 1, "fortran.npy": 1, "rows.fvecs": 1, "rows.fbin": 1, "rows.i8bin": 64,
 	} {
 		o := Options{Encoder: "e", IDs: "testdata/ids.txt"}
 		r, got := rowsOf(t, name, o)
@@ -55,6 +62,107 @@ func TestMatrices(t *testing.T) {
 		if _, got := rowsOf(t, name, Options{}); len(got) != 40 || got[0] != "id=0, vector=193 207 221 235 249 7 21 35" {
 			t.Errorf("%s: %s", name, got)
 		}
+	}
+}
+
+// npyBytes is a file as numpy writes it.
+func npyBytes(descr string, fortran bool, shape []int, values []byte) []byte {
+	lengths := ""
+	for i, n := range shape {
+		if lengths += fmt.Sprintf("%d,", n); i+1 < len(shape) {
+			lengths += " "
+		}
+	}
+	if len(shape) > 1 {
+		lengths = strings.TrimSuffix(lengths, ",")
+	}
+	order := map[bool]string{false: "False", true: "True"}[fortran]
+	header := fmt.Sprintf("{'descr': '%s', 'fortran_order': %s, 'shape': (%s), }\n", descr, order, lengths)
+	out := append([]byte("\x93NUMPY\x01\x00"), byte(len(header)), byte(len(header)>>8))
+	return append(append(out, header...), values...)
+}
+
+// Any number of numpy is a value, in either order of bytes, and any integer an id.
+func TestNpyTypes(t *testing.T) {
+	little, big := binary.LittleEndian, binary.BigEndian
+	for descr, c := range map[string]struct {
+		values []byte
+		want   string
+	}{
+		"|i1": {[]byte{0x80, 5}, "-128 5"},
+		"|u1": {[]byte{0x80, 5}, "128 5"},
+		"<i2": {little.AppendUint16([]byte{5, 0}, 0x8000), "5 -32768"},
+		">u2": {big.AppendUint16([]byte{0, 5}, 0x8000), "5 32768"},
+		"<i4": {little.AppendUint32([]byte{5, 0, 0, 0}, 1<<31), "5 -2147483648"},
+		">i4": {big.AppendUint32([]byte{0, 0, 0, 5}, 1<<31), "5 -2147483648"},
+		"<u4": {little.AppendUint32([]byte{5, 0, 0, 0}, 1<<31), "5 2147483648"},
+		"<i8": {little.AppendUint64(little.AppendUint64(nil, 5), 1<<63), "5 -9223372036854775808"},
+		">u8": {big.AppendUint64(big.AppendUint64(nil, 5), 1<<63), "5 9223372036854775808"},
+		">f2": {[]byte{0x3c, 0x00, 0xc0, 0x00}, "1 -2"},
+		">f8": {big.AppendUint64(big.AppendUint64(nil, math.Float64bits(1)), math.Float64bits(-2.5)), "1 -2.5"},
+	} {
+		write := func(shape []int) string {
+			name := filepath.Join(t.TempDir(), "some.npy")
+			if err := os.WriteFile(name, npyBytes(descr, false, shape, c.values), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return name
+		}
+		got := drain(t, opened(t, write([]int{1, 2}), Options{}))
+		values := strings.Fields(strings.TrimPrefix(strings.Join(got, "; "), "id=0, vector="))
+		for i, want := range strings.Fields(c.want) {
+			w, _ := strconv.ParseFloat(want, 32)
+			if g, err := strconv.ParseFloat(values[i], 32); err != nil || float32(g) != float32(w) || len(values) != 2 {
+				t.Errorf("%s: %v, want %s", descr, got, c.want)
+			}
+		}
+		if strings.Contains(descr, "f") {
+			continue
+		}
+		matrix := filepath.Join(t.TempDir(), "matrix.npy")
+		if err := os.WriteFile(matrix, npyBytes("|u1", false, []int{2, 1}, []byte{1, 2}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := opened(t, matrix, Options{IDs: write([]int{2})})
+		got = drain(t, r)
+		ids := strings.Fields(c.want)
+		if want := []string{"id=" + ids[0] + ", vector=1", "id=" + ids[1] + ", vector=2"}; !slices.Equal(got, want) || r.Numbered() {
+			t.Errorf("ids of %s: %q, want %q", descr, got, want)
+		}
+	}
+}
+
+// A matrix that has one column after the other is put together in pieces.
+func TestNpyByColumns(t *testing.T) {
+	const rows, width = 70_000, 64 // more than a piece
+	values := make([]byte, 0, rows*width*4)
+	for j := range width {
+		for i := range rows {
+			values = binary.LittleEndian.AppendUint32(values, uint32(i*width+j))
+		}
+	}
+	r, err := openMatrix(bytes.NewReader(npyBytes("<i4", true, []int{rows, width}, values)), int64(len(npyBytes("<i4", true, []int{rows, width}, nil))+len(values)), &Options{Format: Npy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := 0
+	for {
+		batch, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, got := range batch.Column(1).(*array.FixedSizeList).ListValues().(*array.Float32).Float32Values() {
+			if got != float32(next) {
+				t.Fatalf("value %d is %v", next, got)
+			}
+			next++
+		}
+	}
+	if next != rows*width {
+		t.Errorf("%d values", next)
 	}
 }
 
@@ -83,15 +191,28 @@ func TestMatrixFaults(t *testing.T) {
 	if err := os.WriteFile(long, bytes.Repeat([]byte("a\n"), 41), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	npy := func(descr string, n, size int) string {
+		name := filepath.Join(t.TempDir(), "ids.npy")
+		if err := os.WriteFile(name, npyBytes(descr, false, []int{n}, make([]byte, size)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	halves, fewer, more, cut := npy("<f2", 40, 80), npy("<i4", 39, 4*39), npy("<i4", 41, 4*41), npy("<i8", 40, 8*40-1)
 	for want, c := range map[string]struct {
 		format Format
 		input  []byte
 		stream bool
 		ids    string
 	}{
-		"npy file: values in the order of Fortran":                             {format: Npy, input: read("fortran.npy")},
-		"npy file: shape (320,), allowed: (rows, values)":                      {format: Npy, input: read("flat.npy")},
-		`npy file: values of type ">f4", allowed: float16`:                     {format: Npy, input: read("big.npy")},
+		"npy file: values in the order of Fortran, of which a stream":          {format: Npy, input: read("fortran.npy"), stream: true},
+		"npy file: shape [320], allowed: (rows, values)":                       {format: Npy, input: read("flat.npy")},
+		`npy file: values of type "<c8", allowed: floats and integers`:         {format: Npy, input: npyBytes("<c8", false, []int{1, 1}, make([]byte, 8))},
+		`npy file: shape (1, x2): "x2", allowed: numbers`:                      {format: Npy, input: bytes.Replace(npyBytes("<f4", false, []int{1, 12}, nil), []byte("(1, 12)"), []byte("(1, x2)"), 1)},
+		"ids " + halves + `: values of type "<f2" and shape [40]`:              {format: Npy, input: f4, ids: halves},
+		"ids " + fewer + ": there are 39, and more vectors":                    {format: Npy, input: f4, ids: fewer},
+		"ids " + more + ": there are 41, and 40 vectors":                       {format: Npy, input: f4, ids: more},
+		"ids " + cut + ": the file ends in value 39 of 40":                     {format: Npy, input: f4, ids: cut},
 		"npy file: it does not begin as":                                       {format: Npy, input: fvecs},
 		"npy file: the file ends in its header, before offset 128":             {format: Npy, input: f4[:100]},
 		"npy file: 40 rows of 8 values end at offset 1408, the file at 1407":   {format: Npy, input: f4[:1407]},

@@ -53,10 +53,10 @@ func vectorOf(t arrow.DataType) (arrow.DataType, func(arrow.Array) (arrow.Array,
 // isMessageFloat: messages have lists of it.
 func isMessageFloat(t arrow.DataType) bool { return t.ID() == arrow.FLOAT16 || t.ID() == arrow.FLOAT32 }
 
-// isNumber: it can be made a float32. Integers of more bits have values that no float32 has.
+// isNumber: it can be made a float32; a value that no float32 has, of integers of more bits than 24, is an error.
 func isNumber(t arrow.DataType) bool {
 	switch t.ID() {
-	case arrow.FLOAT64, arrow.INT8, arrow.UINT8, arrow.INT16, arrow.UINT16:
+	case arrow.FLOAT64, arrow.INT8, arrow.UINT8, arrow.INT16, arrow.UINT16, arrow.INT32, arrow.UINT32, arrow.INT64, arrow.UINT64:
 		return true
 	}
 	return false
