@@ -252,7 +252,11 @@ func (c *loadCommand) open(ctx context.Context, name string, first, skip int64, 
 		return files.Open(name, o)
 	}
 	if o.Format == "" {
-		o.Format = files.FormatOf(name) // of a copy the name has an end only
+		_, key, err := c.object(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		o.Format = files.FormatOf(key) // of its copy the name has the end only
 	}
 	temporary, err := c.download(ctx, name, log)
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -128,6 +129,12 @@ func TestLoad_objects(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, err = z.Write(rowsFile(30, 5))
+	if err := errors.Join(err, z.Close(), files.PutIfAbsent(t.Context(), "rows-3.jsonl.gz", packed.Bytes())); err != nil {
+		t.Fatal(err)
+	}
 	if err := files.PutIfAbsent(t.Context(), "below/rows-9.jsonl", rowsFile(90, 5)); err != nil {
 		t.Fatal(err)
 	}
@@ -136,15 +143,15 @@ func TestLoad_objects(t *testing.T) {
 	place, query, _ := strings.Cut(from, "?")
 	rows := int64(0)
 	for part := range 2 {
-		c := loadCommand{Store: cli.Store{Store: to}, Name: "load", Part: fmt.Sprintf("%d/2", part), Encoder: "e", Files: []string{place + "/rows-*.jsonl?" + query}, JSON: true}
+		c := loadCommand{Store: cli.Store{Store: to}, Name: "load", Part: fmt.Sprintf("%d/2", part), Encoder: "e", Files: []string{place + "/rows-*.jsonl*?" + query}, JSON: true}
 		var got loaded
 		if err := json.Unmarshal([]byte(stdout(t, func() error { return c.Run(t.Context(), &cli.Logging{}) })), &got); err != nil {
 			t.Fatal(err)
 		}
 		rows += got.Rows
 	}
-	if rows != 15 {
-		t.Errorf("%d rows were loaded, want 15", rows)
+	if rows != 20 {
+		t.Errorf("%d rows were loaded, want 20", rows)
 	}
 	if left, err := os.ReadDir(temporary); err != nil || len(left) > 0 {
 		t.Errorf("%d temporary files are left, %v", len(left), err)
