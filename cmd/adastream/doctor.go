@@ -118,7 +118,9 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 		return err
 	}
 	defer client.Close()
-	if check("topic is the index's", sameTopic(ctx, client, spec), fmt.Sprintf("%s, %d partitions", spec.Topic.Name, spec.Topic.Partitions)) {
+	same, err := compareTopic(ctx, client, spec)
+	check("topic is the index's", err, fmt.Sprintf("%s, %d partitions", spec.Topic.Name, spec.Topic.Partitions))
+	if same {
 		kept, err := keeps(ctx, client, spec)
 		check("topic keeps what comes", err, kept)
 		lag, err := chainLag(ctx, client, shards)
@@ -285,22 +287,19 @@ func clockSkew(ctx context.Context, b store.Bucket) (time.Duration, error) {
 	return after.Sub(info.Modified), nil
 }
 
-// sameTopic fails if a topic is another one than a spec says.
-func sameTopic(ctx context.Context, client *source.Client, spec *schemas.Spec) error {
+// compareTopic compares the topic with the spec, and says whether offsets of the index's partitions mean what they did: also where others were added.
+func compareTopic(ctx context.Context, client *source.Client, spec *schemas.Spec) (same bool, err error) {
 	partitions, err := client.Partitions(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	identity, err := client.Topic(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var faults []string
 	differ := func(what string, is, want any) {
 		faults = append(faults, fmt.Sprintf("%s is %v, the index says %v", what, is, want))
-	}
-	if len(partitions) != spec.Topic.Partitions {
-		differ("number of partitions", len(partitions), spec.Topic.Partitions)
 	}
 	if spec.Topic.Cluster != "" && identity.Cluster != spec.Topic.Cluster {
 		differ("cluster", identity.Cluster, spec.Topic.Cluster)
@@ -308,10 +307,14 @@ func sameTopic(ctx context.Context, client *source.Client, spec *schemas.Spec) e
 	if spec.Topic.ID != "" && identity.TopicID != spec.Topic.ID {
 		differ("topic id", identity.TopicID, spec.Topic.ID)
 	}
-	if len(faults) > 0 {
-		return errors.New(strings.Join(faults, "; "))
+	same = len(partitions) >= spec.Topic.Partitions && len(faults) == 0
+	if len(partitions) != spec.Topic.Partitions {
+		differ("number of partitions", len(partitions), spec.Topic.Partitions)
 	}
-	return nil
+	if len(faults) > 0 {
+		return same, errors.New(strings.Join(faults, "; "))
+	}
+	return same, nil
 }
 
 // keeps says for how long the topic keeps what comes, and fails if it is compacted though its messages are many rows: all that have one key

@@ -89,3 +89,28 @@ func TestDoctorTellsOfStrayedVersions(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// A topic that got more partitions is a fault, and its log is looked at all the same.
+func TestDoctorOfAddedPartitions(t *testing.T) {
+	c := sourcetest.Topic(t, 3, nil)
+	identity, err := c.Topic(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		partitions int
+		id         string
+		same       bool
+		bad        string
+	}{
+		{3, identity.TopicID, true, ""},
+		{2, identity.TopicID, true, "number of partitions is 3, the index says 2"},
+		{4, identity.TopicID, false, "number of partitions is 3, the index says 4"},
+		{3, "another", false, "topic id is"},
+	} {
+		same, err := compareTopic(t.Context(), c, &schemas.Spec{Topic: schemas.Topic{Partitions: tt.partitions, ID: tt.id}})
+		if same != tt.same || (err == nil) != (tt.bad == "") || err != nil && !strings.Contains(err.Error(), tt.bad) {
+			t.Errorf("%d partitions of %s: %v, %v", tt.partitions, tt.id, same, err)
+		}
+	}
+}

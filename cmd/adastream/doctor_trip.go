@@ -70,7 +70,7 @@ func (c *doctorCommand) trip(ctx context.Context, done *checkup, index *commit.L
 			return err
 		}
 		defer topic.Close()
-		if err := sameTopic(ctx, topic, spec); err != nil {
+		if _, err := compareTopic(ctx, topic, spec); err != nil {
 			done.check("row is sent", fmt.Errorf("topic %s is not the index's: %w", spec.Topic.Name, err), "")
 			return nil
 		}

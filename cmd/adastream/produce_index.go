@@ -53,7 +53,7 @@ func (p *produceIndex) spec() *schemas.Spec { return p.shards[0].Spec() }
 
 // begin notes where the chains are before anything is sent.
 func (p *produceIndex) begin(ctx context.Context, client *source.Client, log *slog.Logger) error {
-	if err := sameTopic(ctx, client, p.spec()); err != nil {
+	if _, err := compareTopic(ctx, client, p.spec()); err != nil {
 		return fmt.Errorf("topic %s is not that of the index in --store: %w", p.spec().Topic.Name, err)
 	}
 	return cli.Wait{}.Until(ctx, log, "commits cannot be read, will try again", func(ctx context.Context) (err error) {
