@@ -153,8 +153,12 @@ func (w *world) strangeVectorsAreNotServed(t *testing.T) {
 	const ids = 4000
 	b := w.trained(ids)
 	var log bytes.Buffer
+	b.cleaning.Wait() // it logs
 	b.o.Logger = slog.New(slog.NewTextHandler(&log, nil))
-	told := func() int { return strings.Count(log.String(), "quality gate holds the generation back") }
+	told := func() int {
+		b.cleaning.Wait()
+		return strings.Count(log.String(), "quality gate holds the generation back")
+	}
 	good := b.channel.Generation
 	w.topics = [2]int{500, 40}
 	for p := range testPartitions {
