@@ -55,22 +55,36 @@ func mapped(r *Reader, o *Options) (*Reader, error) {
 			if e, ok := column.(array.ExtensionArray); ok {
 				column = e.Storage()
 			}
-			if err := sound(column); err != nil {
-				return nil, fmt.Errorf("column %q, rows %d to %d: damaged: %w", batch.ColumnName(s.from), row, row+batch.NumRows()-1, err)
+			if columns[i], err = s.made(column); err != nil {
+				return nil, fmt.Errorf("column %q, rows %d to %d: %w", batch.ColumnName(s.from), row, row+batch.NumRows()-1, err)
 			}
-			if s.convert != nil {
-				if err := spread(column); err != nil {
-					return nil, fmt.Errorf("column %q, rows %d to %d: %w", batch.ColumnName(s.from), row, row+batch.NumRows()-1, err)
-				}
-				if column, err = s.convert(column); err != nil {
-					return nil, fmt.Errorf("column %q, rows %d to %d: %w", batch.ColumnName(s.from), row, row+batch.NumRows()-1, err)
-				}
-			}
-			columns[i] = column
 		}
 		row += batch.NumRows()
 		return array.NewRecordBatch(schema, columns, batch.NumRows()), nil
 	}}, nil
+}
+
+// made is what a message has of a column, once that is sound.
+func (s slot) made(column arrow.Array) (arrow.Array, error) {
+	values := column
+	if d, ok := column.(*array.Dictionary); ok {
+		values = d.Dictionary()
+	}
+	if id := values.DataType().ID(); id == arrow.STRING_VIEW || id == arrow.BINARY_VIEW {
+		if err := spread(values); err != nil { // first: to see that views are sound, the text of each is read, which may be one and the same
+			return nil, err
+		}
+	}
+	if err := sound(column); err != nil {
+		return nil, fmt.Errorf("damaged: %w", err)
+	}
+	if s.convert == nil {
+		return column, nil
+	}
+	if err := spread(column); err != nil {
+		return nil, err
+	}
+	return s.convert(column)
 }
 
 // sound checks the offsets and lengths of a column, which the library believes when it reads: texts and lists may be of more than there is.
@@ -100,9 +114,6 @@ func spread(column arrow.Array) error {
 		if !ok {
 			return nil
 		}
-		if err := spread(c.Dictionary()); err != nil {
-			return err
-		}
 		length = func(row int) int { return values.ValueLen(c.GetValueIndex(row)) }
 	default:
 		return nil
@@ -113,7 +124,7 @@ func spread(column arrow.Array) error {
 		if column.IsNull(row) {
 			continue
 		}
-		if left -= int64(length(row)); left < 0 {
+		if left -= int64(max(0, length(row))); left < 0 {
 			return fmt.Errorf("its texts are of more than %d bytes, because rows share them", allowed)
 		}
 	}
