@@ -328,7 +328,7 @@ func keeps(ctx context.Context, client *source.Client, spec *schemas.Spec) (stri
 		return "", err
 	}
 	policy := config["cleanup.policy"]
-	if strings.Contains(policy, "compact") && spec.Messages == nil {
+	if strings.Contains(policy, "compact") && spec.ReadsArrow() {
 		return "", fmt.Errorf("cleanup.policy=%s: compaction keeps the newest message of a key, and a message is many rows: the others are lost without a gap; set it to delete", policy)
 	}
 	if !strings.Contains(policy, "delete") {

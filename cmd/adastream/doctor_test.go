@@ -59,7 +59,7 @@ func TestOldness(t *testing.T) {
 
 // A compacted topic loses rows of messages that have many, and no gap tells.
 func TestDoctorLooksWhatTheTopicKeeps(t *testing.T) {
-	many, one := &schemas.Spec{}, &schemas.Spec{Messages: &schemas.Messages{}}
+	many, one := &schemas.Spec{}, &schemas.Spec{Messages: &schemas.Messages{Format: schemas.MessagesJSON}}
 	for _, tt := range []struct {
 		policy, retention string
 		spec              *schemas.Spec

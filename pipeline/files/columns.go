@@ -67,8 +67,9 @@ func mapped(r *Reader, o *Options) (*Reader, error) {
 // made is what a message has of a column, once that is sound.
 func (s slot) made(column arrow.Array) (arrow.Array, error) {
 	values := column
-	if d, ok := column.(*array.Dictionary); ok {
-		values = d.Dictionary()
+	dictionary, shares := column.(*array.Dictionary)
+	if shares {
+		values = dictionary.Dictionary()
 	}
 	if id := values.DataType().ID(); id == arrow.STRING_VIEW || id == arrow.BINARY_VIEW {
 		if err := spread(values); err != nil { // first: to see that views are sound, the text of each is read, which may be one and the same
@@ -81,8 +82,10 @@ func (s slot) made(column arrow.Array) (arrow.Array, error) {
 	if s.convert == nil {
 		return column, nil
 	}
-	if err := spread(column); err != nil {
-		return nil, err
+	if shares {
+		if err := spread(column); err != nil {
+			return nil, err
+		}
 	}
 	return s.convert(column)
 }

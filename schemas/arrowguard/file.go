@@ -85,8 +85,7 @@ func (f *File) footer(footer []byte, end int64) *schemas.Fault {
 	if !ok {
 		m.fail(schemas.ReasonMalformed, "footer has no schema")
 	}
-	left := end
-	left = f.list(t, 2, end, left)
+	left := f.list(t, 2, end, end)
 	f.dictionaries = len(f.blocks)
 	f.list(t, 3, end, left)
 	if m.fault != nil {
