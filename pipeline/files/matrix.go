@@ -7,10 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -62,7 +58,7 @@ func (m *matrix) check(size int64) error {
 }
 
 // readMatrix reads the rows of m from f, which is behind the header.
-func readMatrix(f io.Reader, m matrix, ids *rowIDs, o *Options) *Reader {
+func readMatrix(f io.Reader, m matrix, ids rowIDs, o *Options) *Reader {
 	vectors := arrow.FixedSizeListOf(int32(m.width), arrow.PrimitiveTypes.Float32)
 	if m.value == nil {
 		vectors = arrow.FixedSizeListOf(int32(m.width), arrow.FixedWidthTypes.Float16)
@@ -73,7 +69,7 @@ func readMatrix(f io.Reader, m matrix, ids *rowIDs, o *Options) *Reader {
 	}, encoderMetadata(o.Encoder))
 	read := int64(0)
 	row := make([]byte, m.stride())
-	return &Reader{schema: schema, rows: m.rows, number: ids.numbered(), next: func() (arrow.RecordBatch, error) {
+	return &Reader{schema: schema, rows: m.rows, number: o.IDs == "", next: func() (arrow.RecordBatch, error) {
 		n := min(m.rows-read, batchRows, max(1, batchBytes/(m.width*floatBytes)))
 		if n == 0 {
 			if err := ids.end(read); err != nil {
@@ -145,7 +141,7 @@ func openMatrix(f io.Reader, size int64, o *Options) (*Reader, error) {
 }
 
 // openVecs reads fvecs and bvecs: rows that each begin with their width.
-func openVecs(f io.Reader, size int64, e element, ids *rowIDs, o *Options) (*Reader, error) {
+func openVecs(f io.Reader, size int64, e element, ids rowIDs, o *Options) (*Reader, error) {
 	in := bufio.NewReader(f)
 	head, err := in.Peek(4)
 	if err != nil {
@@ -163,7 +159,7 @@ func openVecs(f io.Reader, size int64, e element, ids *rowIDs, o *Options) (*Rea
 }
 
 // openBin reads fbin, u8bin and i8bin: the number of rows, their width, and all values.
-func openBin(f io.Reader, size int64, e element, ids *rowIDs, o *Options) (*Reader, error) {
+func openBin(f io.Reader, size int64, e element, ids rowIDs, o *Options) (*Reader, error) {
 	in, head := bufio.NewReader(f), make([]byte, 8)
 	if _, err := io.ReadFull(in, head); err != nil {
 		return nil, fmt.Errorf("the file ends before offset 8: %w", err)
@@ -173,130 +169,4 @@ func openBin(f io.Reader, size int64, e element, ids *rowIDs, o *Options) (*Read
 		return nil, err
 	}
 	return readMatrix(in, m, ids, o), nil
-}
-
-// rowIDs are the ids of the rows of a file that has none: lines of another one, or numbers.
-type rowIDs struct {
-	first int64
-	name  string // of the file
-	file  *os.File
-	lines *bufio.Scanner // nil: numbers
-
-	integers *bufio.Reader // of a file of numpy; nil: there is none
-	integer  func([]byte) int64
-	unsigned bool   // it is one of uint64
-	value    []byte // of one
-	count    int64  // of them
-}
-
-// numbered says whether the numbers of rows are their ids.
-func (ids *rowIDs) numbered() bool { return ids.lines == nil && ids.integers == nil }
-
-func openIDs(o *Options) (*rowIDs, error) {
-	ids := &rowIDs{first: o.FirstID, name: o.IDs}
-	if o.IDs == "" {
-		return ids, nil
-	}
-	var err error
-	if ids.file, err = os.Open(o.IDs); err != nil {
-		return nil, err
-	}
-	if strings.EqualFold(filepath.Ext(o.IDs), ".npy") {
-		if err := ids.openNpy(); err != nil {
-			return nil, errors.Join(fmt.Errorf("ids %s: %w", o.IDs, err), ids.file.Close())
-		}
-		return ids, nil
-	}
-	ids.lines = bufio.NewScanner(ids.file)
-	return ids, nil
-}
-
-// openNpy reads the header of ids that are an array of numpy.
-func (ids *rowIDs) openNpy() error {
-	in := bufio.NewReader(ids.file)
-	head, err := npyHeader(in)
-	if err != nil {
-		return err
-	}
-	t := npyType.FindStringSubmatch(head.descr)
-	if t == nil || t[2] == "f" || len(head.shape) != 1 {
-		return fmt.Errorf("values of type %.40q and shape %v, allowed: an array of integers", head.descr, head.shape)
-	}
-	var order binary.ByteOrder = binary.LittleEndian
-	if t[1] == ">" {
-		order = binary.BigEndian
-	}
-	bytes := int(t[3][0] - '0')
-	ids.integers, ids.integer, ids.value = in, npyInteger(t[2], bytes, order), make([]byte, bytes)
-	ids.unsigned, ids.count = t[2]+t[3] == "u8", head.shape[0]
-	return nil
-}
-
-func (ids *rowIDs) close() error {
-	if ids.file == nil {
-		return nil
-	}
-	return ids.file.Close()
-}
-
-func (ids *rowIDs) dataType() arrow.DataType {
-	switch {
-	case ids.lines != nil:
-		return arrow.BinaryTypes.String
-	case ids.unsigned:
-		return arrow.PrimitiveTypes.Uint64
-	}
-	return arrow.PrimitiveTypes.Int64
-}
-
-func (ids *rowIDs) appendTo(b array.Builder, row int64) error {
-	switch {
-	case ids.integers != nil:
-		return ids.appendInteger(b, row)
-	case ids.lines == nil:
-		b.(*array.Int64Builder).Append(ids.first + row)
-		return nil
-	}
-	if !ids.lines.Scan() {
-		if err := ids.lines.Err(); err != nil {
-			return fmt.Errorf("ids %s, line %d: %w", ids.name, row+1, err)
-		}
-		return fmt.Errorf("ids %s: there are %d lines, and more vectors", ids.name, row)
-	}
-	id := strings.TrimSuffix(ids.lines.Text(), "\r")
-	if row == 0 {
-		id = strings.TrimPrefix(id, "\ufeff") // a byte order mark
-	}
-	if !utf8.ValidString(id) { // all rows of a message with such a text are refused
-		return fmt.Errorf("ids %s, line %d: %q, allowed: UTF-8", ids.name, row+1, id)
-	}
-	b.(*array.StringBuilder).Append(id)
-	return nil
-}
-
-func (ids *rowIDs) appendInteger(b array.Builder, row int64) error {
-	if row == ids.count {
-		return fmt.Errorf("ids %s: there are %d, and more vectors", ids.name, row)
-	}
-	if _, err := io.ReadFull(ids.integers, ids.value); err != nil {
-		return fmt.Errorf("ids %s: the file ends in value %d of %d: %w", ids.name, row, ids.count, err)
-	}
-	switch b := b.(type) {
-	case *array.Uint64Builder:
-		b.Append(uint64(ids.integer(ids.value)))
-	case *array.Int64Builder:
-		b.Append(ids.integer(ids.value))
-	}
-	return nil
-}
-
-// end fails if there are more ids than rows: then they may be of another file.
-func (ids *rowIDs) end(rows int64) error {
-	if ids.integers != nil && rows != ids.count {
-		return fmt.Errorf("ids %s: there are %d, and %d vectors", ids.name, ids.count, rows)
-	}
-	if ids.lines != nil && ids.lines.Scan() {
-		return fmt.Errorf("ids %s: there are more lines than the %d vectors", ids.name, rows)
-	}
-	return nil
 }

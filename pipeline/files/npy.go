@@ -27,62 +27,68 @@ var (
 	npyType  = regexp.MustCompile(`^([<>|])([fiu])([1248])$`)
 )
 
-// npyElement is how values of a type of numpy are read; ok is false of types that are none of numbers.
-func npyElement(descr string) (e element, ok bool) {
-	t := npyType.FindStringSubmatch(descr)
-	if t == nil {
-		return e, false
-	}
-	var order binary.ByteOrder = binary.LittleEndian
-	if t[1] == ">" {
-		order = binary.BigEndian
-	}
-	e.bytes = int(t[3][0] - '0')
-	switch t[2] + t[3] {
-	case "f2":
-		if order == binary.ByteOrder(binary.LittleEndian) {
-			return float16s, true
-		}
-		e.value = func(b []byte) float32 { return float16.FromBits(order.Uint16(b)).Float32() }
-	case "f4":
-		e.value = func(b []byte) float32 { return math.Float32frombits(order.Uint32(b)) }
-	case "f8":
-		e.value = func(b []byte) float32 { return float32(math.Float64frombits(order.Uint64(b))) }
-	default:
-		integer := npyInteger(t[2], e.bytes, order)
-		if integer == nil {
-			return e, false
-		}
-		if t[2] == "u" {
-			e.value = func(b []byte) float32 { return float32(uint64(integer(b))) }
-		} else {
-			e.value = func(b []byte) float32 { return float32(integer(b)) }
-		}
-	}
-	return e, true
+// npyNumber is a type of numbers of numpy.
+type npyNumber struct {
+	kind  string // f, i or u
+	bytes int
+	order binary.ByteOrder
 }
 
-// npyInteger reads integers of so many bytes: those of uint64 as the int64 of the same bits.
-func npyInteger(kind string, bytes int, order binary.ByteOrder) func([]byte) int64 {
-	switch signed := kind == "i"; {
-	case bytes == 1 && signed:
+// npyNumberOf parses a type; ok is false of types that are none of numbers.
+func npyNumberOf(descr string) (n npyNumber, ok bool) {
+	t := npyType.FindStringSubmatch(descr)
+	if t == nil {
+		return n, false
+	}
+	n = npyNumber{t[2], int(t[3][0] - '0'), binary.LittleEndian}
+	if t[1] == ">" {
+		n.order = binary.BigEndian
+	}
+	return n, n.kind != "f" || n.bytes > 1
+}
+
+// element is how such values are read.
+func (n npyNumber) element() element {
+	order := n.order
+	switch {
+	case n.kind == "f" && n.bytes == 2 && order == binary.ByteOrder(binary.LittleEndian):
+		return float16s
+	case n.kind == "f" && n.bytes == 2:
+		return element{n.bytes, func(b []byte) float32 { return float16.FromBits(order.Uint16(b)).Float32() }}
+	case n.kind == "f" && n.bytes == 4:
+		return element{n.bytes, func(b []byte) float32 { return math.Float32frombits(order.Uint32(b)) }}
+	case n.kind == "f":
+		return element{n.bytes, func(b []byte) float32 { return float32(math.Float64frombits(order.Uint64(b))) }}
+	}
+	integer := n.integer()
+	if n.kind == "u" {
+		return element{n.bytes, func(b []byte) float32 { return float32(uint64(integer(b))) }}
+	}
+	return element{n.bytes, func(b []byte) float32 { return float32(integer(b)) }}
+}
+
+// integer reads integers: those of uint64 as the int64 of the same bits.
+func (n npyNumber) integer() func([]byte) int64 {
+	order := n.order
+	switch signed := n.kind == "i"; {
+	case n.bytes == 1 && signed:
 		return func(b []byte) int64 { return int64(int8(b[0])) }
-	case bytes == 1:
+	case n.bytes == 1:
 		return func(b []byte) int64 { return int64(b[0]) }
-	case bytes == 2 && signed:
+	case n.bytes == 2 && signed:
 		return func(b []byte) int64 { return int64(int16(order.Uint16(b))) }
-	case bytes == 2:
+	case n.bytes == 2:
 		return func(b []byte) int64 { return int64(order.Uint16(b)) }
-	case bytes == 4 && signed:
+	case n.bytes == 4 && signed:
 		return func(b []byte) int64 { return int64(int32(order.Uint32(b))) }
-	case bytes == 4:
+	case n.bytes == 4:
 		return func(b []byte) int64 { return int64(order.Uint32(b)) }
 	}
 	return func(b []byte) int64 { return int64(order.Uint64(b)) }
 }
 
 // openNpy reads a matrix of numpy whose rows are vectors.
-func openNpy(f io.Reader, size int64, ids *rowIDs, o *Options) (*Reader, error) {
+func openNpy(f io.Reader, size int64, ids rowIDs, o *Options) (*Reader, error) {
 	in := bufio.NewReader(f)
 	head, err := npyHeader(in)
 	if err != nil {
@@ -92,10 +98,11 @@ func openNpy(f io.Reader, size int64, ids *rowIDs, o *Options) (*Reader, error) 
 		return nil, fmt.Errorf("shape %v, allowed: (rows, values)", head.shape)
 	}
 	m := matrix{rows: head.shape[0], width: head.shape[1], header: head.bytes}
-	var ok bool
-	if m.element, ok = npyElement(head.descr); !ok {
+	number, ok := npyNumberOf(head.descr)
+	if !ok {
 		return nil, fmt.Errorf("values of type %.40q, allowed: floats and integers", head.descr)
 	}
+	m.element = number.element()
 	if err := m.check(size); err != nil {
 		return nil, err
 	}
