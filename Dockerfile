@@ -3,7 +3,7 @@
 #   docker build --build-arg VERSION=0.1.0+$(git rev-parse HEAD) -t adastream .
 #
 # The images of releases are made by .ci/release.sh, which needs none; both have the same files in the same places.
-FROM --platform=$BUILDPLATFORM golang:1.26.8 AS build
+FROM --platform=$BUILDPLATFORM golang:1.26.11 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
