@@ -46,7 +46,7 @@ func TestIndexIsMadeAnewUnderItsDaemons(t *testing.T) {
 	more := func(batches int) {
 		t.Helper()
 		for range batches {
-			if _, err := produce.Batch(t.Context(), producer, partitions, batch(rng, from, batchRows)); err != nil {
+			if _, err := produce.Batch(t.Context(), producer, produce.Topic{Partitions: partitions}, batch(rng, from, batchRows)); err != nil {
 				t.Fatal(err)
 			}
 			from += batchRows

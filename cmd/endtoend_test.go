@@ -241,7 +241,7 @@ func TestFleetSurvivesKills(t *testing.T) {
 	var client searcher
 	stopClient := client.run(t, "http://"+api, ops)
 	for from := 0; from < rows; from += batchRows {
-		if _, err := produce.Batch(t.Context(), producer, partitions, batch(rng, from, batchRows)); err != nil {
+		if _, err := produce.Batch(t.Context(), producer, produce.Topic{Partitions: partitions}, batch(rng, from, batchRows)); err != nil {
 			t.Fatal(err)
 		}
 		switch from {

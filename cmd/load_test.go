@@ -83,13 +83,13 @@ func TestLoadOfProcesses(t *testing.T) {
 	producer := f.client.NewProducer(source.ProducerOptions{})
 	defer producer.Close()
 	for from := 0; from < rows/3; from += batchRows {
-		if _, err := produce.Batch(t.Context(), producer, partitions, batch(rng, from, batchRows)); err != nil {
+		if _, err := produce.Batch(t.Context(), producer, produce.Topic{Partitions: partitions}, batch(rng, from, batchRows)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	parts := []*fleet.Process{load(0), load(1), load(2)}
 	for from := rows / 3; from < rows/2; from += batchRows {
-		if _, err := produce.Batch(t.Context(), producer, partitions, batch(rng, from, batchRows)); err != nil {
+		if _, err := produce.Batch(t.Context(), producer, produce.Topic{Partitions: partitions}, batch(rng, from, batchRows)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -49,7 +49,7 @@ func TestBuilderStartsFromWhatIsLeft(t *testing.T) {
 	producer := f.client.NewProducer(source.ProducerOptions{})
 	defer producer.Close()
 	for from := 0; from < rows; from += batchRows {
-		if _, err := produce.Batch(t.Context(), producer, partitions, batch(rng, from, batchRows)); err != nil {
+		if _, err := produce.Batch(t.Context(), producer, produce.Topic{Partitions: partitions}, batch(rng, from, batchRows)); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Duration(rng.IntN(600)) * time.Millisecond)

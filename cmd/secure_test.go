@@ -43,7 +43,7 @@ func TestFleetOverTLSWithPassword(t *testing.T) {
 	t.Cleanup(func() { sourcetest.DeleteTopic(t, client) })
 	producer := client.NewProducer(source.ProducerOptions{})
 	defer producer.Close()
-	if _, err := produce.Batch(t.Context(), producer, 1, batch(rand.New(rand.NewPCG(1, 1)), 0, 100)); err != nil {
+	if _, err := produce.Batch(t.Context(), producer, produce.Topic{Partitions: 1}, batch(rand.New(rand.NewPCG(1, 1)), 0, 100)); err != nil {
 		t.Fatal(err)
 	}
 

@@ -59,7 +59,7 @@ func TestShardsOfProcesses(t *testing.T) {
 	var client searcher
 	stopClient := client.run(t, "http://"+apis[0], lowOps)
 	for from := 0; from < rows; from += batchRows {
-		if _, err := produce.Batch(t.Context(), producer, partitions, batch(rng, from, batchRows)); err != nil {
+		if _, err := produce.Batch(t.Context(), producer, produce.Topic{Partitions: partitions}, batch(rng, from, batchRows)); err != nil {
 			t.Fatal(err)
 		}
 		switch from {

@@ -189,7 +189,7 @@ func (s *stack) search(ctx context.Context) {
 func (s *stack) send(b arrow.RecordBatch) {
 	s.t.Helper()
 	defer b.Release()
-	if _, err := produce.Batch(s.t.Context(), s.producer, partitions, b); err != nil {
+	if _, err := produce.Batch(s.t.Context(), s.producer, produce.Topic{Partitions: partitions}, b); err != nil {
 		s.t.Fatal(err)
 	}
 }

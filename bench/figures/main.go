@@ -242,7 +242,7 @@ func (d *daemons) stream(ctx context.Context, o options, data *table) (*streamed
 		defer close(batches)
 		started := time.Now()
 		before := time.Now()
-		err := produce.All(gctx, producer, o.Partitions, r, o.BatchRows, func(rows int64) {
+		err := produce.All(gctx, producer, produce.Topic{Partitions: o.Partitions}, r, o.BatchRows, func(rows int64) {
 			ends := map[int]int64{}
 			for p := range o.Partitions {
 				if b, err := d.client.Bounds(gctx, p); err == nil {

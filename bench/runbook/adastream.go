@@ -110,7 +110,7 @@ func (a *adastream) update(ctx context.Context, s *step) (time.Duration, error) 
 		} else {
 			batch = a.upserts(first+at, vector+at, rows)
 		}
-		some, err := produce.Messages(ctx, a.ids, batch)
+		some, err := produce.Messages(ctx, produce.Topic{Partitions: a.ids}, batch)
 		if err != nil {
 			return 0, err
 		}

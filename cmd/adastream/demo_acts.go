@@ -123,7 +123,7 @@ func (d *demo) stream(ctx context.Context) error {
 	shown := make(chan []time.Duration, 1)
 	go func() { shown <- d.show(show) }()
 	defer stop()
-	err = produce.All(ctx, d.producer, demoPartitions, r, demoRows, func(rows int64) {
+	err = produce.All(ctx, d.producer, produce.Topic{Partitions: demoPartitions}, r, demoRows, func(rows int64) {
 		d.produced.Add(rows)
 		pause(ctx, demoPause)
 	})
@@ -296,7 +296,7 @@ func (d *demo) send(ctx context.Context, id, class string, vector []float32, op 
 	for _, x := range vector {
 		list.ValueBuilder().(*array.Float16Builder).Append(float16.New(x))
 	}
-	_, err := produce.Batch(ctx, d.producer, demoPartitions, b.NewRecordBatch())
+	_, err := produce.Batch(ctx, d.producer, produce.Topic{Partitions: demoPartitions}, b.NewRecordBatch())
 	return err
 }
 

@@ -192,7 +192,7 @@ func tripMessages(ctx context.Context, spec *schemas.Spec, op string, vector []f
 	}
 	row := tripRow(spec, op, vector)
 	defer row.Release()
-	return produce.Messages(ctx, spec.Topic.Partitions, row)
+	return produce.Messages(ctx, produce.Topic{Partitions: spec.Topic.Partitions}, row)
 }
 
 // tripRow has no attributes: they are null.

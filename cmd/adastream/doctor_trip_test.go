@@ -126,7 +126,7 @@ func (tt *tripTest) send(n int) {
 	}
 	producer := tt.topic().NewProducer(source.ProducerOptions{})
 	defer producer.Close()
-	if _, err := produce.Batch(tt.Context(), producer, tt.flags.Partitions, b.NewRecordBatch()); err != nil {
+	if _, err := produce.Batch(tt.Context(), producer, produce.Topic{Partitions: tt.flags.Partitions}, b.NewRecordBatch()); err != nil {
 		tt.Fatal(err)
 	}
 }

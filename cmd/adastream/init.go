@@ -22,6 +22,10 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
+// topicMessageBytes is max.message.bytes of a topic that init makes: 8 MiB, which hosted brokers allow too. `produce` asks the topic, and sends
+// no larger messages than it takes.
+const topicMessageBytes = "8388608"
+
 // noAttribute, in place of a type, leaves out what a file would have become an attribute of.
 const noAttribute = "none"
 
@@ -183,7 +187,7 @@ func (f *specFlags) create(ctx context.Context, b store.Bucket, client *source.C
 	if err := f.checkPrefixes(ctx, spec, log); err != nil {
 		return nil, err
 	}
-	err = client.CreateTopic(ctx, f.Partitions, f.Replication, map[string]string{"max.message.bytes": "67108864"})
+	err = client.CreateTopic(ctx, f.Partitions, f.Replication, map[string]string{"max.message.bytes": topicMessageBytes})
 	if err != nil {
 		return nil, cli.KafkaFault(client, err)
 	}

@@ -22,7 +22,7 @@ type produceCommand struct {
 	Store   string        `help:"Object store of the index: wait until its ingestors have taken or refused all rows, say how many they took and what they refused, and fail if anything was. It takes the right to read." placeholder:"URL"`
 	StoreCA string        `help:"PEM file of certificate authorities to trust for https endpoints of --store, instead of the system's." name:"store-ca" type:"existingfile" placeholder:"FILE"`
 	Wait    time.Duration `help:"Longest time that ingestors may take none of the rows, with --store." default:"60s"`
-	Rows    int64         `help:"Rows that are split over the partitions at a time; a message holds those of one partition." default:"8192"`
+	Rows    int64         `help:"Rows that are split over the partitions at a time; a message holds those of one partition, or fewer if the topic takes no larger ones." default:"8192"`
 	JSON    bool          `help:"Print what was acknowledged of each file as JSON, and with --store what became of it."`
 	Encoder string        `help:"Name and version of the model that made the vectors, if the file does not say."`
 	fileFlags
@@ -74,7 +74,12 @@ func (c *produceCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if err != nil {
 		return cli.KafkaFault(client, err)
 	}
-	// They are counted once: an id must not move to a partition that is added meanwhile.
+	limit, err := client.MaxMessage(ctx)
+	if err != nil {
+		return cli.KafkaFault(client, err)
+	}
+	// Asked for once: an id must not move to a partition that is added meanwhile.
+	topic := produce.Topic{Partitions: len(partitions), MaxMessage: limit}
 	var o source.ProducerOptions
 	if index != nil {
 		if err := index.begin(ctx, client, l.Logger()); err != nil {
@@ -93,7 +98,7 @@ func (c *produceCommand) Run(ctx context.Context, l *cli.Logging) error {
 	done := produced{Topic: c.Topic, Files: []producedFile{}}
 	for _, name := range c.Files {
 		var rows int64
-		if rows, err = c.file(ctx, name, to, len(partitions), index, l.Logger()); err != nil {
+		if rows, err = c.file(ctx, name, to, topic, index, l.Logger()); err != nil {
 			err = fmt.Errorf("%s: %w", name, err)
 		}
 		done.add(name, rows, err)
@@ -128,7 +133,7 @@ func (p *produced) add(file string, rows int64, fault error) {
 }
 
 // file sends a file, and returns how many of its rows were acknowledged.
-func (c *produceCommand) file(ctx context.Context, name string, to produce.Sender, partitions int, index *produceIndex, log *slog.Logger) (sent int64, err error) {
+func (c *produceCommand) file(ctx context.Context, name string, to produce.Sender, topic produce.Topic, index *produceIndex, log *slog.Logger) (sent int64, err error) {
 	o := c.options(log, name)
 	o.Encoder, o.IDs, o.FirstID = c.Encoder, c.IDs, c.FirstID
 	r, err := files.Open(name, o)
@@ -145,7 +150,7 @@ func (c *produceCommand) file(ctx context.Context, name string, to produce.Sende
 		}
 	}
 	bar, end := progress(name, r.Rows(), progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"))
-	err = produce.All(ctx, to, partitions, r, c.Rows, func(rows int64) {
+	err = produce.All(ctx, to, topic, r, c.Rows, func(rows int64) {
 		sent += rows
 		_ = bar.Add64(rows)
 	})

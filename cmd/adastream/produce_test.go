@@ -46,6 +46,23 @@ func TestProduceJSON(t *testing.T) {
 	}
 }
 
+// A topic that takes small messages only, as those that init did not make, gets more of them.
+func TestProduceToATopicOfSmallMessages(t *testing.T) {
+	topic := sourcetest.Topic(t, 2, map[string]string{"max.message.bytes": "20000"})
+	c := &channelTest{T: t}
+	command := &produceCommand{Kafka: cli.Kafka{Brokers: topic.Options().Brokers}, Topic: topic.Options().Topic, Rows: 8192, Encoder: "e", Files: []string{jsonRows(t, "rows", 2000, nil)}}
+	command.ID, command.Vector = "id", "vector"
+	if out := c.output(command); !strings.Contains(out, "rows.jsonl: 2000 rows acknowledged\n") {
+		t.Error(out)
+	}
+	for p := range 2 {
+		b, err := topic.Bounds(t.Context(), p)
+		if err != nil || b.End < 4 || b.End > 16 { // 1,000 rows of 64 bytes and more
+			t.Errorf("partition %d: %d messages, %v", p, b.End, err)
+		}
+	}
+}
+
 // jsonRows is n rows of 16 values as JSON lines, of which some may be bad.
 func jsonRows(t *testing.T, name string, n int, bad map[int]string) string {
 	t.Helper()

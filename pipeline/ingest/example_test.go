@@ -89,7 +89,7 @@ func send(ctx context.Context, client *source.Client, rows string) error {
 	}
 	producer := client.NewProducer(source.ProducerOptions{})
 	defer producer.Close()
-	_, err = produce.Batch(ctx, producer, 1, batch)
+	_, err = produce.Batch(ctx, producer, produce.Topic{Partitions: 1}, batch)
 	return err
 }
 

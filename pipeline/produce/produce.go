@@ -2,7 +2,7 @@
 //
 // Every row goes to the partition of its id, so all versions of an item stand in one partition in the order in which they
 // were made; that is what makes the last one win. A message is one complete Arrow IPC stream with the schema of its
-// source, and one batch of rows becomes at most one message for each partition.
+// source. One batch of rows becomes one message for each partition, or several if the topic takes no larger ones.
 package produce
 
 import (
@@ -30,10 +30,16 @@ type Sender interface {
 	Send(ctx context.Context, messages ...source.Message) error
 }
 
+// Topic is what decides how rows are put into messages.
+type Topic struct {
+	Partitions int
+	MaxMessage int64 // bytes of the value of a message, 0 for no limit; a row that alone is larger is sent alone
+}
+
 // Batch splits batch by the partition of each row's id, and sends what comes out. Rows with a null id go to partition 0:
 // the ingestor is to quarantine them, not the producer to lose them. It returns the number of rows that were acknowledged.
-func Batch(ctx context.Context, to Sender, partitions int, batch arrow.RecordBatch) (int64, error) {
-	messages, err := Messages(ctx, partitions, batch)
+func Batch(ctx context.Context, to Sender, topic Topic, batch arrow.RecordBatch) (int64, error) {
+	messages, err := Messages(ctx, topic, batch)
 	if err != nil {
 		return 0, err
 	}
@@ -43,18 +49,47 @@ func Batch(ctx context.Context, to Sender, partitions int, batch arrow.RecordBat
 	return batch.NumRows(), nil
 }
 
-// Messages splits batch by the partition of each row's id.
-func Messages(ctx context.Context, partitions int, batch arrow.RecordBatch) (messages []source.Message, err error) {
-	pieces, err := Split(ctx, batch, partitions, func(partition int) int { return partition }, partitions)
+// Messages splits batch by the partition of each row's id. Those of a partition are in the order of the rows.
+func Messages(ctx context.Context, topic Topic, batch arrow.RecordBatch) (messages []source.Message, err error) {
+	defer damaged(&err)
+	pieces, err := Split(ctx, batch, topic.Partitions, func(partition int) int { return partition }, topic.Partitions)
 	if err != nil {
 		return nil, err
 	}
 	for p, piece := range pieces {
-		if piece.Message != nil {
+		small, err := halve(ctx, batch, piece, topic.MaxMessage)
+		if err != nil {
+			return nil, fmt.Errorf("rows of partition %d: %w", p, err)
+		}
+		for _, piece := range small {
 			messages = append(messages, source.Message{Partition: p, Value: piece.Message, Rows: int64(len(piece.Rows))})
 		}
 	}
 	return messages, nil
+}
+
+// halve divides the rows of a piece of batch until each message has at most limit bytes, or one row.
+func halve(ctx context.Context, batch arrow.RecordBatch, piece Piece, limit int64) ([]Piece, error) {
+	switch n := len(piece.Rows); {
+	case n == 0:
+		return nil, nil
+	case n == 1 || limit == 0 || int64(len(piece.Message)) <= limit:
+		return []Piece{piece}, nil
+	}
+	var all []Piece
+	middle := len(piece.Rows) / 2
+	for _, rows := range [][]int64{piece.Rows[:middle], piece.Rows[middle:]} {
+		message, err := encodeRows(ctx, batch, rows)
+		if err != nil {
+			return nil, err
+		}
+		some, err := halve(ctx, batch, Piece{Rows: rows, Message: message}, limit)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
 }
 
 // Piece is the rows of a batch that belong together.
@@ -71,24 +106,31 @@ func Split(ctx context.Context, batch arrow.RecordBatch, partitions int, of func
 		return nil, err
 	}
 	pieces = make([]Piece, n)
-	for p, indices := range rows {
-		if indices.Len() == 0 {
+	for p, some := range rows {
+		if len(some) == 0 {
 			continue
 		}
-		part, numbers := batch, indices.NewInt64Array()
-		pieces[p].Rows = numbers.Int64Values()
-		if int64(numbers.Len()) == batch.NumRows() {
-			part.Retain()
-		} else if part, err = take(ctx, batch, numbers); err != nil {
-			return nil, fmt.Errorf("rows of part %d: %w", p, err)
-		}
-		pieces[p].Message, err = Encode(part)
-		part.Release()
-		if err != nil {
+		pieces[p].Rows = some
+		if pieces[p].Message, err = encodeRows(ctx, batch, some); err != nil {
 			return nil, fmt.Errorf("rows of part %d: %w", p, err)
 		}
 	}
 	return pieces, nil
+}
+
+// encodeRows writes these rows of batch, ascending, as one complete Arrow IPC stream.
+func encodeRows(ctx context.Context, batch arrow.RecordBatch, rows []int64) ([]byte, error) {
+	if int64(len(rows)) == batch.NumRows() {
+		return Encode(batch)
+	}
+	numbers := array.NewInt64Builder(memory.DefaultAllocator)
+	numbers.AppendValues(rows, nil)
+	part, err := take(ctx, batch, numbers.NewInt64Array())
+	if err != nil {
+		return nil, err
+	}
+	defer part.Release()
+	return Encode(part)
 }
 
 // Encode writes batch as one complete Arrow IPC stream.
@@ -104,7 +146,7 @@ func Encode(batch arrow.RecordBatch) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func byPartition(partitions int, batch arrow.RecordBatch, of func(partition int) int, n int) ([]*array.Int64Builder, error) {
+func byPartition(partitions int, batch arrow.RecordBatch, of func(partition int) int, n int) ([][]int64, error) {
 	found := batch.Schema().FieldIndices(schemas.ColumnID)
 	if len(found) != 1 {
 		return nil, fmt.Errorf("column %q: there are %d, there must be exactly one", schemas.ColumnID, len(found))
@@ -114,16 +156,14 @@ func byPartition(partitions int, batch arrow.RecordBatch, of func(partition int)
 	if err != nil {
 		return nil, err
 	}
-	rows := make([]*array.Int64Builder, n)
-	for p := range rows {
-		rows[p] = array.NewInt64Builder(memory.DefaultAllocator)
-	}
+	rows := make([][]int64, n)
 	for i := range ids.Len() {
 		p := 0
 		if ids.IsValid(i) {
 			p = source.PartitionOf(text(i), partitions)
 		}
-		rows[of(p)].Append(int64(i))
+		at := of(p)
+		rows[at] = append(rows[at], int64(i))
 	}
 	return rows, nil
 }
@@ -175,7 +215,7 @@ func damaged(err *error) {
 
 // All sends everything that r has, in batches of at most rows rows, and calls done with the rows of each batch that was
 // acknowledged.
-func All(ctx context.Context, to Sender, partitions int, r *files.Reader, rows int64, done func(rows int64)) error {
+func All(ctx context.Context, to Sender, topic Topic, r *files.Reader, rows int64, done func(rows int64)) error {
 	if rows < 1 {
 		return fmt.Errorf("rows of a batch: %d, allowed: at least 1", rows)
 	}
@@ -189,7 +229,7 @@ func All(ctx context.Context, to Sender, partitions int, r *files.Reader, rows i
 		}
 		for from := int64(0); from < batch.NumRows(); from += rows {
 			slice := batch.NewSlice(from, min(from+rows, batch.NumRows()))
-			n, err := Batch(ctx, to, partitions, slice)
+			n, err := Batch(ctx, to, topic, slice)
 			slice.Release()
 			if err != nil {
 				return err

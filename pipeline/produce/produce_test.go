@@ -60,7 +60,7 @@ func TestMessages(t *testing.T) {
 		{"null", arrow.BinaryTypes.String, func(b array.Builder, _ int) { b.AppendNull() }, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			messages, err := Messages(t.Context(), partitions, rows(t, c.id, c.append, n))
+			messages, err := Messages(t.Context(), Topic{Partitions: partitions}, rows(t, c.id, c.append, n))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -105,12 +105,12 @@ func TestMessages(t *testing.T) {
 
 func TestWrongID(t *testing.T) {
 	b := rows(t, arrow.PrimitiveTypes.Float64, func(b array.Builder, i int) { b.(*array.Float64Builder).Append(float64(i)) }, 2)
-	if _, err := Messages(t.Context(), 2, b); err == nil || !strings.Contains(err.Error(), "float64") || !strings.Contains(err.Error(), "uint64") {
+	if _, err := Messages(t.Context(), Topic{Partitions: 2}, b); err == nil || !strings.Contains(err.Error(), "float64") || !strings.Contains(err.Error(), "uint64") {
 		t.Errorf("%v does not name the type and those allowed", err)
 	}
 }
 
-// What an ingestor accepts comes through: half-precision lists, whichever kind of list, with nulls in any column.
+// What an ingestor accepts comes through, in messages as small as need be: half-precision lists, whichever kind of list, with nulls in any column.
 func TestColumnsSurvive(t *testing.T) {
 	const partitions, n = 3, 40
 	md := arrow.MetadataFrom(map[string]string{"adastream.encoder": "e"})
@@ -142,11 +142,7 @@ func TestColumnsSurvive(t *testing.T) {
 		b.Field(3).(*array.TimestampBuilder).Append(arrow.Timestamp(i))
 	}
 	whole := b.NewRecordBatch()
-	part := whole.NewSlice(2, n) // as All cuts it
-	messages, err := Messages(t.Context(), partitions, part)
-	if err != nil {
-		t.Fatal(err)
-	}
+	part := whole.NewSlice(2, n)         // as All cuts it
 	want := make([][]string, partitions) // rows of each partition, as JSON
 	for i := range int(part.NumRows()) {
 		p := 0
@@ -155,31 +151,50 @@ func TestColumnsSurvive(t *testing.T) {
 		}
 		want[p] = append(want[p], rowText(part, i))
 	}
-	got := make([][]string, partitions)
-	for _, m := range messages {
-		r, err := ipc.NewReader(bytes.NewReader(m.Value))
+	count := 0
+	for _, limit := range []int64{0, 1300, 1150, 1} {
+		messages, err := Messages(t.Context(), Topic{Partitions: partitions, MaxMessage: limit}, part)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !r.Schema().Equal(schema) {
-			t.Errorf("partition %d: schema %s", m.Partition, r.Schema())
+		if len(messages) <= count {
+			t.Errorf("at most %d bytes: %d messages, %d of a larger limit", limit, len(messages), count)
 		}
-		if encoder, _ := r.Schema().Metadata().GetValue("adastream.encoder"); encoder != "e" {
-			t.Errorf("partition %d: encoder %q", m.Partition, encoder)
-		}
-		for r.Next() {
-			for i := range int(r.RecordBatch().NumRows()) {
-				got[m.Partition] = append(got[m.Partition], rowText(r.RecordBatch(), i))
+		count = len(messages)
+		got := make([][]string, partitions)
+		for _, m := range messages {
+			if limit > 0 && int64(len(m.Value)) > limit && m.Rows > 1 {
+				t.Errorf("at most %d bytes: %d rows in %d", limit, m.Rows, len(m.Value))
+			}
+			r, err := ipc.NewReader(bytes.NewReader(m.Value))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !r.Schema().Equal(schema) {
+				t.Errorf("partition %d: schema %s", m.Partition, r.Schema())
+			}
+			if encoder, _ := r.Schema().Metadata().GetValue("adastream.encoder"); encoder != "e" {
+				t.Errorf("partition %d: encoder %q", m.Partition, encoder)
+			}
+			rows := int64(0)
+			for r.Next() {
+				rows += r.RecordBatch().NumRows()
+				for i := range int(r.RecordBatch().NumRows()) {
+					got[m.Partition] = append(got[m.Partition], rowText(r.RecordBatch(), i))
+				}
+			}
+			if err := r.Err(); err != nil || rows != m.Rows {
+				t.Errorf("%d rows, said to be %d, %v", rows, m.Rows, err)
 			}
 		}
-		if err := r.Err(); err != nil {
-			t.Error(err)
+		for p := range want {
+			if !slices.Equal(got[p], want[p]) {
+				t.Errorf("at most %d bytes, partition %d:\n got %q\nwant %q", limit, p, got[p], want[p])
+			}
 		}
 	}
-	for p := range want {
-		if !slices.Equal(got[p], want[p]) {
-			t.Errorf("partition %d:\n got %q\nwant %q", p, got[p], want[p])
-		}
+	if count != int(part.NumRows()) {
+		t.Errorf("%d messages of %d rows, of which none fits", count, part.NumRows())
 	}
 }
 
@@ -222,11 +237,11 @@ func TestAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := &counter{t: t}
-	if err := All(t.Context(), to, 2, r, 0, nil); err == nil || !strings.Contains(err.Error(), "at least 1") {
+	if err := All(t.Context(), to, Topic{Partitions: 2}, r, 0, nil); err == nil || !strings.Contains(err.Error(), "at least 1") {
 		t.Errorf("batches of no rows: %v", err)
 	}
 	var told []int64
-	if err := All(t.Context(), to, 2, r, 3, func(rows int64) { told = append(told, rows) }); err != nil {
+	if err := All(t.Context(), to, Topic{Partitions: 2}, r, 3, func(rows int64) { told = append(told, rows) }); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(told, []int64{3, 3, 1}) || to.rows != 7 {
@@ -253,7 +268,7 @@ func TestDamagedFile(t *testing.T) {
 		copy(damaged[2+i][4:], "\xff\xff\xff\x7f") // after the length: where in the message its root table is
 		r, err := files.Arrow(bytes.NewReader(bytes.Join(damaged, mark)))
 		if err == nil {
-			err = All(t.Context(), &counter{t: t}, 2, r, 100, func(int64) {})
+			err = All(t.Context(), &counter{t: t}, Topic{Partitions: 2}, r, 100, func(int64) {})
 		}
 		if err == nil || !strings.Contains(err.Error(), "an Arrow IPC file that is cut or damaged: ") {
 			t.Errorf("%s: %v", what, err)

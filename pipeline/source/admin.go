@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -15,6 +16,15 @@ import (
 
 // createPoll is how often CreateTopic asks the leaders of a new topic.
 const createPoll = 100 * time.Millisecond
+
+const (
+	// defaultTopicMessage is max.message.bytes of a topic that does not set it,
+	// on a broker that does not either.
+	defaultTopicMessage = 1048588
+	// messageOverhead is more than what counts of a message beside its value: 61
+	// bytes of its batch, some of its record, headers of tracing.
+	messageOverhead = 1024
+)
 
 // CreateTopic creates the topic and waits until the leader of every partition
 // answers. A topic that exists is left as it is, whatever its shape, and is no
@@ -70,6 +80,25 @@ func (c *Client) TopicConfig(ctx context.Context, names ...string) (map[string]s
 		}
 	}
 	return config, nil
+}
+
+// MaxMessage returns how many bytes the value of a message to the topic may
+// have, what its max.message.bytes leave when the protocol has had its share, up
+// to what a producer of the zero options sends. A
+// client that may not ask, for want of the right DescribeConfigs, is told what
+// Kafka's default leaves.
+func (c *Client) MaxMessage(ctx context.Context) (int64, error) {
+	limit := int64(defaultTopicMessage)
+	config, err := c.TopicConfig(ctx, "max.message.bytes")
+	if err != nil && !errors.Is(err, ErrDenied) {
+		return 0, err
+	}
+	if text := config["max.message.bytes"]; text != "" {
+		if limit, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return 0, fmt.Errorf("settings of topic %s: max.message.bytes: %w", c.o.Topic, err)
+		}
+	}
+	return max(1, min(limit, defaultMaxMessageBytes)-messageOverhead), nil
 }
 
 // roundTripAny sends a request that any broker takes. Before the first metadata

@@ -116,6 +116,34 @@ func TestProduceErrorsSurface(t *testing.T) {
 	}
 }
 
+// What is said to fit does, and not much less than fits is said.
+func TestMaxMessage(t *testing.T) {
+	for _, tc := range []struct {
+		config string
+		want   int64 // 0: the broker's
+	}{{"", 0}, {"100000", 100000}, {"500", 1}, {"200000000", 64 << 20}} {
+		config := map[string]string{}
+		if tc.config != "" {
+			config["max.message.bytes"] = tc.config
+		}
+		c := sourcetest.Topic(t, 1, config)
+		got, err := c.MaxMessage(testContext(t))
+		if err != nil || got < 1 || tc.want > 0 && (got > tc.want || got < tc.want-2048) {
+			t.Errorf("max.message.bytes %q: %d, %v", tc.config, got, err)
+		}
+		if got == 1 {
+			continue
+		}
+		p := c.NewProducer(source.ProducerOptions{})
+		if err := p.Send(testContext(t), source.Message{Key: []byte("key"), Value: make([]byte, got)}); err != nil {
+			t.Errorf("max.message.bytes %q: of %d bytes: %v", tc.config, got, err)
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // A fact about the library that NewProducer has to undo: the zero Writer does not
 // wait for an answer, so it reports success for what the broker refuses.
 func TestTrapZeroWriterLosesErrors(t *testing.T) {
