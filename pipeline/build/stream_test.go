@@ -34,6 +34,9 @@ type stream struct {
 }
 
 func newStream(t *testing.T, seed uint64, rows int) *stream {
+	if testing.Short() {
+		t.Skip("a stream is a minute with -race: without -short")
+	}
 	if !long() { // where processor time is told apart by nobody
 		t.Parallel()
 	}
