@@ -1,7 +1,9 @@
 #!/bin/bash
-# arm64.sh: the tests of kernels, index and formats as arm64, under qemu. This looks at the kernels of NEON, at the
-# portable ones where products and sums are fused, at alignment and at memory order, not at speed: minutes. Those of formats build and serve small
-# indexes; the demo trains on 20,001 rows, which takes longer under qemu than it waits.
+# arm64.sh: runs the tests of kernels, index and formats as arm64, under qemu. Takes minutes.
+#
+# They look at the NEON kernels, at the portable ones where products and sums are fused, at alignment and at memory order. They say
+# nothing about speed. The tests of formats build and serve small indexes. The demo is not run: it trains on 20,001 rows, and under qemu
+# that takes longer than it waits.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 qemu=qemu-aarch64-static
@@ -10,7 +12,7 @@ export GOARCH=arm64 CGO_ENABLED=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Left out are tests that train and measure for long, with nothing of the architecture in them.
+# Tests that train and measure for long, and do not depend on the architecture, are left out.
 under=(go test -exec "$qemu" -count=1 -p 1 -timeout 60m)
 "${under[@]}" ./avx ./schemas ./pipeline/formats ./index/arrowfile ./index/mrl ./index/pca ./index/kmeans ./index/snapshot ./index/filter \
   ./index/exact ./index/recall ./index/opq ./index/segment ./index/model

@@ -1,6 +1,6 @@
 #!/bin/bash
-# image.sh IMAGE.tar: runs what is in an image of .ci/release.sh for this machine's platform, as root of nothing but its own file system: in a
-# chroot, as its user, without /proc and /dev, where only /tmp can be written. No container daemon is needed; root rights are.
+# image.sh IMAGE.tar: runs the programs of an image that .ci/release.sh made, for this machine's platform. They run in a chroot of the image's
+# file system, as the image's user, without /proc and /dev; only /tmp can be written. This needs root rights, but no container daemon.
 set -euo pipefail
 [ "$(id -u)" = 0 ] || exec sudo "$0" "$@"
 command -v python3 >/dev/null || { apt-get update -qq && apt-get install -y -qq python3-minimal; }

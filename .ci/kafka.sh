@@ -15,7 +15,7 @@
 #   KAFKA_TIERED     non-empty: topics can be made with       (none)
 #                    remote.storage.enable=true; their closed segments go to datadir/tiered
 #   KAFKA_CLUSTER    id of the cluster                         (random)
-#                    one of several brokers, whose KAFKA_PROPS say node.id and controller.quorum.voters; each waits for a majority
+#                    for one of several brokers, with node.id and controller.quorum.voters in KAFKA_PROPS; each waits for a majority
 #   KAFKA_PROPS      further lines of server.properties        (none)
 #   ADASTREAM_CACHE  where the jars are kept                   (~/.cache/adastream)
 set -euo pipefail
@@ -34,7 +34,7 @@ scram='org.apache.kafka.common.security.scram.ScramLoginModule required;'
 
 fail() { echo "kafka.sh: $*" >&2; exit 1; }
 
-# The port tells, not the pid: where nobody reaps orphans, a killed broker stays as a zombie that kill -0 finds alive.
+# Look at the port, not the pid: where nobody reaps orphans, a killed broker stays as a zombie that kill -0 finds alive.
 if (: < "/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
   fail "something already listens on 127.0.0.1:$port"
 fi

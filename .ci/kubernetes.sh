@@ -1,14 +1,16 @@
 #!/bin/bash
-# kubernetes.sh [lint]: asks the real ones about the chart. Builds kube-apiserver, etcd and two versions of helm from their Go
-# modules, once, about 12 minutes of a CPU, and runs helm/test/apiserver with them: lint and template by both versions of helm
-# (all that lint does), then an API server on 127.0.0.1 with the resources of KEDA, the Prometheus Operator and the Gateway API,
-# half a minute: what it admits, refuses, and lets an upgrade change. Further arguments go to `go test`.
+# kubernetes.sh [lint] [ARGUMENT...]: tries the chart with the real helm and a real API server, by running helm/test/apiserver. First both
+# versions of helm lint and render it. Then an API server on 127.0.0.1 with the resources of KEDA, the Prometheus Operator and the
+# Gateway API tells what it admits, what it refuses, and what it lets an upgrade change, which takes half a minute. With `lint` only
+# the first part runs. Further arguments go to `go test`.
 #
-# On demand and each night, not in .ci/run: that one decodes the chart strictly, which tells no value that is out of range.
+# The first run builds kube-apiserver, etcd and two versions of helm from their Go modules: about 12 minutes of a CPU.
+#
+# It runs on demand and each night, not in .ci/run. That one decodes the chart strictly, but does not notice a value that is out of range.
 #
 #   ADASTREAM_CACHE      where the binaries are kept  (~/.cache/adastream)
-#   ADASTREAM_TEST_CRDS  folders of more resources, joined by colons: with packaging/install/cluster-operator of a checkout of Strimzi, which is in
-#                        no Go module, examples/strimzi.yaml is judged too
+#   ADASTREAM_TEST_CRDS  folders of more resources, joined by colons. With packaging/install/cluster-operator of a checkout of Strimzi, which
+#                        is in no Go module, examples/strimzi.yaml is checked too
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -31,7 +33,7 @@ module() {
   echo "$dir"
 }
 
-# into DIR COMMAND...: runs COMMAND with a folder of its own as its last argument, which gets the name DIR only when that went well.
+# into DIR COMMAND...: runs COMMAND with a new folder as its last argument, and renames the folder to DIR only if COMMAND succeeds.
 into() {
   [ -d "$1" ] && return
   mkdir -p "$(dirname "$1")"
@@ -41,7 +43,7 @@ into() {
   mv -T "$tmp" "$1"
 }
 
-# Kubernetes names its own parts by folders of its repository, which are modules of their own to everybody else.
+# In its go.mod Kubernetes replaces its own parts by folders of its repository. Everybody else gets them as modules.
 build_servers() {
   local source out=$1 version=k8s.io/component-base/version
   source=$(module "k8s.io/kubernetes@v$kubernetes")

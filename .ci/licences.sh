@@ -1,6 +1,6 @@
 #!/bin/bash
-# licences.sh DIR: leaves in DIR what everything in the four programs is licensed under, as licences.csv, and the texts, as licences/.
-# Fails if any of it is not on the list.
+# licences.sh DIR: writes to DIR the licence of everything that is in the four programs: the names to licences.csv, the texts to licences/.
+# Fails if one of them is not on the list of licences that are allowed.
 set -euo pipefail
 out=$(realpath -m "${1:?usage: licences.sh DIR}")
 cd "$(dirname "$0")/.."
@@ -9,7 +9,7 @@ allowed="Apache-2.0 MIT BSD-2-Clause BSD-3-Clause 0BSD CC0-1.0 WordNet" # CC0: p
 tool=$(mktemp -d)
 trap 'rm -rf "$tool"' EXIT
 GOFLAGS= GOBIN=$tool go install github.com/google/go-licenses@v1.6.0
-export CGO_ENABLED=0 GOOS=linux GOARCH=amd64 # arm64 takes the same modules
+export CGO_ENABLED=0 GOOS=linux GOARCH=amd64 # arm64 has the same modules
 
 rm -rf "$out/licences"
 mkdir -p "$out"

@@ -1,10 +1,10 @@
 #!/bin/bash
-# release.sh VERSION DIR: makes the files of a release in DIR from the revision that is checked out. The same revision gives the same bytes,
-# wherever it is (.ci/reproducible.sh), with this tar and gzip.
+# release.sh VERSION DIR: makes the files of a release in DIR, from the revision that is checked out. With the same tar and gzip the same
+# revision gives the same bytes on every machine; .ci/reproducible.sh checks this.
 #
 #   adastream-VERSION-linux-ARCH.tar.gz     the four programs, static, and the texts of all licences
-#   adastream-VERSION-linux-ARCH.cdx.json   what is in them, as CycloneDX
-#   adastream-VERSION-licences.csv          what that is licensed under
+#   adastream-VERSION-linux-ARCH.cdx.json   their bill of materials, as CycloneDX
+#   adastream-VERSION-licences.csv          the licence of each item
 #   adastream-VERSION-image.tar             the container image for both platforms, as an OCI layout
 #   SHA256SUMS
 set -euo pipefail
@@ -18,7 +18,7 @@ fail() { echo "release.sh: $*" >&2; exit 1; }
 revision=$(git rev-parse HEAD)
 time=$(git log -1 --format=%cI)
 
-# What the environment could change in the bytes. The stamp says the revision, so the toolchain need not ask git.
+# Everything in the environment that could change the bytes. The stamp has the revision, so the toolchain need not ask git.
 unset GOAMD64 GOARM64 GOEXPERIMENT GOFIPS140
 GOTOOLCHAIN=go$(cat .go-version)
 export GOTOOLCHAIN CGO_ENABLED=0 GOFLAGS='-trimpath -mod=readonly -buildvcs=false' GOOS=linux LC_ALL=C TZ=UTC
@@ -37,7 +37,7 @@ for arch in amd64 arm64; do
   name=adastream-$version-linux-$arch
   mkdir "$work/$name"
   GOARCH=$arch go build -o "$work/$name/" -ldflags "-s -w -buildid= -X github.com/adastream/adastream/cmd/internal/cli.stamp=$version+$revision" ./cmd/...
-  # adastream is made of all that the others are. The proxy is not asked for a version that is about to be made.
+  # The program adastream contains everything that the others do. GOPROXY is off because the proxy does not have this version yet.
   GOPROXY=off "$work/bin/cyclonedx-gomod" bin -json -licenses -std -noserial -notimestamp -version "v$version" \
     -output "$out/$name.cdx.json" "$work/$name/adastream" 2> "$work/sbom.err" || fail "$(cat "$work/sbom.err")"
   cp -r LICENSE README.md CHANGELOG.md "$work/licences" "$work/$name/"

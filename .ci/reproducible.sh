@@ -1,6 +1,6 @@
 #!/bin/bash
-# reproducible.sh [DIR]: makes a release of HEAD twice, in two clones at different paths, the second with an empty build cache, another time zone,
-# locale and umask, and compares the bytes. The second build compiles all of it anew: minutes. What it made is left in DIR.
+# reproducible.sh [DIR]: makes a release of HEAD twice and compares the bytes. The two clones are at different paths; the second build has an
+# empty build cache, another time zone, locale and umask, and compiles everything, which takes minutes. If DIR is given, the files are left there.
 set -euo pipefail
 keep=${1:+$(realpath -m "$1")}
 cd "$(dirname "$0")/.."

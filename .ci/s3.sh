@@ -15,7 +15,7 @@ bin=${ADASTREAM_CACHE:-$HOME/.cache/adastream}/versitygw-$version
 
 fail() { echo "s3.sh: $*" >&2; exit 1; }
 
-# The port tells, not the pid: where nobody reaps orphans, a killed server stays as a zombie that kill -0 finds alive.
+# Look at the port, not the pid: where nobody reaps orphans, a killed server stays as a zombie that kill -0 finds alive.
 if (: < "/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
   fail "something already listens on 127.0.0.1:$port"
 fi

@@ -1,7 +1,7 @@
 #!/bin/bash
-# vulnerabilities.sh [DATABASE]: fails if a program calls something that the Go vulnerability database names, built by the toolchain and from
-# the modules of a release. DATABASE is a version of the module golang.org/x/vulndb. Without one it is the version below, so that a change is
-# refused for what it does and not for what became known meanwhile; the nightly run asks for latest.
+# vulnerabilities.sh [DATABASE]: fails if a program, built by the toolchain and from the modules of a release, calls something that the Go
+# vulnerability database names. DATABASE is a version of the module golang.org/x/vulndb. The default is the version below: then a change is
+# refused for what it does, not for what became known meanwhile. The nightly run asks for latest.
 set -euo pipefail
 database=${1:-v0.0.0-20261105234957-e22db6528018}
 cd "$(dirname "$0")/.."
