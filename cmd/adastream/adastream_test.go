@@ -168,7 +168,7 @@ func TestZeroIsNoDefault(t *testing.T) {
 		{"plan --rows 1 --dims 64 --lists-per-row 0", "--lists-per-row 0: must be more than 0"},
 		{"standalone --memory-bytes=-1", "--memory-bytes -1: must be positive, or 0 for no limit"},
 		{"standalone --memory-bytes 0", ""},
-		{"standalone --ops-tls", "--ops-tls: goes with --tls-cert"},
+		{"standalone --ops-tls", "--ops-tls: needs --tls-cert"},
 		{"standalone --target-recall 0", "--target-recall 0: must be more than 0"},
 	} {
 		parser, err := kong.New(&command{}, kong.Vars{"cache_dir": t.TempDir()})

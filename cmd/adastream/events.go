@@ -58,7 +58,7 @@ func (c *snapshotEventsCommand) run(ctx context.Context, l *cli.Logging) error {
 	if shards, err = c.Of(shards); err != nil {
 		return err
 	}
-	err = wait.Until(ctx, l.Logger(), "Kafka is not there, will try again", func(ctx context.Context) error { return c.topic(ctx, client) })
+	err = wait.Until(ctx, l.Logger(), "Kafka is unavailable, will try again", func(ctx context.Context) error { return c.topic(ctx, client) })
 	if err != nil {
 		return cli.KafkaFault(client, err)
 	}

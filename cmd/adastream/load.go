@@ -66,7 +66,7 @@ func (c *loadCommand) Run(ctx context.Context, l *cli.Logging) error {
 		return cli.Usage(err)
 	}
 	if c.IDs != "" && len(c.Files) != 1 {
-		return cli.Usage(fmt.Errorf("--ids %s: goes with one file, there are %d", c.IDs, len(c.Files)))
+		return cli.Usage(fmt.Errorf("--ids %s: needs exactly one file, there are %d", c.IDs, len(c.Files)))
 	}
 	level, err := cli.Level(log)
 	if err != nil {

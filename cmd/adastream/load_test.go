@@ -75,7 +75,7 @@ func TestLoad(t *testing.T) {
 		"no such file":                                            func(c *loadCommand) { c.Files = []string{file + "x"} },
 		"is no regular file":                                      func(c *loadCommand) { c.Files = []string{dir} },
 		`rows.jsonl: its vectors are of the encoder "f", the index is for "e"`: func(c *loadCommand) { c.Encoder, c.Name = "f", "wrong" },
-		"goes with one file, there are 2":                                      func(c *loadCommand) { c.Files, c.IDs = []string{file, file}, file },
+		"needs exactly one file, there are 2":                                  func(c *loadCommand) { c.Files, c.IDs = []string{file, file}, file },
 	} {
 		changed := c
 		change(&changed)

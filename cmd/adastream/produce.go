@@ -59,7 +59,7 @@ func (c *produceCommand) Run(ctx context.Context, l *cli.Logging) error {
 		return cli.Usage(fmt.Errorf("--rows %d: must be at least 1", c.Rows))
 	}
 	if c.IDs != "" && len(c.Files) != 1 {
-		return cli.Usage(fmt.Errorf("--ids %s: goes with one file, there are %d", c.IDs, len(c.Files)))
+		return cli.Usage(fmt.Errorf("--ids %s: needs exactly one file, there are %d", c.IDs, len(c.Files)))
 	}
 	index, err := c.index(ctx, l.Logger())
 	if err != nil {

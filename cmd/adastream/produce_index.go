@@ -28,7 +28,7 @@ type produceIndex struct {
 func (c *produceCommand) index(ctx context.Context, log *slog.Logger) (*produceIndex, error) {
 	if c.Store == "" {
 		if c.StoreCA != "" {
-			return nil, cli.Usage(errors.New("--store-ca: goes with --store"))
+			return nil, cli.Usage(errors.New("--store-ca: needs --store"))
 		}
 		return nil, nil
 	}

@@ -54,7 +54,7 @@ func (c *standaloneCommand) run(ctx context.Context, l *cli.Logging) error {
 	brokers := c.Brokers
 	if len(brokers) == 0 {
 		if k := c.KafkaAccess; k.KafkaTLS || k.KafkaUser != "" {
-			return cli.Usage(errors.New("--kafka-tls and --kafka-user: go with --brokers, the embedded broker has neither"))
+			return cli.Usage(errors.New("--kafka-tls and --kafka-user: need --brokers: the embedded broker supports neither"))
 		}
 		broker, err := embedded.Start(embedded.Options{Dir: filepath.Join(c.Dir, "broker"), Port: c.KafkaPort})
 		if err != nil {

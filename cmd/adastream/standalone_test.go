@@ -50,7 +50,7 @@ func TestStandaloneLimitsMemory(t *testing.T) {
 // TestStandaloneReachesAKafkaThatAsksWhoItIs: by SCRAM over TLS, as the daemons do; an embedded broker asks nobody.
 func TestStandaloneReachesAKafkaThatAsksWhoItIs(t *testing.T) {
 	command := standaloneCommand{Dir: t.TempDir(), KafkaAccess: cli.KafkaAccess{KafkaTLS: true}}
-	if err := command.Run(t.Context(), &cli.Logging{}); err == nil || !strings.Contains(err.Error(), "go with --brokers") {
+	if err := command.Run(t.Context(), &cli.Logging{}); err == nil || !strings.Contains(err.Error(), "need --brokers") {
 		t.Errorf("with the embedded broker: %v", err)
 	}
 

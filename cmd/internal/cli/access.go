@@ -19,33 +19,33 @@ import (
 
 // Access are the flags that say who may ask a node what.
 type Access struct {
-	TokensFile     string `help:"File of tokens that requests have to bring, made with 'adastream token new'; it is read again when it changes. Without it none is asked for." type:"existingfile" placeholder:"FILE"`
-	OpsTokens      bool   `help:"Ask for tokens on the ops port too, of scope metrics; /livez and /readyz need none."`
-	Admin          bool   `help:"Promote, pin, unpin and roll back for administrators, through the API and the page: with a token of scope admin, or where none is asked for from this machine. The node must be allowed to write to channels/ of the store."`
-	TLSCert        string `help:"PEM file of the certificate of the query API, with --tls-key; both are read again when they change." name:"tls-cert" type:"existingfile" placeholder:"FILE"`
+	TokensFile     string `help:"File of the tokens that requests must carry, made with 'adastream token new'. Reloaded when it changes. Without it the API needs no token." type:"existingfile" placeholder:"FILE"`
+	OpsTokens      bool   `help:"Require a token of scope metrics on the ops port too. /livez and /readyz never need one."`
+	Admin          bool   `help:"Enable promote, pin, unpin and rollback in the API and on the page: with a token of scope admin, or, without --tokens-file, if the API listens on loopback or requires client certificates. The node needs write access to channels/ in the store."`
+	TLSCert        string `help:"PEM file of the certificate of the query API. Needs --tls-key; both are reloaded when they change." name:"tls-cert" type:"existingfile" placeholder:"FILE"`
 	TLSKey         string `help:"PEM file of the private key of --tls-cert." name:"tls-key" type:"existingfile" placeholder:"FILE"`
-	TLSClientCA    string `help:"PEM file of authorities; clients of the query API need a certificate of one of them. Read again when it changes." name:"tls-client-ca" type:"existingfile" placeholder:"FILE"`
-	MaxConnections int    `help:"Connections to the query API at a time, others wait; 0 is no limit." default:"8192"`
-	OpsTLS         bool   `help:"Encrypt the ops port too, with the same certificate. It asks for none of its clients, as probes have none." name:"ops-tls"`
+	TLSClientCA    string `help:"PEM file of certificate authorities. Clients of the query API must show a certificate of one of them. Reloaded when it changes." name:"tls-client-ca" type:"existingfile" placeholder:"FILE"`
+	MaxConnections int    `help:"Maximum number of open connections to the query API; further ones wait. 0 is unlimited." default:"8192"`
+	OpsTLS         bool   `help:"Serve the ops port over TLS too, with the same certificate. It requires no client certificate, as probes have none." name:"ops-tls"`
 }
 
 // Validate joins all faults of a; the parser of flags asks it.
 func (a Access) Validate() error {
 	var faults []error
 	if (a.TLSCert == "") != (a.TLSKey == "") {
-		faults = append(faults, errors.New("--tls-cert and --tls-key: one goes with the other"))
+		faults = append(faults, errors.New("--tls-cert and --tls-key: each needs the other"))
 	}
 	if a.TLSClientCA != "" && a.TLSCert == "" {
-		faults = append(faults, errors.New("--tls-client-ca: goes with --tls-cert"))
+		faults = append(faults, errors.New("--tls-client-ca: needs --tls-cert"))
 	}
 	if a.OpsTLS && a.TLSCert == "" {
-		faults = append(faults, errors.New("--ops-tls: goes with --tls-cert"))
+		faults = append(faults, errors.New("--ops-tls: needs --tls-cert"))
 	}
 	if a.MaxConnections < 0 {
 		faults = append(faults, fmt.Errorf("--max-connections %d: must not be negative", a.MaxConnections))
 	}
 	if a.OpsTokens && a.TokensFile == "" {
-		faults = append(faults, errors.New("--ops-tokens: goes with --tokens-file"))
+		faults = append(faults, errors.New("--ops-tokens: needs --tokens-file"))
 	}
 	return errors.Join(faults...)
 }
@@ -85,9 +85,9 @@ func (a Access) Open(listen string, log *slog.Logger, registry prometheus.Regist
 	switch {
 	case local:
 	case tokens == nil && a.TLSClientCA == "":
-		log.Warn("whoever can reach the query API may search: give --tokens-file or --tls-client-ca, or listen on 127.0.0.1", "listen", listen)
+		log.Warn("anyone who can reach the query API may search: set --tokens-file or --tls-client-ca, or listen on 127.0.0.1", "listen", listen)
 	case tokens != nil && a.TLSCert == "":
-		log.Warn("tokens come in clear text: give --tls-cert, unless something in front of this node encrypts", "listen", listen)
+		log.Warn("tokens arrive in clear text: set --tls-cert, unless something in front of this node encrypts", "listen", listen)
 	}
 	g.guard = access.New(access.Options{Tokens: tokens, OpenAdmin: local || a.TLSClientCA != "", Logger: log, Registry: registry})
 	g.reloader = access.NewReloader(log, registry, files...)

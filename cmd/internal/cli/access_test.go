@@ -30,11 +30,11 @@ func TestAccessRefusesWhatDoesNotFit(t *testing.T) {
 		a    Access
 		want string
 	}{
-		{Access{TLSCert: cert}, "one goes with the other"},
-		{Access{TLSKey: key}, "one goes with the other"},
-		{Access{TLSClientCA: cert}, "--tls-client-ca: goes with"},
-		{Access{OpsTLS: true}, "--ops-tls: goes with"},
-		{Access{OpsTokens: true}, "--ops-tokens: goes with"},
+		{Access{TLSCert: cert}, "each needs the other"},
+		{Access{TLSKey: key}, "each needs the other"},
+		{Access{TLSClientCA: cert}, "--tls-client-ca: needs"},
+		{Access{OpsTLS: true}, "--ops-tls: needs"},
+		{Access{OpsTokens: true}, "--ops-tokens: needs"},
 		{Access{MaxConnections: -1}, "--max-connections -1"},
 		{Access{TokensFile: key}, "--tokens-file: tokens file"},
 		{Access{TLSCert: key, TLSKey: key}, "--tls-cert"},

@@ -69,7 +69,7 @@ func Main(name, description string, command any, bindings ...any) {
 // newParser is what all commands and files of flags are read with.
 func newParser(name string, flags any, more ...kong.Option) (*kong.Kong, error) {
 	var every struct {
-		Version versionFlag `help:"Say which version this is." env:"-"`
+		Version versionFlag `help:"Print the version and exit." env:"-"`
 	}
 	return kong.New(flags, append(more, kong.Embed(&every), kong.Name(name), kong.DefaultEnvars("ADASTREAM"), kong.Configuration(loadYAML), kong.Vars{"cache_dir": cacheDir()})...)
 }

@@ -15,25 +15,25 @@ type Query struct {
 	Store        `group:"Object store:"`
 	Shards       `group:"Object store:"`
 	Cache        `group:"Cache:"`
-	Listen       string        `help:"Address of the query API, and of the page for people at /ui." default:"127.0.0.1:8080"`
-	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9093"`
-	Peers        []string      `help:"Where shards that are not served here, or here too, are served: N=URL, separated by commas; several of one shard are its replicas. Searches ask one node of each shard, and carry the token of who asked." placeholder:"N=URL"`
-	MergeOnly    bool          `help:"Serve no shard: only merge what the nodes of --peers find, and keep nothing on disk."`
-	PeersCA      string        `help:"PEM file of certificate authorities to trust for https peers, instead of the system's." name:"peers-ca" type:"existingfile" placeholder:"FILE"`
-	PeersCert    string        `help:"PEM file of the certificate to show to https peers that ask for one, with --peers-key; both are read again when they change." name:"peers-cert" type:"existingfile" placeholder:"FILE"`
-	PeersKey     string        `help:"PEM file of the private key of --peers-cert." name:"peers-key" type:"existingfile" placeholder:"FILE"`
-	PollEvery    time.Duration `help:"Time between two looks at the channel." default:"250ms"`
-	MaxRunning   int           `help:"Queries that run at a time; others wait." default:"64"`
-	MaxWaiting   int           `help:"Requests that may wait, for their turn or for a processor; more are refused with 429 before they are read. 0 is 16 times --max-running." default:"0"`
-	Timeout      time.Duration `help:"Longest time of a query, waiting included." default:"5s"`
-	DegradeTo    float64       `help:"Recall that queries get at least when they had to wait longer than --degrade-after, or come when half of --max-waiting wait; 0 keeps to what they ask for until they are refused." default:"0"`
-	DegradeAfter time.Duration `help:"Wait for a slot after which a query is degraded." default:"20ms"`
-	MemoryBytes  *int64        `help:"Memory that the generation that is served and the next one may want together, originals aside; one that does not fit is not taken. 0 is no limit. Default: nine tenths of what the container, or the machine, allows." placeholder:"BYTES"`
-	MaxBehind    time.Duration `help:"A node that has served an older generation than the channel names for longer is not ready, if it is for a reason of its own; set it above the time that a whole index takes to fetch. 0 is never." default:"0s"`
-	Originals    string        `help:"Where original vectors are: local is on this machine, twice the bytes; remote is in the object store, of which the few that a query needs are read, in milliseconds; none is nowhere: an exact search compares int8 rows." enum:"local,remote,none" default:"local"`
-	MeasureShare float64       `help:"Share of one core for comparing answers with exact search; 0 measures nothing." default:"0.01"`
-	Drain        time.Duration `help:"Time that running queries get to end at SIGTERM." default:"10s"`
-	Access       `group:"Who may ask:"`
+	Listen       string        `help:"Address of the query API and of the web page at /ui." default:"127.0.0.1:8080" group:"Ports:"`
+	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9093" group:"Ports:"`
+	Drain        time.Duration `help:"Time that running queries have to finish after SIGTERM." default:"10s" group:"Ports:"`
+	PollEvery    time.Duration `help:"Interval between checks of the channel for a new generation." default:"250ms" group:"Generations:"`
+	Originals    string        `help:"Where original vectors are kept: local (on this machine, at twice the disk space or more), remote (in the object store; a query reads the few it needs, in milliseconds) or none (exact search compares int8 rows)." enum:"local,remote,none" default:"local" group:"Generations:"`
+	MemoryBytes  *int64        `help:"Memory limit for the served generation and the next one together. A next one that does not fit is not loaded. Original vectors count only if the default plan reads them. 0 is unlimited. Default: 90 % of the memory of the container or machine." placeholder:"BYTES" group:"Generations:"`
+	MaxBehind    time.Duration `help:"Time after which a node that still serves an older generation than the channel names is not ready, if the cause is its own. Set it above the time to download a whole index. 0 disables this." default:"0s" group:"Generations:"`
+	Timeout      time.Duration `help:"Timeout of a query, including its time in the queue." default:"5s" group:"Queries and overload:"`
+	MaxRunning   int           `help:"Number of slots: queries that run at the same time. Others wait in the queue." default:"64" group:"Queries and overload:"`
+	MaxWaiting   int           `help:"Length of the queue: requests that wait for a slot or a processor. More are refused with 429 before they are read. 0 is 16 times --max-running." default:"0" group:"Queries and overload:"`
+	DegradeTo    float64       `help:"Recall to degrade queries to under overload: those that waited longer than --degrade-after, and all that arrive while the queue is half full. 0 never degrades." default:"0" group:"Queries and overload:"`
+	DegradeAfter time.Duration `help:"Time in the queue after which a query is degraded." default:"20ms" group:"Queries and overload:"`
+	MeasureShare float64       `help:"Share of one core, 0 to 1, spent on comparing answers with exact search. 0 disables the measurement." default:"0.01" group:"Queries and overload:"`
+	Peers        []string      `help:"Nodes that serve shards, as N=URL: those that this node does not serve, or further replicas of those that it does. Repeat a shard for each replica. A search asks one replica of each shard, with the caller's token." placeholder:"N=URL" group:"Shards on other nodes:"`
+	MergeOnly    bool          `help:"Serve no shard: only merge the answers of --peers, and keep nothing on disk." group:"Shards on other nodes:"`
+	PeersCA      string        `help:"PEM file of the certificate authorities to trust for https peers instead of the system's." name:"peers-ca" type:"existingfile" placeholder:"FILE" group:"Shards on other nodes:"`
+	PeersCert    string        `help:"PEM file of the client certificate for https peers. Needs --peers-key; both are reloaded when they change." name:"peers-cert" type:"existingfile" placeholder:"FILE" group:"Shards on other nodes:"`
+	PeersKey     string        `help:"PEM file of the private key of --peers-cert." name:"peers-key" type:"existingfile" placeholder:"FILE" group:"Shards on other nodes:"`
+	Access       `group:"Access control and TLS:"`
 	Logging      `group:"Log and configuration:"`
 }
 
@@ -52,7 +52,7 @@ func (q Query) Served(all []*commit.Log) ([]*commit.Log, error) {
 	case !q.MergeOnly:
 		return q.Of(all)
 	case len(q.Shard) > 0:
-		return nil, Usage(errors.New("--merge-only and --shard: one or the other"))
+		return nil, Usage(errors.New("--merge-only and --shard: set only one of them"))
 	case len(all) == 1:
 		return nil, Usage(errors.New("--merge-only: the index has one shard, there is nothing to merge"))
 	}
@@ -66,7 +66,7 @@ func (q Query) PeersTLS() (config *tls.Config, files []access.Reloaded, err erro
 	}
 	switch {
 	case (q.PeersCert == "") != (q.PeersKey == ""):
-		return nil, nil, Usage(errors.New("--peers-cert and --peers-key: one goes with the other"))
+		return nil, nil, Usage(errors.New("--peers-cert and --peers-key: each needs the other"))
 	case q.PeersCert == "":
 		return config, nil, nil
 	}
@@ -83,12 +83,12 @@ type Builder struct {
 	Store        `group:"Object store:"`
 	Shards       `group:"Object store:"`
 	Cache        `group:"Cache:"`
-	PublishEvery time.Duration `help:"Shortest time between two generations." default:"250ms"`
-	MinTrainRows int           `help:"Live rows before a first model is trained; until then search is exact." default:"8192"`
-	Threads      int           `help:"Threads of training, merging and measuring; 0 is half of the CPUs." default:"0"`
-	KeepFor      time.Duration `help:"How long generations are kept for going back: all of the last ten minutes, then one for each ten minutes. The newest and the served one always are." default:"24h"`
-	CollectEvery time.Duration `help:"Time between two collections of garbage: what no kept generation needs is removed from the store; 0 is never." default:"1h"`
-	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9092"`
+	PublishEvery time.Duration `help:"Minimum interval between two generations." default:"250ms" group:"Generations:"`
+	MinTrainRows int           `help:"Number of live rows at which the first model is trained. Search is exact until then." default:"8192" group:"Generations:"`
+	Threads      int           `help:"Number of threads for training, merging and measuring. 0 is half of the CPUs." default:"0" group:"Generations:"`
+	KeepFor      time.Duration `help:"How long to keep old generations for rollback: all of the last 10 minutes, then one per 10 minutes. The newest and the served one are always kept." default:"24h" group:"Generations:"`
+	CollectEvery time.Duration `help:"Interval between garbage collections, which remove from the store what no kept generation needs. 0 disables them." default:"1h" group:"Generations:"`
+	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9092" group:"Ports:"`
 	Logging      `group:"Log and configuration:"`
 }
 
@@ -100,15 +100,15 @@ func (b Builder) Validate() error {
 // Ingestor are the flags of an ingestor.
 type Ingestor struct {
 	Kafka        `group:"Kafka:"`
+	Group        string `help:"Consumer group that the ingestors of an index share. Default: adastream-<index>." placeholder:"NAME" group:"Kafka:"`
 	Store        `group:"Object store:"`
 	Registry     `group:"Avro messages:"`
-	Group        string        `help:"Consumer group that shares out the partitions; default: adastream-<index>." placeholder:"NAME"`
-	FlushAge     time.Duration `help:"Longest time that a row waits for its segment to be cut." default:"300ms"`
-	FlushRows    int           `help:"Most rows of a segment." default:"65536"`
-	FlushBytes   int64         `help:"Most bytes of messages of a segment; the default is 32 MiB." default:"33554432"`
-	AcceptGap    bool          `help:"Go on after data that retention removed before it was read, and record the gap."`
-	AcceptPoison bool          `help:"Go on when nearly all that a partition brings is refused, and quarantine it."`
-	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9091"`
+	FlushAge     time.Duration `help:"Maximum age of a row before its segment is cut." default:"300ms" group:"Segments:"`
+	FlushRows    int           `help:"Number of rows at which a segment is cut, deletes and refused rows included." default:"65536" group:"Segments:"`
+	FlushBytes   int64         `help:"Bytes of decoded messages at which a segment is cut; 33554432 is 32 MiB. Less with many partitions." default:"33554432" group:"Segments:"`
+	AcceptGap    bool          `help:"Do not stop at messages that retention deleted before they were read: record the gap and continue." group:"When a partition would stop:"`
+	AcceptPoison bool          `help:"Do not stop a partition of which nearly everything is refused: quarantine it and continue." group:"When a partition would stop:"`
+	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9091" group:"Ports:"`
 	Logging      `group:"Log and configuration:"`
 }
 

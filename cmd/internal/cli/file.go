@@ -35,7 +35,7 @@ func loadYAML(r io.Reader) (kong.Resolver, error) {
 	case syntaxFault.MatchString(err.Error()):
 		return nil, err
 	default: // it may quote the file, which may be another one than was meant
-		return nil, errors.New("config file: is no list of names of flags with their values, allowed: lines such as log-level: info")
+		return nil, errors.New("config file: is not a list of flag names and values, allowed: lines such as log-level: info")
 	}
 }
 

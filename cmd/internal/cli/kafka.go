@@ -18,20 +18,20 @@ import (
 
 // Kafka are the flags of the broker.
 type Kafka struct {
-	Brokers []string `help:"Bootstrap addresses of Kafka, host:port." required:"" placeholder:"HOST:PORT"`
+	Brokers []string `help:"Bootstrap addresses of Kafka." required:"" placeholder:"HOST:PORT"`
 	KafkaAccess
 }
 
 // KafkaAccess are the flags of how to reach a broker and who one is to it.
 type KafkaAccess struct {
-	KafkaTLS          bool   `help:"Encrypt connections to Kafka." name:"kafka-tls"`
-	KafkaCA           string `help:"PEM file of certificate authorities to trust, instead of the system's." name:"kafka-ca" type:"existingfile" placeholder:"FILE"`
-	KafkaCert         string `help:"PEM file of the certificate to show to Kafka, with --kafka-key; read again for each connection." type:"existingfile" placeholder:"FILE"`
+	KafkaTLS          bool   `help:"Connect to Kafka over TLS." name:"kafka-tls"`
+	KafkaCA           string `help:"PEM file of the certificate authorities to trust instead of the system's." name:"kafka-ca" type:"existingfile" placeholder:"FILE"`
+	KafkaCert         string `help:"PEM file of the client certificate for Kafka. Needs --kafka-key; both are reloaded for each connection." type:"existingfile" placeholder:"FILE"`
 	KafkaKey          string `help:"PEM file of the private key of --kafka-cert." type:"existingfile" placeholder:"FILE"`
-	KafkaSASL         string `help:"Authentication: none, plain, scram-sha-256 or scram-sha-512." name:"kafka-sasl" enum:"none,plain,scram-sha-256,scram-sha-512" default:"none"`
+	KafkaSASL         string `help:"SASL mechanism: none, plain, scram-sha-256 or scram-sha-512." name:"kafka-sasl" enum:"none,plain,scram-sha-256,scram-sha-512" default:"none"`
 	KafkaUser         string `help:"User name for --kafka-sasl."`
-	KafkaPassword     Secret `help:"Password for --kafka-sasl; prefer a file or the environment variable: other users of the machine can see flags."`
-	KafkaPasswordFile string `help:"File with the password for --kafka-sasl, read again for each connection; a line end at its end does not count." type:"existingfile" placeholder:"FILE"`
+	KafkaPassword     Secret `help:"Password for --kafka-sasl. Prefer the file or the environment variable: other users of the machine can read command lines."`
+	KafkaPasswordFile string `help:"File with the password for --kafka-sasl, reloaded for each connection. Line breaks at its end are ignored." type:"existingfile" placeholder:"FILE"`
 }
 
 // Client of one topic. It does not touch the network yet.
@@ -48,7 +48,7 @@ func (k Kafka) Client(topic string, log *slog.Logger) (*source.Client, error) {
 func KafkaFault(client *source.Client, err error) error {
 	o := client.Options()
 	if errors.Is(err, kafka.UnknownTopicOrPartition) {
-		return fmt.Errorf("--topic %s: there is none at %s; `adastream init` makes that of an index", o.Topic, strings.Join(o.Brokers, ","))
+		return fmt.Errorf("--topic %s: does not exist at %s: `adastream init` creates the topic of an index", o.Topic, strings.Join(o.Brokers, ","))
 	}
 	return fmt.Errorf("--brokers %s: %w", strings.Join(o.Brokers, ","), err)
 }
@@ -75,7 +75,7 @@ func (k KafkaAccess) tls() (*tls.Config, error) {
 			{"--kafka-ca", k.KafkaCA}, {"--kafka-cert", k.KafkaCert}, {"--kafka-key", k.KafkaKey},
 		} {
 			if f.value != "" {
-				return nil, fmt.Errorf("%s: goes with --kafka-tls", f.name)
+				return nil, fmt.Errorf("%s: needs --kafka-tls", f.name)
 			}
 		}
 		return nil, nil
@@ -86,7 +86,7 @@ func (k KafkaAccess) tls() (*tls.Config, error) {
 func (k KafkaAccess) mechanism() (sasl.Mechanism, error) {
 	if k.KafkaSASL == "none" || k.KafkaSASL == "" {
 		if k.KafkaUser != "" || k.KafkaPasswordFile != "" {
-			return nil, errors.New("--kafka-user and --kafka-password-file: go with --kafka-sasl=plain, scram-sha-256 or scram-sha-512")
+			return nil, errors.New("--kafka-user and --kafka-password-file: need --kafka-sasl=plain, scram-sha-256 or scram-sha-512")
 		}
 		return nil, nil
 	}
@@ -136,7 +136,7 @@ func (k KafkaAccess) mechanismOf(password string) (m sasl.Mechanism, err error) 
 	}
 	if err != nil {
 		// The library's error has the password in it.
-		return nil, fmt.Errorf("--kafka-sasl=%s: user or password have characters that SCRAM does not allow, control characters for example", k.KafkaSASL)
+		return nil, fmt.Errorf("--kafka-sasl=%s: user or password contains characters that SCRAM does not allow, such as control characters", k.KafkaSASL)
 	}
 	return m, nil
 }
@@ -144,7 +144,7 @@ func (k KafkaAccess) mechanismOf(password string) (m sasl.Mechanism, err error) 
 func (k KafkaAccess) password() (string, error) {
 	switch {
 	case k.KafkaPassword != "" && k.KafkaPasswordFile != "":
-		return "", errors.New("--kafka-password and --kafka-password-file: give one of them")
+		return "", errors.New("--kafka-password and --kafka-password-file: set only one of them")
 	case k.KafkaPasswordFile == "":
 		return string(k.KafkaPassword), nil
 	}

@@ -62,15 +62,15 @@ func TestKafkaRefusesWhatDoesNotFit(t *testing.T) {
 		k    Kafka
 		want string
 	}{
-		{Kafka{KafkaAccess: KafkaAccess{KafkaCA: cert}}, "--kafka-ca: goes with --kafka-tls"},
-		{Kafka{KafkaAccess: KafkaAccess{KafkaCert: cert, KafkaKey: key}}, "--kafka-cert: goes with --kafka-tls"},
-		{Kafka{KafkaAccess: KafkaAccess{KafkaTLS: true, KafkaCert: cert}}, "one goes with the other"},
-		{Kafka{KafkaAccess: KafkaAccess{KafkaTLS: true, KafkaKey: key}}, "one goes with the other"},
+		{Kafka{KafkaAccess: KafkaAccess{KafkaCA: cert}}, "--kafka-ca: needs --kafka-tls"},
+		{Kafka{KafkaAccess: KafkaAccess{KafkaCert: cert, KafkaKey: key}}, "--kafka-cert: needs --kafka-tls"},
+		{Kafka{KafkaAccess: KafkaAccess{KafkaTLS: true, KafkaCert: cert}}, "each needs the other"},
+		{Kafka{KafkaAccess: KafkaAccess{KafkaTLS: true, KafkaKey: key}}, "each needs the other"},
 		{Kafka{KafkaAccess: KafkaAccess{KafkaTLS: true, KafkaCert: cert, KafkaKey: other}}, "private key does not match"},
 		{Kafka{KafkaAccess: KafkaAccess{KafkaTLS: true, KafkaCA: key}}, "holds no PEM certificate"},
-		{Kafka{KafkaAccess: KafkaAccess{KafkaUser: "ada"}}, "go with --kafka-sasl"},
+		{Kafka{KafkaAccess: KafkaAccess{KafkaUser: "ada"}}, "need --kafka-sasl"},
 		{Kafka{KafkaAccess: KafkaAccess{KafkaSASL: "plain", KafkaPassword: "s3cret"}}, "needs --kafka-user"},
-		{Kafka{KafkaAccess: KafkaAccess{KafkaSASL: "plain", KafkaUser: "ada", KafkaPassword: "s3cret", KafkaPasswordFile: secret}}, "give one of them"},
+		{Kafka{KafkaAccess: KafkaAccess{KafkaSASL: "plain", KafkaUser: "ada", KafkaPassword: "s3cret", KafkaPasswordFile: secret}}, "set only one of them"},
 		{Kafka{KafkaAccess: KafkaAccess{KafkaSASL: "scram-sha-512", KafkaUser: "ada", KafkaPassword: "s3cret\x00"}}, "characters that SCRAM does not allow"},
 	} {
 		tc.k.Brokers = []string{"a:1"}

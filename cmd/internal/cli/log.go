@@ -18,9 +18,9 @@ import (
 
 // Logging are the flags of the log.
 type Logging struct {
-	Config    kong.ConfigFlag `help:"YAML file with flags by name; flags and environment go before it." type:"path" env:"-" placeholder:"FILE"`
-	LogLevel  slog.Level      `help:"Least level that is logged: debug, info, warn, error." default:"info"`
-	LogFormat string          `help:"Format of the log, on stderr: text or json." enum:"text,json" default:"text"`
+	Config    kong.ConfigFlag `help:"YAML file of flags by name. The command line and the environment override it." type:"path" env:"-" placeholder:"FILE"`
+	LogLevel  slog.Level      `help:"Lowest level to log: debug, info, warn or error." default:"info"`
+	LogFormat string          `help:"Log format, on stderr: text or json." enum:"text,json" default:"text"`
 
 	level  *slog.LevelVar                 // of Logger
 	reread func() (map[string]any, error) // flags as they are now in arguments, environment and file
@@ -60,7 +60,7 @@ func (l *Logging) Follow(ctx context.Context, log *slog.Logger) {
 	}
 	before, err := l.reread()
 	if err != nil {
-		log.Warn("flags cannot be read again at SIGHUP", "error", err)
+		log.Warn("flags cannot be reloaded at SIGHUP", "error", err)
 		return
 	}
 	hangups, stop := notifyHangups()
@@ -91,7 +91,7 @@ func notifyHangups() (hangups chan os.Signal, stop func()) {
 func (l *Logging) reload(log *slog.Logger, before map[string]any) map[string]any {
 	now, err := l.reread()
 	if err != nil {
-		log.Error("flags cannot be read, nothing is changed", "error", err)
+		log.Error("flags cannot be read, nothing changed", "error", err)
 		return before
 	}
 	var restart []string
@@ -105,9 +105,9 @@ func (l *Logging) reload(log *slog.Logger, before map[string]any) map[string]any
 			restart = append(restart, name)
 		}
 	}
-	log.Info("flags are read again", "log_level", l.level.Level().String())
+	log.Info("flags reloaded", "log_level", l.level.Level().String())
 	if len(restart) > 0 {
-		log.Warn("flags have changed that count after a restart only", "flags", restart)
+		log.Warn("changed flags take effect after a restart only", "flags", restart)
 	}
 	return before
 }

@@ -72,12 +72,12 @@ func TestHangup(t *testing.T) {
 			}
 		}
 	}
-	await("another level", "log-level: debug\nflush-age: 1s\nkafka-password: a\n", "read again", "log_level=DEBUG")
+	await("another level", "log-level: debug\nflush-age: 1s\nkafka-password: a\n", "flags reloaded", "log_level=DEBUG")
 	if !log.Enabled(ctx, slog.LevelDebug) {
 		t.Error("the level has not changed")
 	}
-	await("a broken file", "log-level: [\n", "nothing is changed")
-	await("an unknown name", "log-levl: info\n", "nothing is changed", "log-level")
+	await("a broken file", "log-level: [\n", "nothing changed")
+	await("an unknown name", "log-levl: info\n", "nothing changed", "log-level")
 	await("what cannot change", "log-level: debug\nflush-age: 2s\nflush-rows: 7\nkafka-password: s3cret\n", "restart", `flags="[flush-age kafka-password]"`)
 	await("back to the default", "flush-age: 2s\nkafka-password: a\n", "log_level=INFO", `flags=[flush-age]`)
 	if strings.Contains(out.String(), "s3cret") {

@@ -10,11 +10,11 @@ import (
 
 // Node are the flags of a client of a query node.
 type Node struct {
-	URL       string `help:"A query node." default:"http://127.0.0.1:8080"`
-	Token     Secret `help:"Token for the node; prefer a file or the environment variable: other users of the machine can see flags."`
-	TokenFile string `help:"File with the token for the node; a line end at its end does not count." type:"existingfile" placeholder:"FILE"`
-	NodeCA    string `help:"PEM file of certificate authorities to trust, instead of the system's." name:"node-ca" type:"existingfile" placeholder:"FILE"`
-	NodeCert  string `help:"PEM file of the certificate to show to the node, with --node-key." type:"existingfile" placeholder:"FILE"`
+	URL       string `help:"URL of a query node." default:"http://127.0.0.1:8080"`
+	Token     Secret `help:"Token for the node. Prefer the file or the environment variable: other users of the machine can read command lines."`
+	TokenFile string `help:"File with the token for the node. Line breaks at its end are ignored." type:"existingfile" placeholder:"FILE"`
+	NodeCA    string `help:"PEM file of the certificate authorities to trust instead of the system's." name:"node-ca" type:"existingfile" placeholder:"FILE"`
+	NodeCert  string `help:"PEM file of the client certificate for the node. Needs --node-key." type:"existingfile" placeholder:"FILE"`
 	NodeKey   string `help:"PEM file of the private key of --node-cert." type:"existingfile" placeholder:"FILE"`
 }
 
@@ -27,13 +27,13 @@ func (n Node) Client() (*client.Client, error) {
 	token := string(n.Token)
 	switch {
 	case n.Token != "" && n.TokenFile != "":
-		return nil, Usage(errors.New("--token and --token-file: give one of them"))
+		return nil, Usage(errors.New("--token and --token-file: set only one of them"))
 	case n.TokenFile != "":
 		if token, err = secretOf("--token-file", n.TokenFile); err != nil {
 			return nil, Usage(err)
 		}
 		if token == "" {
-			return nil, Usage(fmt.Errorf("--token-file %s: no token in it", n.TokenFile))
+			return nil, Usage(fmt.Errorf("--token-file %s: contains no token", n.TokenFile))
 		}
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()

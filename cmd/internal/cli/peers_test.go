@@ -23,8 +23,8 @@ func TestPeersTLSRefusesWhatDoesNotFit(t *testing.T) {
 		q    Query
 		want string
 	}{
-		{Query{PeersCert: cert}, "--peers-cert and --peers-key: one goes with the other"},
-		{Query{PeersKey: key}, "--peers-cert and --peers-key: one goes with the other"},
+		{Query{PeersCert: cert}, "--peers-cert and --peers-key: each needs the other"},
+		{Query{PeersKey: key}, "--peers-cert and --peers-key: each needs the other"},
 		{Query{PeersCert: cert, PeersKey: other}, "--peers-cert, --peers-key: TLS files"},
 		{Query{PeersCA: key}, "--peers-ca " + key + ": holds no PEM certificate"},
 	} {
@@ -47,7 +47,7 @@ func TestNodeThatOnlyMerges(t *testing.T) {
 		{Query{Shards: Shards{[]int{0, 2}}}, three, 2, ""},
 		{Query{MergeOnly: true}, three, 0, ""},
 		{Query{MergeOnly: true}, one, 0, "--merge-only: the index has one shard"},
-		{Query{MergeOnly: true, Shards: Shards{[]int{1}}}, three, 0, "--merge-only and --shard: one or the other"},
+		{Query{MergeOnly: true, Shards: Shards{[]int{1}}}, three, 0, "--merge-only and --shard: set only one of them"},
 	} {
 		served, err := c.q.Served(c.all)
 		if len(served) != c.served || (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {

@@ -19,9 +19,9 @@ func TestRegistry(t *testing.T) {
 		t.Errorf("with all flags: %v, %v", c, err)
 	}
 	for want, r := range map[string]Registry{
-		"go with --schema-registry":                      {SchemaRegistryUser: "ada"},
-		"--schema-registry-password: goes with":          {SchemaRegistry: "http://r", SchemaRegistryPassword: "x"},
-		"give one of them":                               {SchemaRegistry: "http://r", SchemaRegistryUser: "ada", SchemaRegistryPassword: "x", SchemaRegistryPasswordFile: file},
+		"need --schema-registry":                         {SchemaRegistryUser: "ada"},
+		"--schema-registry-password: needs":              {SchemaRegistry: "http://r", SchemaRegistryPassword: "x"},
+		"set only one of them":                           {SchemaRegistry: "http://r", SchemaRegistryUser: "ada", SchemaRegistryPassword: "x", SchemaRegistryPasswordFile: file},
 		`--schema-registry: schema registry: "registry"`: {SchemaRegistry: "registry"},
 		"holds no PEM certificate":                       {SchemaRegistry: "http://r", SchemaRegistryCA: file},
 	} {

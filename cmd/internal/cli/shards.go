@@ -18,7 +18,7 @@ import (
 // Index are the flags of what is about one shard, which is the whole index where that has one.
 type Index struct {
 	Store
-	Shard *int `help:"Shard, from 0; of an index of several one must be named." placeholder:"N"`
+	Shard *int `help:"Shard, from 0. Required if the index has several." placeholder:"N"`
 }
 
 // OpenIndex opens the shard, to write to it.
@@ -46,12 +46,12 @@ func (i Index) chosen(shards []*commit.Log, err error) (*commit.Log, error) {
 }
 
 func noShard(shard, of int) error {
-	return Usage(fmt.Errorf("--shard %d: not one of the index's %d, allowed: 0 to %d", shard, of, of-1))
+	return Usage(fmt.Errorf("--shard %d: the index has %d shards, allowed: 0 to %d", shard, of, of-1))
 }
 
 // Shards is the flag of daemons that may work on some shards only.
 type Shards struct {
-	Shard []int `help:"Shards to work on, from 0, separated by commas; default: all of the index." placeholder:"N"`
+	Shard []int `help:"Shards to work on, from 0. Default: all of the index." placeholder:"N"`
 }
 
 // Of picks them, ascending.

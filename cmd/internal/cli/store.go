@@ -15,8 +15,8 @@ import (
 
 // Store are the flags of the object store.
 type Store struct {
-	Store   string `help:"Object store: s3://bucket/prefix?endpoint=http://host:port, file:///dir or a path. S3 credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the shared credentials file or the role of pod or machine. More of S3: region=, path-style=true, sse=s3 or kms, kms-key=." required:"" placeholder:"URL"`
-	StoreCA string `help:"PEM file of certificate authorities to trust for https endpoints, instead of the system's." name:"store-ca" type:"existingfile" placeholder:"FILE"`
+	Store   string `help:"Object store: s3://bucket/prefix, file:///dir or a path. Parameters of s3: endpoint=http://host:port, region=, path-style=true, sse=s3 or kms, kms-key=. Credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the shared credentials file, or the role of the pod or machine." required:"" placeholder:"URL"`
+	StoreCA string `help:"PEM file of the certificate authorities to trust for https endpoints instead of the system's." name:"store-ca" type:"existingfile" placeholder:"FILE"`
 }
 
 // Open opens the bucket and makes sure that it honours put-if-absent, which takes the right to put and delete. A store that
@@ -26,14 +26,14 @@ func (s Store) Open(ctx context.Context, log *slog.Logger, wait Wait) (store.Buc
 	if err != nil {
 		return nil, err
 	}
-	return b, s.until(ctx, log, wait, b, "store is not there, will try again", func(ctx context.Context) error { return store.Probe(ctx, b) })
+	return b, s.until(ctx, log, wait, b, "store is unavailable, will try again", func(ctx context.Context) error { return store.Probe(ctx, b) })
 }
 
 // until is that of wait, whose error says where the store is.
 func (s Store) until(ctx context.Context, log *slog.Logger, wait Wait, b store.Bucket, message string, do func(context.Context) error) error {
 	err := wait.Until(ctx, log, message, do)
 	if errors.Is(err, ErrGaveUp) {
-		return fmt.Errorf("--store %s: %w: correct it, or try again when the store is there", b, err)
+		return fmt.Errorf("--store %s: %w: correct it, or try again when the store is available", b, err)
 	}
 	return err
 }
@@ -82,13 +82,13 @@ func NoIndex(b store.Bucket, err error) error {
 	if !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	return Usage(fmt.Errorf("--store %s: there is no index yet: make one with `adastream init`, or correct bucket and prefix", b))
+	return Usage(fmt.Errorf("--store %s: no index found: create one with `adastream init`, or correct bucket and prefix", b))
 }
 
 // Cache are the flags of the local cache of objects.
 type Cache struct {
-	CacheDir   string `help:"Directory for local copies of objects; may be lost at any time. Default: adastream in the user's cache directory." type:"path" default:"${cache_dir}" placeholder:"DIR"`
-	CacheBytes int64  `help:"Most bytes of the cache, 0 for no limit; a builder holds all objects of a generation, a query node all but the originals." default:"0"`
+	CacheDir   string `help:"Directory for local copies of objects. They are disposable. Default: adastream in the user's cache directory." type:"path" default:"${cache_dir}" placeholder:"DIR"`
+	CacheBytes int64  `help:"Maximum size of the cache in bytes. 0 is unlimited. A builder caches all objects of a generation; a query node too, but original vectors only with --originals=local." default:"0"`
 }
 
 // Validate is asked by the parser of flags.

@@ -17,7 +17,7 @@ func clientTLS(of, ca, cert, key string) (*tls.Config, error) {
 		return nil, err
 	}
 	if (cert == "") != (key == "") {
-		return nil, fmt.Errorf("--%s-cert and --%s-key: one goes with the other", of, of)
+		return nil, fmt.Errorf("--%s-cert and --%s-key: each needs the other", of, of)
 	}
 	if cert != "" {
 		// Certificates are renewed under a process that runs on.

@@ -76,7 +76,7 @@ func New(o Options) (*Nodes, error) {
 	}
 	if o.Spec.Shards == 1 {
 		if len(peers) > 0 {
-			return nil, cli.Usage(errors.New("--peers: the index has one shard, allowed: none"))
+			return nil, cli.Usage(errors.New("--peers: the index has one shard and no peers"))
 		}
 		return n, nil
 	}
@@ -94,7 +94,7 @@ func peersOf(flags []string) (map[int][]*url.URL, error) {
 		text, address, ok := strings.Cut(flag, "=")
 		shard, err := strconv.Atoi(text)
 		if !ok || err != nil {
-			return nil, fmt.Errorf("--peers %s: allowed: shards and where they are served, as 0=http://host:8080", flag)
+			return nil, fmt.Errorf("--peers %s: allowed: a shard and the URL of a node that serves it, such as 0=http://host:8080", flag)
 		}
 		u, err := url.Parse(address)
 		if err != nil {
