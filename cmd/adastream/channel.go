@@ -16,9 +16,9 @@ import (
 type snapshotPromoteCommand struct {
 	cli.Index
 	moveOutput
-	Generation int64  `arg:"" optional:"" help:"Generation; also one that the quality gate holds back."`
-	Epoch      string `help:"Instead of a generation: serve what the index in epochs/NAME of the store serves, from now on. Its encoder becomes the one that queries need." placeholder:"NAME"`
-	Reason     string `help:"Why, for the record." default:"promoted by hand"`
+	Generation int64  `arg:"" optional:"" help:"Generation to serve, even one that the quality gate holds back."`
+	Epoch      string `help:"Serve the index in epochs/NAME of the store instead of a generation, and follow it from now on. Queries then need its encoder." placeholder:"NAME"`
+	Reason     string `help:"Reason, for the record." default:"promoted by hand"`
 }
 
 func (c *snapshotPromoteCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -31,9 +31,9 @@ func (c *snapshotPromoteCommand) Run(ctx context.Context, l *cli.Logging) error 
 type snapshotPinCommand struct {
 	cli.Index
 	moveOutput
-	Generation int64  `arg:"" optional:"" help:"Generation."`
-	Current    bool   `help:"The generation that is served."`
-	Reason     string `help:"Why, for the record." required:""`
+	Generation int64  `arg:"" optional:"" help:"Generation to pin."`
+	Current    bool   `help:"Pin the generation that is served now."`
+	Reason     string `help:"Reason, for the record." required:""`
 }
 
 func (c *snapshotPinCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -46,7 +46,7 @@ func (c *snapshotPinCommand) Run(ctx context.Context, l *cli.Logging) error {
 type snapshotUnpinCommand struct {
 	cli.Index
 	moveOutput
-	Reason string `help:"Why, for the record." default:"unpinned by hand"`
+	Reason string `help:"Reason, for the record." default:"unpinned by hand"`
 }
 
 func (c *snapshotUnpinCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -56,8 +56,8 @@ func (c *snapshotUnpinCommand) Run(ctx context.Context, l *cli.Logging) error {
 type snapshotRollbackCommand struct {
 	cli.Index
 	moveOutput
-	Generation int64  `arg:"" optional:"" help:"Generation, older than the one that is served; default: the last older one that was, or what was served before the epoch that is."`
-	Reason     string `help:"Why, for the record." required:""`
+	Generation int64  `arg:"" optional:"" help:"Generation to go back to, older than the served one. Default: the one served before, or, while an epoch is served, what was served before it."`
+	Reason     string `help:"Reason, for the record." required:""`
 }
 
 func (c *snapshotRollbackCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -66,7 +66,7 @@ func (c *snapshotRollbackCommand) Run(ctx context.Context, l *cli.Logging) error
 
 // moveOutput is how to say what a move changed.
 type moveOutput struct {
-	JSON bool `help:"Print the record that was made, and the one before it, as JSON with the names of MoveAnswer in schemas/openapi.yaml."`
+	JSON bool `help:"Print the new record and the previous one as JSON: MoveAnswer in schemas/openapi.yaml."`
 }
 
 // act moves the channel, and says what that changed.

@@ -8,7 +8,7 @@ import (
 )
 
 type completionCommand struct {
-	Shell string `arg:"" help:"bash, fish, or zsh, which reads what bash does." enum:"bash,fish,zsh"`
+	Shell string `arg:"" help:"bash, zsh or fish. zsh uses the script of bash." enum:"bash,fish,zsh"`
 }
 
 func (c *completionCommand) Run() error {

@@ -8,14 +8,14 @@ import (
 )
 
 type configCommand struct {
-	Print  configPrintCommand  `cmd:"" help:"Print what a daemon would run with, as a file that it can read: environment before file before default."`
-	Check  configCheckCommand  `cmd:"" help:"Say what is wrong with a file; exit code 2 if anything is."`
-	Schema configSchemaCommand `cmd:"" help:"Print the JSON Schema of a daemon's file, for editors."`
+	Print  configPrintCommand  `cmd:"" help:"Print the configuration that a daemon would run with, as a file that it can read. The environment overrides the file, and the file the defaults."`
+	Check  configCheckCommand  `cmd:"" help:"Check a configuration file and list its faults. The exit code is 2 if there are any."`
+	Schema configSchemaCommand `cmd:"" help:"Print the JSON Schema of a daemon's configuration file, for editors."`
 }
 
 // daemon is which program a file is for.
 type daemon struct {
-	For string `help:"Program: query, builder, ingestor, standalone or events, which is snapshot events." required:"" enum:"query,builder,ingestor,standalone,events" env:"-" placeholder:"PROGRAM"`
+	For string `help:"Daemon: query, builder, ingestor, standalone or events (adastream snapshot events)." required:"" enum:"query,builder,ingestor,standalone,events" env:"-" placeholder:"PROGRAM"`
 }
 
 func (d daemon) flags() any {
@@ -41,14 +41,14 @@ func (d daemon) flags() any {
 
 type configPrintCommand struct {
 	daemon
-	File string `arg:"" optional:"" help:"File of flags by name." type:"existingfile"`
+	File string `arg:"" optional:"" help:"YAML file of flags by name." type:"existingfile"`
 }
 
 func (c *configPrintCommand) Run() error { return cli.PrintConfig(os.Stdout, c.For, c.flags(), c.File) }
 
 type configCheckCommand struct {
 	daemon
-	File string `arg:"" help:"File of flags by name." type:"existingfile"`
+	File string `arg:"" help:"YAML file of flags by name." type:"existingfile"`
 }
 
 func (c *configCheckCommand) Run() error {

@@ -25,10 +25,10 @@ import (
 )
 
 type demoCommand struct {
-	Once      bool   `help:"Exit at the end instead of waiting for Enter; non-zero if any check failed."`
-	Listen    string `help:"Address of the query API and the page." default:"127.0.0.1:0"`
-	OpsListen string `help:"Address of the metrics." default:"127.0.0.1:0"`
-	Verbose   bool   `help:"Show the log of the roles."`
+	Once      bool   `help:"Exit at the end instead of waiting for Enter, with a non-zero code if a check failed."`
+	Listen    string `help:"Address of the query API and the web page. Port 0 is any free one." default:"127.0.0.1:0"`
+	OpsListen string `help:"Address of the metrics. Port 0 is any free one." default:"127.0.0.1:0"`
+	Verbose   bool   `help:"Print the logs of all roles."`
 }
 
 const (

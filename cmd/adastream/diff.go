@@ -18,10 +18,10 @@ import (
 
 type snapshotDiffCommand struct {
 	cli.Index
-	Dir  string `help:"Directory for copies while it runs, as large as the rows of all parts that changed; default: that for temporary files." type:"path" placeholder:"DIR"`
-	JSON bool   `help:"Print a JSON object for each id, one a line."`
-	From int64  `arg:"" help:"Generation; 0 is the newest."`
-	To   int64  `arg:"" help:"Generation, which may be the older one; 0 is the newest."`
+	Dir  string `help:"Directory for temporary copies, as large as the rows of all changed parts. Default: the directory for temporary files." type:"path" placeholder:"DIR"`
+	JSON bool   `help:"Print one JSON object per ID and line."`
+	From int64  `arg:"" help:"First generation. 0 is the newest."`
+	To   int64  `arg:"" help:"Second generation, older or newer. 0 is the newest."`
 }
 
 // changed is a change as scripts read it.

@@ -18,13 +18,13 @@ import (
 )
 
 type doctorCommand struct {
-	cli.Store
-	cli.Kafka
-	JSON     bool          `help:"Print the checks as JSON."`
-	Produce  bool          `help:"Send a row of doctor's own, adastream-doctor with attributes that are null, see it become part of the index, and delete it again, also after a fault if that can be."`
-	Search   bool          `help:"Search on a query node: with --produce for that row, else for whatever is there."`
-	Within   time.Duration `help:"Longest time for that row to be searchable, and then to be gone." default:"60s"`
-	cli.Node `group:"Query node, for --search:"`
+	cli.Store `group:"Object store:"`
+	cli.Kafka `group:"Kafka:"`
+	JSON      bool          `help:"Print the checks as JSON."`
+	Produce   bool          `help:"Send a test row with the ID adastream-doctor and null attributes, wait until it is part of the index, and delete it again, after a failure too if possible."`
+	Search    bool          `help:"Search on a query node: with --produce for the test row, otherwise for any."`
+	Within    time.Duration `help:"Timeout for the test row to be searchable, and again for it to be gone." default:"60s"`
+	cli.Node  `group:"Query node, for --search:"`
 }
 
 // checkup is what has been checked so far.

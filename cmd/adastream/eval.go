@@ -19,18 +19,18 @@ import (
 )
 
 type evalCommand struct {
-	Rows    string        `help:"Arrow or Parquet file with the rows that are searched." required:"" type:"existingfile"`
-	Queries string        `help:"Arrow or Parquet file with the queries, held out from the rows." required:"" type:"existingfile"`
-	Vector  string        `help:"Column of the Matryoshka encoder." default:"vector"`
-	Ladder  []int         `help:"Prefix widths to compare, ascending; default: those of --rigid, or halvings of the full width down to 8." placeholder:"8,16,32"`
-	Rigid   []string      `help:"Columns of independent encoders, ascending in width." placeholder:"COLUMN"`
-	Label   string        `help:"Column with the class of each row; without it there is only recall."`
-	Systems []string      `help:"Families to measure, with * and ? as wildcards; default: all. See docs/paper.md." placeholder:"FAMILY"`
-	Out     string        `help:"Directory for results.json, results.md and plots; default: only print." type:"path"`
+	Rows    string        `help:"Arrow or Parquet file with the rows to search." required:"" type:"existingfile"`
+	Queries string        `help:"Arrow or Parquet file with the queries. None of them may be among the rows." required:"" type:"existingfile"`
+	Vector  string        `help:"Column with the vectors of the Matryoshka encoder." default:"vector"`
+	Ladder  []int         `help:"Prefix widths to compare, ascending. Default: the widths of --rigid, or the full width halved down to 8." placeholder:"8,16,32"`
+	Rigid   []string      `help:"Columns with the vectors of independent encoders, in ascending width." placeholder:"COLUMN"`
+	Label   string        `help:"Column with the class of each row. Without it only recall is measured."`
+	Systems []string      `help:"Families of systems to measure; * and ? are wildcards. Default: all. See docs/paper.md." placeholder:"FAMILY"`
+	Out     string        `help:"Directory for results.json, results.md and plots. Default: print only." type:"path"`
 	JSON    bool          `help:"Print JSON instead of tables."`
-	Threads int           `help:"Threads to train on; searches are timed on one. 0: all." default:"0"`
-	Seed    uint64        `help:"Of all random choices." default:"1"`
-	Timing  time.Duration `help:"Least time of each of 25 rounds of timing, for each system." default:"1ms"`
+	Threads int           `help:"Number of threads for training; searches are timed on one. 0 is all CPUs." default:"0"`
+	Seed    uint64        `help:"Seed of all random choices." default:"1"`
+	Timing  time.Duration `help:"Minimum duration of each of the 25 timing rounds of a system." default:"1ms"`
 }
 
 // Validate refuses what options take for the default; the parser of flags asks it.

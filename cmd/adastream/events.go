@@ -17,13 +17,13 @@ import (
 )
 
 type snapshotEventsCommand struct {
-	cli.Store
-	cli.Shards
-	cli.Kafka
-	Topic       string        `help:"Topic of the events, which several indexes may share; made if it is missing." required:""`
-	Replication int           `help:"Replication factor of a topic that is made; -1 is the broker's default." default:"-1"`
-	PollEvery   time.Duration `help:"How often the channel is looked at." default:"1s"`
-	Once        bool          `help:"End when all that is there has been told."`
+	cli.Store   `group:"Object store:"`
+	cli.Shards  `group:"Object store:"`
+	cli.Kafka   `group:"Kafka:"`
+	Topic       string        `help:"Kafka topic of the events, created if it does not exist. Several indexes may share it." required:""`
+	Replication int           `help:"Replication factor if the topic is created. -1 is the broker's default." default:"-1"`
+	PollEvery   time.Duration `help:"Interval between checks of the channel." default:"1s"`
+	Once        bool          `help:"Exit when all promotions so far are sent."`
 	Ops         string        `name:"ops-listen" help:"Address of /livez, /readyz and /metrics. Default: none." placeholder:"HOST:PORT"`
 }
 

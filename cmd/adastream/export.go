@@ -16,16 +16,16 @@ import (
 
 type exportCommand struct {
 	cli.Index
-	Format     string   `help:"parquet, arrow, npy, fvecs, fbin, faiss or faiss-ivfpq; all but the first two have ids in a file beside." required:"" placeholder:"FORMAT"`
-	Generation int64    `help:"Generation; default: the one that is served, of an epoch too." placeholder:"N"`
-	Columns    []string `help:"Columns of parquet and arrow; default: id, version, all attributes, vector." placeholder:"NAME"`
-	Dims       int      `help:"Only the first dimensions of vectors, a level of the ladder." placeholder:"D"`
-	Limit      int64    `help:"Rows at most: the first ones, in the order in which they are stored." placeholder:"N"`
-	Truth      string   `help:"File of vectors in any format that is read, as .npy; the numbers of the exported rows that are nearest to each, by brute force, go to neighbours.npy, and scores.npy." type:"existingfile" placeholder:"FILE"`
-	K          int      `help:"Neighbours for --truth." short:"k" default:"100"`
-	Dir        string   `help:"Directory for copies while it runs, of two parts of the generation, with --truth and of faiss-ivfpq of all; default: that for temporary files." type:"path" placeholder:"DIR"`
-	JSON       bool     `help:"Print what was written as JSON."`
-	To         string   `arg:"" help:"Directory that is made. It must not be there." type:"path"`
+	Format     string   `help:"Format: parquet, arrow, npy, fvecs, fbin, faiss or faiss-ivfpq. All but the first two get a separate file of IDs." required:"" placeholder:"FORMAT"`
+	Generation int64    `help:"Generation. Default: the served one, also of an epoch." placeholder:"N"`
+	Columns    []string `help:"Columns of parquet and arrow. Default: ID, version, all attributes, vector." placeholder:"NAME"`
+	Dims       int      `help:"Export only the first D dimensions, a level of the ladder." placeholder:"D"`
+	Limit      int64    `help:"Export at most N rows, the first in stored order." placeholder:"N"`
+	Truth      string   `help:"File of query vectors, in any input format. The row numbers of their nearest exported rows, by brute force, go to neighbours.npy and their scores to scores.npy." type:"existingfile" placeholder:"FILE"`
+	K          int      `help:"Neighbours per query of --truth." short:"k" default:"100"`
+	Dir        string   `help:"Directory for temporary copies: two parts of the generation, or all of it with --truth or faiss-ivfpq. Default: the directory for temporary files." type:"path" placeholder:"DIR"`
+	JSON       bool     `help:"Print a summary of the export as JSON."`
+	To         string   `arg:"" help:"Output directory, which must not exist yet." type:"path"`
 }
 
 func (c *exportCommand) Run(ctx context.Context, l *cli.Logging) error {

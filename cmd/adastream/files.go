@@ -8,9 +8,9 @@ import (
 
 // fileFlags say how a file of vectors is to be read.
 type fileFlags struct {
-	Format string `help:"arrow, parquet, jsonl (also an array, and compressed), npy, fvecs, bvecs, fbin, u8bin or i8bin; default: by the file's extension, else arrow." placeholder:"FORMAT"`
-	ID     string `help:"Column of the ids." name:"id" default:"id" placeholder:"COLUMN"`
-	Vector string `help:"Column of the vectors." default:"vector" placeholder:"COLUMN"`
+	Format string `help:"Format: arrow, parquet, jsonl (also a JSON array; may be compressed), npy, fvecs, bvecs, fbin, u8bin or i8bin. Default: by file extension, else arrow." placeholder:"FORMAT"`
+	ID     string `help:"Column with the IDs." name:"id" default:"id" placeholder:"COLUMN"`
+	Vector string `help:"Column with the vectors." default:"vector" placeholder:"COLUMN"`
 }
 
 func (f *fileFlags) options(log *slog.Logger, file string) files.Options {

@@ -13,10 +13,10 @@ import (
 
 type snapshotGCCommand struct {
 	cli.Index
-	KeepFor time.Duration `help:"How long generations are kept for going back: all of the last ten minutes, then one for each ten minutes. The newest and the served one always are." default:"24h"`
-	DryRun  bool          `help:"Only say what would be removed." xor:"how"`
-	Yes     bool          `help:"Remove it. A builder that runs is interrupted: it loads the newest generation again." xor:"how"`
-	JSON    bool          `help:"Print what was removed, or would be, as JSON."`
+	KeepFor time.Duration `help:"How long to keep old generations for rollback: all of the last 10 minutes, then one per 10 minutes. The newest and the served one are always kept." default:"24h"`
+	DryRun  bool          `help:"Only print what would be removed." xor:"how"`
+	Yes     bool          `help:"Remove it. A running builder is interrupted and loads the newest generation again." xor:"how"`
+	JSON    bool          `help:"Print a summary of the removal, or of the dry run, as JSON."`
 }
 
 func (c *snapshotGCCommand) Run(ctx context.Context, l *cli.Logging) error {

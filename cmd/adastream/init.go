@@ -32,22 +32,22 @@ const noAttribute = "none"
 // specFlags describe an index.
 type specFlags struct {
 	Name         string            `help:"Name of the index." default:"vectors"`
-	From         string            `help:"File of vectors, as for produce, to take encoder, width, vector type and attributes from." type:"existingfile" placeholder:"FILE"`
+	From         string            `help:"File of vectors, in any format of produce, to derive encoder, width, vector type and attributes from." type:"existingfile" placeholder:"FILE"`
 	FromFile     fileFlags         `embed:"" prefix:"from-"`
-	Ladder       []int             `help:"Trained prefix widths, ascending; the last is the full width." placeholder:"64,128,256"`
-	Metric       string            `help:"cosine or ip." enum:"cosine,ip" default:"cosine"`
-	Encoder      string            `help:"Name and version of the model that makes the vectors; messages of another are refused."`
-	Vectors      string            `help:"How originals are stored: float16 or float32; default: as in --from, else float32." placeholder:"TYPE"`
-	Attribute    map[string]string `help:"Attributes kept with each row: name=type; types: utf8, bool, int64, float64, timestamp." placeholder:"NAME=TYPE"`
-	Messages     string            `help:"File with the block \"messages\" of the index spec, in JSON: how messages become rows, if they are no Arrow streams." type:"existingfile" placeholder:"FILE"`
-	Topic        string            `help:"Kafka topic; default: the name of the index."`
-	Partitions   int               `help:"Partitions of the topic if it has to be made." default:"6"`
-	Shards       int               `help:"Shards of the index, fixed for good: each has a builder and query nodes of its own; partition p belongs to shard p mod this." default:"1"`
-	Loads        int               `help:"Parts that a bulk load of the index may have, fixed for good; 0 for an index that only its topic feeds." default:"0"`
-	Replication  int               `help:"Replication of the topic if it has to be made; -1 is the broker's default." default:"-1"`
-	Prefix       string            `help:"What makes prefixes meaningful: native, the encoder, or rotate, a rotation that the builder learns, for any other encoder. Default: native, and where --from shows that the builder would refuse it, no index is made." enum:",native,rotate" default:"" placeholder:"PREFIX"`
-	ListsPerRow  int               `help:"Inverted lists that a row is in: 2, or 1 for a tenth less memory and half the speed at equal recall." default:"2"`
-	TargetRecall float64           `help:"Recall@10 that queries get when they do not say, and that the quality gate asks for." default:"0.95"`
+	Ladder       []int             `help:"Trained prefix widths, ascending. The last one is the full width." placeholder:"64,128,256"`
+	Metric       string            `help:"Similarity: cosine or ip (inner product)." enum:"cosine,ip" default:"cosine"`
+	Encoder      string            `help:"Name and version of the model that makes the vectors. Messages of another one are refused."`
+	Vectors      string            `help:"Type of stored original vectors: float16 or float32. Default: as in --from, else float32." placeholder:"TYPE"`
+	Attribute    map[string]string `help:"Attributes stored with each row. Types: utf8, bool, int64, float64, timestamp." placeholder:"NAME=TYPE"`
+	Messages     string            `help:"JSON file with the block \"messages\" of the index spec: how messages that are not Arrow streams become rows." type:"existingfile" placeholder:"FILE"`
+	Topic        string            `help:"Kafka topic. Default: the name of the index."`
+	Partitions   int               `help:"Number of partitions if the topic is created." default:"6"`
+	Shards       int               `help:"Number of shards, fixed for good. Each has its own builder and query nodes. Partition p belongs to shard p mod this number." default:"1"`
+	Loads        int               `help:"Maximum number of parts of a bulk load, fixed for good. 0 for an index that is fed by its topic only." default:"0"`
+	Replication  int               `help:"Replication factor if the topic is created. -1 is the broker's default." default:"-1"`
+	Prefix       string            `help:"What makes prefixes meaningful: native (the encoder) or rotate (a rotation that the builder learns, for any other encoder). Default: native, but no index is created if --from shows that the builder would refuse it." enum:",native,rotate" default:"" placeholder:"PREFIX"`
+	ListsPerRow  int               `help:"Number of inverted lists per row: 2, or 1 for 10 % less memory and half the speed at equal recall." default:"2"`
+	TargetRecall float64           `help:"Recall@10 of queries that ask for nothing else, and the objective of the quality gate." default:"0.95"`
 }
 
 // Validate refuses what a spec takes for the default; the parser of flags asks it.
@@ -208,10 +208,10 @@ func (f *specFlags) create(ctx context.Context, b store.Bucket, client *source.C
 }
 
 type initCommand struct {
-	cli.Store
-	cli.Kafka
+	cli.Store `group:"Object store:"`
+	cli.Kafka `group:"Kafka:"`
 	specFlags
-	JSON bool `help:"Print the spec, and whether it was made now, as JSON."`
+	JSON bool `help:"Print the spec, and whether the index was created now, as JSON."`
 }
 
 // made is an index as scripts read it.

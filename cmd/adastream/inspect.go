@@ -16,21 +16,21 @@ import (
 )
 
 type snapshotCommand struct {
-	Ls       snapshotLsCommand       `cmd:"" help:"List generations, newest last, and say which one is served and why."`
+	Ls       snapshotLsCommand       `cmd:"" help:"List generations, newest last, with which one is served and why."`
 	Show     snapshotShowCommand     `cmd:"" help:"Print the manifest of a generation."`
-	Diff     snapshotDiffCommand     `cmd:"" help:"List the ids that changed between two generations."`
-	Events   snapshotEventsCommand   `cmd:"" help:"Tell of promotions in a Kafka topic, each that has not been told, until it is stopped."`
-	Promote  snapshotPromoteCommand  `cmd:"" help:"Serve a generation, also one that the quality gate holds back, and let builders go on from there; or an epoch, an index of another encoder."`
+	Diff     snapshotDiffCommand     `cmd:"" help:"List the IDs that changed between two generations."`
+	Events   snapshotEventsCommand   `cmd:"" help:"Send an event to a Kafka topic for each promotion that has not been sent yet, until stopped."`
+	Promote  snapshotPromoteCommand  `cmd:"" help:"Serve a generation, even one that the quality gate holds back, and let builders continue from there. Or serve an epoch: an index of another encoder."`
 	Pin      snapshotPinCommand      `cmd:"" help:"Serve a generation until it is unpinned, whatever builders publish."`
 	Unpin    snapshotUnpinCommand    `cmd:"" help:"Let builders promote again."`
-	GC       snapshotGCCommand       `cmd:"" name:"gc" help:"Remove what no kept generation needs. Builders do that by themselves, see --collect-every of theirs."`
-	Rollback snapshotRollbackCommand `cmd:"" help:"Serve an older generation, and pin it; or what was served before an epoch."`
+	GC       snapshotGCCommand       `cmd:"" name:"gc" help:"Remove from the store what no kept generation needs. Builders do so by themselves, every --collect-every."`
+	Rollback snapshotRollbackCommand `cmd:"" help:"Serve an older generation and pin it. Or return from an epoch."`
 }
 
 type snapshotLsCommand struct {
 	cli.Index
-	Last int  `help:"How many of the newest." default:"20"`
-	JSON bool `help:"Print the record of what is served, and the manifests of generations without their objects, as JSON."`
+	Last int  `help:"List only the newest N generations." default:"20"`
+	JSON bool `help:"Print the record of the served generation, and the manifests without their objects, as JSON."`
 }
 
 func (c *snapshotLsCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -148,7 +148,7 @@ func listJSON(ctx context.Context, index *commit.Log, channel *schemas.Channel, 
 
 type snapshotShowCommand struct {
 	cli.Index
-	Generation int64 `arg:"" help:"Generation; 0 is the newest."`
+	Generation int64 `arg:"" help:"Generation. 0 is the newest."`
 }
 
 func (c *snapshotShowCommand) Run(ctx context.Context, l *cli.Logging) error {

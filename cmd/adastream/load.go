@@ -23,22 +23,22 @@ import (
 )
 
 type loadCommand struct {
-	cli.Store
-	Name    string    `help:"Name of the load, the same for all parts. A load goes on, or is done already, under its name; another name is another load." default:"load"`
-	Part    string    `help:"Which part to load, from 0, of how many: i/n. Parts are independent processes, each of its own files, or of blocks of rows if there are fewer files than parts." default:"0/1" placeholder:"I/N"`
-	At      time.Time `name:"timestamp" help:"Timestamp of all rows, in RFC 3339: of the versions of an id that have none of their own the later one counts. Default: when the load began, so that what is produced from then on wins." placeholder:"TIME"`
-	Abandon bool      `help:"End an unfinished load of another name where it is."`
-	Poison  bool      `help:"Go on when nearly all rows are refused, and quarantine them." name:"accept-poison"`
-	JSON    bool      `help:"Print what was loaded as JSON."`
-	Ops     string    `name:"ops-listen" help:"Address of /livez, /readyz and /metrics while it runs. Default: none." placeholder:"HOST:PORT"`
-	Encoder string    `help:"Name and version of the model that made the vectors, if the files do not say."`
-	fileFlags
-	FlushRows  int      `help:"Rows of a shard after which they are committed." default:"65536"`
-	FlushBytes int64    `help:"The same in decoded bytes; 0: 32 MiB, or less with more than 16 shards." default:"0"`
-	Threads    int      `help:"Segments that are written at a time; 0: the number of CPUs." default:"0"`
-	IDs        string   `help:"File with an id a line, or a .npy with an array of integers, for a matrix of vectors such as .npy, which has none." name:"ids" placeholder:"FILE"`
-	FirstID    int64    `help:"Id of the first vector of matrices without --ids, whose vectors are numbered, from file to file." name:"first-id" default:"0"`
-	Files      []string `arg:"" help:"Files, of Arrow, Parquet, JSON lines, or a matrix of vectors, or s3:// URLs of them, of which the last part may be a pattern; the same, in the same order, for all parts."`
+	cli.Store  `group:"Object store:"`
+	Name       string    `help:"Name of the load, the same for all parts. A load resumes under its name, and is complete once done; another name is another load." default:"load"`
+	Part       string    `help:"Part to load, from 0, and the number of parts. Each part is an independent process. Parts take whole files, or blocks of rows if there are fewer files than parts." default:"0/1" placeholder:"I/N"`
+	At         time.Time `name:"timestamp" help:"Timestamp of all rows, in RFC 3339. Of versions of an ID without a version of their own the latest wins. Default: the start of the load, so that later messages win." placeholder:"TIME"`
+	Abandon    bool      `help:"End an unfinished load of another name where it stands."`
+	Poison     bool      `help:"Do not stop when nearly all rows are refused: quarantine them and continue." name:"accept-poison"`
+	JSON       bool      `help:"Print a summary of the load as JSON."`
+	Ops        string    `name:"ops-listen" help:"Address of /livez, /readyz and /metrics while it runs. Default: none." placeholder:"HOST:PORT"`
+	Encoder    string    `group:"Input files:" help:"Name and version of the model that made the vectors, if the files do not name it."`
+	fileFlags  `group:"Input files:"`
+	FlushRows  int      `help:"Number of rows of a shard after which they are committed." default:"65536"`
+	FlushBytes int64    `help:"Decoded bytes of a shard after which its rows are committed. 0 is 32 MiB, or less with more than 16 shards." default:"0"`
+	Threads    int      `help:"Number of segments to write in parallel. 0 is the number of CPUs." default:"0"`
+	IDs        string   `group:"Input files:" help:"File with the IDs of a matrix such as .npy, which holds none: one per line, or a .npy array of integers. Only with a single file." name:"ids" placeholder:"FILE"`
+	FirstID    int64    `group:"Input files:" help:"Without --ids, the ID of the first vector of a matrix. Vectors are numbered on from file to file." name:"first-id" default:"0"`
+	Files      []string `arg:"" help:"Files of Arrow, Parquet, JSON lines or matrices of vectors, or s3:// URLs, whose last part may be a pattern. All parts need the same files in the same order."`
 }
 
 // Validate refuses what options take for the default; the parser of flags asks it.

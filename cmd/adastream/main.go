@@ -7,24 +7,24 @@ import (
 )
 
 type command struct {
-	Demo        demoCommand       `cmd:"" help:"See it work: streams 20,000 real embeddings through everything, searches all along, checks the result."`
-	Standalone  standaloneCommand `cmd:"" help:"Run ingestor, builder and query node in one process, over an embedded broker and a directory or over yours."`
-	Init        initCommand       `cmd:"" help:"Make an index: write its spec to the store, and the topic if it is missing."`
-	Plan        planCommand       `cmd:"" help:"Say what an index of some size takes, and what binds first."`
-	Produce     produceCommand    `cmd:"" help:"Send the rows of files to the index's topic, each to the partition of its id. What the index refuses is acknowledged too: quarantine ls tells."`
-	Load        loadCommand       `cmd:"" help:"Make segments of an index straight from files, in any number of processes."`
-	Search      searchCommand     `cmd:"" help:"Ask a query node."`
-	Snapshot    snapshotCommand   `cmd:"" help:"Look at generations, and say which one is served."`
-	Export      exportCommand     `cmd:"" help:"Write the rows of a generation as files that others read: Parquet, Arrow, numpy, FAISS."`
-	Quarantine  quarantineCommand `cmd:"" help:"Look at what was refused."`
-	Verify      verifyCommand     `cmd:"" help:"Read everything that the index names, and say what is missing, damaged or does not fit."`
-	Rebuild     rebuildCommand    `cmd:"" help:"Make an index again in another place, from its topic or from its data objects alone."`
-	Eval        evalCommand       `cmd:"" help:"Measure the systems of the Matryoshka and AdANNS papers, and this index, on labelled vectors."`
-	Token       tokenCommand      `cmd:"" help:"Make tokens for query nodes."`
-	Config      configCommand     `cmd:"" help:"Look at the configuration of daemons."`
-	Completion  completionCommand `cmd:"" help:"Print a script that has a shell complete commands and flags: source <(adastream completion bash), or adastream completion fish | source."`
-	Doctor      doctorCommand     `cmd:"" help:"Check what an index needs: store, clock, topic, generations, what was refused; if asked, a row all the way."`
-	Version     versionCommand    `cmd:"" help:"Say which version this is, and which versions of stored formats it reads and writes."`
+	Demo        demoCommand       `cmd:"" group:"Getting started:" help:"Try it: stream 20,000 real embeddings through all roles, search meanwhile, and check the result."`
+	Standalone  standaloneCommand `cmd:"" group:"Getting started:" help:"Run ingestor, builder and query node in one process, with an embedded broker and a local directory, or with your own broker and store."`
+	Plan        planCommand       `cmd:"" group:"Building and searching an index:" help:"Estimate what an index needs: memory, disk, cores, latency and, with prices, cost. Says which limit is reached first."`
+	Init        initCommand       `cmd:"" group:"Building and searching an index:" help:"Create an index: write its spec to the store, and create its topic if it does not exist."`
+	Produce     produceCommand    `cmd:"" group:"Building and searching an index:" help:"Send the rows of files to the topic of an index, each to the partition of its ID. Rows that the index refuses are acknowledged too; see quarantine ls."`
+	Load        loadCommand       `cmd:"" group:"Building and searching an index:" help:"Bulk load files into an index without the topic, in any number of processes."`
+	Search      searchCommand     `cmd:"" group:"Building and searching an index:" help:"Search on a query node."`
+	Export      exportCommand     `cmd:"" group:"Building and searching an index:" help:"Export the rows of a generation to Parquet, Arrow, numpy or FAISS."`
+	Doctor      doctorCommand     `cmd:"" group:"Operation:" help:"Check what an index depends on: store, clock, topic, generations and quarantine. With --produce, send a row all the way through."`
+	Snapshot    snapshotCommand   `cmd:"" group:"Operation:" help:"Inspect generations, and choose which one is served."`
+	Quarantine  quarantineCommand `cmd:"" group:"Operation:" help:"Inspect, replay or drop refused rows."`
+	Verify      verifyCommand     `cmd:"" group:"Operation:" help:"Read everything that an index refers to, and report what is missing, damaged or inconsistent."`
+	Rebuild     rebuildCommand    `cmd:"" group:"Operation:" help:"Rebuild an index in another place."`
+	Token       tokenCommand      `cmd:"" group:"Operation:" help:"Create tokens for query nodes."`
+	Config      configCommand     `cmd:"" group:"Operation:" help:"Inspect the configuration of a daemon."`
+	Eval        evalCommand       `cmd:"" group:"Other:" help:"Measure the systems of the Matryoshka and AdANNS papers, and this index, on labelled vectors."`
+	Completion  completionCommand `cmd:"" group:"Other:" help:"Print a shell script that completes commands and flags. bash and zsh: source <(adastream completion bash); fish: adastream completion fish | source."`
+	Version     versionCommand    `cmd:"" group:"Other:" help:"Print the version, and the versions of stored formats that it reads and writes."`
 	cli.Logging `group:"Log and configuration:"`
 }
 

@@ -14,44 +14,44 @@ import (
 )
 
 type planCommand struct {
-	Rows   int64   `help:"Live rows." required:"" placeholder:"N"`
-	Dims   int     `help:"Width of a vector; the ladder is then a quarter, a half and all of it." xor:"width" required:"" placeholder:"D"`
-	Ladder []int   `help:"Trained prefix widths, ascending, as for init." xor:"width" required:"" placeholder:"64,128,256"`
-	QPS    float64 `help:"Queries a second, of all nodes together." name:"qps" default:"100"`
-	Recall float64 `help:"Recall@10 that queries ask for." name:"target-recall" default:"0.95"`
+	Rows   int64   `help:"Number of live rows." required:"" placeholder:"N"`
+	Dims   int     `help:"Width of a vector. The ladder is then a quarter, a half and all of it." xor:"width" required:"" placeholder:"D"`
+	Ladder []int   `help:"Trained prefix widths, ascending, as for init. Replaces --dims." xor:"width" required:"" placeholder:"64,128,256"`
+	QPS    float64 `help:"Queries per second of all nodes together." name:"qps" default:"100"`
+	Recall float64 `help:"Recall@10 of the queries." name:"target-recall" default:"0.95"`
 
-	Updates        float64       `help:"Rows a second that are inserted, changed or deleted." default:"0"`
-	Vectors        string        `help:"How originals are stored: float16 or float32." enum:"float16,float32" default:"float32"`
-	IDBytes        float64       `help:"Bytes of an id, on average." default:"16"`
-	AttributeBytes float64       `help:"Bytes of a row's attributes: 8 for a number or a time, 4 and its own for a text." default:"0"`
-	ListsPerRow    int           `help:"As for init." default:"2"`
-	Prefix         string        `help:"As for init." enum:"native,rotate" default:"native"`
-	Partitions     int           `help:"Of the topic." default:"6"`
-	Shards         int           `help:"Of the index, which share its rows and updates; each answers every query. The plan is of one of them." default:"1"`
-	Loads          int           `help:"As for init: parts that a bulk load may have." default:"0"`
-	Retention      time.Duration `help:"Of the topic." default:"24h"`
-	Batched        bool          `help:"Clients send many queries in an Arrow request; else one in each JSON request."`
-	Originals      string        `help:"Where nodes have originals: local, remote or none, as for query." enum:"local,remote,none" default:"local"`
+	Updates        float64       `group:"Index, rows and queries:" help:"Rows inserted, changed or deleted per second." default:"0"`
+	Vectors        string        `group:"Index, rows and queries:" help:"Type of stored original vectors: float16 or float32." enum:"float16,float32" default:"float32"`
+	IDBytes        float64       `group:"Index, rows and queries:" help:"Average size of an ID, in bytes." default:"16"`
+	AttributeBytes float64       `group:"Index, rows and queries:" help:"Size of a row's attributes, in bytes: 8 for a number or time, 4 plus its length for a text." default:"0"`
+	ListsPerRow    int           `group:"Index, rows and queries:" help:"Inverted lists per row, 1 or 2, as for init." default:"2"`
+	Prefix         string        `group:"Index, rows and queries:" help:"native or rotate, as for init." enum:"native,rotate" default:"native"`
+	Partitions     int           `group:"Index, rows and queries:" help:"Partitions of the topic." default:"6"`
+	Shards         int           `group:"Index, rows and queries:" help:"Shards of the index. Rows and updates are divided among them; each answers every query. The plan is for one of them." default:"1"`
+	Loads          int           `group:"Index, rows and queries:" help:"Parts that a bulk load may have, as for init." default:"0"`
+	Retention      time.Duration `group:"Index, rows and queries:" help:"Retention of the topic." default:"24h"`
+	Batched        bool          `group:"Index, rows and queries:" help:"Clients send many queries in one Arrow request, instead of one in each JSON request."`
+	Originals      string        `group:"Index, rows and queries:" help:"Where query nodes keep original vectors: local, remote or none, as for query." enum:"local,remote,none" default:"local"`
 
-	Cores        float64       `help:"Of a machine for a node or the builder." default:"8"`
-	MemoryGiB    float64       `help:"Of a machine." name:"memory-gib" default:"32"`
-	Busy         float64       `help:"Share of the cores that may be busy, for peaks and a node that is down." default:"0.6"`
-	FlushAge     time.Duration `help:"As for ingestors." default:"300ms"`
-	PublishEvery time.Duration `help:"As for the builder." default:"250ms"`
-	PollEvery    time.Duration `help:"As for query nodes." default:"250ms"`
-	KeepFor      time.Duration `help:"As for the builder." default:"24h"`
-	StoreLatency time.Duration `help:"Of a request to the store: some 30 ms of S3, 2 ms of a server beside you." default:"30ms"`
+	Cores        float64       `group:"Machines and settings:" help:"Cores of a machine for a query node or the builder." default:"8"`
+	MemoryGiB    float64       `group:"Machines and settings:" help:"Memory of a machine, in GiB." name:"memory-gib" default:"32"`
+	Busy         float64       `group:"Machines and settings:" help:"Share of the cores to keep busy, 0 to 1. The rest is for peaks and a failed node." default:"0.6"`
+	FlushAge     time.Duration `group:"Machines and settings:" help:"--flush-age of the ingestors." default:"300ms"`
+	PublishEvery time.Duration `group:"Machines and settings:" help:"--publish-every of the builder." default:"250ms"`
+	PollEvery    time.Duration `group:"Machines and settings:" help:"--poll-every of the query nodes." default:"250ms"`
+	KeepFor      time.Duration `group:"Machines and settings:" help:"--keep-for of the builder." default:"24h"`
+	StoreLatency time.Duration `group:"Machines and settings:" help:"Latency of a store request: about 30 ms for S3, 2 ms for a server nearby." default:"30ms"`
 
-	P50 time.Duration `help:"Of a request to one node, as you have measured it, for what many shards make of it; 0: the core time of a query." name:"p50" env:"ADASTREAM_P50" default:"0"`
-	P99 time.Duration `help:"The same; 0: twice --p50." name:"p99" env:"ADASTREAM_P99" default:"0"`
+	P50 time.Duration `group:"Measured latency:" help:"Measured median latency of a request to one node, to estimate that of many shards. 0 is the core time of a query." name:"p50" env:"ADASTREAM_P50" default:"0"`
+	P99 time.Duration `group:"Measured latency:" help:"Measured 99th percentile of the same. 0 is twice --p50." name:"p99" env:"ADASTREAM_P99" default:"0"`
 
-	PriceMachineHour   float64 `help:"Of a machine of --cores and --memory-gib, in any currency. Without a price there is no money in the plan." placeholder:"PRICE"`
-	PriceGiBMonth      float64 `help:"Of what is stored in the bucket." name:"price-gib-month" placeholder:"PRICE"`
-	PriceMillionWrites float64 `help:"Of a million PUTs and LISTs." placeholder:"PRICE"`
-	PriceMillionReads  float64 `help:"Of a million GETs." placeholder:"PRICE"`
+	PriceMachineHour   float64 `group:"Prices:" help:"Price per hour of a machine of --cores and --memory-gib, in any currency. Without prices the plan has no cost." placeholder:"PRICE"`
+	PriceGiBMonth      float64 `group:"Prices:" help:"Price of a GiB stored for a month." name:"price-gib-month" placeholder:"PRICE"`
+	PriceMillionWrites float64 `group:"Prices:" help:"Price of a million PUT and LIST requests." placeholder:"PRICE"`
+	PriceMillionReads  float64 `group:"Prices:" help:"Price of a million GET requests." placeholder:"PRICE"`
 
 	Explain bool `help:"Print the formula of each figure."`
-	JSON    bool `help:"Print the plan as JSON, formulas too."`
+	JSON    bool `help:"Print the plan as JSON, with formulas."`
 }
 
 // Validate refuses what a spec takes for the default; the parser of flags asks it.

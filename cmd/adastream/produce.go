@@ -17,18 +17,18 @@ import (
 )
 
 type produceCommand struct {
-	cli.Kafka
-	Topic   string        `help:"Topic of the index; default: that of the index in --store."`
-	Store   string        `help:"Object store of the index: wait until its ingestors have taken or refused all rows, say how many they took and what they refused, and fail if anything was. It takes the right to read." placeholder:"URL"`
-	StoreCA string        `help:"PEM file of certificate authorities to trust for https endpoints of --store, instead of the system's." name:"store-ca" type:"existingfile" placeholder:"FILE"`
-	Wait    time.Duration `help:"Longest time that ingestors may take none of the rows, with --store." default:"60s"`
-	Rows    int64         `help:"Rows that are split over the partitions at a time; a message holds those of one partition, or fewer if the topic takes no larger ones." default:"8192"`
-	JSON    bool          `help:"Print what was acknowledged of each file as JSON, and with --store what became of it."`
-	Encoder string        `help:"Name and version of the model that made the vectors, if the file does not say."`
-	fileFlags
-	IDs     string   `help:"File with an id a line, or a .npy with an array of integers, for a matrix of vectors such as .npy, which has none." name:"ids" placeholder:"FILE"`
-	FirstID int64    `help:"Id of the first vector of matrices without --ids, whose vectors are numbered, from file to file." name:"first-id" default:"0"`
-	Files   []string `arg:"" help:"Files, of Arrow, Parquet, JSON lines, or a matrix of vectors; - is standard input."`
+	cli.Kafka `group:"Kafka:"`
+	Topic     string        `help:"Topic of the index. Default: that of the index in --store."`
+	Store     string        `help:"Object store of the index, read only. Wait until its ingestors have taken or refused all rows, report how many of each, and fail if any was refused." placeholder:"URL"`
+	StoreCA   string        `help:"PEM file of the certificate authorities to trust for https endpoints of --store instead of the system's." name:"store-ca" type:"existingfile" placeholder:"FILE"`
+	Wait      time.Duration `help:"With --store: give up after this time without progress of the ingestors." default:"60s"`
+	Rows      int64         `help:"Rows to read before they are divided among partitions. A message holds those of one partition, or fewer if the topic takes no larger ones." default:"8192"`
+	JSON      bool          `help:"Print what was acknowledged per file as JSON, and with --store what became of it."`
+	Encoder   string        `group:"Input files:" help:"Name and version of the model that made the vectors, if the file does not name it."`
+	fileFlags `group:"Input files:"`
+	IDs       string   `group:"Input files:" help:"File with the IDs of a matrix such as .npy, which holds none: one per line, or a .npy array of integers. Only with a single file." name:"ids" placeholder:"FILE"`
+	FirstID   int64    `group:"Input files:" help:"Without --ids, the ID of the first vector of a matrix. Vectors are numbered on from file to file." name:"first-id" default:"0"`
+	Files     []string `arg:"" help:"Files of Arrow, Parquet, JSON lines or matrices of vectors. - is standard input."`
 }
 
 // Validate is asked by the parser of flags.

@@ -24,17 +24,17 @@ import (
 )
 
 type quarantineCommand struct {
-	Ls     quarantineLsCommand     `cmd:"" help:"List refused messages and rows: topic, partition, offset, row, reason."`
-	Show   quarantineShowCommand   `cmd:"" help:"Print what was refused at one offset, its payload decoded as far as it can be."`
-	Replay quarantineReplayCommand `cmd:"" help:"Produce what was refused, or what it was mended to, once. It becomes the newest version of its id, but for the column version, if there is one."`
-	Drop   quarantineDropCommand   `cmd:"" help:"Give up what was refused: it stays in the store, and is not listed any more."`
+	Ls     quarantineLsCommand     `cmd:"" help:"List refused messages and rows: topic, partition, offset, row and reason."`
+	Show   quarantineShowCommand   `cmd:"" help:"Print what was refused at an offset, with its payload decoded as far as possible."`
+	Replay quarantineReplayCommand `cmd:"" help:"Produce refused rows, as they are or corrected, once. Each becomes the newest version of its ID, unless it has a version column."`
+	Drop   quarantineDropCommand   `cmd:"" help:"Give up refused rows. They stay in the store, but are no longer listed."`
 }
 
 type quarantineLsCommand struct {
 	cli.Index
-	Partition int  `help:"Only this partition; -1 is all." default:"-1"`
-	All       bool `help:"Also what was replayed or dropped, with what became of it."`
-	JSON      bool `help:"Print one JSON object a line."`
+	Partition int  `help:"Only this partition. -1 is all." default:"-1"`
+	All       bool `help:"List replayed and dropped ones too, with their outcome."`
+	JSON      bool `help:"Print one JSON object per line."`
 }
 
 func (c *quarantineLsCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -130,9 +130,9 @@ type quarantineShowCommand struct {
 	cli.Index
 	Partition int    `arg:"" help:"Partition."`
 	Offset    int64  `arg:"" help:"Offset of the message."`
-	Row       *int32 `arg:"" optional:"" help:"Row of the message; default: all that was refused of it."`
-	Raw       bool   `help:"Write the bytes of the payload to standard output, to be mended; there must be one." xor:"how"`
-	JSON      bool   `help:"Print one JSON object a line, as ls." xor:"how"`
+	Row       *int32 `arg:"" optional:"" help:"Row of the message. Default: all that were refused."`
+	Raw       bool   `help:"Write the bytes of the payload to standard output, to correct them. There must be only one." xor:"how"`
+	JSON      bool   `help:"Print one JSON object per line, as ls does." xor:"how"`
 }
 
 func (c *quarantineShowCommand) Run(ctx context.Context, l *cli.Logging) error {

@@ -20,11 +20,11 @@ import (
 
 // quarantineChoice are the flags that choose some of what was refused.
 type quarantineChoice struct {
-	Partition  int    `help:"Only of this partition; -1 is all." default:"-1"`
-	Offset     int64  `help:"Only of the message at this offset; -1 is all." default:"-1"`
+	Partition  int    `help:"Only this partition. -1 is all." default:"-1"`
+	Offset     int64  `help:"Only the message at this offset. -1 is all." default:"-1"`
 	Row        *int32 `help:"Only this row of the message."`
 	Reason     string `help:"Only what was refused for this reason." placeholder:"REASON"`
-	Everything bool   `help:"All that is in quarantine, when nothing else is chosen."`
+	Everything bool   `help:"Everything in quarantine. Not with another choice."`
 }
 
 // find reads what is chosen and not resolved yet. It may be much, but no more than what an operator looks through.
@@ -70,14 +70,14 @@ func (c *quarantineChoice) takes(q ingest.Quarantined) bool {
 
 type quarantineReplayCommand struct {
 	cli.Index
-	cli.Kafka
-	cli.Registry
+	cli.Kafka    `group:"Kafka:"`
+	cli.Registry `group:"Avro messages:"`
 	quarantineChoice
 	handling
-	From        string `help:"File with what the payload was mended to: a whole message such as the index reads, as --raw of show writes it. Just one message or row must be chosen." placeholder:"FILE"`
-	EvenIfNewer bool   `help:"Also what would replace a version of its id that came after it. Without this flag the rows of the newest generation are read, to look for such versions."`
-	Dir         string `help:"Directory for copies of those rows while they are read; default: that for temporary files." type:"path" placeholder:"DIR"`
-	To          int    `help:"Partition to produce to, if mending has changed where the id belongs; -1 is the one that it was in, or that of its id if it was loaded from a file." default:"-1"`
+	From        string `help:"File with the corrected payload: a whole message as the index reads it, such as show --raw writes. Exactly one message or row must be chosen." placeholder:"FILE"`
+	EvenIfNewer bool   `help:"Replay rows even if they replace a newer version of their ID. Without this flag the rows of the newest generation are read to find such versions."`
+	Dir         string `help:"Directory for temporary copies of the rows read. Default: the directory for temporary files." type:"path" placeholder:"DIR"`
+	To          int    `help:"Partition to produce to, if the correction moved the ID to another. -1 is the original partition, or that of the ID for rows loaded from a file." default:"-1"`
 }
 
 func (c *quarantineReplayCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -154,8 +154,8 @@ type quarantineDropCommand struct {
 	cli.Index
 	quarantineChoice
 	handling
-	Why        string `help:"Why, for the record." required:""`
-	Unfinished bool   `help:"Also what a replay that did not finish may have produced: whether it is in the log stays unknown."`
+	Why        string `help:"Reason, for the record." required:""`
+	Unfinished bool   `help:"Also drop what an unfinished replay may have produced. Whether it is in the log stays unknown."`
 }
 
 func (c *quarantineDropCommand) Run(ctx context.Context, l *cli.Logging) error {
@@ -196,7 +196,7 @@ type handledItem struct {
 
 // handling is how to say what became of what was chosen.
 type handling struct {
-	JSON bool `help:"Print what became of each as JSON."`
+	JSON bool `help:"Print the outcome of each as JSON."`
 }
 
 // each does something with all that is chosen, so many at a time, and says of each in order what became of it.

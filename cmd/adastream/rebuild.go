@@ -23,24 +23,24 @@ import (
 )
 
 type rebuildCommand struct {
-	FromOffsets  rebuildOffsetsCommand  `cmd:"" help:"From the topic: read the log from its begin."`
-	FromSegments rebuildSegmentsCommand `cmd:"" help:"From the data objects in the store alone: no record, no topic."`
+	FromOffsets  rebuildOffsetsCommand  `cmd:"" help:"Rebuild an index in another place from its topic, read from the beginning."`
+	FromSegments rebuildSegmentsCommand `cmd:"" help:"Rebuild an index in another place from the data objects in its store alone, without records or topic."`
 }
 
 // rebuildInto are the flags of both.
 type rebuildInto struct {
 	cli.Index
-	To   string `help:"Object store of the new index, empty: another place, or epochs/NAME of --store, from where it can be promoted." required:"" placeholder:"URL"`
-	Name string `help:"Name of the new index; default: that of the old one. Ingestors of two indexes of one name share a consumer group: give it another one if both go on." placeholder:"NAME"`
-	Dir  string `help:"Directory for copies while it runs, as large as the index; default: that for temporary files." type:"path" placeholder:"DIR"`
-	JSON bool   `help:"Print what was read and what is served now as JSON."`
+	To   string `help:"Object store of the new index, empty: another place, or epochs/NAME of --store, which can then be promoted." required:"" placeholder:"URL"`
+	Name string `help:"Name of the new index. Default: that of the old one. Ingestors of indexes of one name share a consumer group: choose another name if both continue." placeholder:"NAME"`
+	Dir  string `help:"Directory for temporary copies, as large as the index. Default: the directory for temporary files." type:"path" placeholder:"DIR"`
+	JSON bool   `help:"Print what was read, and what is served now, as JSON."`
 }
 
 type rebuildOffsetsCommand struct {
 	rebuildInto
-	cli.Kafka
-	cli.Registry
-	AcceptGap bool `help:"Go on although the log does not begin at 0 any more: what retention removed is lost, and a gap is recorded."`
+	cli.Kafka    `group:"Kafka:"`
+	cli.Registry `group:"Avro messages:"`
+	AcceptGap    bool `help:"Continue although the log no longer begins at 0. What retention deleted is lost, and a gap is recorded."`
 }
 
 type rebuildSegmentsCommand struct {

@@ -17,20 +17,20 @@ import (
 )
 
 type searchCommand struct {
-	cli.Node
-	Like         string   `help:"Id of a row whose neighbours are wanted." xor:"query" required:"" placeholder:"ID"`
-	Vector       string   `help:"File with the query, a JSON array of numbers; - is standard input." xor:"query" required:"" placeholder:"FILE"`
-	K            int      `help:"How many neighbours." short:"k" default:"10"`
-	TargetRecall *float64 `help:"Recall@10 to aim at; default: the index's." placeholder:"R" xor:"how"`
-	Effort       *float64 `help:"0 for the cheapest measured plan to 1 for the best." placeholder:"E" xor:"how"`
-	MaxMicros    *float64 `help:"The best plan that takes no more microseconds, on average." placeholder:"N" xor:"how"`
-	MaxLists     *float64 `help:"The best plan that probes no more lists, on average." placeholder:"N" xor:"how"`
-	MaxBytes     *float64 `help:"The best plan that reads no more bytes of codes and rows, on average." placeholder:"N" xor:"how"`
+	cli.Node     `group:"Query node:"`
+	Like         string   `help:"ID of a row to find the neighbours of. This or --vector." xor:"query" required:"" placeholder:"ID"`
+	Vector       string   `help:"File with the query vector, a JSON array of numbers. - is standard input." xor:"query" required:"" placeholder:"FILE"`
+	K            int      `help:"Number of neighbours." short:"k" default:"10"`
+	TargetRecall *float64 `help:"Recall@10 to aim for. Default: that of the index. Only one of this and the next five." placeholder:"R" xor:"how"`
+	Effort       *float64 `help:"Effort between 0, the cheapest measured plan, and 1, the best." placeholder:"E" xor:"how"`
+	MaxMicros    *float64 `help:"Use the best plan that takes at most N microseconds on average." placeholder:"N" xor:"how"`
+	MaxLists     *float64 `help:"Use the best plan that probes at most N lists on average." placeholder:"N" xor:"how"`
+	MaxBytes     *float64 `help:"Use the best plan that reads at most N bytes of codes and rows on average." placeholder:"N" xor:"how"`
 	Exact        bool     `help:"Compare with every row." xor:"how"`
-	Dims         int      `help:"Compare so many dimensions, a level of the ladder; 0: all." default:"0"`
-	Filter       string   `help:"Only rows whose attributes meet this, as JSON: see docs/filters.md." placeholder:"JSON"`
-	Encoder      string   `help:"Encoder that made the query: refused if the rows are of another one."`
-	JSON         bool     `help:"Print the answer as JSON, with the names of schemas/openapi.yaml."`
+	Dims         int      `help:"Number of dimensions to compare, a level of the ladder. 0 is all." default:"0"`
+	Filter       string   `help:"Only rows whose attributes match this filter. See docs/filters.md." placeholder:"JSON"`
+	Encoder      string   `help:"Encoder of the query. The search fails if the rows are of another one."`
+	JSON         bool     `help:"Print the answer as JSON, as in schemas/openapi.yaml."`
 }
 
 // Validate refuses what package client takes for the default; the parser of flags asks it.

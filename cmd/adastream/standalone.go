@@ -16,20 +16,20 @@ import (
 
 // standaloneCommand repeats the flags of Store and the brokers because here they are optional.
 type standaloneCommand struct {
-	Dir          string        `help:"Directory for everything that is not elsewhere: broker, store and cache." type:"path" default:"adastream-data"`
-	Store        string        `help:"Object store, as for the daemons; default: a directory under --dir." placeholder:"URL"`
-	StoreCA      string        `help:"PEM file of certificate authorities to trust for https endpoints, instead of the system's." name:"store-ca" type:"existingfile" placeholder:"FILE"`
-	Brokers      []string      `help:"Bootstrap addresses of Kafka; default: a broker embedded here, on --kafka-port." placeholder:"HOST:PORT"`
+	Dir          string        `help:"Directory for all data that is not stored elsewhere: broker, store and cache." type:"path" default:"adastream-data"`
+	Store        string        `help:"Object store, as for the daemons. Default: a directory below --dir." placeholder:"URL"`
+	StoreCA      string        `help:"PEM file of the certificate authorities to trust for https endpoints instead of the system's." name:"store-ca" type:"existingfile" placeholder:"FILE"`
+	Brokers      []string      `help:"Bootstrap addresses of Kafka. Default: an embedded broker on --kafka-port." placeholder:"HOST:PORT"`
 	KafkaPort    int           `help:"Port of the embedded broker, on 127.0.0.1." default:"9094"`
-	Listen       string        `help:"Address of the query API, and of the page for people at /ui." default:"127.0.0.1:8080"`
+	Listen       string        `help:"Address of the query API and of the web page at /ui." default:"127.0.0.1:8080"`
 	OpsListen    string        `help:"Address of /livez, /readyz and /metrics." default:"127.0.0.1:9093"`
-	KeepFor      time.Duration `help:"How long generations are kept for going back, as for the builder." default:"24h"`
-	CollectEvery time.Duration `help:"Time between two collections of garbage, as for the builder; 0 is never." default:"1h"`
-	MemoryBytes  *int64        `help:"Memory that the generation that is served and the next one may want together, as for the query node; 0 is no limit. Default: half of what the container, or the machine, allows." placeholder:"BYTES"`
-	AcceptGap    bool          `help:"Go on after data that retention removed before it was read, and record the gap."`
-	AcceptPoison bool          `help:"Go on when nearly all that a partition brings is refused, and quarantine it."`
+	KeepFor      time.Duration `help:"How long to keep old generations for rollback, as for the builder." default:"24h"`
+	CollectEvery time.Duration `help:"Interval between garbage collections, as for the builder. 0 disables them." default:"1h"`
+	MemoryBytes  *int64        `help:"Memory limit for the served generation and the next one together, as for the query node. 0 is unlimited. Default: 50 % of the memory of the container or machine." placeholder:"BYTES"`
+	AcceptGap    bool          `help:"Do not stop at messages that retention deleted before they were read: record the gap and continue."`
+	AcceptPoison bool          `help:"Do not stop a partition of which nearly everything is refused: quarantine it and continue."`
 
-	cli.Access      `group:"Who may ask:"`
+	cli.Access      `group:"Access control and TLS:"`
 	cli.KafkaAccess `group:"Kafka, for --brokers:"`
 	cli.Registry    `group:"Avro messages:"`
 	specFlags       `group:"New index (used when the store holds none):"`

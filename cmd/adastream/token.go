@@ -14,16 +14,16 @@ import (
 )
 
 type tokenCommand struct {
-	New tokenNewCommand `cmd:"" help:"Make a token, show it once, and the line that stands for it in a tokens file."`
+	New tokenNewCommand `cmd:"" help:"Create a token. Prints it once, with the line for the tokens file."`
 }
 
 type tokenNewCommand struct {
-	Name       string         `arg:"" help:"Who will use it: letters, digits, dots, dashes and underscores. Logs and metrics show it."`
-	Scope      []access.Scope `help:"What it is good for: search, admin, metrics." required:"" enum:"search,admin,metrics"`
-	Rate       float64        `help:"Most requests a second, 0 for no limit." default:"0"`
-	Burst      int            `help:"Most requests at once after a pause; 0 is a second's worth." default:"0"`
-	Concurrent int            `help:"Most requests at a time, 0 for no limit." default:"0"`
-	TokensFile string         `help:"Add the line to this file, which is made if it is missing, and print the token alone." type:"path" placeholder:"FILE" env:"-"`
+	Name       string         `arg:"" help:"Who will use it: letters, digits, dots, dashes and underscores. Appears in logs and metrics."`
+	Scope      []access.Scope `help:"What it allows: search, admin, metrics." required:"" enum:"search,admin,metrics"`
+	Rate       float64        `help:"Maximum requests per second. 0 is unlimited." default:"0"`
+	Burst      int            `help:"Maximum burst of requests after a pause. 0 is one second's worth of --rate." default:"0"`
+	Concurrent int            `help:"Maximum concurrent requests. 0 is unlimited." default:"0"`
+	TokensFile string         `help:"Add the line to this file, created if missing, and print only the token." type:"path" placeholder:"FILE" env:"-"`
 	JSON       bool           `help:"Print token and line as JSON."`
 }
 

@@ -14,8 +14,8 @@ import (
 
 type verifyCommand struct {
 	cli.Index
-	Dir  string `help:"Directory for copies while it runs, as large as the objects of all kept generations; default: that for temporary files." type:"path" placeholder:"DIR"`
-	JSON bool   `help:"Print what was found as JSON."`
+	Dir  string `help:"Directory for temporary copies, as large as the objects of all kept generations. Default: the directory for temporary files." type:"path" placeholder:"DIR"`
+	JSON bool   `help:"Print the findings as JSON."`
 }
 
 func (c *verifyCommand) Run(ctx context.Context, l *cli.Logging) error {

@@ -33,7 +33,7 @@ func Usage(err error) error {
 // SIGTERM comes; then the context of Run ends, and a second signal ends the process at once. The methods may take the
 // bindings as arguments. It does not return.
 func Main(name, description string, command any, bindings ...any) {
-	parser, err := newParser(name, command, kong.Description(description), kong.Bind(bindings...), kong.ConfigureHelp(kong.HelpOptions{Compact: true, Summary: true}))
+	parser, err := newParser(name, command, kong.Description(description), kong.Bind(bindings...), kong.ConfigureHelp(kong.HelpOptions{Compact: true, Summary: true}), kong.Help(sharedLast))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, name+":", err)
 		os.Exit(2)
@@ -64,6 +64,15 @@ func Main(name, description string, command any, bindings ...any) {
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+// sharedLast prints help in which a command's own flags come before those that all commands have. The library begins with the latter,
+// which separates a command's required flags from its name. The process ends after it, so the model can be changed.
+func sharedLast(o kong.HelpOptions, ctx *kong.Context) error {
+	if at, root := ctx.Selected(), ctx.Model.Node; at != nil {
+		at.Flags, root.Flags = append(at.Flags, root.Flags...), nil
+	}
+	return kong.DefaultHelpPrinter(o, ctx)
 }
 
 // newParser is what all commands and files of flags are read with.

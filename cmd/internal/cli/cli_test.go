@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -59,5 +60,25 @@ func TestFileIsStrict(t *testing.T) {
 	}
 	if _, err := parse(t, "flush-age: soon\n"); err == nil || !strings.Contains(err.Error(), "soon") {
 		t.Errorf("a wrong value: %v", err)
+	}
+}
+
+// The flags that a command needs come before those that all of them have.
+func TestHelpBeginsWithTheCommandsFlags(t *testing.T) {
+	var c struct {
+		Go struct {
+			Store `group:"Object store:"`
+		} `cmd:""`
+		Logging `group:"Log and configuration:"`
+	}
+	var out bytes.Buffer
+	parser, err := newParser("test", &c, kong.Help(sharedLast), kong.Writers(&out, &out), kong.Exit(func(int) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = parser.Parse([]string{"go", "--help"}) // goes on after the help, as Exit does nothing
+	own, shared := strings.Index(out.String(), "--store="), strings.Index(out.String(), "--log-level=")
+	if own < 0 || shared < own {
+		t.Errorf("help: %s", out.String())
 	}
 }

@@ -17,8 +17,8 @@ import (
 
 // Index are the flags of what is about one shard, which is the whole index where that has one.
 type Index struct {
-	Store
-	Shard *int `help:"Shard, from 0. Required if the index has several." placeholder:"N"`
+	Store `group:"Object store:"`
+	Shard *int `group:"Object store:" help:"Shard, from 0. Required if the index has several." placeholder:"N"`
 }
 
 // OpenIndex opens the shard, to write to it.
