@@ -57,7 +57,8 @@ func (c *Client) Recall(ctx context.Context, r RecallRequest) (*Recall, error) {
 // Batch is the hits of many queries.
 type Batch struct {
 	// Hits has a row for each hit, in the order of queries, then the best first: query (uint32, from 0), id (utf8),
-	// score (float32), and attr.NAME for each attribute asked for, in its stored type.
+	// score (float32), of queries with GroupBy group, the value that those of a group have, and attr.NAME for each attribute asked for; both
+	// in the stored type of the attribute. Those of a group stand together, the group of the best hit first.
 	Hits arrow.RecordBatch
 	About
 }
@@ -106,7 +107,7 @@ func stream(vectors []float32, dim int) ([]byte, error) {
 }
 
 // parameters are the options of an Arrow request, which stand in its URL: those of the JSON form, nested ones with a point,
-// filter and min_offsets as JSON.
+// filter, min_offsets and group_values as JSON.
 func (h How) parameters(fields []string) (url.Values, error) {
 	text, err := json.Marshal(h)
 	if err != nil {
@@ -127,15 +128,17 @@ func (h How) parameters(fields []string) (url.Values, error) {
 		switch option := option.(type) {
 		case map[string]any:
 			if name == "min_offsets" {
-				text, err := json.Marshal(option)
-				if err != nil {
+				if err := setJSON(values, name, option); err != nil {
 					return nil, err
 				}
-				values.Set(name, string(text))
 				continue
 			}
 			for inner, v := range option {
 				values.Set(name+"."+inner, fmt.Sprint(v))
+			}
+		case []any:
+			if err := setJSON(values, name, option); err != nil {
+				return nil, err
 			}
 		default:
 			values.Set(name, fmt.Sprint(option))
@@ -145,6 +148,12 @@ func (h How) parameters(fields []string) (url.Values, error) {
 		values.Set("fields", strings.Join(fields, ","))
 	}
 	return values, nil
+}
+
+func setJSON(values url.Values, name string, option any) error {
+	text, err := json.Marshal(option)
+	values.Set(name, string(text))
+	return err
 }
 
 // readBatch reads an answer, which may come of who is no node: it is guarded before the Arrow library makes room for what it claims, and
@@ -181,22 +190,67 @@ func readBatch(raw []byte) (b *Batch, err error) {
 
 // Of returns the hits of each of n queries, without attributes.
 func (b *Batch) Of(n int) ([][]Hit, error) {
-	if b.Hits.NumCols() < 3 {
-		return nil, errors.New("hits: columns are not query, id and score")
-	}
 	results := make([][]Hit, n)
+	err := b.each(n, func(query, _ int, h Hit) { results[query] = append(results[query], h) })
+	return results, err
+}
+
+// GroupsOf returns the groups of each of n queries that asked for them, without attributes.
+func (b *Batch) GroupsOf(n int) ([][]Group, error) {
+	if b.Hits.NumCols() < 4 || b.Hits.ColumnName(3) != "group" {
+		return nil, errors.New("hits: column 3 is not group")
+	}
+	results := make([][]Group, n)
+	var fault error
+	err := b.each(n, func(query, row int, h Hit) {
+		value, err := valueOf(b.Hits.Column(3), row)
+		if err != nil {
+			fault = err
+			return
+		}
+		groups := results[query]
+		if last := len(groups) - 1; last >= 0 && groups[last].Value == value {
+			groups[last].Hits = append(groups[last].Hits, h)
+			return
+		}
+		results[query] = append(groups, Group{value, []Hit{h}})
+	})
+	return results, errors.Join(err, fault)
+}
+
+// each hands over the hits of n queries and which rows they are.
+func (b *Batch) each(n int, take func(query, row int, h Hit)) error {
+	if b.Hits.NumCols() < 3 {
+		return errors.New("hits: columns are not query, id and score")
+	}
 	query, ok1 := b.Hits.Column(0).(*array.Uint32)
 	id, ok2 := b.Hits.Column(1).(*array.String)
 	score, ok3 := b.Hits.Column(2).(*array.Float32)
 	if !ok1 || !ok2 || !ok3 {
-		return nil, errors.New("hits: columns are not query, id and score")
+		return errors.New("hits: columns are not query, id and score")
 	}
 	for i := range query.Len() {
 		q := int(query.Value(i))
 		if q >= n {
-			return nil, errors.New("hits: of query " + strconv.Itoa(q) + ", there were " + strconv.Itoa(n))
+			return errors.New("hits: of query " + strconv.Itoa(q) + ", there were " + strconv.Itoa(n))
 		}
-		results[q] = append(results[q], Hit{ID: strings.Clone(id.Value(i)), Score: score.Value(i)})
+		take(q, i, Hit{ID: strings.Clone(id.Value(i)), Score: score.Value(i)})
 	}
-	return results, nil
+	return nil
+}
+
+// valueOf is the value of a group as one of JSON, as those of [Hit].
+func valueOf(column arrow.Array, i int) (any, error) {
+	if column.IsNull(i) {
+		return nil, nil
+	}
+	switch c := column.(type) {
+	case *array.String:
+		return strings.Clone(c.Value(i)), nil
+	case *array.Int64:
+		return json.Number(strconv.FormatInt(c.Value(i), 10)), nil
+	case *array.Boolean:
+		return c.Value(i), nil
+	}
+	return nil, fmt.Errorf("hits: groups of type %s", column.DataType())
 }

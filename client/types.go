@@ -22,6 +22,10 @@ type How struct {
 	Filter   json.RawMessage `json:"filter,omitempty"` // see docs/filters.md
 	MinScore *float64        `json:"min_score,omitempty"`
 	Encoder  string          `json:"encoder,omitempty"` // that made the queries: refused if the rows are of another
+
+	GroupBy     string `json:"group_by,omitempty"`     // an attribute: the answer has groups, K of them
+	GroupSize   int    `json:"group_size,omitempty"`   // hits of a group, at most; 0 is 1
+	GroupValues *[]any `json:"group_values,omitempty"` // that can be groups: texts, integers, bools or nil, or of each query a []any of them; a nil pointer is all
 	Freshness
 }
 
@@ -54,10 +58,7 @@ type Query struct {
 	Like   string    `json:"like,omitempty"`   // id of a row, which is then left out of the answer
 	How
 
-	GroupBy       string    `json:"group_by,omitempty"`     // an attribute: the answer has groups
-	GroupSize     int       `json:"group_size,omitempty"`   // hits of a group, at most; 0 is 1
-	GroupValues   *[]any    `json:"group_values,omitempty"` // that can be groups: texts, integers, bools or nil; a nil pointer is all
-	Fields        *[]string `json:"fields,omitempty"`       // attributes to return; nil is all
+	Fields        *[]string `json:"fields,omitempty"` // attributes to return; nil is all
 	IncludeVector bool      `json:"include_vector,omitempty"`
 }
 
@@ -176,7 +177,7 @@ type Sample struct {
 	Snapshot Snapshot `json:"snapshot"`
 }
 
-// RecallRequest asks how good answers are. Exact, MinScore and Freshness of How are not for it.
+// RecallRequest asks how good answers are. Exact, MinScore, groups and Freshness of How are not for it.
 type RecallRequest struct {
 	Queries int `json:"queries,omitempty"` // rows to draw as queries; 0 is 100
 	How

@@ -21,11 +21,17 @@ type response struct {
 // answer is that of a search, of one shard or of all. It has one of the first three, the others are nil.
 type answer struct {
 	Hits    []hit
-	Results [][]hit
+	Results []result
 	Groups  []group
 	client.About
 
 	from *target
+}
+
+// result is what one of many queries found: one of both, the other is nil.
+type result struct {
+	hits   []hit
+	groups []group
 }
 
 // hit is passed on as it is. What merging compares is read of it when it is compared: most of an answer is hits, and most of those are not
@@ -34,7 +40,11 @@ type hit struct {
 	id    string
 	score float64
 	raw   string
+	at    place // instead of raw, in Arrow
 }
+
+// place is where a hit is among the answers of shards in Arrow.
+type place struct{ part, row int }
 
 func (h *hit) read() error {
 	id, score := gjson.Get(h.raw, "id"), gjson.Get(h.raw, "score")
@@ -67,22 +77,19 @@ func readAnswer(body []byte) (a answer, err error) {
 		case "hits":
 			a.Hits, err = readHits(value)
 		case "results":
-			a.Results = [][]hit{}
-			err = eachOf(value, func(of gjson.Result) error {
-				hits, err := readHits(of.Get("hits"))
-				a.Results = append(a.Results, hits)
+			a.Results = []result{}
+			err = eachOf(value, func(of gjson.Result) (err error) {
+				var f result
+				if groups := of.Get("groups"); groups.Exists() {
+					f.groups, err = readGroupsOf(groups)
+				} else {
+					f.hits, err = readHits(of.Get("hits"))
+				}
+				a.Results = append(a.Results, f)
 				return err
 			})
 		case "groups":
-			a.Groups = []group{}
-			err = eachOf(value, func(of gjson.Result) error {
-				hits, err := readHits(of.Get("hits"))
-				a.Groups = append(a.Groups, group{of.Get("value").Raw, hits})
-				for i := range hits {
-					err = errors.Join(err, hits[i].read())
-				}
-				return err
-			})
+			a.Groups, err = readGroupsOf(value)
 		default:
 			return false, nil
 		}
@@ -137,6 +144,19 @@ func readHits(list gjson.Result) ([]hit, error) {
 	return hits, err
 }
 
+func readGroupsOf(list gjson.Result) ([]group, error) {
+	groups := []group{}
+	err := eachOf(list, func(of gjson.Result) error {
+		hits, err := readHits(of.Get("hits"))
+		groups = append(groups, group{of.Get("value").Raw, hits})
+		for i := range hits {
+			err = errors.Join(err, hits[i].read())
+		}
+		return err
+	})
+	return groups, err
+}
+
 // json writes an answer.
 func (a *answer) json() (*response, error) {
 	about, err := json.Marshal(a.About)
@@ -144,28 +164,35 @@ func (a *answer) json() (*response, error) {
 		return nil, err
 	}
 	var b bytes.Buffer
-	switch {
-	case a.Groups != nil:
-		b.WriteString(`{"groups":`)
-		list(&b, a.Groups, func(g group) {
-			b.WriteString(`{"value":`)
-			b.WriteString(g.value)
-			writeHits(&b, `,"hits":`, g.hits)
+	b.WriteByte('{')
+	if a.Results != nil {
+		b.WriteString(`"results":`)
+		list(&b, a.Results, func(f result) {
+			b.WriteByte('{')
+			f.write(&b)
 			b.WriteByte('}')
 		})
-	case a.Results != nil:
-		b.WriteString(`{"results":`)
-		list(&b, a.Results, func(hits []hit) {
-			writeHits(&b, `{"hits":`, hits)
-			b.WriteByte('}')
-		})
-	default:
-		writeHits(&b, `{"hits":`, a.Hits)
+	} else {
+		result{a.Hits, a.Groups}.write(&b)
 	}
 	b.WriteByte(',')
 	b.Write(about[1:]) // goes on with the same object
 	b.WriteByte('\n')
 	return &response{jsonType, b.Bytes()}, nil
+}
+
+func (f result) write(b *bytes.Buffer) {
+	if f.groups == nil {
+		writeHits(b, `"hits":`, f.hits)
+		return
+	}
+	b.WriteString(`"groups":`)
+	list(b, f.groups, func(g group) {
+		b.WriteString(`{"value":`)
+		b.WriteString(g.value)
+		writeHits(b, `,"hits":`, g.hits)
+		b.WriteByte('}')
+	})
 }
 
 func writeHits(b *bytes.Buffer, name string, hits []hit) {

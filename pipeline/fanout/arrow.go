@@ -53,6 +53,15 @@ func (r *Router) searchArrow(q *http.Request, raw []byte) (any, error) {
 			return nil, err
 		}
 	}
+	if options.Has("group_by") {
+		size := 1
+		if text := options.Get("group_size"); text != "" {
+			if size, err = strconv.Atoi(text); err != nil {
+				return nil, r.refused(q, raw)
+			}
+		}
+		return r.groups(q, arrowGroupsOf(raw, size, paths, k))
+	}
 	return r.searched(q, k, func(shard int) *request { return searchFor(paths[shard], raw) })
 }
 
@@ -74,24 +83,24 @@ func pathWith(options url.Values, wait bool, offsets map[string]int64) (string, 
 	return "search?" + options.Encode(), nil
 }
 
-// arrowRow is a hit of an answer in Arrow, and where it is.
+// arrowRow is a hit of an answer in Arrow.
 type arrowRow struct {
 	query uint32
 	hit
-	shard, row int
 }
 
 // arrowPart is the answer of a shard.
 type arrowPart struct {
 	answer
+	shard int
 	batch arrow.RecordBatch
 	query *array.Uint32
 	id    *array.String
 	score *array.Float32
 }
 
-func (p *arrowPart) row(shard, i int) arrowRow {
-	return arrowRow{p.query.Value(i), hit{id: p.id.Value(i), score: float64(p.score.Value(i))}, shard, i}
+func (p *arrowPart) row(i int) arrowRow {
+	return arrowRow{p.query.Value(i), hit{id: p.id.Value(i), score: float64(p.score.Value(i)), at: place{p.shard, i}}}
 }
 
 func (r arrowRow) before(o arrowRow) bool {
@@ -121,7 +130,7 @@ func readArrow(raw []byte, shard int) (p *arrowPart, err error) {
 		return nil, fmt.Errorf("answer of shard %d: %w", shard, err)
 	}
 	defer r.Release()
-	p = &arrowPart{}
+	p = &arrowPart{shard: shard}
 	for name, into := range about(&p.About) {
 		if text, ok := r.Schema().Metadata().GetValue(metaPrefix + name); ok {
 			if err := json.Unmarshal([]byte(text), into); err != nil {
@@ -162,12 +171,22 @@ func (r *Router) mergeArrow(replies []reply, k int) (answer *response, err error
 		if parts[i], err = readArrow(a.body, i); err != nil {
 			return nil, err
 		}
-		if !slices.EqualFunc(parts[i].batch.Schema().Fields(), parts[0].batch.Schema().Fields(), arrow.Field.Equal) {
-			return nil, fmt.Errorf("answer of shard %d: its columns are not those of shard 0", i)
-		}
 		abouts[i] = parts[i].About
 	}
+	if err := sameColumns(parts); err != nil {
+		return nil, err
+	}
 	return writeArrow(parts, r.bestRows(parts, k), mergeAbout(abouts))
+}
+
+// sameColumns refuses answers that cannot be one. Nil is none.
+func sameColumns(parts []*arrowPart) error {
+	for _, p := range parts {
+		if p != nil && !slices.EqualFunc(p.batch.Schema().Fields(), parts[0].batch.Schema().Fields(), arrow.Field.Equal) {
+			return fmt.Errorf("answer of shard %d: its columns are not those of shard 0", p.shard)
+		}
+	}
+	return nil
 }
 
 // bestRows are the k best of each query. Those of a shard are in the order of queries, then the best first.
@@ -178,7 +197,7 @@ func (r *Router) bestRows(parts []*arrowPart, k int) []arrowRow {
 		var least *arrowRow
 		for i, p := range parts {
 			if next[i] < p.query.Len() {
-				if row := p.row(i, next[i]); least == nil || row.before(*least) {
+				if row := p.row(next[i]); least == nil || row.before(*least) {
 					least = &row
 				}
 			}
@@ -186,7 +205,7 @@ func (r *Router) bestRows(parts []*arrowPart, k int) []arrowRow {
 		if least == nil {
 			return best
 		}
-		next[least.shard]++
+		next[least.at.part]++
 		if len(best) > 0 && best[len(best)-1].query != least.query {
 			clear(seen)
 		}
@@ -217,12 +236,12 @@ func writeArrow(parts []*arrowPart, rows []arrowRow, all client.About) (*respons
 	defer b.Release()
 	b.Reserve(len(rows))
 	for _, row := range rows {
-		from := parts[row.shard].batch
+		from := parts[row.at.part].batch
 		b.Field(0).(*array.Uint32Builder).Append(row.query)
 		b.Field(1).(*array.StringBuilder).Append(row.id)
 		b.Field(2).(*array.Float32Builder).Append(float32(row.score))
 		for j := len(names); j < len(b.Fields()); j++ {
-			serve.AppendTo(b.Field(j), from.Column(j), row.row)
+			serve.AppendTo(b.Field(j), from.Column(j), row.at.row)
 		}
 	}
 	batch := b.NewRecordBatch()

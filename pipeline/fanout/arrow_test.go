@@ -110,6 +110,16 @@ func TestArrowAsOneShard(t *testing.T) {
 			"of one vector":      {"", json, arrowType, `{"exact":true,"fields":[],"k":33,"vector":` + vector + `}`},
 			"like":               {"", json, arrowType, `{"exact":true,"like":"id-9"}`},
 			"groups":             {"", json, arrowType, `{"exact":true,"group_by":"class","vector":` + vector + `}`},
+			"groups of 5":        {"", json, arrowType, `{"exact":true,"group_by":"year","group_size":5,"k":3,"fields":["class"],"vectors":[` + vector + `,` + text(rows[8].vector) + `]}`},
+			"groups of queries":  {"?exact=true&group_by=year&group_size=5&k=3&fields=class,year", arrowType, "", stream},
+			"groups of nulls":    {"?exact=true&group_by=maybe&group_size=5&k=2", arrowType, "", stream},
+			"groups, waited for": {"?exact=true&group_by=class&group_size=5&k=3&wait_seconds=4&min_offsets=" + url.QueryEscape(`{"0":1,"3":1}`), arrowType, "", stream},
+			"groups in JSON":     {"?exact=true&group_by=year&group_size=5&k=3&fields=class", arrowType, json, stream},
+			"groups of values":   {"?exact=true&group_by=class&group_size=5&k=2&group_values=" + url.QueryEscape(`[["class 1","class 2","class 4"],[],["class 5"]]`), arrowType, "", stream},
+			"groups of no row":   {"?exact=true&group_by=class&group_size=5&filter=" + url.QueryEscape(`{"class":"none"}`), arrowType, "", stream},
+			"group_size is text": {"?exact=true&group_by=class&group_size=x", arrowType, "", stream},
+			"group_size alone":   {"?exact=true&group_size=2", arrowType, "", stream},
+			"too many in groups": {"?exact=true&group_by=class&k=100&group_size=11", arrowType, "", stream},
 			"vectors back":       {"", json, arrowType, `{"exact":true,"include_vector":true,"vector":` + vector + `}`},
 		} {
 			t.Run(fmt.Sprintf("%d shards/%s", shards, name), func(t *testing.T) {

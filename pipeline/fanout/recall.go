@@ -188,7 +188,7 @@ func (m *measuring) run() error {
 		}
 		compared := make([]recall.Found, len(truth.Results))
 		for i := range truth.Results {
-			if compared[i], err = m.compare(truth.Results[i], found.Results[i], m.done+i); err != nil {
+			if compared[i], err = m.compare(truth.Results[i].hits, found.Results[i].hits, m.done+i); err != nil {
 				return err
 			}
 		}

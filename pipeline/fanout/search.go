@@ -60,7 +60,7 @@ func (r *Router) search(q *http.Request) (any, error) {
 		return r.searchArrow(q, raw)
 	}
 	var body searchBody
-	if err := readBody(raw, &body); err != nil || body.GroupBy != nil && serve.WantsArrow(q) {
+	if err := readBody(raw, &body); err != nil {
 		return nil, r.refused(q, raw)
 	}
 	path := pathOf(q)
@@ -78,7 +78,7 @@ func (r *Router) search(q *http.Request) (any, error) {
 		k = *body.K
 	}
 	if body.GroupBy != nil {
-		return r.groups(q, &body, bodies, k)
+		return r.groups(q, groupsOf(q, &body, bodies, k))
 	}
 	return r.searched(q, k, func(shard int) *request { return searchFor(path, bodies[shard]) })
 }
@@ -150,6 +150,9 @@ func (r *Router) askSearch(q *http.Request, of func(shard int) *request) ([]answ
 func inFormOf(q *http.Request, of func(shard int) *request) func(shard int) *request {
 	return func(shard int) *request {
 		asked := of(shard)
+		if asked == nil {
+			return nil
+		}
 		if serve.SendsArrow(q) {
 			asked.sends = arrowType
 		}
@@ -277,13 +280,13 @@ func (r *Router) merge(parts []answer, k int) (a *answer, err error) {
 	case first.Hits != nil:
 		a.Hits, err = r.best(parts, k, func(p answer) ([]hit, bool) { return p.Hits, p.Hits != nil })
 	case first.Results != nil:
-		a.Results = make([][]hit, len(first.Results))
+		a.Results = make([]result, len(first.Results))
 		for n := range a.Results {
-			a.Results[n], err = r.best(parts, k, func(p answer) ([]hit, bool) {
+			a.Results[n].hits, err = r.best(parts, k, func(p answer) ([]hit, bool) {
 				if len(p.Results) != len(a.Results) {
 					return nil, false
 				}
-				return p.Results[n], true
+				return p.Results[n].hits, p.Results[n].hits != nil
 			})
 			if err != nil {
 				return nil, err

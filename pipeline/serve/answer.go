@@ -13,13 +13,14 @@ import (
 
 // searchAnswer is the hits of the queries of a request, which its encodings read from the snapshot: both need it held.
 type searchAnswer struct {
-	snap    *snapshot.Snapshot
-	results [][]search.Hit // of each query, the best first
-	groups  []group        // instead of them; the one of the best hit first
-	many    bool           // answered as results; otherwise there is one query, answered as hits
-	fields  []int          // attributes to return, indices into the spec
-	vectors bool           // return them too
-	about   about
+	snap      *snapshot.Snapshot
+	results   [][]search.Hit // of each query, the best first
+	groups    [][]group      // instead of them, of each query; the one of the best hit first
+	groupedBy int            // attribute
+	many      bool           // answered as results; otherwise there is one query, answered as hits or groups
+	fields    []int          // attributes to return, indices into the spec
+	vectors   bool           // return them too
+	about     about
 }
 
 // about is what an answer says beside its hits.
@@ -90,39 +91,45 @@ func (a *searchAnswer) json() (*response, error) {
 	for _, hits := range a.results {
 		size += 16 + hitBytes*len(hits)
 	}
-	for _, g := range a.groups {
-		size += 32 + hitBytes*len(g.hits)
+	for _, groups := range a.groups {
+		size += 16
+		for _, g := range groups {
+			size += 32 + hitBytes*len(g.hits)
+		}
 	}
-	b := make([]byte, 0, size)
-	switch {
-	case a.results == nil:
-		b = append(b, `{"groups":[`...)
-		for i, g := range a.groups {
+	b := append(make([]byte, 0, size), '{')
+	if a.many {
+		b = append(b, `"results":[`...)
+		for i := range max(len(a.results), len(a.groups)) {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = appendScalar(append(b, `{"value":`...), g.value)
-			b = append(b, `,"hits":`...)
-			b = append(a.appendHits(b, g.hits), '}')
+			b = append(a.appendFound(append(b, '{'), i), '}')
 		}
 		b = append(b, ']')
-	case a.many:
-		b = append(b, `{"results":[`...)
-		for i, hits := range a.results {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = append(b, `{"hits":`...)
-			b = append(a.appendHits(b, hits), '}')
-		}
-		b = append(b, ']')
-	default:
-		b = append(b, `{"hits":`...)
-		b = a.appendHits(b, a.results[0])
+	} else {
+		b = a.appendFound(b, 0)
 	}
 	b = append(b, ',')
 	b = append(b, about[1:]...) // goes on with the same object
 	return &response{jsonType, append(b, '\n')}, nil
+}
+
+// appendFound appends what query i found.
+func (a *searchAnswer) appendFound(b []byte, i int) []byte {
+	if a.groups == nil {
+		return a.appendHits(append(b, `"hits":`...), a.results[i])
+	}
+	b = append(b, `"groups":[`...)
+	for i, g := range a.groups[i] {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendScalar(append(b, `{"value":`...), g.value)
+		b = append(b, `,"hits":`...)
+		b = append(a.appendHits(b, g.hits), '}')
+	}
+	return append(b, ']')
 }
 
 func (a *searchAnswer) appendHits(b []byte, hits []search.Hit) []byte {

@@ -12,15 +12,17 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/adastream/adastream/index/search"
 	"github.com/adastream/adastream/schemas"
 )
 
 // Columns of an Arrow answer, one row a hit, beside the attributes asked for, which are called schemas.AttributePrefix
-// and their name and have their stored type. Rows are in the order of queries, then the best first.
+// and their name and have their stored type. Rows are in the order of queries, then of groups, the best first, then the best first.
 const (
 	columnQuery = "query" // uint32, from 0: which query of the request
 	columnID    = "id"    // utf8
 	columnScore = "score" // float32
+	columnGroup = "group" // value of the attribute, in its stored type; only where there are groups
 )
 
 // Keys of the metadata of an Arrow answer's schema. The values are the JSON that an answer in JSON has in the field of
@@ -35,6 +37,9 @@ const (
 
 // arrow writes the hits as an Arrow stream of one record batch.
 func (a *searchAnswer) arrow() (*response, error) {
+	if a.groups != nil {
+		a.results = a.ungrouped()
+	}
 	columns, size, err := a.columns()
 	if err != nil {
 		return nil, err
@@ -55,11 +60,25 @@ func (a *searchAnswer) arrow() (*response, error) {
 	return &response{arrowType, out.Bytes()}, nil
 }
 
+// ungrouped are the hits of each query, those of a group beside one another.
+func (a *searchAnswer) ungrouped() [][]search.Hit {
+	results := make([][]search.Hit, len(a.groups))
+	for i, groups := range a.groups {
+		for _, g := range groups {
+			results[i] = append(results[i], g.hits...)
+		}
+	}
+	return results
+}
+
 func (a *searchAnswer) schema() (*arrow.Schema, error) {
 	fields := []arrow.Field{
 		{Name: columnQuery, Type: arrow.PrimitiveTypes.Uint32},
 		{Name: columnID, Type: arrow.BinaryTypes.String},
 		{Name: columnScore, Type: arrow.PrimitiveTypes.Float32},
+	}
+	if a.groups != nil {
+		fields = append(fields, arrow.Field{Name: columnGroup, Type: a.snap.Spec().Attributes[a.groupedBy].Type.ArrowType(), Nullable: true})
 	}
 	for _, j := range a.fields {
 		attribute := a.snap.Spec().Attributes[j]
@@ -116,6 +135,9 @@ func (a *searchAnswer) columns() (columns []arrow.Array, size int, err error) {
 		arrayOf(arrow.PrimitiveTypes.Uint32, n, arrow.Uint32Traits.CastToBytes(query)),
 		arrayOf(arrow.BinaryTypes.String, n, arrow.Int32Traits.CastToBytes(ends), ids),
 		arrayOf(arrow.PrimitiveTypes.Float32, n, arrow.Float32Traits.CastToBytes(score)),
+	}
+	if a.groups != nil {
+		columns = append(columns, a.attribute(a.groupedBy))
 	}
 	for _, j := range a.fields {
 		columns = append(columns, a.attribute(j))

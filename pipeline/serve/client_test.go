@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -50,8 +51,33 @@ func TestClient(t *testing.T) {
 		b.Hits.Column(3).(*array.String).Value(0) != "red" {
 		t.Errorf("%+v, %v", b, results)
 	}
-	if a, err = c.Search(ctx, client.Query{Like: "id-3", How: client.How{K: 2}, GroupBy: "color", GroupSize: 3, Fields: &[]string{}}); err != nil || len(a.Groups) != 2 || len(a.Groups[0].Hits) != 3 || a.Groups[0].Hits[0].Attributes != nil {
+	if a, err = c.Search(ctx, client.Query{Like: "id-3", How: client.How{K: 2, GroupBy: "color", GroupSize: 3}, Fields: &[]string{}}); err != nil || len(a.Groups) != 2 || len(a.Groups[0].Hits) != 3 || a.Groups[0].Hits[0].Attributes != nil {
 		t.Errorf("%+v, %v", a, err)
+	}
+	grouped := client.How{K: 2, GroupBy: "color", GroupSize: 3, Exact: true}
+	for name, values := range map[string]*[]any{"all": nil, "some": {"red", "blue", nil}, "each": {[]any{"blue", "red"}, []any{}}} {
+		grouped.GroupValues = values
+		if b, err = c.SearchBatch(ctx, slices.Concat(unit(3), unit(6)), testDim, grouped); err != nil {
+			t.Fatal(name, err)
+		}
+		groups, err := b.GroupsOf(2)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		for i, seed := range []int{3, 6} {
+			how := grouped
+			if name == "each" {
+				of := (*values)[i].([]any)
+				how.GroupValues = &of
+			}
+			one, err := c.Search(ctx, client.Query{Vector: unit(seed), How: how, Fields: &[]string{}})
+			if err != nil || !reflect.DeepEqual(one.Groups, groups[i]) && len(one.Groups)+len(groups[i]) > 0 || (len(groups[i]) == 0) != (name == "each" && i == 1) {
+				t.Errorf("%s: query %d has the groups %+v, alone %+v, %v", name, i, groups[i], one.Groups, err)
+			}
+		}
+	}
+	if _, err := b.GroupsOf(0); err == nil {
+		t.Error("hits of a query that there was not")
 	}
 	effort := 0.0
 	if a, err = c.Search(ctx, client.Query{Like: "id-3", How: client.How{Effort: &effort, Dims: 8}}); err != nil || len(a.Hits) != 10 || a.Usage.Dims != 8 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,6 +65,8 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		fmt.Sprintf(`{"vectors":[%s,%s],"k":3,"include_vector":true}`, vectorJSON(unit(1)), vectorJSON(unit(2))),
 		fmt.Sprintf(`{"vectors_f32":"%s","fields":[]}`, base64Rows(unit(1))),
 		`{"like":"id-1","k":3,"group_by":"color","group_size":2}`,
+		fmt.Sprintf(`{"vectors_f32":"%s","group_by":"color","k":3,"group_values":[["red",null],[]]}`, base64Rows(slices.Concat(unit(1), unit(2)))),
+		fmt.Sprintf(`{"vectors_f32":"%s","group_by":"color","k":3,"group_values":["red",null]}`, base64Rows(unit(1))),
 		`{"like":"id-1","filter":{"$or":[{"color":null},{"color":{"$prefix":"b"}}]}}`,
 	} {
 		asked(request)

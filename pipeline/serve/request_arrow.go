@@ -20,10 +20,10 @@ import (
 // parameters are the names of the search options of an Arrow request, which stand in its URL.
 var parameters = []string{"k", "target_recall", "budget.microseconds", "budget.lists", "budget.bytes", "effort", "exact",
 	"plan.nprobe", "plan.margin", "plan.scan_dims", "plan.refine", "plan.originals", "dims", "fields", "filter", "encoder",
-	"min_score", "min_offsets", "max_staleness_seconds", "wait_seconds"}
+	"min_score", "group_by", "group_size", "group_values", "min_offsets", "max_staleness_seconds", "wait_seconds"}
 
 // ofBodies are names that only a JSON request has, in its body.
-var ofBodies = []string{"vector", "vectors", "vectors_f32", "vectors_f16", "like", "include_vector", "group_by", "group_size", "group_values", "budget", "plan"}
+var ofBodies = []string{"vector", "vectors", "vectors_f32", "vectors_f16", "like", "include_vector", "budget", "plan"}
 
 // refuseParameters refuses search options in the URL of a JSON request, which would be ignored.
 func refuseParameters(r *http.Request) error {
@@ -132,6 +132,16 @@ func parseParameters(raw string) (*searchOptions, error) {
 		case "min_score":
 			o.MinScore = new(float64)
 			err = parseFloat(name, value, o.MinScore)
+		case "group_by":
+			o.GroupBy = &value
+		case "group_size":
+			o.GroupSize = new(int)
+			err = parseInt(name, value, o.GroupSize)
+		case "group_values":
+			raw := json.RawMessage(value)
+			if o.GroupValues = &raw; !json.Valid(raw) {
+				err = invalid(fmt.Sprintf("%s: %.40s", name, value), "a JSON array of values")
+			}
 		case "min_offsets":
 			if json.Unmarshal([]byte(value), &o.MinOffsets) != nil {
 				err = invalid(fmt.Sprintf("%s: %.40s", name, value), "a JSON object of partitions and offsets")

@@ -96,8 +96,6 @@ func (n *Node) search(r *http.Request) (*response, error) {
 	switch {
 	case arrow && o.IncludeVector:
 		return nil, invalid("include_vector: true", "false in an Arrow answer")
-	case arrow && o.GroupBy != nil:
-		return nil, invalid("group_by: given", "not in an Arrow answer")
 	case o.GroupSize != nil && o.GroupBy == nil:
 		return nil, invalid("group_size: given alone", "beside group_by")
 	case o.GroupValues != nil && o.GroupBy == nil:
@@ -262,7 +260,7 @@ func (n *Node) answer(ctx context.Context, on *served, q *queries, o *searchOpti
 	a := &searchAnswer{snap: snap, many: q.many, fields: fields, vectors: o.IncludeVector, about: about{Snapshot: on.info(), Degraded: degraded}}
 	ctx, span := n.o.Tracer.Start(ctx, "scan")
 	if o.GroupBy != nil {
-		u, err := n.answerGroups(ctx, on, q, o, a, plan, f, k)
+		u, err := n.answerGroups(ctx, on, q, o, a, plan, f, k, count)
 		span.End(err)
 		n.expect(&a.about, choice, on, u)
 		return a, err
@@ -320,8 +318,8 @@ func (n *Node) filter(ctx context.Context, on *served, o *searchOptions, plan *s
 			return nil, err
 		}
 	}
-	if o.GroupValues != nil {
-		only, err := o.only(on.Spec())
+	if o.GroupValues != nil && !o.each() {
+		only, err := o.only(on.Spec(), "group_values", *o.GroupValues)
 		if err != nil {
 			return nil, err
 		}
