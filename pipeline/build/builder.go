@@ -36,6 +36,7 @@ type Options struct {
 
 	CollectEvery time.Duration // between two collections of garbage; 0 is never
 	KeepFor      time.Duration // how long generations are kept, see commit.CollectOptions
+	ProbeEvery   time.Duration // between two probes whether the store honours put-if-absent still; 0 is store.WatchEvery
 
 	Logger   *slog.Logger          // nil discards
 	Registry prometheus.Registerer // nil registers nothing
@@ -68,6 +69,9 @@ func (o Options) Validate() error {
 	}
 	if o.KeepFor < 0 {
 		faults = append(faults, fmt.Errorf("builder keeps generations for %v: must be positive, or 0 for the newest and the served one only", o.KeepFor))
+	}
+	if o.ProbeEvery < 0 {
+		faults = append(faults, fmt.Errorf("builder probe interval %v: must be positive, or 0 for %v", o.ProbeEvery, store.WatchEvery))
 	}
 	if o.Threads < 0 {
 		faults = append(faults, fmt.Errorf("builder threads %d: must be positive, or 0 for half of the CPUs", o.Threads))
@@ -110,6 +114,7 @@ type Builder struct {
 	id      string // of this process, in every manifest that it writes
 	metrics *metrics
 	health  health
+	watch   *store.Watch
 
 	// The current generation, owned by the goroutine of Run.
 	manifest      *schemas.Manifest // last published; nil before the first
@@ -175,6 +180,7 @@ func New(o Options) (*Builder, error) {
 	b.metrics = newMetrics(o.Registry, &b.health)
 	b.metrics.objective.Set(o.Log.Spec().Defaults.TargetRecall)
 	o.Cache.Register(o.Registry, "builder")
+	b.watch = store.NewWatch(o.Log.Bucket(), store.WatchOptions{Every: o.ProbeEvery, Tell: b.health.doubt, Logger: o.Logger, Registry: o.Registry, Role: "builder"})
 	b.health.set(errors.New("builder has not loaded the index yet"))
 	return b, nil
 }
@@ -185,6 +191,11 @@ func (b *Builder) Ready() error { return b.health.get() }
 // Run builds until ctx ends, and returns nil then. It returns early only with an error that waiting cannot mend: a
 // corrupt object, a configuration that the store refuses, or an index that was removed or made anew (commit.ErrReplaced).
 func (b *Builder) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { b.watch.Run(ctx) })
+	defer watching.Wait()
+	defer cancel()
 	pause := &backoff.ExponentialBackOff{InitialInterval: 100 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 10 * time.Second}
 	others := newConflicts()
 	for {

@@ -20,8 +20,9 @@ import (
 
 // health is why the builder is not doing its work, or nil. Safe for concurrent use.
 type health struct {
-	mu  sync.Mutex
-	err error
+	mu    sync.Mutex
+	err   error
+	store error // why it should not be trusted, whatever the builder does
 }
 
 func (h *health) set(err error) {
@@ -30,13 +31,20 @@ func (h *health) set(err error) {
 	h.err = err
 }
 
+// doubt notes what is wrong with the store; nil clears it.
+func (h *health) doubt(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.store = err
+}
+
 // shown is 1 for healthy.
 func (h *health) shown() float64 { return gauge(h.get() == nil) }
 
 func (h *health) get() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.err
+	return errors.Join(h.err, h.store)
 }
 
 type metrics struct {

@@ -27,6 +27,7 @@ type Ingestor struct {
 	followers []*follower // of each shard
 	identity  *identity
 	refusals  *refusals
+	watch     *store.Watch
 }
 
 // New returns an Ingestor. It does nothing until Run.
@@ -47,6 +48,8 @@ func New(o Options) (*Ingestor, error) {
 		f.Follower = follow.New(log.Over(meter.Of(log.Bucket())), f.logger)
 		i.followers = append(i.followers, f)
 	}
+	i.watch = store.NewWatch(meter.Of(o.Shards[0].Bucket()), store.WatchOptions{Every: o.ProbeEvery, Tell: func(err error) { i.board.say("store", err) },
+		Logger: o.Logger, Registry: o.Registry, Role: "ingestor"})
 	i.identity = &identity{source: o.Source, want: o.spec().Topic}
 	return i, nil
 }
@@ -61,6 +64,11 @@ func (i *Ingestor) Stopped() map[int]error { return i.board.stopped() }
 // that concerns all partitions: another topic than the index is for, a consumer group that cannot be, or an index that was removed or
 // made anew (commit.ErrReplaced). A partition with an error of its own stops alone, see Ready.
 func (i *Ingestor) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { i.watch.Run(ctx) })
+	defer watching.Wait()
+	defer cancel()
 	begun := time.Now()
 	if err := UntilPassed(ctx, func() error { return i.identity.check(ctx, begun) }, i.waiting("identity")); err != nil {
 		return i.ended(ctx, err)

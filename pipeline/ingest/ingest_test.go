@@ -438,8 +438,8 @@ func TestOptions(t *testing.T) {
 	}{
 		{"zero", Options{}, []string{"ingestor shards: 0, allowed: all of an index", "ingestor source: missing", "ingestor group: empty"}},
 		{"other topic", Options{Shards: []*commit.Log{r.log}, Source: other, Group: "g"}, []string{"the one of the index"}},
-		{"negative", Options{Shards: []*commit.Log{r.log}, Source: r.client, Group: "g", FlushAge: -1, FlushRows: -2, FlushBytes: -3, MaxBuffered: -4, FollowEvery: -5, Limits: Limits{MaxRows: -6}},
-			[]string{"flush age: -1", "flush rows: -2", "flush bytes: -3", "max buffered: -4", "follow interval: -5", "limit of rows: -6"}},
+		{"negative", Options{Shards: []*commit.Log{r.log}, Source: r.client, Group: "g", FlushAge: -1, FlushRows: -2, FlushBytes: -3, MaxBuffered: -4, FollowEvery: -5, ProbeEvery: -7, Limits: Limits{MaxRows: -6}},
+			[]string{"flush age: -1", "flush rows: -2", "flush bytes: -3", "max buffered: -4", "follow interval: -5", "probe interval: -7", "limit of rows: -6"}},
 		{"good", Options{Shards: []*commit.Log{r.log}, Source: r.client, Group: "g"}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -1,8 +1,11 @@
 package ingest
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -90,4 +93,37 @@ func TestStopsAreToldApart(t *testing.T) {
 		return
 	}
 	t.Error("no stops are counted")
+}
+
+// overwriting is a store that has ceased to honour put-if-absent where it is probed.
+type overwriting struct {
+	store.Bucket
+	on atomic.Bool
+}
+
+func (b *overwriting) PutIfAbsent(ctx context.Context, key string, body []byte) error {
+	if b.on.Load() && strings.HasPrefix(key, "probe/") {
+		if err := b.Delete(ctx, key); err != nil {
+			return err
+		}
+	}
+	return b.Bucket.PutIfAbsent(ctx, key, body)
+}
+
+// TestStoreBeginsToOverwrite: an ingestor that runs says so, and goes on.
+func TestStoreBeginsToOverwrite(t *testing.T) {
+	bucket := &overwriting{Bucket: store.NewMemory()}
+	r := newRig(t, 1, bucket)
+	registry := prometheus.NewRegistry()
+	run := r.start(func(o *Options) { o.Registry, o.ProbeEvery = registry, time.Millisecond })
+	r.until("ready", func() bool { return run.Ready() == nil })
+	bucket.on.Store(true)
+	r.until("not ready", func() bool {
+		return errors.Is(run.Ready(), store.ErrIgnoresCondition) && shown(t, registry, "store_ignores_condition") == 1 && shown(t, registry, "ready") == 0
+	})
+	r.produce(1, source.Message{Value: rowsMessage(t, 3, 0)})
+	r.await(0, 1)
+	bucket.on.Store(false)
+	r.until("ready again", func() bool { return run.Ready() == nil })
+	run.stop(t)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/registry"
 	"github.com/adastream/adastream/pipeline/source"
+	"github.com/adastream/adastream/pipeline/store"
 	"github.com/adastream/adastream/pipeline/trace"
 	"github.com/adastream/adastream/schemas"
 )
@@ -44,6 +45,8 @@ type Options struct {
 	AcceptPoison bool
 	// FollowEvery is how often a newer model is looked for. 0 is 1 s.
 	FollowEvery time.Duration
+	// ProbeEvery is the time between two probes whether the store honours put-if-absent still. 0 is store.WatchEvery.
+	ProbeEvery time.Duration
 	// Writer names this process in the commits that it writes, each of which adds an id of its own. "" is "ingestor".
 	Writer string
 
@@ -85,6 +88,7 @@ func (o Options) Validate() error {
 		{"flush bytes", o.FlushBytes, "32 MiB"},
 		{"max buffered", o.MaxBuffered, "512 MiB"},
 		{"follow interval", int64(o.FollowEvery), "1s"},
+		{"probe interval", int64(o.ProbeEvery), store.WatchEvery.String()},
 	} {
 		if d.value < 0 {
 			bad("ingestor %s: %d, allowed: positive, or 0 for %s", d.name, d.value, d.zero)

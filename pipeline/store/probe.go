@@ -17,7 +17,7 @@ const (
 )
 
 // Probe checks that b honours put-if-absent, on keys of its own under "probe/", and removes them. A store that does not
-// is refused with ErrDenied.
+// is refused with ErrIgnoresCondition.
 //
 // It first creates a key twice, which unmasks stores that ignore the condition, and then has several creators race for a
 // key, which unmasks those that look first and write later.
@@ -30,7 +30,7 @@ func Probe(ctx context.Context, b Bucket) error {
 	}
 	switch err := b.PutIfAbsent(ctx, key, second); {
 	case err == nil:
-		return fmt.Errorf("probe %s: %w", b, errIgnoresCondition)
+		return fmt.Errorf("probe %s: %w", b, ErrIgnoresCondition)
 	case !errors.Is(err, ErrExists):
 		return fmt.Errorf("probe %s: %w", b, err)
 	}
@@ -39,7 +39,7 @@ func Probe(ctx context.Context, b Bucket) error {
 		return fmt.Errorf("probe %s: %w", b, err)
 	}
 	if string(got) != string(first) {
-		return fmt.Errorf("probe %s: %w", b, errIgnoresCondition)
+		return fmt.Errorf("probe %s: %w", b, ErrIgnoresCondition)
 	}
 	for range probeRounds {
 		if err := probeRace(ctx, b); err != nil {
@@ -49,7 +49,8 @@ func Probe(ctx context.Context, b Bucket) error {
 	return nil
 }
 
-var errIgnoresCondition = fmt.Errorf("%w: the store ignores conditional writes (If-None-Match: *): two writers could both believe "+
+// ErrIgnoresCondition: the store overwrites what put-if-absent should have left alone. Wraps ErrDenied.
+var ErrIgnoresCondition = fmt.Errorf("%w: the store ignores conditional writes (If-None-Match: *): two writers could both believe "+
 	"that they published, and data would be lost; use Amazon S3, MinIO, another store that honours them, or a local directory", ErrDenied)
 
 func probeRace(ctx context.Context, b Bucket) error {
@@ -70,7 +71,7 @@ func probeRace(ctx context.Context, b Bucket) error {
 		}
 	}
 	if winners != 1 {
-		return fmt.Errorf("%d of %d racing writers won: %w", winners, probeRacers, errIgnoresCondition)
+		return fmt.Errorf("%d of %d racing writers won: %w", winners, probeRacers, ErrIgnoresCondition)
 	}
 	return nil
 }
