@@ -35,12 +35,13 @@ var update = flag.Bool("update", false, "write metrics.md instead of comparing w
 
 const metricsHead = `# Metrics
 
-Each daemon shows them as Prometheus text at ` + "`/metrics`" + ` of its ops port, with those of the Go runtime (` + "`go_...`" + `) and the process (` + "`process_...`" + `), and
-` + "`adastream_build_info`" + `: 1, with version, revision and Go version as labels.
-` + "`standalone`" + ` shows those of all three roles; ` + "`adastream load`" + ` and ` + "`adastream snapshot events`" + `
-show theirs with ` + "`--ops-listen`" + `, the latter with the label ` + "`shard`" + `. Counters begin at 0 with the process: use ` + "`rate` and `increase`" + `, which know that. Labels with a
-closed set of values are there from the start, so that the first event is an increase too. Histograms have classic buckets, and native
-ones for a Prometheus that scrapes them; rules and dashboards take either. NaN says that nothing is known yet; comparisons with it are false.
+Each daemon exposes these metrics as Prometheus text at ` + "`/metrics`" + ` of its ops port, beside those of the Go runtime (` + "`go_...`" + `) and the process (` + "`process_...`" + `).
+` + "`adastream_build_info`" + ` is 1, with version, revision and Go version as labels. ` + "`standalone`" + ` exposes those of all three roles. ` + "`adastream load`" + ` and
+` + "`adastream snapshot events`" + ` expose theirs with ` + "`--ops-listen`" + `, the latter with the label ` + "`shard`" + `.
+
+Counters start at 0 with the process: query them with ` + "`rate` and `increase`" + `, which handle that. Labels with a closed set of values exist from the start, so that
+the first event is an increase too. Histograms have classic buckets, and native ones for a Prometheus that scrapes them; rules and dashboards
+take either. NaN means that nothing is known yet; comparisons with it are false.
 
 Used by: [alerts](../helm/adastream/rules) (A: their names), recording rules (R) and [dashboards](../helm/adastream/dashboards) (D). What
 to do when an alert fires is in [runbooks](runbooks). This page is written by ` + "`go test ./docs -run Metrics -update`" + `, from the code.
@@ -48,13 +49,14 @@ to do when an alert fires is in [runbooks](runbooks). This page is written by ` 
 
 // open says what labels are whose values are not a closed set, and so are not there from the start.
 var open = map[string]string{
-	"partition": "number of a partition",
-	"shard":     "number of a shard",
+	"partition": "partition number",
+	"shard":     "shard number",
 	"level":     "width of a level of the ladder",
 	"of":        "`coarse`, `codes`",
 	"encoder":   "name and version",
-	"epoch":     "name, empty for the root",
+	"epoch":     "name; empty for the root",
 	"code":      "HTTP status",
+	"token":     "name in the tokens file",
 	"quantile":  "`0.5`, `0.9`, `0.99`, `1`",
 }
 

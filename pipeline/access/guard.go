@@ -45,7 +45,7 @@ func New(o Options) *Guard {
 	}
 	f := promauto.With(o.Registry)
 	g := &Guard{o: o, refused: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "access_refused_total",
-		Help: "Requests that were refused before they were read, by reason: unauthenticated, forbidden, rate, concurrency, encoding."}, []string{"reason"})}
+		Help: "Number of requests refused before they were read, by reason."}, []string{"reason"})}
 	if o.Tokens != nil {
 		o.Registry.MustRegister(o.Tokens)
 	}

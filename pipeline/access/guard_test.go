@@ -140,12 +140,12 @@ func TestGuard(t *testing.T) {
 		t.Errorf("%v %v", gathered, err)
 	}
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(`
-# HELP adastream_query_access_passed_total Requests that were let through, by the name of their token in the tokens file, which has at most 1,000.
+# HELP adastream_query_access_passed_total Number of requests admitted, by the name of their token. A tokens file has at most 1,000.
 # TYPE adastream_query_access_passed_total counter
 adastream_query_access_passed_total{token="prom"} 1
 adastream_query_access_passed_total{token="root"} 1
 adastream_query_access_passed_total{token="web"} 4
-# HELP adastream_query_access_refused_total Requests that were refused before they were read, by reason: unauthenticated, forbidden, rate, concurrency, encoding.
+# HELP adastream_query_access_refused_total Number of requests refused before they were read, by reason.
 # TYPE adastream_query_access_refused_total counter
 adastream_query_access_refused_total{reason="concurrency"} 0
 adastream_query_access_refused_total{reason="encoding"} 0

@@ -91,12 +91,12 @@ func NewReloader(log *slog.Logger, r prometheus.Registerer, files ...Reloaded) *
 			return math.NaN()
 		})
 	}
-	gauge("access_certificate_expiry_timestamp_seconds", "When the certificate expires that this node shows to clients or peers, of several the first one; NaN without TLS.",
+	gauge("access_certificate_expiry_timestamp_seconds", "Expiry of the certificate that this node shows to clients or peers, in Unix seconds; the earliest if there are several. NaN without TLS.",
 		func(c *x509.Certificate) float64 { return float64(c.NotAfter.Unix()) })
-	gauge("access_certificate_lifetime_seconds", "For how long that certificate was made; NaN without TLS.",
+	gauge("access_certificate_lifetime_seconds", "Validity period of the certificate that expires first, in seconds. NaN without TLS.",
 		func(c *x509.Certificate) float64 { return c.NotAfter.Sub(c.NotBefore).Seconds() })
 	return &Reloader{files: files, log: log, failures: promauto.With(r).NewCounter(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query",
-		Name: "access_reload_failures_total", Help: "Times that the tokens file, or a file of TLS, was found changed and broken or gone; what was read before stays in force."})}
+		Name: "access_reload_failures_total", Help: "Number of failed reloads of the tokens file or a TLS file that changed. The previous content stays in force."})}
 }
 
 // Look looks once.

@@ -257,7 +257,7 @@ func (t *Tokens) Look() (changed bool, err error) {
 }
 
 var passedDesc = prometheus.NewDesc("adastream_query_access_passed_total",
-	"Requests that were let through, by the name of their token in the tokens file, which has at most 1,000.", []string{"token"}, nil)
+	"Number of requests admitted, by the name of their token. A tokens file has at most 1,000.", []string{"token"}, nil)
 
 // Describe implements prometheus.Collector.
 func (t *Tokens) Describe(to chan<- *prometheus.Desc) { to <- passedDesc }

@@ -84,57 +84,57 @@ func newMetrics(r prometheus.Registerer, h *health) *metrics {
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour})
 	}
 	m := &metrics{
-		rows:    counter("folded_rows_total", "Upserts folded into generations."),
-		deletes: counter("folded_deletes_total", "Deletes folded into generations."),
-		gaps:    counter("gaps_total", "Commits folded that say that data was lost to retention."),
-		fenced:  counter("fenced_total", "Publish conflicts: times that another builder published first."),
+		rows:    counter("folded_rows_total", "Number of upserts folded into generations."),
+		deletes: counter("folded_deletes_total", "Number of deletes folded into generations."),
+		gaps:    counter("gaps_total", "Number of folded commits that record a gap: data lost to retention."),
+		fenced:  counter("fenced_total", "Number of publish conflicts: another builder published first."),
 		transient: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "builder", Name: "transient_errors_total",
-			Help: "Times that the builder began again, or had to begin a job again, by why: no room on the disk (disk_full) or in the cache (cache_full), no right to it (denied), store or disk did not do it (transient)."}, []string{"reason"}),
-		generation: gauge("generation", "Newest generation published, by its number."),
-		liveRows:   gauge("live_rows", "Rows that a query can find in the newest generation."),
-		deadRows:   gauge("dead_rows", "Rows of the newest generation that were replaced or deleted and not merged away yet."),
-		segments:   gauge("segments", "Delta segments of the newest generation."),
-		chunks:     gauge("chunks", "Chunks of the newest generation."),
-		moved:      gauge("moved_rows", "Versions that came from another partition than the version before: a producer does not partition by id."),
-		recall:     gauge("recall_ratio", "Recall@10 of the default plan, measured against exact search at the last rewrite; NaN before the first."),
-		held:       gauge("held_back", "1 while the newest generation is not promoted because of the gate's verdict, else 0."),
-		pinned:     gauge("pinned", "1 while an operator has pinned the channel, so that nothing is promoted, else 0."),
-		publishSeconds: histogram("publish_seconds", "Time to write a generation.",
+			Help: "Number of retries of the builder or one of its jobs, by reason: no space on the disk (disk_full) or in the cache (cache_full), no permission (denied), a passing error of store or disk (transient)."}, []string{"reason"}),
+		generation: gauge("generation", "Generation number of the newest published generation."),
+		liveRows:   gauge("live_rows", "Number of live rows in the newest generation: those that a query can find."),
+		deadRows:   gauge("dead_rows", "Number of dead rows in the newest generation: replaced or deleted, but not merged away yet."),
+		segments:   gauge("segments", "Number of delta segments in the newest generation."),
+		chunks:     gauge("chunks", "Number of chunks in the newest generation."),
+		moved:      gauge("moved_rows", "Number of versions that came from another partition than the previous version of their ID. If not 0, a producer does not partition by ID."),
+		recall:     gauge("recall_ratio", "Recall@10 of the default plan, measured against exact search at the last rewrite. NaN before the first."),
+		held:       gauge("held_back", "1 while the quality gate holds the newest generation back, else 0."),
+		pinned:     gauge("pinned", "1 while an operator has pinned the channel and nothing is promoted, else 0."),
+		publishSeconds: histogram("publish_seconds", "Time to write a generation, in seconds.",
 			prometheus.ExponentialBuckets(0.005, 2, 12)),
-		freshnessSeconds: histogram("publish_delay_seconds", "From the timestamp of the newest record to its publication, for each generation that brought newer ones.",
+		freshnessSeconds: histogram("publish_delay_seconds", "Time from the timestamp of the newest record to its publication, in seconds. Generations without newer records are not counted.",
 			prometheus.ExponentialBuckets(0.1, 1.5, 16)),
 		jobSeconds: f.NewHistogramVec(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "builder", Name: "job_seconds",
-			Help: "Time of background jobs that ended well.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 16),
+			Help: "Duration of successful background jobs, in seconds.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 16),
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour}, []string{"kind"}),
 		jobsRunning: f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "builder", Name: "jobs_running",
-			Help: "Background jobs that run now."}, []string{"kind"}),
+			Help: "Number of running background jobs."}, []string{"kind"}),
 	}
-	m.strange = gauge("strange_ratio", "How unlike those of the model the newest rows are: 0 like them, 1 like chance. From 0.5 on nothing is promoted.")
+	m.strange = gauge("strange_ratio", "Dissimilarity of the newest rows to those of the model, from 0 (alike) to 1 (random). Nothing is promoted from 0.5 on.")
 	m.drift = f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "builder", Name: "drift_ratio",
-		Help: "Error of rows that came after the model, over that when it was made, for the prefix of a level: what centroids leave (coarse), and codes. Beyond 1.07 and noise it is repaired."}, []string{"of", "level"})
+		Help: "Quantisation error of rows newer than the model, relative to the error at training, per level: of centroids (coarse) and of codes (codes). The model is repaired when it exceeds 1.07 plus noise."}, []string{"of", "level"})
 	m.repairs = f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "builder", Name: "repairs_total",
-		Help: "Models made, by what was made anew: codes, lists or all (full)."}, []string{"repair"})
-	m.generationTime = gauge("generation_timestamp_seconds", "When the newest generation was published, seconds since the epoch; NaN before the first.")
-	m.newestTime = gauge("newest_record_timestamp_seconds", "Largest timestamp of the records of the newest generation, seconds since the epoch; 0 for none.")
-	m.objective = gauge("recall_objective_ratio", "Recall that queries get which ask for nothing else, by the spec of the index; what the quality gate holds generations to.")
-	m.promoted = gauge("promoted_generation", "Generation that queries follow, by its number; 0 before the first, and while they follow an epoch.")
-	m.promotedTime = gauge("promoted_timestamp_seconds", "When it was promoted, seconds since the epoch; NaN before the first.")
+		Help: "Number of models trained, by what was trained anew: codes, lists or everything (full)."}, []string{"repair"})
+	m.generationTime = gauge("generation_timestamp_seconds", "Publication time of the newest generation, in Unix seconds. NaN before the first.")
+	m.newestTime = gauge("newest_record_timestamp_seconds", "Largest record timestamp in the newest generation, in Unix seconds. 0 without records.")
+	m.objective = gauge("recall_objective_ratio", "Target recall of the index spec, for queries that ask for nothing else. The quality gate requires it of generations.")
+	m.promoted = gauge("promoted_generation", "Generation number of the promoted generation. 0 before the first, and while queries follow an epoch.")
+	m.promotedTime = gauge("promoted_timestamp_seconds", "Promotion time of the promoted generation, in Unix seconds. NaN before the first.")
 	f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "builder", Name: "ready",
-		Help: "1 while the last round went well, as /readyz says, else 0."}, h.shown)
-	m.promotions = counter("promotions_total", "Generations that this builder promoted.")
-	m.epoch = gauge("epoch_followed", "1 while queries follow an epoch, so that nothing of this builder is promoted, else 0.")
+		Help: "1 while the builder is ready, as in /readyz: its last round succeeded. Else 0."}, h.shown)
+	m.promotions = counter("promotions_total", "Number of generations that this builder promoted.")
+	m.epoch = gauge("epoch_followed", "1 while queries follow an epoch and nothing of this builder is promoted, else 0.")
 	m.publishedBytes = f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "builder", Name: "published_bytes_total",
-		Help: "Bytes of the data objects that this builder wrote, by kind; manifests aside."}, []string{"kind"})
+		Help: "Bytes of data objects written by this builder, by kind. Manifests are not counted."}, []string{"kind"})
 	m.jobFailures = f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "builder", Name: "job_failures_total",
-		Help: "Background jobs that failed, those aside that were given up because the builder began again."}, []string{"kind"})
+		Help: "Number of failed background jobs. Jobs cancelled because the builder began again are not counted."}, []string{"kind"})
 	m.listRows = f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "builder", Name: "list_rows",
-		Help: "Rows of the inverted lists of the newest generation, dead ones included: a quantile over lists, of which 1 is the longest. Absent without a model."}, []string{"quantile"})
-	m.collections = counter("collections_total", "Collections of garbage that ended well.")
-	m.collectFailures = counter("collection_failures_total", "Collections of garbage that did not end; nothing that is in use is gone.")
-	m.collectedObjects = counter("collected_objects_total", "Data objects that were removed from the store because nothing names them any more.")
-	m.collectedBytes = counter("collected_bytes_total", "Bytes of these objects.")
-	m.loadSeconds = gauge("load_seconds", "Time that it took to load the newest generation, at the start or when another builder had published.")
-	m.storeBytes = gauge("store_bytes", "Data objects in the store that the last collection kept, in bytes.")
+		Help: "Length of the inverted lists of the newest generation in rows, dead ones included, as quantiles over the lists; 1 is the longest. Absent without a model."}, []string{"quantile"})
+	m.collections = counter("collections_total", "Number of successful garbage collections.")
+	m.collectFailures = counter("collection_failures_total", "Number of failed garbage collections. Nothing in use is lost by one.")
+	m.collectedObjects = counter("collected_objects_total", "Number of data objects removed from the store because nothing refers to them.")
+	m.collectedBytes = counter("collected_bytes_total", "Bytes of data objects removed from the store because nothing refers to them.")
+	m.loadSeconds = gauge("load_seconds", "Time of the last load of a generation, at the start or after another builder published, in seconds.")
+	m.storeBytes = gauge("store_bytes", "Bytes of data objects in the store that the last garbage collection kept.")
 	for _, kind := range []jobKind{compaction, rewrite, recode} { // so that they are there before the first job
 		m.jobsRunning.WithLabelValues(string(kind)).Set(0)
 		m.jobFailures.WithLabelValues(string(kind))

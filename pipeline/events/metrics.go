@@ -28,12 +28,12 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		return prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "events", Name: name, Help: help}
 	}
 	m := &Metrics{err: errors.New("the topic was not read yet")}
-	m.told = f.NewCounter(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "events", Name: "told_total", Help: "Events that the broker has acknowledged."})
-	m.errors = f.NewCounter(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "events", Name: "errors_total", Help: "Times that store or broker failed and it began again."})
-	m.generation = f.NewGauge(gauge("told_generation", "Generation of the newest event that this process has told, by its number; 0 before the first."))
-	m.sequence = f.NewGauge(gauge("told_sequence", "Promotion of that event, by its number in the channel; 0 before the first."))
-	f.NewGaugeFunc(gauge("lag_seconds", "Age of the oldest promotion that is known and not told; 0 when all are told."), m.lag)
-	f.NewGaugeFunc(gauge("ready", "1 while the last look at the channel and the last event went well, as /readyz says, else 0."), func() float64 {
+	m.told = f.NewCounter(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "events", Name: "told_total", Help: "Number of events acknowledged by the broker."})
+	m.errors = f.NewCounter(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "events", Name: "errors_total", Help: "Number of retries after an error of the store or the broker."})
+	m.generation = f.NewGauge(gauge("told_generation", "Generation number of the newest event sent by this process. 0 before the first."))
+	m.sequence = f.NewGauge(gauge("told_sequence", "Sequence number in the channel of the promotion of the newest event sent. 0 before the first."))
+	f.NewGaugeFunc(gauge("lag_seconds", "Age of the oldest known promotion that has not been sent, in seconds. 0 if all have been."), m.lag)
+	f.NewGaugeFunc(gauge("ready", "1 while the process is ready, as in /readyz: its last check of the channel and its last event succeeded. Else 0."), func() float64 {
 		if m.Ready() != nil {
 			return 0
 		}

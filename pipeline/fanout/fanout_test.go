@@ -395,7 +395,7 @@ func TestDoubled(t *testing.T) {
 		seen[h.ID] = true
 	}
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(`
-# HELP adastream_query_doubled_ids_total Hits that were left out of merged answers because another shard has the id too. Should never happen: a producer does not partition by id.
+# HELP adastream_query_doubled_ids_total Number of hits left out of merged answers because another shard has their ID too. Should be 0, else a producer does not partition by ID.
 # TYPE adastream_query_doubled_ids_total counter
 adastream_query_doubled_ids_total 19
 `), "adastream_query_doubled_ids_total"); err != nil {

@@ -25,13 +25,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	return &metrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "merged_requests_total",
-			Help: "Requests that were answered for all shards of an index, by route and status code. What each shard was asked for them is in requests_total of its node."}, []string{"route", "code"}),
-		requestSeconds: histograms("merged_request_seconds", "Time of a request that is answered for all shards, from its headers to its answer, writing to the connection not included.", "route"),
-		shardSeconds:   histograms("shard_request_seconds", "Time of a request to one node of a shard, of this process or a peer, until its answer is read or it is given up, by shard.", "shard"),
+			Help: "Number of requests answered for all shards of an index, by route and status code. The resulting requests to shards are in requests_total of their nodes."}, []string{"route", "code"}),
+		requestSeconds: histograms("merged_request_seconds", "Duration of a request for all shards, in seconds: from reading its headers to having the answer, without writing it to the connection.", "route"),
+		shardSeconds:   histograms("shard_request_seconds", "Duration of a request to one replica of a shard, local or a peer, until it is answered or given up, in seconds, by shard.", "shard"),
 		failures: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "shard_failures_total",
-			Help: "Times that a node of a shard, of this process or a peer, did not answer and the next one was asked, by shard."}, []string{"shard"}),
+			Help: "Number of times that a replica of a shard, local or a peer, failed to answer and the next one was tried, by shard."}, []string{"shard"}),
 		doubled: f.NewCounter(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "doubled_ids_total",
-			Help: "Hits that were left out of merged answers because another shard has the id too. Should never happen: a producer does not partition by id."}),
+			Help: "Number of hits left out of merged answers because another shard has their ID too. Should be 0, else a producer does not partition by ID."}),
 	}
 }
 

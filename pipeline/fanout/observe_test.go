@@ -32,7 +32,7 @@ func TestMetrics(t *testing.T) {
 	call(all, "GET", "/v1/nothing", "")
 	call(all, "GET", "/v1/shards/0/stats", "") // which is not merged
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(`
-# HELP adastream_query_merged_requests_total Requests that were answered for all shards of an index, by route and status code. What each shard was asked for them is in requests_total of its node.
+# HELP adastream_query_merged_requests_total Number of requests answered for all shards of an index, by route and status code. The resulting requests to shards are in requests_total of their nodes.
 # TYPE adastream_query_merged_requests_total counter
 adastream_query_merged_requests_total{code="200",route="index"} 0
 adastream_query_merged_requests_total{code="200",route="other"} 0

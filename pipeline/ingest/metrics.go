@@ -46,37 +46,37 @@ func newMetrics(r prometheus.Registerer, b *board) *metrics {
 		return prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "ingestor", Name: name, Help: help}
 	}
 	m := &metrics{
-		rows:             f.NewCounter(counter("rows_total", "Upserts committed.")),
-		deletes:          f.NewCounter(counter("deletes_total", "Deletes committed.")),
-		messages:         f.NewCounter(counter("messages_total", "Messages of which all was committed, those refused whole included.")),
-		messageBytes:     f.NewCounter(counter("message_bytes_total", "Bytes of these messages, decompressed by the Kafka client, as Arrow streams.")),
-		quarantined:      f.NewCounterVec(counter("quarantined_rows_total", "Rows that could not be indexed and are kept in quarantine, by reason; a message that was refused whole counts as one."), []string{"reason"}),
-		quarantinedBytes: f.NewCounterVec(counter("quarantined_bytes_total", "Bytes of what is kept in quarantine, by reason."), []string{"reason"}),
-		segments:         f.NewCounter(counter("segments_total", "Segments committed.")),
+		rows:             f.NewCounter(counter("rows_total", "Number of upserts committed.")),
+		deletes:          f.NewCounter(counter("deletes_total", "Number of deletes committed.")),
+		messages:         f.NewCounter(counter("messages_total", "Number of messages committed in full, including those refused whole.")),
+		messageBytes:     f.NewCounter(counter("message_bytes_total", "Bytes of the messages committed in full, as decompressed by the Kafka client.")),
+		quarantined:      f.NewCounterVec(counter("quarantined_rows_total", "Number of rows refused and kept in quarantine, by reason. A message refused whole counts as one."), []string{"reason"}),
+		quarantinedBytes: f.NewCounterVec(counter("quarantined_bytes_total", "Bytes of the refused rows and messages kept in quarantine, by reason."), []string{"reason"}),
+		segments:         f.NewCounter(counter("segments_total", "Number of segments committed.")),
 		segmentBytes:     f.NewCounter(counter("segment_bytes_total", "Bytes of the segments committed.")),
-		commits:          f.NewCounter(counter("commits_total", "Commit records written.")),
-		fenced:           f.NewCounter(counter("fenced_total", "Commit conflicts: times that another ingestor had committed first and work was dropped. Some are normal when partitions move.")),
-		gaps:             f.NewCounter(counter("gaps_total", "Commit records that say that offsets were lost to retention.")),
-		ignored:          f.NewCounter(counter("ignored_columns_total", "Columns of messages that the index does not declare, each counted once for a partition.")),
-		transient:        f.NewCounterVec(counter("transient_errors_total", "Times that the broker, the store or the schema registry did not answer and was asked again, by what was wanted."), []string{"kind"}),
-		stops:            f.NewCounterVec(counter("partition_stops_total", "Times that a partition stopped and needs an operator, by why: data was lost to retention or the topic was made again (gap), nearly all was refused (flood), what is in the store contradicts itself (corrupt), other. Should never happen."), []string{"reason"}),
+		commits:          f.NewCounter(counter("commits_total", "Number of commit records written.")),
+		fenced:           f.NewCounter(counter("fenced_total", "Number of commit conflicts: another ingestor committed first and work was dropped. A few are normal when partitions move.")),
+		gaps:             f.NewCounter(counter("gaps_total", "Number of commit records of a gap: offsets lost to retention.")),
+		ignored:          f.NewCounter(counter("ignored_columns_total", "Number of message columns that the index does not declare, each counted once per partition.")),
+		transient:        f.NewCounterVec(counter("transient_errors_total", "Number of retries because the broker, the store or the schema registry failed to answer, by what was requested."), []string{"kind"}),
+		stops:            f.NewCounterVec(counter("partition_stops_total", "Number of times that a partition stopped and needed an operator, by reason: data was lost to retention or the topic was created anew (gap), nearly everything was refused (flood), the store contradicts itself (corrupt), other. Should be 0."), []string{"reason"}),
 		commitSeconds: f.NewHistogram(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: "ingestor", Name: "commit_seconds",
-			Help: "Time from the end of a cut to its commit: assigning, encoding and all puts.", Buckets: prometheus.ExponentialBuckets(0.002, 2, 14),
+			Help: "Time from the end of a cut to its commit, in seconds: assigning, encoding and all puts.", Buckets: prometheus.ExponentialBuckets(0.002, 2, 14),
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour}),
-		lag:         f.NewGaugeVec(gauge("lag_offsets", "Offsets between the end of the chain and the end of the log, for each owned partition, as of the last fetch."), []string{"partition"}),
-		committedTo: f.NewGaugeVec(gauge("committed_offset", "Offset up to which all is committed, for each owned partition: the end of its chain."), []string{"partition"}),
-		owned:       f.NewGauge(gauge("partitions_owned", "Partitions that the consumer group assigns to this ingestor.")),
+		lag:         f.NewGaugeVec(gauge("lag_offsets", "Lag of an owned partition in offsets: from the end of its chain of commits to the end of the log, at the last fetch."), []string{"partition"}),
+		committedTo: f.NewGaugeVec(gauge("committed_offset", "Offset up to which everything is committed, per owned partition: the end of its chain of commits."), []string{"partition"}),
+		owned:       f.NewGauge(gauge("partitions_owned", "Number of partitions that the consumer group assigns to this ingestor.")),
 	}
 	m.lagSeconds = &lagSeconds{since: map[int]time.Time{}, GaugeVec: prometheus.NewGaugeVec(gauge("lag_seconds",
-		"How old the oldest record is that is not committed, for each owned partition: at the end of the log 0; behind it, of a record that was not fetched yet, the age of the one before."), []string{"partition"})}
+		"Age of the oldest uncommitted record of an owned partition, in seconds. 0 at the end of the log. If that record is not fetched yet, the age of the one before it."), []string{"partition"})}
 	if r != nil {
 		r.MustRegister(m.lagSeconds)
 	}
-	f.NewGaugeFunc(gauge("partitions_stopped", "Owned partitions that need an operator."), func() float64 { return float64(b.count(stopped)) })
-	f.NewGaugeFunc(gauge("partitions_waiting", "Owned partitions for which broker or store do not answer at the moment."), func() float64 { return float64(b.count(retrying)) })
-	f.NewGaugeFunc(gauge("newest_record_timestamp_seconds", "Largest timestamp of the records that are committed in the owned partitions, seconds since the epoch; 0 while none is known."),
+	f.NewGaugeFunc(gauge("partitions_stopped", "Number of owned partitions that stopped and need an operator."), func() float64 { return float64(b.count(stopped)) })
+	f.NewGaugeFunc(gauge("partitions_waiting", "Number of owned partitions that wait for an answer of the broker or the store."), func() float64 { return float64(b.count(retrying)) })
+	f.NewGaugeFunc(gauge("newest_record_timestamp_seconds", "Largest timestamp of a committed record in the owned partitions, in Unix seconds. 0 while none is known."),
 		func() float64 { return float64(m.newest.get()) / 1000 })
-	f.NewGaugeFunc(gauge("ready", "1 while this ingestor is in its group and does all of its work, as /readyz says, else 0."), func() float64 {
+	f.NewGaugeFunc(gauge("ready", "1 while the ingestor is ready, as in /readyz: in its group and doing all its work. Else 0."), func() float64 {
 		if b.ready() != nil {
 			return 0
 		}

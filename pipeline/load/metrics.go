@@ -24,15 +24,15 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		return f.NewGauge(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "load", Name: name, Help: help})
 	}
 	return &Metrics{
-		read:         counter("read_rows_total", "Rows of the part that were read, those that an earlier run had committed included."),
-		rows:         counter("rows_total", "Upserts committed."),
-		deletes:      counter("deletes_total", "Deletes committed."),
-		quarantined:  counter("quarantined_rows_total", "Rows that could not be indexed and are kept in quarantine."),
-		commits:      counter("commits_total", "Commit records written."),
+		read:         counter("read_rows_total", "Number of rows of the part that were read, including those that an earlier run committed."),
+		rows:         counter("rows_total", "Number of upserts committed."),
+		deletes:      counter("deletes_total", "Number of deletes committed."),
+		quarantined:  counter("quarantined_rows_total", "Number of rows refused and kept in quarantine."),
+		commits:      counter("commits_total", "Number of commit records written."),
 		segmentBytes: counter("segment_bytes_total", "Bytes of the segments committed."),
-		files:        gauge("files", "Files that the part reads: its own, or all where there are fewer files than parts."),
-		filesRead:    gauge("files_read", "Of these files those that were read to their end."),
-		done:         gauge("done", "1 when all of the part is committed, else 0."),
+		files:        gauge("files", "Number of files that the part reads: its own, or all if there are fewer files than parts."),
+		filesRead:    gauge("files_read", "Number of files of the part that were read to their end."),
+		done:         gauge("done", "1 when the whole part is committed, else 0."),
 	}
 }
 

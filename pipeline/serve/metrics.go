@@ -85,52 +85,52 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour}, []string{label})
 	}
 	late := f.NewSummaryVec(prometheus.SummaryOpts{Namespace: "adastream", Subsystem: "query", Name: "late_search_seconds",
-		Help:       "Time of a search, as search_seconds, of the last ten minutes, apart for searches that ended during a swap or in the second after it.",
+		Help:       "Duration of a search over the last 10 minutes, in seconds, as search_seconds. Searches that ended during a swap or within a second after it are separate.",
 		Objectives: map[float64]float64{0.5: 0.01, tail: 0.001}, MaxAge: 10 * time.Minute}, []string{"near_swap"})
 	m := &metrics{
 		nearSwap: late.WithLabelValues("true"), steady: late.WithLabelValues("false"),
 		requests: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "requests_total",
-			Help: "Requests of the query API by route and status code."}, []string{"route", "code"}),
+			Help: "Number of requests to the query API, by route and status code."}, []string{"route", "code"}),
 		degraded: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "degraded_total",
-			Help: "Requests that were answered with less than they asked for, by reason: overload, budget, dims, int8."}, []string{"reason"}),
+			Help: "Number of requests answered with less than they asked for, by reason."}, []string{"reason"}),
 		encoder: f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "query", Name: "encoder_info",
-			Help: "1 for the encoder whose queries are answered, and the epoch that is served, empty for the root."}, []string{"encoder", "epoch"}),
+			Help: "1, with the encoder of the served index and its epoch as labels. The epoch is empty for the root."}, []string{"encoder", "epoch"}),
 		shed: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "shed_total",
-			Help: "Requests that were given up so that others get answers, or for want of a generation: no place became free in time (overloaded), it took too long (timeout), no generation is loaded (not_ready)."}, []string{"reason"}),
-		requestSeconds: histograms("request_seconds", "Time of a request of the query API from its headers to its answer, waiting and reading included, writing to the connection not.", "route",
+			Help: "Number of requests shed, by reason: the queue was full or no slot became free in time (overloaded), the timeout expired (timeout), no generation was loaded (not_ready)."}, []string{"reason"}),
+		requestSeconds: histograms("request_seconds", "Duration of a request to the query API, in seconds: from reading its headers to having the answer, with the time in the queue, without writing to the connection.", "route",
 			prometheus.ExponentialBuckets(100e-6, 2, 16)),
-		waitSeconds: histogram("wait_seconds", "Time that a search waited for a place.", prometheus.ExponentialBuckets(100e-6, 2, 16)),
+		waitSeconds: histogram("wait_seconds", "Time that a search waited for a slot, in seconds.", prometheus.ExponentialBuckets(100e-6, 2, 16)),
 		loadFailures: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "load_failures_total",
-			Help: "Times that the channel could not be followed or the newest generation not be loaded, by why, and the old one went on serving: no memory for it (memory), no room in the cache (cache_full) or on its disk (disk_full), an object is damaged (corrupt) or gone (not_found), the index was removed or made anew (replaced), no right to it (denied), store or disk did not do it now (transient), other."}, []string{"reason"}),
-		memoryRefusals: counter("memory_refusals_total", "Times that a generation was not taken because it wants more memory beside the one that is served than is allowed; counted at each try."),
-		memory:         gauge("memory_bytes", "Memory that the generation that is served wants, as told from its manifest: files that every query reads, and heap."),
-		memoryLimit:    gauge("memory_limit_bytes", "Memory that the generation that is served and the next one may want together; 0 is no limit."),
-		swaps:          counter("swaps_total", "Generations taken into service."),
-		generation:     gauge("generation", "Generation that is served, by its number; 0 before the first."),
-		liveRows:       gauge("live_rows", "Rows that a query can find."),
-		generationTime: gauge("generation_timestamp_seconds", "When the generation that is served was published, seconds since the epoch; NaN before the first."),
-		objective:      gauge("recall_objective_ratio", "Recall that queries get which ask for nothing else, by the spec of what is served; NaN before the first generation."),
+			Help: "Number of failures to follow the channel or load the newest generation, by reason; the old one stays in service. Reasons: no memory for it (memory), no space in the cache (cache_full) or on its disk (disk_full), an object is damaged (corrupt) or gone (not_found), the index was removed or created anew (replaced), no permission (denied), a passing error of store or disk (transient), other."}, []string{"reason"}),
+		memoryRefusals: counter("memory_refusals_total", "Number of refusals to load a generation that does not fit into the memory limit beside the served one. Each attempt counts."),
+		memory:         gauge("memory_bytes", "Memory that the served generation needs, in bytes, estimated from its manifest: files that every query reads, and heap."),
+		memoryLimit:    gauge("memory_limit_bytes", "Memory limit for the served generation and the next one together, in bytes. 0 is unlimited."),
+		swaps:          counter("swaps_total", "Number of generations taken into service."),
+		generation:     gauge("generation", "Generation number of the served generation. 0 before the first."),
+		liveRows:       gauge("live_rows", "Number of live rows: those that a query can find."),
+		generationTime: gauge("generation_timestamp_seconds", "Publication time of the served generation, in Unix seconds. NaN before the first."),
+		objective:      gauge("recall_objective_ratio", "Target recall of the served index's spec, for queries that ask for nothing else. NaN before the first generation."),
 		offsets: f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "query", Name: "searchable_offset",
-			Help: "Offset of each partition up to which all records are searchable here."}, []string{"partition"}),
-		produced:         gauge("newest_record_timestamp_seconds", "Timestamp of the newest record that is searchable, seconds since the epoch."),
-		swapSeconds:      histogram("swap_seconds", "Time to fetch, verify, map and swap in a generation.", prometheus.ExponentialBuckets(0.002, 2, 14)),
-		freshnessSeconds: histogram("freshness_seconds", "From the timestamp of the newest record to its being searchable here, for each swap but the first that brought newer ones.", prometheus.ExponentialBuckets(0.1, 1.5, 16)),
-		listsProbed:      counter("lists_probed_total", "Lists probed."),
-		codesScanned:     counter("codes_scanned_total", "Codes scanned."),
-		refinedTo:        counter("rows_refined_total", "Rows scored on their int8 vectors."),
-		liveRecall:       gauge("live_recall_ratio", "Recall of late answers by a plan, against exact search on the same snapshot; NaN when none was measured."),
+			Help: "Offset up to which all records of a partition are searchable on this node."}, []string{"partition"}),
+		produced:         gauge("newest_record_timestamp_seconds", "Timestamp of the newest searchable record, in Unix seconds."),
+		swapSeconds:      histogram("swap_seconds", "Time to fetch, verify, map and swap in a generation, in seconds.", prometheus.ExponentialBuckets(0.002, 2, 14)),
+		freshnessSeconds: histogram("freshness_seconds", "Time from the timestamp of the newest record until it is searchable on this node, in seconds. The first swap, and swaps without newer records, are not counted.", prometheus.ExponentialBuckets(0.1, 1.5, 16)),
+		listsProbed:      counter("lists_probed_total", "Number of lists probed."),
+		codesScanned:     counter("codes_scanned_total", "Number of codes scanned."),
+		refinedTo:        counter("rows_refined_total", "Number of rows scored on their int8 vectors."),
+		liveRecall:       gauge("live_recall_ratio", "Recall of recent approximate answers, against exact search on the same snapshot. NaN if none was measured."),
 		liveLow:          gauge("live_recall_low_ratio", "Lower bound of the 95 % confidence interval of live_recall_ratio."),
 		liveHigh:         gauge("live_recall_high_ratio", "Upper bound of the 95 % confidence interval of live_recall_ratio."),
-		measured:         counter("measured_queries_total", "Answers that were compared with exact search."),
-		originalsFetched: counter("originals_fetched_total", "Originals that were read from the object store and found to be what their int8 rows were made of."),
-		originalsReads:   counter("originals_reads_total", "Reads of the object store for single originals; one may bring several."),
-		originalsBytes:   counter("originals_read_bytes_total", "Bytes of these reads."),
-		originalsSeconds: histogram("originals_seconds", "Time that queries waited for originals of the object store and got them.", prometheus.ExponentialBuckets(0.001, 2, 10)),
+		measured:         counter("measured_queries_total", "Number of answers compared with exact search."),
+		originalsFetched: counter("originals_fetched_total", "Number of originals read from the object store that matched their int8 rows."),
+		originalsReads:   counter("originals_reads_total", "Number of range reads of the object store for originals. One may fetch several."),
+		originalsBytes:   counter("originals_read_bytes_total", "Bytes read from the object store for originals."),
+		originalsSeconds: histogram("originals_seconds", "Time that a query waited for originals of the object store and got them, in seconds.", prometheus.ExponentialBuckets(0.001, 2, 10)),
 		originalsLacking: f.NewCounterVec(prometheus.CounterOpts{Namespace: "adastream", Subsystem: "query", Name: "originals_lacking_total",
-			Help: "Times that originals of the object store should have decided and were not there, so that int8 rows did, by why: it took too long (slow), the store or the line did not do it now (transient), it had not done it less than a second before (away), " +
-				"their object is gone (not_found), one is not what its int8 row was made of (corrupt, should never happen), no right to it (denied), too many for one query (many), other."}, []string{"reason"}),
+			Help: "Number of times that originals of the object store were missing and int8 rows decided instead, by reason: the read took too long (slow), a passing error of the store or the network (transient), such an error less than a second before (away), " +
+				"their object is gone (not_found), one does not match its int8 row (corrupt, should be 0), no permission (denied), too many for one query (many), other."}, []string{"reason"}),
 	}
-	searches := histograms("search_seconds", "Time of a search, without reading the request and writing the answer, by how it was to be done: by a measured plan for a recall, budget or effort (planned), by the plan of the request (explicit), exact, or any of these among rows that a filter selects (filtered). The queries of one request count with their mean.", "plan",
+	searches := histograms("search_seconds", "Duration of a search in seconds, without reading the request and writing the answer, by kind of plan: measured, for a recall, budget or effort (planned), given in the request (explicit), exact, or any of these with a filter (filtered). The queries of one request count with their mean.", "plan",
 		prometheus.ExponentialBuckets(25e-6, 2, 16))
 	for kind, label := range planLabels {
 		m.searchSeconds[kind] = searches.WithLabelValues(label).(prometheus.Histogram)
@@ -152,7 +152,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.objective.Set(math.NaN())
 	m.live(nil)
 	f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "query", Name: "swap_p99_ratio",
-		Help: "What swaps cost queries: the 99th percentile of searches near a swap over that of the others, both of the last ten minutes; NaN while there are none of either."},
+		Help: "Cost of swaps: 99th percentile of the duration of searches near a swap, divided by that of the others, over the last 10 minutes. NaN without searches of both kinds."},
 		func() float64 { return tailOf(m.nearSwap) / tailOf(m.steady) })
 	return m
 }
@@ -163,11 +163,11 @@ func (m *metrics) watch(n *Node) {
 	gauge := func(name, help string, value func() float64) {
 		f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: "query", Name: name, Help: help}, value)
 	}
-	gauge("ready", "1 while queries should come here, as /readyz says, else 0.", func() float64 { return flag(n.Ready() == nil) })
-	gauge("stale", "1 while the newest generation could not be taken and an older one, or none, is served, else 0.", func() float64 { return flag(n.Stale() != nil) })
-	gauge("places_taken", "Places for running searches that are taken now.", func() float64 { return float64(len(n.running)) })
-	gauge("places", "Places for running searches.", func() float64 { return float64(cap(n.running)) })
-	gauge("resident_bytes", "Bytes of files that the process has in memory, of all that it has mapped; NaN where the system does not tell.", residentFiles)
+	gauge("ready", "1 while the node is ready for queries, as in /readyz, else 0.", func() float64 { return flag(n.Ready() == nil) })
+	gauge("stale", "1 while the newest generation could not be loaded and an older one, or none, is served, else 0.", func() float64 { return flag(n.Stale() != nil) })
+	gauge("places_taken", "Number of slots for running searches that are in use.", func() float64 { return float64(len(n.running)) })
+	gauge("places", "Number of slots for running searches.", func() float64 { return float64(cap(n.running)) })
+	gauge("resident_bytes", "Bytes of mapped files that are resident in memory. NaN if the system does not say.", residentFiles)
 }
 
 func flag(on bool) float64 {

@@ -22,19 +22,19 @@ func (c *Cache) Register(r prometheus.Registerer, role string) {
 	gauge := func(name, help string, value func() float64) {
 		f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "adastream", Subsystem: role, Name: name, Help: help}, value)
 	}
-	counter("cache_hits_total", "Objects that were wanted and already in the cache.", func(s CacheStats) int64 { return s.Hits })
-	counter("cache_downloads_total", "Objects that were downloaded and found intact.", func(s CacheStats) int64 { return s.Downloads })
-	counter("cache_downloaded_bytes_total", "Bytes of these objects.", func(s CacheStats) int64 { return s.BytesDownloaded })
-	counter("corrupt_objects_total", "Downloads and files of the cache whose bytes were not what their record says, each time one was met. Should never happen: a disk, a line or the store damages data.",
+	counter("cache_hits_total", "Number of cache hits: objects found in the cache.", func(s CacheStats) int64 { return s.Hits })
+	counter("cache_downloads_total", "Number of objects downloaded into the cache and found intact.", func(s CacheStats) int64 { return s.Downloads })
+	counter("cache_downloaded_bytes_total", "Bytes of objects downloaded into the cache and found intact.", func(s CacheStats) int64 { return s.BytesDownloaded })
+	counter("corrupt_objects_total", "Number of downloads and cached files whose bytes did not match their record. Should be 0, else a disk, the network or the store damages data.",
 		func(s CacheStats) int64 { return s.Corrupt })
-	gauge("cache_bytes", "Bytes of all files of the cache.", func() float64 { return float64(c.Stats().Bytes) })
-	gauge("cache_limit_bytes", "Bytes that the cache may have; 0 is no limit.", func() float64 { return float64(c.maxBytes) })
-	gauge("mapped_bytes", "Bytes of the files that are mapped into memory now, resident or not.", func() float64 { return float64(c.Stats().Mapped) })
-	gauge("disk_free_bytes", "Bytes that are free on the file system of the cache; NaN where the system does not tell.", func() float64 {
+	gauge("cache_bytes", "Size of the cache, in bytes.", func() float64 { return float64(c.Stats().Bytes) })
+	gauge("cache_limit_bytes", "Maximum size of the cache, in bytes. 0 is unlimited.", func() float64 { return float64(c.maxBytes) })
+	gauge("mapped_bytes", "Bytes of files mapped into memory, resident or not.", func() float64 { return float64(c.Stats().Mapped) })
+	gauge("disk_free_bytes", "Free bytes on the file system of the cache. NaN if the system does not say.", func() float64 {
 		free, _ := diskSpace(c.dir)
 		return free
 	})
-	gauge("disk_bytes", "Bytes of the file system of the cache; NaN where the system does not tell.", func() float64 {
+	gauge("disk_bytes", "Size of the file system of the cache, in bytes. NaN if the system does not say.", func() float64 {
 		_, all := diskSpace(c.dir)
 		return all
 	})
@@ -102,15 +102,15 @@ func NewMeter(r prometheus.Registerer, role string) *Meter {
 		return prometheus.CounterOpts{Namespace: "adastream", Subsystem: role, Name: name, Help: help}
 	}
 	m := &Meter{
-		requests: f.NewCounterVec(counter("store_requests_total", "Requests to the object store with all their tries, by what they were and came to: put (if absent), get, open and then read of an object, range of one, stat, list, delete. "+
-			"A put that exists lost a race, as is normal; unknown, corrupt and denied should be rare."), []string{"op", "result"}),
+		requests: f.NewCounterVec(counter("store_requests_total", "Number of requests to the object store, each with all its retries, by operation and result: put (if absent), get, open and then read of an object, range read, stat, list, delete. "+
+			"A put with result exists lost a race, which is normal. unknown, corrupt and denied should be rare."), []string{"op", "result"}),
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{Namespace: "adastream", Subsystem: role, Name: "store_seconds",
-			Help: "Time of a request to the object store with all its tries; of a list to its end, of a read from open to close.", Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
+			Help: "Duration of a request to the object store including retries, in seconds. A list counts to its end, a read from open to close.", Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour}, []string{"op"}),
 		read:    f.NewCounter(counter("store_read_bytes_total", "Bytes read from the object store.")),
-		written: f.NewCounter(counter("store_written_bytes_total", "Bytes of the objects that the object store says it has taken.")),
-		contradictions: f.NewCounter(counter("store_contradictions_total", "Times that the object store did not find a key of which it had said less than ten seconds before that it is there. "+
-			"Should never happen: the store is not consistent, or somebody deletes in it.")),
+		written: f.NewCounter(counter("store_written_bytes_total", "Bytes of objects that the object store acknowledged.")),
+		contradictions: f.NewCounter(counter("store_contradictions_total", "Number of times that the object store did not find a key that it had shown to exist less than 10 seconds before. "+
+			"Should be 0, else the store is not consistent or somebody deletes in it.")),
 	}
 	for _, op := range []string{"put", "get", "open", "read", "range", "stat", "list", "delete"} {
 		for _, o := range outcomes {
