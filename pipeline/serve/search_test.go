@@ -229,7 +229,7 @@ func TestBatchErrors(t *testing.T) {
 		{"no rows", "", vectorsStream(t, singleItems, testDim, nil), []string{`"vector: 0 queries"`, `1 to 1000 queries`}},
 		{"too many rows", "", vectorsStream(t, singleItems, testDim, many), []string{`"vector: 1001 queries"`, `1 to 1000 queries`}},
 		{"not finite", "", vectorsStream(t, singleItems, testDim, nan), []string{`vector[1][4]: NaN`, `a finite number`}},
-		{"no stream", "", []byte(`{"vectors":[]}`), []string{`"malformed"`, `fixed_size_list\u003cfloat16 or float32\u003e[16]`}},
+		{"no stream", "", []byte(`{"vectors":[]}`), []string{`"malformed"`, `fixed_size_list\u003cfloat16 or float32\u003e[16] without nulls, or a list or large_list of as many`}},
 		{"k", "?k=ten", stream, []string{`k: ten`, `an integer`}},
 		{"k out of range", "?k=0", stream, []string{`k: 0`, `1 to 200 for 3 queries`}},
 		{"unknown parameter", "?top=3", stream, []string{`top: no such parameter`, `k, target_recall, budget.microseconds`}},

@@ -11,7 +11,7 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// A request in Arrow is so narrow - a schema with one column of one shape, one record batch, the end - that it is read
+// A request in Arrow is so narrow - a schema with one column of lists of floats, one record batch, the end - that it is read
 // here rather than by arrow-go, which copies bodies and allocates what metadata claims (18.8.0). Reading allocates the
 // vectors and nothing else.
 
@@ -19,8 +19,8 @@ import (
 const (
 	kindSchema, kindBatch = 1, 3 // MessageHeader
 
-	typeFloat, typeFixedSizeList   = 3, 16 // Type
-	precisionHalf, precisionSingle = 0, 1
+	typeFloat, typeList, typeFixedSizeList, typeLargeList = 3, 12, 16, 21 // Type
+	precisionHalf, precisionSingle                        = 0, 1
 
 	messageKind, messageHeader, messageBodyLength                = 1, 2, 3
 	schemaEndianness, schemaFields                               = 0, 1
@@ -37,9 +37,13 @@ const (
 // error is a problem that says what is wrong with it.
 func readStream(stream []byte, spec *schemas.Spec, level avx.Level) ([]float32, error) {
 	b, err := parseStream(stream, spec.Dim())
-	if err != nil {
+	var bad *widthError
+	switch {
+	case errors.As(err, &bad):
+		return nil, invalid(fmt.Sprintf("%s[%d]: %d values", schemas.ColumnVector, bad.row, bad.got), width(spec))
+	case err != nil:
 		return nil, malformed("arrow stream: "+err.Error(), fmt.Sprintf(
-			"one complete Arrow IPC stream of one uncompressed record batch with one column, %s: fixed_size_list<float16 or float32>[%d] without nulls: %s", schemas.ColumnVector, spec.Dim(), width(spec)))
+			"one complete Arrow IPC stream of one uncompressed record batch with one column, %s: fixed_size_list<float16 or float32>[%d] without nulls, or a list or large_list of as many: %s", schemas.ColumnVector, spec.Dim(), width(spec)))
 	}
 	if err := checkCount(schemas.ColumnVector, b.rows); err != nil {
 		return nil, err
@@ -64,9 +68,18 @@ func halvesOf(level avx.Level, raw []byte) []float32 {
 	return values
 }
 
+// widthError is that of a list of another width than the rows of the index.
+type widthError struct {
+	row int
+	got int
+}
+
+func (e *widthError) Error() string { return fmt.Sprintf("row %d has %d values", e.row, e.got) }
+
 // vectorBatch is the record batch of a request.
 type vectorBatch struct {
 	rows   int
+	list   byte   // type of the column
 	half   bool   // values are float16, else float32
 	values []byte // rows * dim of them
 }
@@ -86,7 +99,7 @@ func parseStream(stream []byte, dim int) (b vectorBatch, err error) {
 	if m.kind != kindSchema {
 		return b, errors.New("it does not begin with a schema")
 	}
-	if b.half, err = checkSchema(m.header, dim); err != nil {
+	if b.list, b.half, err = checkSchema(m.header, dim); err != nil {
 		return b, err
 	}
 	if m, rest, err = nextMessage(rest); err != nil {
@@ -144,74 +157,128 @@ func nextMessage(stream []byte) (m message, rest []byte, err error) {
 	return m, rest[length:], err
 }
 
-// checkSchema says whether vectors are float16, or what is wrong with the schema.
-func checkSchema(schema flatbuffers.Table, dim int) (half bool, err error) {
+// checkSchema says which lists vectors are and whether they are float16, or what is wrong with the schema.
+func checkSchema(schema flatbuffers.Table, dim int) (kind byte, half bool, err error) {
 	if int16Of(schema, schemaEndianness) != 0 {
-		return false, errors.New("schema: numbers are big-endian")
+		return 0, false, errors.New("schema: numbers are big-endian")
 	}
 	if n := vectorLen(schema, schemaFields); n != 1 {
-		return false, fmt.Errorf("schema: %d columns", n)
+		return 0, false, fmt.Errorf("schema: %d columns", n)
 	}
 	field := element(schema, schemaFields, 0)
 	if name := text(field, fieldName); name != schemas.ColumnVector {
-		return false, fmt.Errorf("schema: column %.40q", name)
+		return 0, false, fmt.Errorf("schema: column %.40q", name)
 	}
-	if offset(field, fieldDictionary) != 0 || byteOf(field, fieldKind) != typeFixedSizeList || vectorLen(field, fieldItems) != 1 {
-		return false, fmt.Errorf("schema: column %s is no fixed_size_list", schemas.ColumnVector)
+	kind = byteOf(field, fieldKind)
+	if offset(field, fieldDictionary) != 0 || kind != typeFixedSizeList && kind != typeList && kind != typeLargeList || vectorLen(field, fieldItems) != 1 {
+		return 0, false, fmt.Errorf("schema: column %s is no list", schemas.ColumnVector)
 	}
-	list, err := child(field, fieldType)
-	if err != nil {
-		return false, err
-	}
-	if n := int32Of(list, listSize); int(n) != dim {
-		return false, fmt.Errorf("schema: vectors of %d values", n)
+	if kind == typeFixedSizeList {
+		list, err := child(field, fieldType)
+		if err != nil {
+			return 0, false, err
+		}
+		if n := int32Of(list, listSize); int(n) != dim {
+			return 0, false, fmt.Errorf("schema: vectors of %d values", n)
+		}
 	}
 	items := element(field, fieldItems, 0)
 	if offset(items, fieldDictionary) != 0 || byteOf(items, fieldKind) != typeFloat {
-		return false, errors.New("schema: vectors are not of floats")
+		return 0, false, errors.New("schema: vectors are not of floats")
 	}
 	float, err := child(items, fieldType)
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
 	switch precision := int16Of(float, floatPrecision); precision {
 	case precisionHalf:
-		return true, nil
+		return kind, true, nil
 	case precisionSingle:
-		return false, nil
+		return kind, false, nil
 	default:
-		return false, errors.New("schema: vectors are of float64")
+		return 0, false, errors.New("schema: vectors are of float64")
 	}
 }
 
-// read finds the values of a batch: the buffer after the validity of the lists and that of their items.
+// read finds the values of a batch: the buffer after the validity of the lists, their offsets if they have such, and the validity of the
+// items.
 func (b *vectorBatch) read(m message, dim int) error {
 	if offset(m.header, batchCompression) != 0 {
 		return errors.New("record batch is compressed")
 	}
-	if nodes, buffers := vectorLen(m.header, batchNodes), vectorLen(m.header, batchBuffers); nodes != 2 || buffers != 3 {
-		return fmt.Errorf("record batch has %d field nodes and %d buffers, the column has 2 and 3", nodes, buffers)
+	last := 2 // buffer
+	if b.list != typeFixedSizeList {
+		last = 3
+	}
+	if nodes, buffers := vectorLen(m.header, batchNodes), vectorLen(m.header, batchBuffers); nodes != 2 || buffers != last+1 {
+		return fmt.Errorf("record batch has %d field nodes and %d buffers, the column has 2 and %d", nodes, buffers, last+1)
 	}
 	rows := int64Of(m.header, batchRows)
 	if rows < 0 || rows > int64(len(m.body)) { // each row takes more than a byte
 		return fmt.Errorf("record batch claims %d rows in %d bytes", rows, len(m.body))
 	}
-	for i, want := range []int64{rows, rows * int64(dim)} {
-		if length, nulls := pair(m.header, batchNodes, i); length != want || nulls != 0 {
-			return fmt.Errorf("record batch of %d rows has %d values at depth %d, %d of them null", rows, length, i, nulls)
+	values, first := rows*int64(dim), int64(0)
+	length, nulls := pair(m.header, batchNodes, 0)
+	if length != rows || nulls != 0 {
+		return fmt.Errorf("record batch of %d rows has %d values at depth 0, %d of them null", rows, length, nulls)
+	}
+	if b.list != typeFixedSizeList {
+		var err error
+		if first, err = b.first(m, rows, int64(dim)); err != nil {
+			return err
 		}
+	}
+	// Lists of any width may be those of a slice, with others before and after them.
+	length, nulls = pair(m.header, batchNodes, 1)
+	if nulls != 0 || length-first < values || b.list == typeFixedSizeList && length != values {
+		return fmt.Errorf("record batch of %d rows has %d values at depth 1, %d of them null", rows, length, nulls)
 	}
 	width := int64(4)
 	if b.half {
 		width = 2
 	}
-	start, length := pair(m.header, batchBuffers, 2)
-	need := rows * int64(dim) * width
-	if start < 0 || start > int64(len(m.body)) || length < need || length > int64(len(m.body))-start {
-		return fmt.Errorf("record batch of %d rows has %d bytes at %d of a body of %d", rows, length, start, len(m.body))
+	raw, err := m.buffer(last, (first+values)*width)
+	b.rows, b.values = int(rows), raw[min(first*width, int64(len(raw))):]
+	return err
+}
+
+// first is the first value of a batch of lists, all of which are as wide as the rows of the index.
+func (b *vectorBatch) first(m message, rows, dim int64) (int64, error) {
+	if rows == 0 {
+		return 0, nil // where there need not be offsets
 	}
-	b.rows, b.values = int(rows), m.body[start:start+need]
-	return nil
+	width := int64(4)
+	if b.list == typeLargeList {
+		width = 8
+	}
+	raw, err := m.buffer(1, (rows+1)*width)
+	if err != nil {
+		return 0, err
+	}
+	at := func(i int64) int64 {
+		if b.list == typeLargeList {
+			return int64(binary.LittleEndian.Uint64(raw[8*i:]))
+		}
+		return int64(int32(binary.LittleEndian.Uint32(raw[4*i:])))
+	}
+	for i := range rows {
+		if n := at(i+1) - at(i); n != dim {
+			return 0, &widthError{int(i), int(n)}
+		}
+	}
+	if first := at(0); first >= 0 && first <= int64(len(m.body)) { // each value takes more than a byte
+		return first, nil
+	}
+	return 0, fmt.Errorf("record batch has lists from value %d on in %d bytes", at(0), len(m.body))
+}
+
+// buffer is the first bytes of buffer i of a batch, as many as it needs.
+func (m *message) buffer(i int, need int64) ([]byte, error) {
+	start, length := pair(m.header, batchBuffers, i)
+	if start < 0 || start > int64(len(m.body)) || length < need || length > int64(len(m.body))-start {
+		return nil, fmt.Errorf("record batch needs %d bytes of buffer %d, which has %d at %d of a body of %d", need, i, length, start, len(m.body))
+	}
+	return m.body[start : start+need], nil
 }
 
 // The functions below read a flatbuffer. An absent field is zero, as in Arrow's schemas.

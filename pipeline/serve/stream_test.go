@@ -48,6 +48,13 @@ func TestReadStream(t *testing.T) {
 		"float16":      vectorsStream(t, halfItems, streamDim, streamValues),
 		"metadata":     streamOf(t, noted, []arrow.RecordBatch{array.NewRecordBatch(noted, good.Columns(), 2)}),
 		"not nullable": streamOf(t, strict, []arrow.RecordBatch{batchOf(t, strict, `[{"vector":[1,-2,0.5,4]},{"vector":[0.25,6,-7,8]}]`)}),
+		"list":         rowsStream(t, listOf(arrow.ListOf(singleItems)), twoVectors),
+		"list<half>":   rowsStream(t, listOf(arrow.ListOf(halfItems)), twoVectors),
+		"large list":   rowsStream(t, listOf(arrow.LargeListOf(singleItems)), twoVectors),
+		"large<half>":  rowsStream(t, listOf(arrow.LargeListOf(halfItems)), twoVectors),
+		"list, strict": rowsStream(t, listOf(arrow.ListOfNonNullable(singleItems)), twoVectors),
+		"slice, list":  slicedLists(t, arrow.ListOf(singleItems)),
+		"slice, large": slicedLists(t, arrow.LargeListOf(singleItems)),
 		"slice":        streamOf(t, good.Schema(), []arrow.RecordBatch{vectorsBatch(singleItems, streamDim, slices.Concat(unit(1)[:4], streamValues, unit(2)[:8])).NewSlice(1, 3)}),
 	} {
 		for shift := range 3 { // numbers need not be aligned
@@ -65,9 +72,7 @@ func TestReadStreamRefuses(t *testing.T) {
 	field := func(name string, of arrow.DataType) *arrow.Schema {
 		return arrow.NewSchema([]arrow.Field{{Name: name, Type: of, Nullable: true}}, nil)
 	}
-	oneOf := func(schema *arrow.Schema, rows string) []byte {
-		return streamOf(t, schema, []arrow.RecordBatch{batchOf(t, schema, rows)})
-	}
+	oneOf := func(schema *arrow.Schema, rows string) []byte { return rowsStream(t, schema, rows) }
 	vectors := good.Schema().Field(0)
 	two := arrow.NewSchema([]arrow.Field{vectors, {Name: "id", Type: arrow.BinaryTypes.String}}, nil)
 	dictionary := &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: arrow.BinaryTypes.String}
@@ -99,8 +104,16 @@ func TestReadStreamRefuses(t *testing.T) {
 		{"no schema", stream[8+int(binary.LittleEndian.Uint32(stream[4:])):], "does not begin with a schema"},
 		{"two columns", oneOf(two, `[{"vector":[1,2,3,4],"id":"a"}]`), "2 columns"},
 		{"another name", oneOf(field("vektor", vectors.Type), `[{"vektor":[1,2,3,4]}]`), `column "vektor"`},
-		{"a list", oneOf(field("vector", arrow.ListOf(singleItems)), `[{"vector":[1,2,3,4]}]`), "no fixed_size_list"},
-		{"a dictionary", oneOf(field("vector", dictionary), `[{"vector":"a"}]`), "no fixed_size_list"},
+		{"a number", oneOf(field("vector", singleItems), `[{"vector":1}]`), "no list"},
+		{"a view", oneOf(field("vector", arrow.ListViewOf(singleItems)), `[{"vector":[1,2,3,4]}]`), "no list"},
+		{"a dictionary", oneOf(field("vector", dictionary), `[{"vector":"a"}]`), "no list"},
+		{"a list of lists", oneOf(field("vector", arrow.ListOf(arrow.ListOf(singleItems))), `[{"vector":[[1,2,3,4]]}]`), "not of floats"},
+		{"null list", oneOf(listOf(arrow.LargeListOf(singleItems)), `[{"vector":[1,2,3,4]},{"vector":null}]`), "2 values at depth 0, 1 of them null"},
+		{"null value of a list", oneOf(listOf(arrow.ListOf(singleItems)), `[{"vector":[1,2,null,4]}]`), "4 values at depth 1, 1 of them null"},
+		{"list of float64", oneOf(listOf(arrow.ListOf(arrow.PrimitiveTypes.Float64)), `[{"vector":[1,2,3,4]}]`), "float64"},
+		{"lists behind the values", offsetsFrom(t, 4), "values at depth 1"},
+		{"lists far behind the values", offsetsFrom(t, math.MaxInt64-8), "lists from value 9223372036854775799"},
+		{"lists before the values", offsetsFrom(t, -4), "lists from value -4"},
 		{"of integers", oneOf(field("vector", arrow.FixedSizeListOf(streamDim, arrow.PrimitiveTypes.Int32)), `[{"vector":[1,2,3,4]}]`), "not of floats"},
 		{"of float64", vectorsStream(t, arrow.PrimitiveTypes.Float64, streamDim, streamValues), "float64"},
 		{"width", vectorsStream(t, singleItems, 2, streamValues), "vectors of 2 values"},
@@ -116,6 +129,60 @@ func TestReadStreamRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 	}
+}
+
+// Every list must be as wide as a row of the index. The first that is not is named.
+func TestReadStreamOfLists(t *testing.T) {
+	for _, of := range []arrow.DataType{arrow.ListOf(singleItems), arrow.LargeListOf(singleItems), arrow.LargeListOf(halfItems)} {
+		for rows, want := range map[string]string{
+			`[{"vector":[1,2,3]}]`:                                "vector[0]: 3 values",
+			`[{"vector":[1,2,3,4]},{"vector":[]},{"vector":[1]}]`: "vector[1]: 0 values",
+			`[{"vector":[1,2,3,4]},{"vector":[1,2,3,4,5,6,7,8]}]`: "vector[1]: 8 values",
+			`[{"vector":[1,2,3,4,5]},{"vector":[1,2,3]}]`:         "vector[0]: 5 values",
+			`[]`: "vector: 0 queries",
+		} {
+			_, err := readStream(rowsStream(t, listOf(of), rows), streamSpec, avx.Generic)
+			var p *problem
+			if !errors.As(err, &p) || p.Code != codeInvalid || p.Detail != want || rows != "[]" && p.Allowed != "4 values of encoder e" {
+				t.Errorf("%s of %s: %v, want %q", rows, of, err, want)
+			}
+		}
+	}
+}
+
+const twoVectors = `[{"vector":[1,-2,0.5,4]},{"vector":[0.25,6,-7,8]}]`
+
+func rowsStream(t testing.TB, schema *arrow.Schema, rows string) []byte {
+	t.Helper()
+	return streamOf(t, schema, []arrow.RecordBatch{batchOf(t, schema, rows)})
+}
+
+func listOf(of arrow.DataType) *arrow.Schema {
+	return arrow.NewSchema([]arrow.Field{{Name: "vector", Type: of, Nullable: true}}, nil)
+}
+
+// slicedLists is a stream of lists before and behind which there are others, as is of the values that the two have.
+func slicedLists(t testing.TB, of arrow.DataType) []byte {
+	t.Helper()
+	b := batchOf(t, listOf(of), `[{"vector":[9,9]},`+twoVectors[1:len(twoVectors)-1]+`,{"vector":[7]}]`)
+	return streamOf(t, b.Schema(), []arrow.RecordBatch{b.NewSlice(1, 3)})
+}
+
+// offsetsFrom is a stream of two large lists that begin at a value.
+func offsetsFrom(t testing.TB, first int64) []byte {
+	t.Helper()
+	stream := rowsStream(t, listOf(arrow.LargeListOf(singleItems)), twoVectors)
+	offsets := func(first int64) (raw []byte) {
+		for i := range int64(3) {
+			raw = binary.LittleEndian.AppendUint64(raw, uint64(first+i*streamDim))
+		}
+		return raw
+	}
+	moved := bytes.Replace(stream, offsets(0), offsets(first), 1)
+	if bytes.Equal(moved, stream) && first != 0 {
+		t.Fatal("no offsets in the stream of test")
+	}
+	return moved
 }
 
 // TestArrowFacts are traps of the library that this package or its tests work around. When one of them fails after an upgrade,
@@ -139,7 +206,13 @@ func readingStreams(t testing.TB) ([][]byte, func(testing.TB, []byte)) {
 	seeds := [][]byte{vectorsStream(t, singleItems, streamDim, streamValues), vectorsStream(t, halfItems, streamDim, streamValues)}
 	good := vectorsBatch(singleItems, streamDim, streamValues)
 	foreign := good.Schema().WithEndianness(endian.BigEndian)
+	for _, of := range []arrow.DataType{arrow.ListOf(singleItems), arrow.LargeListOf(singleItems), arrow.LargeListOf(halfItems)} {
+		seeds = append(seeds, rowsStream(t, listOf(of), twoVectors))
+	}
+	seeds = append(seeds, offsetsFrom(t, 0), slicedLists(t, arrow.LargeListOf(singleItems)))
 	refused := [][]byte{
+		rowsStream(t, listOf(arrow.ListOf(singleItems)), `[{"vector":[1,2,3,4]},{"vector":[1]}]`),
+		offsetsFrom(t, math.MaxInt64-8),
 		vectorsStream(t, singleItems, streamDim, streamValues, ipc.WithLZ4()),
 		vectorsStream(t, singleItems, streamDim, streamValues, ipc.WithZstd()),
 		vectorsStream(t, singleItems, 2, streamValues),
@@ -199,8 +272,13 @@ func readByArrow(stream []byte) (values []float32, ok bool) {
 	if !r.Next() {
 		return nil, false
 	}
-	column := r.RecordBatch().Column(0).(*array.FixedSizeList)
-	switch items := column.ListValues().(type) {
+	column, ok := r.RecordBatch().Column(0).(array.ListLike)
+	if !ok || column.Len() == 0 {
+		return nil, false
+	}
+	start, _ := column.ValueOffsets(0)
+	_, end := column.ValueOffsets(column.Len() - 1)
+	switch items := array.NewSlice(column.ListValues(), start, end).(type) {
 	case *array.Float32:
 		return slices.Clone(items.Float32Values()), true
 	case *array.Float16:
