@@ -95,7 +95,7 @@ func newMetrics(r prometheus.Registerer, h *health) *metrics {
 		deadRows:   gauge("dead_rows", "Number of dead rows in the newest generation: replaced or deleted, but not merged away yet."),
 		segments:   gauge("segments", "Number of delta segments in the newest generation."),
 		chunks:     gauge("chunks", "Number of chunks in the newest generation."),
-		moved:      gauge("moved_rows", "Number of versions that came from another partition than the previous version of their ID. If not 0, a producer does not partition by ID."),
+		moved:      gauge("moved_rows", "Number of versions that came from another partition than the previous version of their ID, in the life of the index. If not 0, a producer does not partition by ID. NaN before the index is loaded."),
 		recall:     gauge("recall_ratio", "Recall@10 of the default plan, measured against exact search at the last rewrite. NaN before the first."),
 		held:       gauge("held_back", "1 while the quality gate holds the newest generation back, else 0."),
 		pinned:     gauge("pinned", "1 while an operator has pinned the channel and nothing is promoted, else 0."),
@@ -150,6 +150,7 @@ func newMetrics(r prometheus.Registerer, h *health) *metrics {
 		m.transient.WithLabelValues(c.reason)
 	}
 	m.recall.Set(math.NaN())
+	m.moved.Set(math.NaN()) // not 0, or a builder that starts would show all of them as new
 	m.generationTime.Set(math.NaN())
 	m.promotedTime.Set(math.NaN())
 	return m

@@ -85,7 +85,8 @@ func (c *Client) Join(ctx context.Context, group string, run func(ctx context.Co
 	if err := config.Validate(); err != nil {
 		return fmt.Errorf("join group %q: %w", group, err)
 	}
-	total, err := c.awaitTopic(ctx)
+	without := &absence{}
+	total, err := c.awaitTopic(ctx, without)
 	if err != nil {
 		return err
 	}
@@ -104,9 +105,10 @@ func (c *Client) Join(ctx context.Context, group string, run func(ctx context.Co
 		gen, err := cg.Next(ctx)
 		switch {
 		case err == nil:
+			*without = absence{}
 			total = c.runGeneration(ctx, gen, leader.shared(total), run)
 		case ctx.Err() == nil:
-			c.report(fmt.Errorf("join group %q: %w", group, classify(err)))
+			c.report(without, fmt.Errorf("join group %q: %w", group, classify(err)))
 		}
 	}
 	timeout := time.NewTimer(leaveTimeout)
@@ -178,7 +180,7 @@ func (c *Client) groupConfig(group string, balancer kafka.GroupBalancer) kafka.C
 }
 
 // awaitTopic waits until the topic exists and returns its number of partitions.
-func (c *Client) awaitTopic(ctx context.Context) (int, error) {
+func (c *Client) awaitTopic(ctx context.Context, without *absence) (int, error) {
 	for {
 		ids, err := c.Partitions(ctx)
 		if err == nil {
@@ -187,7 +189,7 @@ func (c *Client) awaitTopic(ctx context.Context) (int, error) {
 		if ctx.Err() != nil {
 			return 0, context.Cause(ctx)
 		}
-		c.report(err)
+		c.report(without, err)
 		if err := sleep(ctx, joinBackoff); err != nil {
 			return 0, context.Cause(ctx)
 		}
@@ -269,8 +271,22 @@ func (c *Client) watchPartitions(ctx context.Context, total int) int {
 	}
 }
 
-// report tells why this member has no generation.
-func (c *Client) report(err error) {
-	c.o.Logger.Warn("no group generation", "error", err)
+// absenceEvery is how often the log tells that a member still has no generation.
+const absenceEvery = time.Minute
+
+// absence is what was told of a member since it had its last generation.
+type absence struct {
+	told  time.Time // zero: nothing yet
+	count int       // faults since
+}
+
+// report tells why this member has no generation: the log at once and then
+// once a minute, as it tries every half second.
+func (c *Client) report(without *absence, err error) {
+	without.count++
+	if now := time.Now(); without.told.IsZero() || now.Sub(without.told) >= absenceEvery {
+		c.o.Logger.Warn("no group generation", "times", without.count, "error", err)
+		*without = absence{told: now}
+	}
 	c.o.OnState(err)
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -369,4 +372,53 @@ func ExampleClient_Join() {
 		wg.Wait()
 	})
 	fmt.Println(err)
+}
+
+// heard counts the lines of a log with a message.
+type heard struct {
+	slog.Handler
+	message string
+	lines   *atomic.Int64
+}
+
+func (h heard) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == h.message {
+		h.lines.Add(1)
+	}
+	return nil
+}
+
+// A member that finds no broker, or no topic, says so once, however often it tries.
+func TestNoGenerationIsToldOnce(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	lines, tries := &atomic.Int64{}, make(chan error)
+	c := client(t, source.Options{Brokers: []string{ln.Addr().String()}, Topic: "t",
+		Logger:  slog.New(heard{slog.NewTextHandler(io.Discard, nil), "no group generation", lines}),
+		OnState: func(err error) { tries <- err }})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Join(ctx, "g", func(context.Context, *source.Assignment) {}) }()
+	for range 4 {
+		if err := <-tries; err == nil {
+			t.Error("a generation without a broker")
+		}
+	}
+	if n := lines.Load(); n != 1 {
+		t.Errorf("%d lines for 4 tries, want 1", n)
+	}
+	stop()
+	for {
+		select {
+		case <-tries:
+		case err := <-done:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("Join = %v", err)
+			}
+			return
+		}
+	}
 }
