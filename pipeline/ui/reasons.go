@@ -179,7 +179,7 @@ func overloaded(late sample) *reason {
 		return nil
 	}
 	r := &reason{Level: warn, Title: fmt.Sprintf("%s given up in the last minute", plural(int(late.shed), "request")),
-		Why: "No place became free in time, or they took too long; " + number(late.searches) + " searches a second were answered.",
+		Why: "The queue was full, no slot became free in time, or they took too long; " + number(late.searches) + " searches a second were answered.",
 		Do:  []string{"Run more query nodes, or let queries get cheaper plans under load: --degrade-to. A few that ask for much can be bounded by --timeout."}}
 	if answered := late.searches * lateSamples * sampleEvery.Seconds(); late.shed > shedBad*answered {
 		r.Level = bad
