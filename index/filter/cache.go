@@ -50,6 +50,17 @@ func NewCache(maxBytes int64) (*Cache, error) {
 	return &Cache{kept}, nil
 }
 
+// Bytes is about what c takes in memory.
+func (c *Cache) Bytes() int64 {
+	c.kept.CleanUp() // of what was added last
+	return int64(c.kept.WeightedSize())
+}
+
+// Forget keeps nothing of what has been selected.
+func (c *Cache) Forget() {
+	c.kept.InvalidateAll()
+}
+
 // Select returns the live rows of snap that meet a filter. The only error is that of ctx.
 func (c *Cache) Select(ctx context.Context, snap *snapshot.Snapshot, f *Filter) (*Selection, error) {
 	k := key{filter: f.text, snapshot: weak.Make(snap)}

@@ -452,6 +452,15 @@ func TestCache(t *testing.T) {
 	if b, _ := c.Select(t.Context(), first, parse(t, d.Spec, `{"count": {"$gte": 0}}`)); a != b {
 		t.Error("the same filter is applied anew")
 	}
+	if n := c.Bytes(); n < 700/8*2 || n > 1<<20 {
+		t.Errorf("%d bytes", n)
+	}
+	if c.Forget(); c.Bytes() != 0 {
+		t.Errorf("%d bytes of nothing", c.Bytes())
+	}
+	if b, _ := c.Select(t.Context(), first, f); a == b || b.Count() != a.Count() {
+		t.Error("what was forgotten is there, or is another")
+	}
 }
 
 func FuzzParse(f *testing.F) { mutate.Fuzz(f, parsing) }

@@ -11,7 +11,8 @@ import (
 // name. It is told from the manifest, so before anything is fetched.
 //
 // Files count as far as every query reads them: originals do only where they decide by default, see [byOriginals]; else exact
-// searches alone touch them, and the kernel drops them first. What queries and requests need for themselves is not in it.
+// searches alone touch them, and the kernel drops them first. What queries and requests need for themselves is not in it, nor what is remembered
+// of filters, see [Node.admitGeneration].
 type footprint map[string]int64
 
 // Bytes of the heap for a row that was looked up by its id and for one that has a second list in a segment, see
@@ -86,7 +87,8 @@ func (f footprint) beside(other footprint) (n int64) {
 }
 
 // admitGeneration refuses a generation for which there is no room beside the one that is served, before a byte of it is fetched.
-// The first one is taken anyway: slow answers are better than none.
+// The first one is taken anyway: slow answers are better than none. What is remembered of filters is forgotten where that makes the room:
+// it costs a look at the rows, and to be refused would cost all newer ones.
 func (n *Node) admitGeneration(wants footprint) error {
 	var now footprint
 	if s := n.current.Load(); s != nil {
@@ -94,6 +96,10 @@ func (n *Node) admitGeneration(wants footprint) error {
 	}
 	more, served := wants.beside(now), now.sum()
 	if n.o.MemoryBytes == 0 || served+more <= n.o.MemoryBytes {
+		if kept := n.filters.Bytes(); n.o.MemoryBytes > 0 && served+more+kept > n.o.MemoryBytes {
+			n.filters.Forget()
+			n.o.Logger.Info("forgot what filters had selected, to make room for a generation", "bytes", kept, "wants_bytes", more, "memory_bytes", n.o.MemoryBytes)
+		}
 		return nil
 	}
 	if n.followed == nil {

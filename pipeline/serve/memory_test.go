@@ -57,6 +57,43 @@ func TestGenerationWithoutRoomLeavesTheOldOne(t *testing.T) {
 	p.await(n, 3)
 }
 
+// What is remembered of filters counts beside generations, and makes room for one that would not fit: it is read again from what is served.
+func TestFiltersMakeRoomForAGeneration(t *testing.T) {
+	p := newPublisher(t)
+	p.add(0, 100)
+	const spare = 40_000
+	n := p.node(Options{MemoryBytes: footprintOf(p.log.Spec(), &p.m, false).sum() + spare})
+	p.await(n, 1)
+	ask := func(to int) {
+		for i := range to {
+			w := call(n.API(), http.MethodPost, "/v1/search", fmt.Sprintf(`{"like":"id-1","filter":{"color":{"$ne":"%d%s"}}}`, i, strings.Repeat("x", 1000)))
+			if w.Code != http.StatusOK {
+				t.Fatal(w.Body)
+			}
+		}
+	}
+	ask(3)
+	few := n.filters.Bytes()
+	if few < 3*2000 || few > spare/2 {
+		t.Fatalf("%d bytes are remembered of three filters", few)
+	}
+	p.add(100, 110)
+	p.await(n, 2)
+	if got := n.filters.Bytes(); got != few {
+		t.Errorf("%d bytes of filters are left of %d, although there was room", got, few)
+	}
+	ask(20)
+	if got := n.filters.Bytes(); got < spare {
+		t.Fatalf("%d bytes are remembered of twenty filters", got)
+	}
+	p.add(110, 120)
+	p.await(n, 3)
+	if got := n.filters.Bytes(); got != 0 {
+		t.Errorf("%d bytes of filters are kept where there is no room", got)
+	}
+	ask(2)
+}
+
 // With nothing to protect, a generation of any size is taken.
 func TestFirstGenerationIsTakenWhateverItWants(t *testing.T) {
 	p := newPublisher(t)
