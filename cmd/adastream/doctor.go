@@ -95,7 +95,7 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if c.Within <= 0 {
 		return cli.Usage(fmt.Errorf("--within %v: must be positive", c.Within))
 	}
-	b, err := c.Store.Bucket(ctx)
+	b, err := c.Store.Bucket(ctx, l.Logger())
 	if err != nil {
 		return err
 	}

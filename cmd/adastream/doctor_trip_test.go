@@ -60,7 +60,7 @@ func newTripTest(t *testing.T, metric string, change ...func(*specFlags)) *tripT
 
 func (tt *tripTest) bucket() store.Bucket {
 	tt.Helper()
-	b, err := tt.storage.Bucket(tt.Context())
+	b, err := tt.storage.Bucket(tt.Context(), nil)
 	if err != nil {
 		tt.Fatal(err)
 	}

@@ -241,7 +241,7 @@ func (c *loadCommand) object(ctx context.Context, name string) (store.Bucket, st
 	u.Path = folder
 	in := c.Store
 	in.Store = u.String()
-	b, err := in.Bucket(ctx)
+	b, err := in.Bucket(ctx, nil)
 	return b, key, err
 }
 

@@ -20,7 +20,7 @@ type produceCommand struct {
 	cli.Kafka `group:"Kafka:"`
 	Topic     string        `help:"Topic of the index. Default: that of the index in --store."`
 	Store     string        `help:"Object store of the index, read only. Wait until its ingestors have taken or refused all rows, report how many of each, and fail if any was refused." placeholder:"URL"`
-	StoreCA   string        `help:"PEM file of the certificate authorities to trust for https endpoints of --store instead of the system's." name:"store-ca" type:"existingfile" placeholder:"FILE"`
+	StoreCA   string        `help:"PEM file of the certificate authorities to trust for https endpoints of --store instead of the system's. Reloaded when it changes." name:"store-ca" type:"existingfile" placeholder:"FILE"`
 	Wait      time.Duration `help:"With --store: give up after this time without progress of the ingestors." default:"60s"`
 	Rows      int64         `help:"Rows to read before they are divided among partitions. A message holds those of one partition, or fewer if the topic takes no larger ones." default:"8192"`
 	JSON      bool          `help:"Print what was acknowledged per file as JSON, and with --store what became of it."`

@@ -18,7 +18,7 @@ import (
 type standaloneCommand struct {
 	Dir          string        `help:"Directory for all data that is not stored elsewhere: broker, store and cache." type:"path" default:"adastream-data"`
 	Store        string        `help:"Object store, as for the daemons. Default: a directory below --dir." placeholder:"URL"`
-	StoreCA      string        `help:"PEM file of the certificate authorities to trust for https endpoints instead of the system's." name:"store-ca" type:"existingfile" placeholder:"FILE"`
+	StoreCA      string        `help:"PEM file of the certificate authorities to trust for https endpoints instead of the system's. Reloaded when it changes." name:"store-ca" type:"existingfile" placeholder:"FILE"`
 	Brokers      []string      `help:"Bootstrap addresses of Kafka. Default: an embedded broker on --kafka-port." placeholder:"HOST:PORT"`
 	KafkaPort    int           `help:"Port of the embedded broker, on 127.0.0.1." default:"9094"`
 	Listen       string        `help:"Address of the query API and of the web page at /ui." default:"127.0.0.1:8080"`

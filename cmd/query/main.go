@@ -28,7 +28,7 @@ func (c *command) run(ctx context.Context) error {
 	}
 	defer stop()
 	registry := cli.NewRegistry()
-	peers, files, err := c.PeersTLS()
+	peers, authorities, files, err := c.PeersTLS()
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (c *command) run(ctx context.Context) error {
 		memory = *c.MemoryBytes
 	}
 	served, err := nodes.New(nodes.Options{
-		Spec: all[0].Spec(), Scopes: scopes, Registry: registry, Logger: log, Peers: c.Peers, PeersTLS: peers,
+		Spec: all[0].Spec(), Scopes: scopes, Registry: registry, Logger: log, Peers: c.Peers, PeersTLS: peers, PeersAuthorities: authorities,
 		Node: serve.Options{
 			Level: level, PollEvery: c.PollEvery, MaxRunning: c.MaxRunning, MaxWaiting: c.MaxWaiting, Timeout: c.Timeout,
 			DegradeTo: c.DegradeTo, DegradeAfter: c.DegradeAfter, Originals: serve.Originals(c.Originals), MeasureShare: c.MeasureShare,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -29,6 +30,8 @@ type Options struct {
 	Own   map[int]http.Handler // the API of the node of this process for a shard
 	Peers map[int][]*url.URL   // where else a shard is answered
 	TLS   *tls.Config          // for peers of https; nil trusts what the system does
+
+	Authorities func() *x509.CertPool // whom to trust that such peers are what they say, asked for each request; nil: those of TLS
 
 	MaxBody    int64         // bytes of a request; 0 is 16 MiB
 	MaxRunning int           // requests at a time; others are refused; 0 is 1024
@@ -101,7 +104,7 @@ func New(o Options) (*Router, error) {
 		return nil, err
 	}
 	r := &Router{o: o, id: id, running: make(chan struct{}, o.MaxRunning), measuring: make(chan struct{}, 1), metrics: newMetrics(o.Registry)}
-	peers := newPeerTransport(o.TLS)
+	peers := newPeerTransport(o)
 	for n := range o.Spec.Shards {
 		s := shard{number: n, label: strconv.Itoa(n)}
 		if api := o.Own[n]; api != nil {

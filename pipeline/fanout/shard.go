@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/adastream/adastream/pipeline/access"
 	"github.com/adastream/adastream/pipeline/problem"
 	"github.com/adastream/adastream/pipeline/trace"
 )
@@ -298,10 +299,16 @@ func worst(errs []error) (told error) {
 }
 
 // newPeerTransport keeps connections to peers for the next request: each one asks all shards.
-func newPeerTransport(config *tls.Config) *http.Transport {
+func newPeerTransport(o Options) http.RoundTripper {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig, t.MaxIdleConns, t.MaxIdleConnsPerHost, t.DisableCompression = config, 0, 256, true
+	t.TLSClientConfig, t.MaxIdleConns, t.MaxIdleConnsPerHost, t.DisableCompression = o.TLS, 0, 256, true
 	t.Proxy = nil // peers are of the same network
+	if o.Authorities != nil {
+		if t.TLSClientConfig == nil {
+			t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		return access.Trusting(t, o.Authorities)
+	}
 	return t
 }
 

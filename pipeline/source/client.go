@@ -2,6 +2,8 @@ package source
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -39,12 +41,11 @@ func New(o Options) (*Client, error) {
 	c.ctx, c.close = context.WithCancel(context.Background())
 	c.transport = &kafka.Transport{
 		Context: c.ctx,
-		Dial:    c.dial,
+		Dial:    c.dialSecure,
 		// The library tries the bootstrap brokers in turn under one limit;
 		// each of them gets its own time.
 		DialTimeout:    o.DialTimeout * time.Duration(len(o.Brokers)+1),
 		ClientID:       o.ClientID,
-		TLS:            o.TLS,
 		SASL:           o.SASL,
 		MetadataTopics: []string{o.Topic},
 	}
@@ -59,6 +60,42 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 		return nil, err
 	}
 	return &boundConn{conn, context.AfterFunc(c.ctx, func() { conn.Close() })}, nil
+}
+
+// dialSecure is dial with TLS, if there is any: the library would take its
+// authorities once and for all.
+func (c *Client) dialSecure(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := c.dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return c.secure(ctx, conn, address)
+}
+
+// secure shakes hands over conn, which it closes if that fails. Without TLS it
+// is conn.
+func (c *Client) secure(ctx context.Context, conn net.Conn, address string) (net.Conn, error) {
+	if c.o.TLS == nil {
+		return conn, nil
+	}
+	config := c.o.TLS.Clone()
+	if c.o.Authorities != nil {
+		config.RootCAs = c.o.Authorities()
+	}
+	if config.ServerName == "" {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		config.ServerName = host
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.o.DialTimeout)
+	defer cancel()
+	secured := tls.Client(conn, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return secured, nil
 }
 
 // boundConn is a connection that somebody else may close as well.

@@ -3,10 +3,12 @@ package source_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -141,6 +143,44 @@ func TestTLS(t *testing.T) {
 	addrs := cluster(t, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{server}})).ListenAddrs()
 	expectAll(t, source.Options{Brokers: addrs, TLS: &tls.Config{RootCAs: roots}}, nil, "")
 	expectAll(t, source.Options{Brokers: addrs, TLS: &tls.Config{}}, source.ErrDenied, "certificate")
+}
+
+// Whom to trust is asked for each connection, those of the group too: the authority of brokers changes under a client.
+func TestAuthoritiesOfEachConnection(t *testing.T) {
+	server, roots := certificate(t)
+	addrs := cluster(t, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{server}})).ListenAddrs()
+	var trusted atomic.Pointer[x509.CertPool]
+	trusted.Store(x509.NewCertPool())
+	o := source.Options{Brokers: addrs, TLS: &tls.Config{}, Authorities: trusted.Load}
+	expectAll(t, o, source.ErrDenied, "not trusted")
+	states := make(chan error)
+	o.OnState = func(err error) { states <- err }
+	c := client(t, o)
+	ctx, stop := context.WithCancel(testContext(t))
+	done := make(chan error, 1)
+	go func() { done <- c.Join(ctx, "g", func(ctx context.Context, _ *source.Assignment) { <-ctx.Done() }) }()
+	if err := <-states; !errors.Is(err, source.ErrDenied) {
+		t.Errorf("a broker that is not trusted: %v", err)
+	}
+	trusted.Store(roots)
+	for err := range states {
+		if err == nil {
+			break
+		}
+	}
+	for name, call := range calls(c) {
+		if err := call(testContext(t)); err != nil && name != "create" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	stop()
+	for {
+		select {
+		case <-states:
+		case <-done:
+			return
+		}
+	}
 }
 
 // What keeps a certificate from being read for a connection comes through the library as it is.

@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -157,8 +158,15 @@ func (c *Client) groupConfig(group string, balancer kafka.GroupBalancer) kafka.C
 			ClientID:      c.o.ClientID,
 			Timeout:       c.o.DialTimeout,
 			DualStack:     true,
-			TLS:           c.o.TLS,
 			SASLMechanism: c.o.SASL,
+			// Not closed with the client: the group is told of our leaving.
+			DialFunc: func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := (&net.Dialer{Timeout: c.o.DialTimeout}).DialContext(ctx, network, address)
+				if err != nil {
+					return nil, err
+				}
+				return c.secure(ctx, conn, address)
+			},
 		},
 		GroupBalancers:    []kafka.GroupBalancer{balancer},
 		HeartbeatInterval: c.o.SessionTimeout / 10,

@@ -2,7 +2,6 @@ package source
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -86,9 +85,7 @@ func (c *Client) topicFrom(ctx context.Context, broker string) (Identity, error)
 		SASLMechanism: c.o.SASL,
 		DialFunc: func(ctx context.Context, network, address string) (net.Conn, error) {
 			var err error
-			if raw, err = c.dial(ctx, network, address); err == nil && c.o.TLS != nil {
-				raw, err = startTLS(ctx, raw, c.o.TLS, address)
-			}
+			raw, err = c.dialSecure(ctx, network, address)
 			return raw, err
 		},
 	}
@@ -129,23 +126,6 @@ func (c *Client) topicFrom(ctx context.Context, broker string) (Identity, error)
 		err = c.brokerError(code)
 	}
 	return id, err
-}
-
-// startTLS shakes hands over conn, which it closes if that fails.
-func startTLS(ctx context.Context, conn net.Conn, config *tls.Config, address string) (net.Conn, error) {
-	if config.ServerName == "" {
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			return nil, errors.Join(err, conn.Close())
-		}
-		config = config.Clone()
-		config.ServerName = host
-	}
-	secure := tls.Client(conn, config)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return secure, nil
 }
 
 // topicByName is the identity as far as brokers before topic ids know it.

@@ -2,6 +2,7 @@ package source
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,6 +42,9 @@ type Options struct {
 	// TLS, if not nil, encrypts every connection. An empty ServerName is
 	// filled with the host that is dialled.
 	TLS *tls.Config
+	// Authorities says whom to trust that a broker is what it says; each
+	// connection asks. Nil: RootCAs of TLS.
+	Authorities func() *x509.CertPool
 	// SASL, if not nil, authenticates every connection. A broker that refuses
 	// credentials by hanging up, as the embedded one does, cannot be told from
 	// one that went away; Kafka says what is wrong.

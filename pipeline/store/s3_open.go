@@ -15,6 +15,8 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/minio/minio-go/v7/pkg/encrypt"
 	"github.com/minio/minio-go/v7/pkg/s3utils"
+
+	"github.com/adastream/adastream/pipeline/access"
 )
 
 // identityTimeout bounds the question to the metadata service, which on a machine without one is not answered at all.
@@ -96,7 +98,7 @@ func (o Options) transport(secure bool) (http.RoundTripper, error) {
 	}
 	t.MaxIdleConnsPerHost = idleConnections
 	if secure && o.Authorities != nil {
-		t.TLSClientConfig.RootCAs = o.Authorities
+		return access.Trusting(t, o.Authorities), nil
 	}
 	return t, nil
 }

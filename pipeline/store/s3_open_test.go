@@ -203,10 +203,16 @@ func TestS3_privateAuthority(t *testing.T) {
 	server.StartTLS()
 	defer server.Close()
 	o := quick
-	o.Authorities = x509.NewCertPool()
+	pool := x509.NewCertPool()
+	o.Authorities = func() *x509.CertPool { return pool }
 	if _, err := open(t, "s3://bucket?endpoint="+server.URL, o).Get(t.Context(), "a"); !errors.Is(err, store.ErrDenied) || !strings.Contains(err.Error(), "--store-ca") {
 		t.Errorf("an authority that is not known: %v", err)
 	}
-	o.Authorities.AddCert(server.Certificate())
-	use(t, open(t, "s3://bucket?endpoint="+server.URL, o))
+	b := open(t, "s3://bucket?endpoint="+server.URL, o)
+	if _, err := b.Get(t.Context(), "a"); err == nil {
+		t.Error("it is trusted before its authority is")
+	}
+	pool = x509.NewCertPool()
+	pool.AddCert(server.Certificate())
+	use(t, b)
 }

@@ -105,9 +105,9 @@ type Options struct {
 	// Transport carries the requests to S3, for proxies, private certificate authorities and tests. nil is an ordinary
 	// one that honours HTTPS_PROXY and SSL_CERT_FILE.
 	Transport http.RoundTripper
-	// Authorities are whom to trust that an S3 endpoint is what it says, where Transport is nil. nil is the system's, or those of
-	// SSL_CERT_FILE.
-	Authorities *x509.CertPool
+	// Authorities says whom to trust that an S3 endpoint is what it says, where Transport is nil; each request asks. nil is the
+	// system's, or those of SSL_CERT_FILE.
+	Authorities func() *x509.CertPool
 	// Timeout is the longest silence on a request to S3, no byte sent or received, before it is given up. 0 is 30 s.
 	Timeout time.Duration
 	// Tries is how often one call asks S3 before it returns ErrTransient or ErrUnknown. 0 is 6.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"time"
@@ -30,7 +31,7 @@ type Query struct {
 	MeasureShare float64       `help:"Share of one core, 0 to 1, spent on comparing answers with exact search. 0 disables the measurement." default:"0.01" group:"Queries and overload:"`
 	Peers        []string      `help:"Nodes that serve shards, as N=URL: those that this node does not serve, or further replicas of those that it does. Repeat a shard for each replica. A search asks one replica of each shard, with the caller's token." placeholder:"N=URL" group:"Shards on other nodes:"`
 	MergeOnly    bool          `help:"Serve no shard: only merge the answers of --peers, and keep nothing on disk." group:"Shards on other nodes:"`
-	PeersCA      string        `help:"PEM file of the certificate authorities to trust for https peers instead of the system's." name:"peers-ca" type:"existingfile" placeholder:"FILE" group:"Shards on other nodes:"`
+	PeersCA      string        `help:"PEM file of the certificate authorities to trust for https peers instead of the system's. Reloaded when it changes." name:"peers-ca" type:"existingfile" placeholder:"FILE" group:"Shards on other nodes:"`
 	PeersCert    string        `help:"PEM file of the client certificate for https peers. Needs --peers-key; both are reloaded when they change." name:"peers-cert" type:"existingfile" placeholder:"FILE" group:"Shards on other nodes:"`
 	PeersKey     string        `help:"PEM file of the private key of --peers-cert." name:"peers-key" type:"existingfile" placeholder:"FILE" group:"Shards on other nodes:"`
 	Access       `group:"Access control and TLS:"`
@@ -59,23 +60,27 @@ func (q Query) Served(all []*commit.Log) ([]*commit.Log, error) {
 	return nil, nil
 }
 
-// PeersTLS is how peers of https are reached, and the files of it that are to be followed.
-func (q Query) PeersTLS() (config *tls.Config, files []access.Reloaded, err error) {
-	if config, err = clientTLS("peers", q.PeersCA, "", ""); err != nil {
-		return nil, nil, Usage(err)
+// PeersTLS is how peers of https are reached, whom to trust then, nil for the system's authorities, and the files that are to be followed.
+func (q Query) PeersTLS() (config *tls.Config, trusted func() *x509.CertPool, files []access.Reloaded, err error) {
+	config = &tls.Config{MinVersion: tls.VersionTLS12}
+	switch a, err := authorities("peers", q.PeersCA, nil); {
+	case err != nil:
+		return nil, nil, nil, Usage(err)
+	case a != nil:
+		config.RootCAs, trusted, files = a.Current(), a.Current, append(files, a)
 	}
 	switch {
 	case (q.PeersCert == "") != (q.PeersKey == ""):
-		return nil, nil, Usage(errors.New("--peers-cert and --peers-key: each needs the other"))
+		return nil, nil, nil, Usage(errors.New("--peers-cert and --peers-key: each needs the other"))
 	case q.PeersCert == "":
-		return config, nil, nil
+		return config, trusted, files, nil
 	}
 	shown, err := access.OpenCertificate(q.PeersCert, q.PeersKey, "")
 	if err != nil {
-		return nil, nil, Usage(fmt.Errorf("--peers-cert, --peers-key: %w", err))
+		return nil, nil, nil, Usage(fmt.Errorf("--peers-cert, --peers-key: %w", err))
 	}
 	config.GetClientCertificate = shown.Show
-	return config, []access.Reloaded{shown}, nil
+	return config, trusted, append(files, shown), nil
 }
 
 // Builder are the flags of a builder.

@@ -25,7 +25,7 @@ type Kafka struct {
 // KafkaAccess are the flags of how to reach a broker and who one is to it.
 type KafkaAccess struct {
 	KafkaTLS          bool   `help:"Connect to Kafka over TLS." name:"kafka-tls"`
-	KafkaCA           string `help:"PEM file of the certificate authorities to trust instead of the system's." name:"kafka-ca" type:"existingfile" placeholder:"FILE"`
+	KafkaCA           string `help:"PEM file of the certificate authorities to trust instead of the system's. Reloaded when it changes." name:"kafka-ca" type:"existingfile" placeholder:"FILE"`
 	KafkaCert         string `help:"PEM file of the client certificate for Kafka. Needs --kafka-key; both are reloaded for each connection." type:"existingfile" placeholder:"FILE"`
 	KafkaKey          string `help:"PEM file of the private key of --kafka-cert." type:"existingfile" placeholder:"FILE"`
 	KafkaSASL         string `help:"SASL mechanism: none, plain, scram-sha-256 or scram-sha-512." name:"kafka-sasl" enum:"none,plain,scram-sha-256,scram-sha-512" default:"none"`
@@ -60,6 +60,12 @@ func (k Kafka) Options(topic string, log *slog.Logger) (source.Options, error) {
 	if o.TLS, err = k.tls(); err != nil {
 		return o, Usage(err)
 	}
+	switch trusted, err := authorities("kafka", k.KafkaCA, log); {
+	case err != nil:
+		return o, Usage(err)
+	case trusted != nil:
+		o.Authorities = trusted.Pool
+	}
 	if o.SASL, err = k.mechanism(); err != nil {
 		return o, Usage(err)
 	}
@@ -80,7 +86,7 @@ func (k KafkaAccess) tls() (*tls.Config, error) {
 		}
 		return nil, nil
 	}
-	return clientTLS("kafka", k.KafkaCA, k.KafkaCert, k.KafkaKey)
+	return clientTLS("kafka", "", k.KafkaCert, k.KafkaKey)
 }
 
 func (k KafkaAccess) mechanism() (sasl.Mechanism, error) {

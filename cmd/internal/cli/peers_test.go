@@ -26,9 +26,9 @@ func TestPeersTLSRefusesWhatDoesNotFit(t *testing.T) {
 		{Query{PeersCert: cert}, "--peers-cert and --peers-key: each needs the other"},
 		{Query{PeersKey: key}, "--peers-cert and --peers-key: each needs the other"},
 		{Query{PeersCert: cert, PeersKey: other}, "--peers-cert, --peers-key: TLS files"},
-		{Query{PeersCA: key}, "--peers-ca " + key + ": holds no PEM certificate"},
+		{Query{PeersCA: key}, "--peers-ca: " + key + ": holds no PEM certificate"},
 	} {
-		if _, _, err := c.q.PeersTLS(); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, _, _, err := c.q.PeersTLS(); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %q", c.q, err, c.want)
 		}
 	}
@@ -86,7 +86,7 @@ func TestCertificateForPeers(t *testing.T) {
 			fmt.Fprintf(w, "%x", r.TLS.PeerCertificates[0].Signature)
 		}))
 	ask := func(q Query) (string, error) {
-		config, _, err := q.PeersTLS()
+		config, _, _, err := q.PeersTLS()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +97,7 @@ func TestCertificateForPeers(t *testing.T) {
 		t.Errorf("a client that shows nothing is answered: %s", answer)
 	}
 	q := Query{PeersCA: server, PeersCert: shown, PeersKey: shownKey}
-	config, files, err := q.PeersTLS()
+	config, _, files, err := q.PeersTLS()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,13 +16,13 @@ import (
 // Store are the flags of the object store.
 type Store struct {
 	Store   string `help:"Object store: s3://bucket/prefix, file:///dir or a path. Parameters of s3: endpoint=http://host:port, region=, path-style=true, sse=s3 or kms, kms-key=. Credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the shared credentials file, or the role of the pod or machine." required:"" placeholder:"URL"`
-	StoreCA string `help:"PEM file of the certificate authorities to trust for https endpoints instead of the system's." name:"store-ca" type:"existingfile" placeholder:"FILE"`
+	StoreCA string `help:"PEM file of the certificate authorities to trust for https endpoints instead of the system's. Reloaded when it changes." name:"store-ca" type:"existingfile" placeholder:"FILE"`
 }
 
 // Open opens the bucket and makes sure that it honours put-if-absent, which takes the right to put and delete. A store that
 // is away is waited for; one that lies, or refuses us, is an error at once.
 func (s Store) Open(ctx context.Context, log *slog.Logger, wait Wait) (store.Bucket, error) {
-	b, err := s.Bucket(ctx)
+	b, err := s.Bucket(ctx, log)
 	if err != nil {
 		return nil, err
 	}
@@ -38,13 +38,18 @@ func (s Store) until(ctx context.Context, log *slog.Logger, wait Wait, b store.B
 	return err
 }
 
-// Bucket is the one that the flags name. It is not asked anything yet.
-func (s Store) Bucket(ctx context.Context) (store.Bucket, error) {
-	pool, err := authorities("store", s.StoreCA)
+// Bucket is the one that the flags name. It is not asked anything yet. A file of authorities that is changed, and broken then, goes to log,
+// if that is not nil.
+func (s Store) Bucket(ctx context.Context, log *slog.Logger) (store.Bucket, error) {
+	trusted, err := authorities("store", s.StoreCA, log)
 	if err != nil {
 		return nil, Usage(err)
 	}
-	b, err := store.Open(ctx, s.Store, store.Options{Authorities: pool})
+	var o store.Options
+	if trusted != nil {
+		o.Authorities = trusted.Pool
+	}
+	b, err := store.Open(ctx, s.Store, o)
 	if err != nil {
 		return nil, Usage(fmt.Errorf("--store: %w", err))
 	}
@@ -62,7 +67,7 @@ func (s Store) OpenShards(ctx context.Context, log *slog.Logger, wait Wait) ([]*
 
 // ReadShards opens the shards of the index that is in the store, in their order, with no more than the right to read.
 func (s Store) ReadShards(ctx context.Context, log *slog.Logger, wait Wait) ([]*commit.Log, error) {
-	b, err := s.Bucket(ctx)
+	b, err := s.Bucket(ctx, log)
 	if err != nil {
 		return nil, err
 	}

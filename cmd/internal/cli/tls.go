@@ -2,19 +2,22 @@ package cli
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"os"
+	"log/slog"
 
+	"github.com/adastream/adastream/pipeline/access"
 	"github.com/adastream/adastream/schemas"
 )
 
 // clientTLS is of flags --of-ca, --of-cert and --of-key, each of which may be empty.
 func clientTLS(of, ca, cert, key string) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	var err error
-	if c.RootCAs, err = authorities(of, ca); err != nil {
+	trusted, err := authorities(of, ca, nil)
+	if err != nil {
 		return nil, err
+	}
+	if trusted != nil {
+		c.RootCAs = trusted.Current()
 	}
 	if (cert == "") != (key == "") {
 		return nil, fmt.Errorf("--%s-cert and --%s-key: each needs the other", of, of)
@@ -48,17 +51,13 @@ func passing(err error) error {
 }
 
 // authorities are those of the flag --of-ca; nil, the system's, if it is empty.
-func authorities(of, ca string) (*x509.CertPool, error) {
+func authorities(of, ca string, log *slog.Logger) (*access.Authorities, error) {
 	if ca == "" {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(ca)
+	a, err := access.OpenAuthorities(ca, log)
 	if err != nil {
 		return nil, fmt.Errorf("--%s-ca: %w", of, err)
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("--%s-ca %s: holds no PEM certificate", of, ca)
-	}
-	return pool, nil
+	return a, nil
 }

@@ -5,6 +5,7 @@ package nodes
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,8 @@ type Options struct {
 
 	Peers    []string    // where shards are served too, each as N=URL
 	PeersTLS *tls.Config // nil trusts what the system does
+
+	PeersAuthorities func() *x509.CertPool // whom to trust, asked for each request; nil: those of PeersTLS
 
 	Logger   *slog.Logger
 	Registry *prometheus.Registry // of the process
@@ -80,7 +83,7 @@ func New(o Options) (*Nodes, error) {
 		}
 		return n, nil
 	}
-	n.router, err = fanout.New(fanout.Options{Spec: o.Spec, Own: own, Peers: peers, TLS: o.PeersTLS, MaxBody: o.Node.MaxBody,
+	n.router, err = fanout.New(fanout.Options{Spec: o.Spec, Own: own, Peers: peers, TLS: o.PeersTLS, Authorities: o.PeersAuthorities, MaxBody: o.Node.MaxBody,
 		Timeout: o.Node.Timeout, Logger: o.Logger, Registry: o.Registry, Tracer: o.Node.Tracer})
 	if err != nil {
 		return nil, cli.Usage(err)
