@@ -266,7 +266,8 @@ func (r *Router) problemOf(err error) *problem.Problem {
 	case errors.As(err, &tooLarge):
 		return &problem.Problem{Title: "request too large", Status: http.StatusRequestEntityTooLarge, Code: "too_large", Detail: "the body is larger than the limit", Allowed: fmt.Sprintf("at most %d bytes", tooLarge.Limit)}
 	case errors.Is(err, context.DeadlineExceeded):
-		return &problem.Problem{Title: "timed out", Status: http.StatusServiceUnavailable, Code: "timeout", Detail: fmt.Sprintf("the query did not end within %v", r.o.Timeout)}
+		return &problem.Problem{Title: "timed out", Status: http.StatusServiceUnavailable, Code: "timeout", Detail: fmt.Sprintf("the query did not end within %v", r.o.Timeout),
+			Allowed: "fewer queries in a request, fewer lists (plan.nprobe), or no exact search"}
 	case errors.Is(err, context.Canceled):
 		return &problem.Problem{Title: "cancelled", Status: problem.StatusGone, Code: "timeout", Detail: "the client went away"}
 	}

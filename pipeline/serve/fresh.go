@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -59,6 +60,9 @@ func (n *Node) awaitFresh(ctx context.Context, f *freshness) error {
 		case <-timeout.C:
 			return late
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return late // who waits for as long as a request may take
+			}
 			return ctx.Err()
 		}
 	}

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -54,6 +55,14 @@ func TestMinOffsets(t *testing.T) {
 	began = time.Now()
 	if w := ask(`"min_offsets":{"0":1000000},"wait_seconds":0.05`); w.Code != http.StatusConflict || time.Since(began) < 50*time.Millisecond {
 		t.Errorf("%d after %v", w.Code, time.Since(began))
+	}
+	// Who may wait for as long as a request has time, of which reading it took some.
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/v1/search", strings.NewReader(`{"like":"id-1","min_offsets":{"0":1000000},"wait_seconds":60}`))
+	w = httptest.NewRecorder()
+	if n.API().ServeHTTP(w, r); problemOf(t, w).Code != codeNotFresh {
+		t.Errorf("who waits until the time of the request is over is told %s", w.Body)
 	}
 	for _, c := range []struct{ options, field, allowed string }{
 		{`"min_offsets":{"1":3}`, "min_offsets", `"0" to "0"`},

@@ -40,8 +40,15 @@ func (n *Node) readJSON(r *http.Request) (func(*schemas.Spec) (*queries, error),
 	if err := refuseParameters(r); err != nil {
 		return nil, nil, err
 	}
+	raw, err := readAll(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	if isStream(raw) {
+		return nil, nil, malformed(fmt.Sprintf("the body is an Arrow stream, Content-Type is %.100q", r.Header.Get("Content-Type")), "Content-Type: "+arrowType)
+	}
 	var body searchBody
-	if err := decodeBody(r, &body); err != nil {
+	if err := decode(raw, &body); err != nil {
 		return nil, nil, err
 	}
 	field, err := body.field()
@@ -153,14 +160,19 @@ func floatsOf(raw []byte) []float32 {
 
 // decodeBody reads one JSON object, strictly: no field that is not described, none that is null.
 func decodeBody(r *http.Request, into any) error {
-	const allowed = "one JSON object with the fields of schemas/openapi.yaml"
 	raw, err := readAll(r)
 	if err != nil {
 		return err
 	}
+	return decode(raw, into)
+}
+
+func decode(raw []byte, into any) error {
+	const allowed = "one JSON object with the fields of schemas/openapi.yaml"
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
-	if err = d.Decode(into); err == nil {
+	err := d.Decode(into)
+	if err == nil {
 		if _, err = d.Token(); errors.Is(err, io.EOF) {
 			if name := RepeatedName(raw); name != "" {
 				return invalid(fmt.Sprintf("%.*q: given twice", schemas.MaxNameBytes, name), "once")
@@ -174,7 +186,14 @@ func decodeBody(r *http.Request, into any) error {
 		return err
 	}
 	var other *json.UnmarshalTypeError
-	if errors.As(err, &other) && other.Field != "" {
+	switch is := errors.As(err, &other); {
+	case errors.Is(err, io.EOF):
+		return malformed("the body is empty", allowed)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return malformed("the document ends early", allowed)
+	case is && other.Field == "":
+		return malformed(fmt.Sprintf("the document: a JSON %.40s", other.Value), allowed)
+	case is:
 		return invalid(fmt.Sprintf("%.*s: a JSON %.40s", schemas.MaxIDBytes, fieldOf(other.Field), other.Value), "a JSON "+jsonOf(other.Type.Kind()))
 	}
 	return malformed(fmt.Sprintf("%.*s", schemas.MaxIDBytes, err.Error()), allowed)

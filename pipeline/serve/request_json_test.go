@@ -4,9 +4,36 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"net/http"
 	"slices"
+	"strings"
 	"testing"
 )
+
+// What is no document of JSON is told in the words of who sent it.
+func TestBodiesThatAreNone(t *testing.T) {
+	p := newPublisher(t)
+	p.add(0, 30)
+	n := p.node(Options{})
+	p.await(n, 1)
+	for body, want := range map[string][]string{
+		"":            {`"malformed"`, "the body is empty"},
+		" \n":         {`"malformed"`, "the body is empty"},
+		`{"k":1,`:     {`"malformed"`, "the document ends early"},
+		`[1,2]`:       {`"malformed"`, "the document: a JSON array", "one JSON object"},
+		`"id-1"`:      {`"malformed"`, "the document: a JSON string"},
+		`{}{}`:        {`"malformed"`, "bytes after the document"},
+		`{"vectr":1}`: {`"malformed"`, `unknown field`, "vectr"},
+		string(vectorsStream(t, singleItems, testDim, unit(1))): {`"malformed"`, "an Arrow stream", "Content-Type: " + arrowType},
+	} {
+		for _, path := range []string{"/v1/search", "/v1/vectors:batchGet", "/v1/recall"} {
+			if path != "/v1/search" && strings.Contains(body, "vector") {
+				continue // what the document is there
+			}
+			checkProblem(t, post(n.API(), path, []byte(body), "Content-Type", jsonType), http.StatusBadRequest, want)
+		}
+	}
+}
 
 // readingNumbers: arrays read by hand are those that encoding/json reads.
 func readingNumbers(testing.TB) (seeds [][]byte, check func(testing.TB, []byte)) {

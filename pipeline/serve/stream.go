@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -120,6 +121,11 @@ func parseStream(stream []byte, dim int) (b vectorBatch, err error) {
 	return b, nil
 }
 
+// isStream reports whether bytes begin as an Arrow stream, which no JSON does.
+func isStream(body []byte) bool {
+	return len(body) >= prefixBytes && binary.LittleEndian.Uint32(body) == continuation
+}
+
 // message is one message of a stream. The end-of-stream mark is one of kind 0.
 type message struct {
 	kind   byte
@@ -130,6 +136,9 @@ type message struct {
 func nextMessage(stream []byte) (m message, rest []byte, err error) {
 	if len(stream) < prefixBytes {
 		return m, nil, errors.New("it is cut: no end-of-stream mark")
+	}
+	if bytes.HasPrefix(stream, []byte("ARROW1")) {
+		return m, nil, errors.New("it is an Arrow file, which is no stream")
 	}
 	if binary.LittleEndian.Uint32(stream) != continuation {
 		return m, nil, fmt.Errorf("no message begins with %x", stream[:4])

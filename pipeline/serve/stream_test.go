@@ -98,7 +98,7 @@ func TestReadStreamRefuses(t *testing.T) {
 		{"cut in the body", stream[:len(stream)-20], "a body of"},
 		{"cut in the schema", stream[:40], "a message of"},
 		{"more behind it", append(slices.Clone(stream), 0), "goes on"},
-		{"a file", file.Bytes(), "no message begins with 4152524f"},
+		{"a file", file.Bytes(), "it is an Arrow file"},
 		{"only a schema", streamOf(t, good.Schema(), nil), "no record batch follows"},
 		{"two batches", streamOf(t, good.Schema(), []arrow.RecordBatch{good, good}), "goes on after the first"},
 		{"no schema", stream[8+int(binary.LittleEndian.Uint32(stream[4:])):], "does not begin with a schema"},
