@@ -3,6 +3,7 @@ package build
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -97,4 +98,59 @@ func deadWorld(t *testing.T) (*world, *schemas.Manifest) {
 	w.settledWith(func(m *schemas.Manifest) bool { return m.Dead != nil })
 	stop()
 	return w, w.latest()
+}
+
+// Deletes follow from nothing else: a builder that does not find an object of them, or finds it damaged, ends at it, and says which one it is,
+// whose, and what brings the deletes back. An index that is made again without it would have the rows that it deletes.
+func TestDeletesAreLost(t *testing.T) {
+	for name, damage := range map[string]func([]byte) []byte{
+		"gone":    func([]byte) []byte { return nil },
+		"damaged": func(body []byte) []byte { body[len(body)/2] ^= 1; return body },
+	} {
+		for _, folded := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, ", folded ", folded), func(t *testing.T) {
+				w := newWorld(t, 5)
+				w.commit([]string{"a", "b", "c"}, nil)
+				of := "commit of offsets [1, 2) of partition 0"
+				if folded {
+					w.commit(nil, []string{"b"})
+				}
+				_, stop := w.builder(Options{})
+				m := w.settled()
+				stop()
+				if folded {
+					of = fmt.Sprintf("generation %d", m.Generation)
+				} else {
+					w.commit(nil, []string{"b"})
+				}
+				key := ""
+				for info, err := range w.bucket.List(t.Context(), "tombstones/", "") {
+					if err != nil || key != "" {
+						t.Fatal(info.Key, err)
+					}
+					key = info.Key
+				}
+				body, err := w.bucket.Get(t.Context(), key)
+				if err == nil {
+					err = w.bucket.Delete(t.Context(), key)
+				}
+				if body = damage(slices.Clone(body)); err == nil && body != nil {
+					err = w.bucket.PutIfAbsent(t.Context(), key, body)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				b, err := New(w.with(Options{PublishEvery: time.Millisecond}))
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = b.Run(t.Context())
+				for _, want := range []string{"deletes of " + of, "restore " + key + ", whose sha256 is ", "rebuild from-offsets"} {
+					if err == nil || !strings.Contains(err.Error(), want) {
+						t.Errorf("%v, want %q", err, want)
+					}
+				}
+			})
+		}
+	}
 }

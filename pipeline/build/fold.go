@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/adastream/adastream/index/segment"
-	"github.com/adastream/adastream/pipeline/replica"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -115,7 +114,7 @@ func (b *Builder) openCommits(ctx context.Context, commits []*schemas.Commit) ([
 				}
 			}
 			if c.Tombstones != nil {
-				opened[i].stones, err = replica.Tombstones(gctx, b.o.Cache, *c.Tombstones)
+				opened[i].stones, err = b.deletes(gctx, *c.Tombstones, fmt.Sprintf("commit of offsets [%d, %d) of partition %d", c.Start, c.End, c.Partition))
 			}
 			return err
 		})

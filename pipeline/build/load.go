@@ -93,7 +93,7 @@ func (b *Builder) load(ctx context.Context) error {
 		return fmt.Errorf("find the rows of generation %d by id: %w", m.Generation, err)
 	}
 	for _, o := range m.Tombstones {
-		stones, err := replica.Tombstones(ctx, b.o.Cache, o)
+		stones, err := b.deletes(ctx, o, fmt.Sprintf("generation %d", m.Generation))
 		if err != nil {
 			return err
 		}
@@ -121,6 +121,17 @@ func (b *Builder) load(ctx context.Context) error {
 		b.rememberAt = time.Now().Add(rememberAfter)
 	}
 	return b.sweep(b.usedFiles()) // else a builder that is overtaken before its jobs land would keep all that it ever fetched
+}
+
+// deletes reads an object of deletes of a record. They follow from nothing else that is stored: one that is lost ends the builder, and an
+// index that is made again from what is left has rows that it deletes.
+func (b *Builder) deletes(ctx context.Context, o schemas.Object, of string) ([]segment.Tombstone, error) {
+	stones, err := replica.Tombstones(ctx, b.o.Cache, o)
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, schemas.ErrCorrupt) {
+		return nil, fmt.Errorf("deletes of %s: %w: restore %s, whose sha256 is %s, from a copy of the bucket, or from a cache, where its name is that sum; "+
+			"if there is none, make the index again by `adastream rebuild from-offsets`, as from-segments brings deleted rows back", of, err, o.Key, o.SHA256)
+	}
+	return stones, err
 }
 
 // foundDead takes the dead rows that the ledger has come to for those of a generation whose object of them is lost, if they are as many,
