@@ -49,7 +49,7 @@ func testSearch(t *testing.T, s *stack) {
 	b.set("#like", "guitar")
 	b.do(chromedp.Submit(chromedp.CSS("#query")))
 	b.until(hits + " === 10 && " + exact + " === 10")
-	if sum := b.text("#sum"); !strings.Contains(sum, "of 10 are the exact ones") || !strings.Contains(sum, "recall@10 to expect") {
+	if sum := b.text("#sum"); !strings.Contains(sum, "of 10 match the exact answer") || !strings.Contains(sum, "expected recall@10") {
 		t.Errorf("it says %q", sum)
 	}
 	for _, name := range []string{"lists_probed", "codes_scanned", "refined", "microseconds"} {
@@ -70,10 +70,10 @@ func testSearch(t *testing.T, s *stack) {
 	b.set("#k", "10")
 	b.set("#how", "effort")
 	b.set("#effort", "1")
-	b.until("document.querySelector('#sum').textContent.includes('are the exact ones') && document.querySelector('[data-stage=lists_probed]').textContent !== '1'")
+	b.until("document.querySelector('#sum').textContent.includes('match the exact answer') && document.querySelector('[data-stage=lists_probed]').textContent !== '1'")
 	b.set("#how", "target_recall")
 	b.set("#dims", "8")
-	b.until("document.querySelector('#sum').textContent.includes('less than asked for: dims')")
+	b.until("document.querySelector('#sum').textContent.includes('degraded: dims')")
 	b.set("#dims", "")
 
 	// Filters know the types of attributes.
@@ -81,7 +81,7 @@ func testSearch(t *testing.T, s *stack) {
 	b.set(".condition select:first-child", "letters")
 	b.set(".condition select:nth-of-type(2)", "$lte")
 	b.set(".condition .value", "six")
-	b.until("document.querySelector('#sum').textContent.includes('letters: six is no int64')")
+	b.until("document.querySelector('#sum').textContent.includes('letters: six is not of type int64')")
 	b.set(".condition .value", "6")
 	b.until("document.querySelector('#sum').textContent.includes('rows match the filter')")
 	b.click("#add")
@@ -138,7 +138,7 @@ func testRefresh(t *testing.T, s *stack) {
 	generation := s.serving().Generation
 	s.until("it is served", func() bool { return s.serving().Generation > generation })
 	b.until(fmt.Sprintf("document.querySelector('#stamp').textContent !== %q && Number(document.querySelector('tbody a').href.split('/').pop()) > %d", stamp, generation))
-	b.until("document.title.startsWith('healthy · words ·')")
+	b.until("document.title.startsWith('Healthy · words ·')")
 	if after := run(b, chromedp.Evaluate[string](look)); after != before {
 		t.Errorf("the page has moved:\n%s\n%s", before, after)
 	}
@@ -259,7 +259,7 @@ func testMove(t *testing.T, s *stack) {
 		t.Error("the token is kept")
 	}
 	b.do(chromedp.Navigate(url + "/ui/"))
-	b.until("document.title.startsWith('look at this · words') && document.querySelector('.reason.warn')?.textContent.includes('a look at this one')")
+	b.until("document.title.startsWith('Needs attention · words') && document.querySelector('.reason.warn')?.textContent.includes('a look at this one')")
 	b.shoot("pinned", desktop, "light")
 	if text := b.text(".reason.warn"); !strings.Contains(text, "Pinned to generation") || !strings.Contains(text, "by ann@") {
 		t.Errorf("it says %q", text)

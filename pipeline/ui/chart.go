@@ -68,7 +68,7 @@ func (p planPoint) Title() string {
 	}
 	decided := ""
 	if p.Originals {
-		decided = ", originals decide"
+		decided = ", ranked by originals"
 	}
 	return fmt.Sprintf("recall %.3f (%.3f to %.3f)%s, %.0f µs: %d lists, codes of %d dimensions, %d refined%s", p.Recall, p.PlanPoint.Low, p.PlanPoint.High, width, p.Micros, p.NProbe, p.ScanDims, p.Refine, decided)
 }

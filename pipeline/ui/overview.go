@@ -52,13 +52,13 @@ func (u *UI) overview(w http.ResponseWriter, r *http.Request) {
 
 func tilesOf(v serve.View, late sample, now time.Time) []tile {
 	if v.Manifest == nil {
-		return []tile{{Name: "fresh", Value: "\u2013"}, {Name: "recall@10", Value: "\u2013"}, {Name: "search", Value: "\u2013"}, {Name: "rows", Value: "\u2013"}}
+		return []tile{{Name: "Freshness", Value: "\u2013"}, {Name: "Recall@10", Value: "\u2013"}, {Name: "Search p50", Value: "\u2013"}, {Name: "Rows", Value: "\u2013"}}
 	}
 	return []tile{freshTile(v, now), recallTile(v), speedTile(late), rowsTile(v)}
 }
 
 func freshTile(v serve.View, now time.Time) tile {
-	t := tile{Name: "fresh", Value: "\u2013", Notes: []string{"from record to searchable"}}
+	t := tile{Name: "Freshness", Value: "\u2013", Notes: []string{"From produced to searchable"}}
 	for _, s := range v.Swaps {
 		if s.Freshness > 0 {
 			t.Value = took(s.Freshness)
@@ -66,22 +66,22 @@ func freshTile(v serve.View, now time.Time) tile {
 		}
 	}
 	if v.Manifest.Produced > 0 {
-		t.Notes = append(t.Notes, "newest record "+ago(now.Sub(time.UnixMilli(v.Manifest.Produced)))+" ago")
+		t.Notes = append(t.Notes, "Newest record "+ago(now.Sub(time.UnixMilli(v.Manifest.Produced)))+" ago")
 	}
 	return t
 }
 
 func recallTile(v serve.View) tile {
-	t := tile{Name: "recall@10", Value: "exact"}
+	t := tile{Name: "Recall@10", Value: "exact"}
 	objective := v.Spec.Defaults.TargetRecall
 	q := v.Manifest.Quality
 	switch {
 	case v.Manifest.Model == nil:
-		t.Notes = []string{"too few rows for a model: all are compared"}
+		t.Notes = []string{"Too few rows for a model; every search is exact"}
 		return t
 	case v.Live != nil:
 		t.Value = recallText(v.Live.Recall)
-		t.Notes = append(t.Notes, fmt.Sprintf("of late answers, %s to %s", recallText(v.Live.Low), recallText(v.Live.High)))
+		t.Notes = append(t.Notes, fmt.Sprintf("Recent answers, %s to %s", recallText(v.Live.Low), recallText(v.Live.High)))
 		if v.Live.High < objective {
 			t.Level = bad
 		}
@@ -90,30 +90,30 @@ func recallTile(v serve.View) tile {
 	default:
 		t.Value = "\u2013"
 	}
-	t.Notes = append(t.Notes, "objective "+recallText(objective))
+	t.Notes = append(t.Notes, "Objective "+recallText(objective))
 	if q != nil {
-		t.Notes = append(t.Notes, fmt.Sprintf("builder %s, of %s queries", recallText(q.Recall), count(q.Queries)))
+		t.Notes = append(t.Notes, fmt.Sprintf("Builder: %s, from %s queries", recallText(q.Recall), count(q.Queries)))
 	}
 	return t
 }
 
 func speedTile(late sample) tile {
-	t := tile{Name: "search p50", Value: milliseconds(late.p50)}
+	t := tile{Name: "Search p50", Value: milliseconds(late.p50)}
 	if !math.IsNaN(late.p99) {
-		t.Notes = append(t.Notes, "p99 "+milliseconds(late.p99)+", of the last minute")
+		t.Notes = append(t.Notes, "p99 "+milliseconds(late.p99)+" in the last minute")
 	} else {
-		t.Notes = append(t.Notes, "no search in the last minute")
+		t.Notes = append(t.Notes, "No searches in the last minute")
 	}
 	if !math.IsNaN(late.searches) {
-		t.Notes = append(t.Notes, number(late.searches)+" searches a second")
+		t.Notes = append(t.Notes, number(late.searches)+" searches per second")
 	}
 	return t
 }
 
 func rowsTile(v serve.View) tile {
 	m := v.Manifest
-	t := tile{Name: "rows", Value: count(m.LiveRows), Notes: []string{fmt.Sprintf("generation %s", count(m.Generation)),
-		fmt.Sprintf("%s, %s, %s dead", plural(len(m.Chunks), "chunk"), plural(len(m.Segments), "delta segment"), count(m.DeadRows))}}
+	t := tile{Name: "Rows", Value: count(m.LiveRows), Notes: []string{fmt.Sprintf("Generation %s", count(m.Generation)),
+		fmt.Sprintf("%s, %s, %s", plural(len(m.Chunks), "chunk"), plural(len(m.Segments), "delta segment"), plural(int(m.DeadRows), "dead row"))}}
 	if v.Epoch != "" {
 		t.Notes[0] += " of epoch " + v.Epoch
 	}
@@ -147,18 +147,18 @@ func eventOf(s serve.Swap) event {
 	e := event{Swap: s}
 	switch s.Kind {
 	case serve.KindStart:
-		e.Name, e.Note = "start", "the first generation of this process"
+		e.Name, e.Note = "start", "first generation of this process"
 	case serve.KindBack:
 		e.Name, e.Note = "back", "to an older generation"
 	case serve.KindEpoch:
-		e.Name, e.Note = "encoder", "to the root"
+		e.Name, e.Note = "encoder", "to the root index"
 		if s.Epoch != "" {
 			e.Note = "to epoch " + s.Epoch
 		}
 	case commit.KindRetrain:
 		e.Name, e.Note = "retrain", retrained[s.Model]
 	case commit.KindRewrite:
-		e.Name, e.Note = "rewrite", "chunks made anew"
+		e.Name, e.Note = "rewrite", "all chunks rewritten"
 	default:
 		e.Name = "delta"
 		switch {
@@ -189,7 +189,7 @@ func eventOf(s serve.Swap) event {
 
 // retrained says what of a model was made anew.
 var retrained = map[string]string{
-	"first": "the first model", "full": "another model", "lists": "other lists", "codes": "other codes",
+	"first": "first model", "full": "new model", "lists": "new lists", "codes": "new codes",
 }
 
 func (p *overviewPage) listPartitions(partitions []int, v serve.View, s state, lags map[int]int64, now time.Time) {

@@ -24,7 +24,7 @@ const (
 func (l level) String() string { return [...]string{"good", "warn", "bad"}[l] }
 
 // Word is the level in one that is read without colours.
-func (l level) Word() string { return [...]string{"healthy", "look at this", "not healthy"}[l] }
+func (l level) Word() string { return [...]string{"Healthy", "Needs attention", "Unhealthy"}[l] }
 
 // reason is why all is not well, and what to do.
 type reason struct {
@@ -76,11 +76,11 @@ func unready(v serve.View) *reason {
 	case v.Ready == nil || v.Stale != nil: // then stale says more
 		return nil
 	case v.Manifest != nil:
-		return &reason{Level: warn, Title: fmt.Sprintf("Queries should go to other nodes: generation %s is older than --max-behind allows", count(v.Manifest.Generation)),
-			Why: v.Ready.Error(), Do: []string{"Wait, if the newest one is being fetched: then --max-behind is shorter than that takes."}}
+		return &reason{Level: warn, Title: fmt.Sprintf("Not ready: generation %s is older than --max-behind allows", count(v.Manifest.Generation)),
+			Why: v.Ready.Error(), Do: []string{"If the newest generation is still being fetched, wait: --max-behind is then shorter than a fetch takes."}}
 	}
-	return &reason{Level: bad, Title: "No query is answered: nothing is promoted yet", Why: v.Ready.Error(),
-		Do:      []string{"Rows have to be produced, an ingestor to commit them, a builder to publish them. This says how far they came:"},
+	return &reason{Level: bad, Title: "Not serving: no generation is promoted yet", Why: v.Ready.Error(),
+		Do:      []string{"Rows have to be produced, committed by an ingestor and published by a builder. To see how far they have come:"},
 		Command: `adastream doctor --store="$STORE" --brokers="$BROKERS"`}
 }
 
@@ -90,34 +90,34 @@ func stale(v serve.View) *reason {
 	}
 	r := &reason{Level: bad, Why: v.Stale.Error()}
 	if v.Manifest == nil {
-		r.Title = "No query is answered"
+		r.Title = "Not serving"
 	} else {
-		r.Title = fmt.Sprintf("Stale: generation %s goes on being served", count(v.Manifest.Generation))
+		r.Title = fmt.Sprintf("Stale: still serving generation %s", count(v.Manifest.Generation))
 	}
 	switch {
 	case errors.Is(v.Stale, schemas.ErrCorrupt), errors.Is(v.Stale, store.ErrNotFound):
 		what := "damaged"
 		if errors.Is(v.Stale, store.ErrNotFound) {
-			what = "gone"
+			what = "missing"
 		}
-		r.Title += ", an object of the newest one is " + what
-		r.Do = []string{"Find out what else is. Then bring the object back, or go back to a generation without it."}
+		r.Title += "; an object of the newest generation is " + what
+		r.Do = []string{"Find out what else is damaged or missing. Then restore the object, or roll back to a generation without it."}
 		r.Command = `adastream verify --store="$STORE"`
 	case errors.Is(v.Stale, commit.ErrReplaced):
-		r.Title += ", its index was removed or made anew"
-		r.Do = []string{"If nobody meant to, put back what is left of it. An index of the same spec is taken once its builder promotes; for one of another spec, restart the node."}
+		r.Title += "; the index was removed or recreated"
+		r.Do = []string{"If that was not intended, restore what is left of it. An index of the same spec is served once its builder promotes; for one of another spec, restart the node."}
 	case errors.Is(v.Stale, serve.ErrMemory):
-		r.Title += ", there is no memory for the newest one"
-		r.Do = []string{"Raise --memory-bytes, or the limit of the container that it is told from; or restart the node, which then takes the newest one alone."}
+		r.Title += "; not enough memory for the newest generation"
+		r.Do = []string{"Raise --memory-bytes, or the container limit that it defaults to; or restart the node, which then loads the newest generation alone."}
 	case errors.Is(v.Stale, store.ErrDiskFull):
-		r.Title += ", there is no room on the disk of its cache"
-		r.Do = []string{"Make room, or give --cache-dir a larger disk: the node tries again by itself. Two generations have to fit."}
+		r.Title += "; the disk of its cache is full"
+		r.Do = []string{"Free some space, or give --cache-dir a larger disk. The node retries by itself. Two generations have to fit."}
 	case v.Manifest == nil:
-		r.Do = []string{"The node tries again by itself. Look whether the store answers from here:"}
+		r.Do = []string{"The node retries by itself. Check whether the store answers from here:"}
 		r.Command = `adastream doctor --store="$STORE" --brokers="$BROKERS"`
 	default:
-		r.Title += ", the newest one cannot be loaded"
-		r.Do = []string{"The node tries again by itself. Look whether the store answers from here:"}
+		r.Title += "; the newest generation cannot be loaded"
+		r.Do = []string{"The node retries by itself. Check whether the store answers from here:"}
 		r.Command = `adastream doctor --store="$STORE" --brokers="$BROKERS"`
 	}
 	return r
@@ -127,9 +127,9 @@ func partitionsHaveStopped(s stops) *reason {
 	if s.partitions == 0 {
 		return nil
 	}
-	return &reason{Level: bad, Title: fmt.Sprintf("%s stopped: nothing of what is produced there becomes searchable", plural(s.partitions, "partition")),
-		Why:     "The ingestor of this process will not go on without an operator: " + strings.Join(s.why, ", ") + ". Its log and its /readyz have the error of each.",
-		Do:      []string{"Messages that Kafka has lost are a gap, nearly all rows refused a flood; corrupt is what the store should not hold. This checks the log against the index:"},
+	return &reason{Level: bad, Title: fmt.Sprintf("%s stopped: nothing produced there becomes searchable", plural(s.partitions, "partition")),
+		Why:     "The ingestor of this process needs an operator to go on: " + strings.Join(s.why, ", ") + ". Its log and its /readyz have the error of each partition.",
+		Do:      []string{"Gap: Kafka has lost messages. Flood: nearly all rows were refused. Corrupt: the store holds what it should not. To check the log against the index:"},
 		Command: `adastream doctor --store="$STORE" --brokers="$BROKERS"`}
 }
 
@@ -137,17 +137,17 @@ func recallLow(v serve.View) *reason {
 	if v.Live == nil || v.Live.High >= v.Spec.Defaults.TargetRecall {
 		return nil
 	}
-	return &reason{Level: bad, Title: "Recall of late answers is below the objective",
-		Why: fmt.Sprintf("%s, from %s to %s; the objective is %s. Queries that ask for less, by budget or plan, count too.", recallText(v.Live.Recall), recallText(v.Live.Low), recallText(v.Live.High), recallText(v.Spec.Defaults.TargetRecall)),
-		Do:  []string{"If it began with a generation, go back to the one before on the page Snapshots. If it crept in, look at drift there: queries may have left what the model was made for."}}
+	return &reason{Level: bad, Title: "Recall of recent answers is below the objective",
+		Why: fmt.Sprintf("%s (%s to %s); the objective is %s. Queries that ask for less, by budget or plan, count too.", recallText(v.Live.Recall), recallText(v.Live.Low), recallText(v.Live.High), recallText(v.Spec.Defaults.TargetRecall)),
+		Do:  []string{"If it dropped with a generation, roll back to the one before on the Snapshots page. If it fell slowly, look at drift there: queries may no longer resemble the rows that the model was made for."}}
 }
 
 func againstGate(v serve.View) *reason {
 	if !held(v.Manifest) {
 		return nil
 	}
-	return &reason{Level: warn, Title: fmt.Sprintf("Generation %s is served against the quality gate", count(v.Manifest.Generation)), Why: v.Manifest.Quality.Reason,
-		Do: []string{"An operator promoted it. The builder measures again with its next rewrite."}}
+	return &reason{Level: warn, Title: fmt.Sprintf("Generation %s is served despite the quality gate", count(v.Manifest.Generation)), Why: v.Manifest.Quality.Reason,
+		Do: []string{"An operator promoted it. The builder measures again at its next rewrite."}}
 }
 
 func heldBack(v serve.View, s state) *reason {
@@ -155,7 +155,7 @@ func heldBack(v serve.View, s state) *reason {
 		return nil
 	}
 	return &reason{Level: bad, Title: fmt.Sprintf("Generation %s is held back by the quality gate", count(s.Newest.Generation)), Why: s.Newest.Quality.Reason,
-		Do:      []string{"What is served gets no newer rows until a generation passes. Compare the two on the page Snapshots; if it is good all the same, promote it."},
+		Do:      []string{"No newer rows are served until a generation passes. Compare the two on the Snapshots page; if this one is good enough, promote it."},
 		Command: fmt.Sprintf(`adastream snapshot promote %d --store="$STORE" --reason="..."`, s.Newest.Generation)}
 }
 
@@ -167,8 +167,8 @@ func noRows(v serve.View) *reason {
 	}
 	for _, next := range m.Checkpoint {
 		if next > 0 {
-			return &reason{Level: warn, Title: "Messages came, and no row of them is in the index", Why: "They were refused, or only deleted rows.",
-				Do: []string{"See the page Quarantine for what was refused and why."}}
+			return &reason{Level: warn, Title: "Messages arrived, but the index has no rows", Why: "Their rows were refused, or were deletes only.",
+				Do: []string{"See the Quarantine page for what was refused and why."}}
 		}
 	}
 	return nil
@@ -178,9 +178,9 @@ func overloaded(late sample) *reason {
 	if !(late.shed > 0) {
 		return nil
 	}
-	r := &reason{Level: warn, Title: fmt.Sprintf("%s given up in the last minute", plural(int(late.shed), "request")),
-		Why: "The queue was full, no slot became free in time, or they took too long; " + number(late.searches) + " searches a second were answered.",
-		Do:  []string{"Run more query nodes, or let queries get cheaper plans under load: --degrade-to. A few that ask for much can be bounded by --timeout."}}
+	r := &reason{Level: warn, Title: fmt.Sprintf("%s shed in the last minute", plural(int(late.shed), "request")),
+		Why: "The queue was full, no slot became free in time, or they timed out; " + number(late.searches) + " searches per second were answered.",
+		Do:  []string{"Run more query nodes, or allow cheaper plans under load with --degrade-to. If a few queries are expensive, bound them with --timeout."}}
 	if answered := late.searches * lateSamples * sampleEvery.Seconds(); late.shed > shedBad*answered {
 		r.Level = bad
 	}
@@ -198,8 +198,8 @@ func waitingLong(s state, now time.Time) *reason {
 		return nil
 	}
 	r := &reason{Level: warn, Title: fmt.Sprintf("Commits have been waiting for the builder for %s", ago(oldest)),
-		Why: fmt.Sprintf("partition %d has rows that no generation has; %s wait", at, plural(len(s.Waiting), "partition")),
-		Do:  []string{"See whether a builder runs, and what it logs."}}
+		Why: fmt.Sprintf("Partition %d has rows that no generation has; %s waiting", at, plural(len(s.Waiting), "partition")),
+		Do:  []string{"Check that a builder is running, and what it logs."}}
 	if oldest >= waitBad {
 		r.Level = bad
 	}
@@ -212,7 +212,7 @@ func pinned(s state) *reason {
 	}
 	c := s.Served.Own
 	return &reason{Level: warn, Title: fmt.Sprintf("Pinned to generation %s", count(c.Generation)),
-		Why:     fmt.Sprintf("by %s, %s: %s", plain(c.By, 100), stamp(c.Created), plain(c.Reason, 200)),
+		Why:     fmt.Sprintf("By %s, %s: %s", plain(c.By, 100), stamp(c.Created), plain(c.Reason, 200)),
 		Do:      []string{"Builders promote nothing until it is unpinned."},
 		Command: `adastream snapshot unpin --store="$STORE"`}
 }

@@ -25,7 +25,7 @@ func (u *UI) search(w http.ResponseWriter, r *http.Request) {
 	v := u.o.Node.View()
 	p := &searchPage{Like: r.URL.Query().Get("like"), Index: searchIndex{Ladder: v.Spec.Ladder, Attributes: v.Spec.Attributes, Target: v.Spec.Defaults.TargetRecall, Exact: v.Exact}}
 	if len(p.Like) > schemas.MaxIDBytes {
-		u.missing(w, r, "no row has an id as long as that")
+		u.missing(w, r, "No row has an ID that long")
 		return
 	}
 	if v.Manifest != nil {

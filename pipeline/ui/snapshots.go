@@ -102,7 +102,7 @@ func (u *UI) generation(w http.ResponseWriter, r *http.Request) {
 	m, err := u.chosen(r, s, r.PathValue("generation"))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		u.missing(w, r, fmt.Sprintf("there is no generation %s, or it was collected", plain(r.PathValue("generation"), 40)))
+		u.missing(w, r, fmt.Sprintf("Generation %s does not exist or was collected", plain(r.PathValue("generation"), 40)))
 		return
 	case err != nil:
 		u.show(w, r, http.StatusOK, "generation", "Generation", v, err, nil)
@@ -203,18 +203,18 @@ func movesOf(v serve.View, s state, m *schemas.Manifest) []move {
 	var moves []move
 	if now.Generation != n || now.Pinned {
 		moves = append(moves, move{at(commit.VerbPromote), "Promote", fmt.Sprintf("Promote generation %d", n),
-			"It is served, whatever the quality gate says of it, and builders go on from there.", command("promote")})
+			"It is served, whatever the quality gate says, and builders continue from it.", command("promote")})
 	}
 	if n < now.Generation {
 		moves = append(moves, move{at(commit.VerbRollback), "Roll back", fmt.Sprintf("Roll back to generation %d", n),
-			"It is served, and pinned: builders promote nothing until it is unpinned.", command("rollback")})
+			"It is served and pinned: builders promote nothing until it is unpinned.", command("rollback")})
 	}
 	if now.Generation != n || !now.Pinned {
 		moves = append(moves, move{at(commit.VerbPin), "Pin", fmt.Sprintf("Pin generation %d", n),
 			"It is served until it is unpinned, whatever builders publish.", command("pin")})
 	} else {
 		moves = append(moves, move{commit.Move{Verb: commit.VerbUnpin}, "Unpin", "Unpin the channel",
-			"Builders promote again, at once their newest generation.", `adastream snapshot unpin --store="$STORE" --reason="..."`})
+			"Builders promote again, starting with the newest generation.", `adastream snapshot unpin --store="$STORE" --reason="..."`})
 	}
 	return moves
 }
@@ -273,7 +273,7 @@ func (u *UI) diff(w http.ResponseWriter, r *http.Request) {
 		text := r.URL.Query().Get(name)
 		m, err := u.chosen(r, s, text)
 		if errors.Is(err, store.ErrNotFound) {
-			u.missing(w, r, fmt.Sprintf("%s: there is no generation %q, or it was collected", name, plain(text, 40)))
+			u.missing(w, r, fmt.Sprintf("%s: generation %q does not exist or was collected", name, plain(text, 40)))
 			return
 		}
 		if err != nil {

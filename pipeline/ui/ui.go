@@ -107,10 +107,10 @@ func (u *UI) Handler(api http.Handler) http.Handler {
 	mux.HandleFunc("/ui/", func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", http.MethodGet)
-			http.Error(w, "pages are only read", http.StatusMethodNotAllowed)
+			http.Error(w, "pages are read-only", http.StatusMethodNotAllowed)
 			return
 		}
-		u.missing(w, r, "there is no such page")
+		u.missing(w, r, "There is no such page")
 	})
 	return mux
 }
@@ -142,7 +142,7 @@ func (u *UI) show(w http.ResponseWriter, r *http.Request, status int, name, titl
 	var body bytes.Buffer // so that a fault of a template is no half page
 	if err := u.pages[name].Execute(&body, f); err != nil {
 		u.o.Logger.Error("page", "path", r.URL.Path, "error", err)
-		http.Error(w, "the page could not be made; the log of the node says why", http.StatusInternalServerError)
+		http.Error(w, "the page could not be rendered; see the log of the node", http.StatusInternalServerError)
 		return
 	}
 	secure(w.Header())
@@ -187,7 +187,7 @@ func readAssets() (map[string]asset, error) {
 func (u *UI) asset(w http.ResponseWriter, r *http.Request) {
 	a, ok := u.assets[r.PathValue("name")]
 	if !ok {
-		u.missing(w, r, "there is no such file")
+		u.missing(w, r, "There is no such file")
 		return
 	}
 	secure(w.Header())

@@ -189,12 +189,12 @@ func (s *site) awaitSwap(good func(last serve.Swap) bool) {
 
 func TestPagesBeforeTheFirstGeneration(t *testing.T) {
 	s := newSite(t, false)
-	s.page("/ui/", 200, "<title>not healthy · test", "nothing is promoted yet", "e &lt;1&gt;")
+	s.page("/ui/", 200, "<title>Unhealthy · test", "no generation is promoted yet", "e &lt;1&gt;")
 	s.page("/ui/snapshots", 200, "None yet")
 	s.page("/ui/search", 200, "Search")
 	s.page("/ui/quarantine", 200, "Nothing was refused")
-	s.page("/ui/snapshots/1", 404, "there is no generation 1")
-	s.page("/ui/diff?from=1&to=2", 404, "there is no generation")
+	s.page("/ui/snapshots/1", 404, "Generation 1 does not exist or was collected")
+	s.page("/ui/diff?from=1&to=2", 404, "does not exist or was collected")
 	if w := s.call(http.MethodGet, "/ui/series"); w.Code != 200 || !strings.Contains(w.Body.String(), `"at":[]`) {
 		t.Errorf("series: %d %s", w.Code, w.Body)
 	}
@@ -220,7 +220,7 @@ func TestPagesOfAnIndex(t *testing.T) {
 	})
 	m := s.build(func(m *schemas.Manifest) bool { return m.LiveRows == 450 })
 	s.await(m.Generation)
-	s.page("/ui/", 200, "450", fmt.Sprintf(`href="/ui/snapshots/%d"`, m.Generation), "searchable up to offset", ">200<")
+	s.page("/ui/", 200, "450", fmt.Sprintf(`href="/ui/snapshots/%d"`, m.Generation), "Searchable up to offset", ">200<")
 	s.page("/ui/snapshots", 200, "retrain", "served", `class="point`, `class="bar-fill"`, "adastream snapshot pin", "-data-verb")
 	s.page(fmt.Sprint("/ui/snapshots/", m.Generation), 200, fmt.Sprint("Generation ", m.Generation))
 	s.page(fmt.Sprintf("/ui/diff?from=%d&to=1", m.Generation), 200, "retrain", "&#43;50 rows", "What they share")
@@ -294,7 +294,7 @@ func TestStoreAway(t *testing.T) {
 			t.Fatal("the node does not notice")
 		}
 	}
-	s.page("/ui/", 200, "not healthy", "the newest one cannot be loaded", "adastream doctor")
+	s.page("/ui/", 200, "Unhealthy", "the newest generation cannot be loaded", "adastream doctor")
 }
 
 // However many look, the store is asked once.
@@ -383,7 +383,7 @@ func TestManyGenerations(t *testing.T) {
 	}
 	forget(s.ui.reader)
 	s.page("/ui/snapshots", 200, row(m.Generation+1), row(m.Generation), "-"+row(m.Generation-1), "-Older</a>")
-	s.page("/ui/snapshots/3", 404, "it was collected")
+	s.page("/ui/snapshots/3", 404, "does not exist or was collected")
 }
 
 // While an epoch is served the pages are about its generations, which are not moved from here.
@@ -426,7 +426,7 @@ func TestSamples(t *testing.T) {
 	s.await(m.Generation)
 	now := time.Now()
 	s.ui.history.take(now)
-	s.page("/ui/", 200, "healthy", "-stopped")
+	s.page("/ui/", 200, "Healthy", "-stopped")
 	for range 50 {
 		w := httptest.NewRecorder()
 		s.handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v1/search", strings.NewReader(`{"like":"id-1"}`)))
@@ -438,7 +438,7 @@ func TestSamples(t *testing.T) {
 	if late := s.ui.history.late(); late.searches != 10 || !(late.p50 > 0) || !(late.p99 >= late.p50) || late.p99 > 1000 {
 		t.Errorf("of the last minute: %+v, want 10 searches a second", late)
 	}
-	s.page("/ui/", 200, "10 searches a second", ">77<", "offsets behind the log")
+	s.page("/ui/", 200, "10 searches per second", ">77<", "Lag in offsets")
 	for after, want := range map[int64]string{0: `"searches":[null,10]`, now.Unix(): `"searches":[10]`, now.Unix() + 5: `"searches":[]`} {
 		if w := s.call(http.MethodGet, fmt.Sprint("/ui/series?after=", after)); !strings.Contains(w.Body.String(), want) {
 			t.Errorf("after %d: %s, want %s", after, w.Body, want)
@@ -448,7 +448,7 @@ func TestSamples(t *testing.T) {
 	stops.WithLabelValues("gap").Inc()
 	stops.WithLabelValues("flood").Inc()
 	s.ui.history.take(now.Add(10 * time.Second))
-	s.page("/ui/", 200, "not healthy", "2 partitions stopped", "flood, gap", "-corrupt,")
+	s.page("/ui/", 200, "Unhealthy", "2 partitions stopped", "flood, gap", "-corrupt,")
 	families, err := registry.Gather()
 	if err != nil || familyOf(families, searchSeconds) == nil || familyOf(families, shedTotal) == nil {
 		t.Errorf("a node has no %s or no %s: %v", searchSeconds, shedTotal, err)
@@ -484,27 +484,27 @@ func TestReasons(t *testing.T) {
 		late sample
 		log  stops
 	}{
-		"warn: 3 requests given up in the last minute":                                             {v: serve.View{Manifest: m}, late: sample{searches: 100, shed: 3}},
-		"bad: 80 requests given up in the last minute":                                             {v: serve.View{Manifest: m}, late: sample{searches: 100, shed: 80}},
-		"bad: 1 request given up in the last minute":                                               {v: serve.View{Manifest: m}, late: sample{shed: 1}},
-		"bad: No query is answered: nothing is promoted yet":                                       {v: serve.View{Ready: errors.New("none")}},
-		"warn: Queries should go to other nodes: generation 4 is older than --max-behind allows":   {v: serve.View{Manifest: m, Ready: errors.New("the newest one is being fetched")}},
-		"bad: Stale: generation 4 goes on being served, an object of the newest one is damaged":    {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", schemas.ErrCorrupt)}},
-		"bad: Stale: generation 4 goes on being served, there is no memory for the newest one":     {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", serve.ErrMemory)}},
-		"bad: Stale: generation 4 goes on being served, the newest one cannot be loaded":           {v: serve.View{Manifest: m, Stale: errAway}},
-		"bad: 1 partition stopped: nothing of what is produced there becomes searchable":           {v: serve.View{Manifest: m}, log: stops{partitions: 1, why: []string{"gap"}}},
-		"bad: Stale: generation 4 goes on being served, there is no room on the disk of its cache": {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", store.ErrDiskFull)}},
-		"bad: Stale: generation 4 goes on being served, its index was removed or made anew":        {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", commit.ErrReplaced)}},
-		"bad: No query is answered":                                                          {v: serve.View{Ready: errAway, Stale: errAway}},
-		"bad: Recall of late answers is below the objective":                                 {v: serve.View{Manifest: m, Live: &schemas.Estimate{Recall: 0.9, Low: 0.88, High: 0.93}}},
-		"bad: Generation 6 is held back by the quality gate":                                 {v: serve.View{Manifest: m}, s: state{Newest: heldBack}},
-		"warn: Generation 6 is served against the quality gate":                              {v: serve.View{Manifest: heldBack}, s: state{Newest: heldBack}},
-		"warn: Messages came, and no row of them is in the index":                            {v: serve.View{Manifest: &schemas.Manifest{Checkpoint: map[string]int64{"0": 0, "1": 7}}}},
-		"warn: Pinned to generation 4":                                                       {v: serve.View{Manifest: m}, s: state{Served: at(schemas.Channel{Generation: 4, Pinned: true})}},
-		"warn: Commits have been waiting for the builder for 30" + thin + "s":                {v: serve.View{Manifest: m}, s: state{Waiting: map[int]time.Time{1: now.Add(-30 * time.Second)}}},
-		"bad: Commits have been waiting for the builder for 5" + thin + "min":                {v: serve.View{Manifest: m}, s: state{Waiting: map[int]time.Time{1: now.Add(-5 * time.Minute)}}},
-		"bad: Stale: generation 4 goes on being served, an object of the newest one is gone": {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", store.ErrNotFound)}},
-		"bad: No query is answered, an object of the newest one is gone":                     {v: serve.View{Ready: errAway, Stale: fmt.Errorf("x: %w", store.ErrNotFound)}},
+		"warn: 3 requests shed in the last minute":                                              {v: serve.View{Manifest: m}, late: sample{searches: 100, shed: 3}},
+		"bad: 80 requests shed in the last minute":                                              {v: serve.View{Manifest: m}, late: sample{searches: 100, shed: 80}},
+		"bad: 1 request shed in the last minute":                                                {v: serve.View{Manifest: m}, late: sample{shed: 1}},
+		"bad: Not serving: no generation is promoted yet":                                       {v: serve.View{Ready: errors.New("none")}},
+		"warn: Not ready: generation 4 is older than --max-behind allows":                       {v: serve.View{Manifest: m, Ready: errors.New("the newest one is being fetched")}},
+		"bad: Stale: still serving generation 4; an object of the newest generation is damaged": {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", schemas.ErrCorrupt)}},
+		"bad: Stale: still serving generation 4; not enough memory for the newest generation":   {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", serve.ErrMemory)}},
+		"bad: Stale: still serving generation 4; the newest generation cannot be loaded":        {v: serve.View{Manifest: m, Stale: errAway}},
+		"bad: 1 partition stopped: nothing produced there becomes searchable":                   {v: serve.View{Manifest: m}, log: stops{partitions: 1, why: []string{"gap"}}},
+		"bad: Stale: still serving generation 4; the disk of its cache is full":                 {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", store.ErrDiskFull)}},
+		"bad: Stale: still serving generation 4; the index was removed or recreated":            {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", commit.ErrReplaced)}},
+		"bad: Not serving": {v: serve.View{Ready: errAway, Stale: errAway}},
+		"bad: Recall of recent answers is below the objective":                                  {v: serve.View{Manifest: m, Live: &schemas.Estimate{Recall: 0.9, Low: 0.88, High: 0.93}}},
+		"bad: Generation 6 is held back by the quality gate":                                    {v: serve.View{Manifest: m}, s: state{Newest: heldBack}},
+		"warn: Generation 6 is served despite the quality gate":                                 {v: serve.View{Manifest: heldBack}, s: state{Newest: heldBack}},
+		"warn: Messages arrived, but the index has no rows":                                     {v: serve.View{Manifest: &schemas.Manifest{Checkpoint: map[string]int64{"0": 0, "1": 7}}}},
+		"warn: Pinned to generation 4":                                                          {v: serve.View{Manifest: m}, s: state{Served: at(schemas.Channel{Generation: 4, Pinned: true})}},
+		"warn: Commits have been waiting for the builder for 30" + thin + "s":                   {v: serve.View{Manifest: m}, s: state{Waiting: map[int]time.Time{1: now.Add(-30 * time.Second)}}},
+		"bad: Commits have been waiting for the builder for 5" + thin + "min":                   {v: serve.View{Manifest: m}, s: state{Waiting: map[int]time.Time{1: now.Add(-5 * time.Minute)}}},
+		"bad: Stale: still serving generation 4; an object of the newest generation is missing": {v: serve.View{Manifest: m, Stale: fmt.Errorf("x: %w", store.ErrNotFound)}},
+		"bad: Not serving; an object of the newest generation is missing":                       {v: serve.View{Ready: errAway, Stale: fmt.Errorf("x: %w", store.ErrNotFound)}},
 		"": {v: serve.View{Manifest: m, Live: &schemas.Estimate{Recall: 0.94, Low: 0.92, High: 0.96}}, s: state{Newest: m, Served: at(schemas.Channel{Generation: 4}), Waiting: map[int]time.Time{1: now.Add(-time.Second)}}},
 	} {
 		test.v.Spec = &spec

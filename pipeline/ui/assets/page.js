@@ -16,7 +16,7 @@
   const told = ok => {
     late = ok ? 0 : late + 1;
     clock.classList.toggle('lost', late > 1);
-    clock.title = late > 1 ? 'The node does not answer: this is what it said then.' : '';
+    clock.title = late > 1 ? 'The node does not answer; this is its last response.' : '';
     if (ok) stamp.textContent = new Date().toISOString().slice(11, 19);
   };
   document.addEventListener('htmx:after:request', e => told(e.detail?.ctx?.response?.raw?.ok ?? true));
@@ -58,7 +58,7 @@
       const send = form.querySelector('[type=submit]');
       send.disabled = true;
       outcome.className = 'outcome';
-      outcome.textContent = 'asking';
+      outcome.textContent = 'Sending';
       try {
         const token = form.elements.token.value.trim();
         const body = { verb: button.dataset.verb, reason: form.elements.reason.value };
@@ -71,7 +71,7 @@
         const said = await answer.json().catch(() => ({}));
         if (!answer.ok) throw new Error([said.detail ?? said.title ?? 'status ' + answer.status, said.allowed && 'allowed: ' + said.allowed].filter(Boolean).join('; '));
         outcome.classList.add('good');
-        outcome.textContent = 'Done: record ' + said.serving.sequence + ' of the channel. The node follows it within a second.';
+        outcome.textContent = 'Done: channel record ' + said.serving.sequence + '. The node follows within a second.';
         setTimeout(() => htmx.trigger(document.body, 'refresh'), 1000);
       } catch (why) {
         outcome.classList.add('bad');

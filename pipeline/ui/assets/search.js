@@ -21,7 +21,7 @@
   const count = n => String(n).replace(/\B(?=(\d{3})+$)/g, '\u202f');
 
   // --- the filter ---
-  const words = { $eq: '=', $ne: '\u2260', $in: 'one of', $nin: 'none of', $gt: '>', $gte: '\u2265', $lt: '<', $lte: '\u2264', $prefix: 'begins', $exists: 'is there' };
+  const words = { $eq: '=', $ne: '\u2260', $in: 'one of', $nin: 'none of', $gt: '>', $gte: '\u2265', $lt: '<', $lte: '\u2264', $prefix: 'starts with', $exists: 'exists' };
   const ordered = ['$eq', '$ne', '$gt', '$gte', '$lt', '$lte', '$in', '$nin', '$exists'];
   const operators = { utf8: ['$eq', '$ne', '$prefix', '$in', '$nin', '$gt', '$gte', '$lt', '$lte', '$exists'], bool: ['$eq', '$ne', '$exists'], int64: ordered, float64: ordered, timestamp: ordered };
   const option = (value, label) => { const o = text('option', label); o.value = value; return o; };
@@ -36,7 +36,7 @@
     const place = document.createElement('span');
     const remove = text('button', '\u00d7');
     remove.type = 'button';
-    remove.setAttribute('aria-label', 'Remove the condition');
+    remove.setAttribute('aria-label', 'Remove condition');
     const typeOf = () => index.attributes.find(a => a.name === name.value).type;
     const choose = () => {
       const choice = (...values) => { const s = document.createElement('select'); s.append(...values.map(v => option(v, v))); return s; };
@@ -77,7 +77,7 @@
       case 'timestamp': if (v !== '') return JSON.stringify(/Z|[+-]\d\d:\d\d$/.test(v) ? v : (v.length === 16 ? v + ':00' : v) + 'Z'); break;
       default: return JSON.stringify(raw);
     }
-    throw new Error(c.name + ': ' + (v || 'nothing') + ' is no ' + c.type);
+    throw new Error(c.name + ': ' + (v || 'nothing') + ' is not of type ' + c.type);
   };
   const conditionText = c => {
     let value;
@@ -95,7 +95,7 @@
   // --- the request ---
   const numbers = raw => {
     const values = raw.replace(/[[\]]/g, ' ').split(/[\s,;]+/).filter(Boolean).map(Number);
-    if (values.some(v => !Number.isFinite(v))) throw new Error('vector: not all of it is numbers');
+    if (values.some(v => !Number.isFinite(v))) throw new Error('vector: has something that is not a number');
     if (values.length !== dim) throw new Error('vector: ' + values.length + ' numbers, allowed: ' + dim);
     return values;
   };
@@ -128,7 +128,7 @@
     const shown = index.attributes.toSorted((a, b) => first(a) - first(b)).slice(0, $('beside').checked ? 3 : 6);
     const side = a => a.type === 'int64' || a.type === 'float64' ? 'r' : '';
     const head = t.createTHead().insertRow();
-    for (const [n, cls] of [['#', 'r'], ['id', ''], ['score', 'r'], ...shown.map(a => [a.name, side(a)])]) { const th = text('th', n, cls); th.scope = 'col'; head.append(th); }
+    for (const [n, cls] of [['#', 'r'], ['ID', ''], ['Score', 'r'], ...shown.map(a => [a.name, side(a)])]) { const th = text('th', n, cls); th.scope = 'col'; head.append(th); }
     const body = t.createTBody();
     hits.forEach((h, i) => {
       const row = body.insertRow();
@@ -159,11 +159,11 @@
     stage('refined', count(u.refined));
     stage('microseconds', u.microseconds < 10000 ? count(u.microseconds) + '\u202f\u00b5s' : (u.microseconds / 1000).toFixed(0) + '\u202fms');
     const parts = [];
-    if (u.plan) parts.push('plan: ' + u.plan.nprobe + ' lists, ' + u.plan.scan_dims + ' dimensions scanned, ' + u.plan.refine + ' refined' + (u.plan.originals ? ', originals decide' : ''));
+    if (u.plan) parts.push('plan: ' + u.plan.nprobe + ' lists, ' + u.plan.scan_dims + ' dimensions scanned, ' + u.plan.refine + ' refined' + (u.plan.originals ? ', ranked by originals' : ''));
     else parts.push('all rows compared');
     if (u.matching !== undefined) parts.push(count(u.matching) + ' rows match the filter');
-    if (asked.expected_recall !== undefined) parts.push('recall@10 to expect ' + asked.expected_recall.toFixed(3));
-    if (asked.degraded) parts.push('less than asked for: ' + asked.degraded);
+    if (asked.expected_recall !== undefined) parts.push('expected recall@10 ' + asked.expected_recall.toFixed(3));
+    if (asked.degraded) parts.push('degraded: ' + asked.degraded);
     parts.push('generation ' + count(asked.snapshot.generation));
     const sum = $('sum');
     sum.className = 'sum';
@@ -173,10 +173,10 @@
     if (!exact) { sides.replaceChildren(table('Answer', asked.hits)); return; }
     const ours = asked.hits.map(h => h.id), theirs = exact.hits.map(h => h.id);
     const both = ours.filter(id => theirs.includes(id)).length;
-    sum.prepend(text('b', both + ' of ' + theirs.length + ' are the exact ones', both === theirs.length ? 'good' : 'warn'), ' \u00b7 ');
+    sum.prepend(text('b', both + ' of ' + theirs.length + ' match the exact answer', both === theirs.length ? 'good' : 'warn'), ' \u00b7 ');
     sides.replaceChildren(
-      table('Asked, ' + count(u.microseconds) + '\u202f\u00b5s', asked.hits, marked(ours.filter(id => !theirs.includes(id)), 'not exact', 'The exact answer does not have it.')),
-      table('Exact, ' + count(exact.usage.microseconds) + '\u202f\u00b5s', exact.hits, marked(theirs.filter(id => !ours.includes(id)), 'missed', 'The answer does not have it.')));
+      table((u.plan ? 'Approximate, ' : 'Answer, ') + count(u.microseconds) + '\u202f\u00b5s', asked.hits, marked(ours.filter(id => !theirs.includes(id)), 'not exact', 'Not in the exact answer.')),
+      table('Exact, ' + count(exact.usage.microseconds) + '\u202f\u00b5s', exact.hits, marked(theirs.filter(id => !ours.includes(id)), 'missed', 'In the exact answer only.')));
   };
   const fail = why => {
     const sum = $('sum');
