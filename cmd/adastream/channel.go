@@ -23,7 +23,7 @@ type snapshotPromoteCommand struct {
 
 func (c *snapshotPromoteCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if (c.Epoch != "") == (c.Generation != 0) {
-		return cli.Usage(errors.New("generation and --epoch: one of them says what to serve"))
+		return cli.Usage(errors.New("generation and --epoch: set exactly one of them"))
 	}
 	return c.act(ctx, c.Index, l, commit.Move{Verb: commit.VerbPromote, Generation: c.Generation, Epoch: c.Epoch, Reason: c.Reason})
 }
@@ -38,7 +38,7 @@ type snapshotPinCommand struct {
 
 func (c *snapshotPinCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if c.Current == (c.Generation != 0) {
-		return cli.Usage(errors.New("generation and --current: one of them says what to pin"))
+		return cli.Usage(errors.New("generation and --current: set exactly one of them"))
 	}
 	return c.act(ctx, c.Index, l, commit.Move{Verb: commit.VerbPin, Generation: c.Generation, Reason: c.Reason})
 }

@@ -21,7 +21,7 @@ type snapshotGCCommand struct {
 
 func (c *snapshotGCCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if c.DryRun == c.Yes {
-		return cli.Usage(errors.New("--dry-run or --yes: one of them says whether anything is removed"))
+		return cli.Usage(errors.New("--dry-run and --yes: set exactly one of them"))
 	}
 	if c.KeepFor < 0 {
 		return cli.Usage(fmt.Errorf("--keep-for %v: must not be negative", c.KeepFor))

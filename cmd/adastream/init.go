@@ -294,7 +294,7 @@ func (c *initCommand) same(is *schemas.Spec, b store.Bucket, log *slog.Logger) e
 		}
 	}
 	if len(faults) > 0 {
-		return cli.Usage(fmt.Errorf("--store %s: there is an index already, and a spec never changes: %s: choose another prefix, or make an epoch of the index",
+		return cli.Usage(fmt.Errorf("--store %s: an index exists already, and its spec cannot change: %s: choose another prefix, or make an epoch of the index",
 			b, strings.Join(faults, "; ")))
 	}
 	log.Info("the index is there already", "index", is, "store", b, "topic", is.Topic.Name, "partitions", is.Topic.Partitions)

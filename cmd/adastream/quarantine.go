@@ -112,9 +112,9 @@ func chosenPartitions(index *commit.Log, chosen int) ([]int, error) {
 	case chosen == -1:
 		return all, nil
 	case index.Spec().Shards == 1 && !slices.Contains(all, chosen):
-		return nil, cli.Usage(fmt.Errorf("--partition %d: there are 0 to %d", chosen, len(all)-1))
+		return nil, cli.Usage(fmt.Errorf("--partition %d: does not exist, allowed: 0 to %d", chosen, len(all)-1))
 	case !slices.Contains(all, chosen):
-		return nil, cli.Usage(fmt.Errorf("--partition %d: it is not of shard %d, allowed: %v", chosen, index.Shard(), all))
+		return nil, cli.Usage(fmt.Errorf("--partition %d: does not belong to shard %d, allowed: %v", chosen, index.Shard(), all))
 	}
 	return []int{chosen}, nil
 }
@@ -154,7 +154,7 @@ func (c *quarantineShowCommand) Run(ctx context.Context, l *cli.Logging) error {
 	}
 	switch {
 	case len(found) == 0:
-		return cli.Usage(fmt.Errorf("partition %d, offset %d: no such thing was refused: see `adastream quarantine ls`", c.Partition, c.Offset))
+		return cli.Usage(fmt.Errorf("partition %d, offset %d: nothing was refused there: see `adastream quarantine ls`", c.Partition, c.Offset))
 	case c.Raw && len(found) > 1:
 		return cli.Usage(fmt.Errorf("--raw: %d rows of offset %d were refused, name one: the first is %d", len(found), c.Offset, found[0].Row))
 	case c.Raw:

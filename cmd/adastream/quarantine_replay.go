@@ -32,11 +32,11 @@ func (c *quarantineChoice) find(ctx context.Context, index *commit.Log) ([]inges
 	some := c.Partition >= 0 || c.Offset >= 0 || c.Reason != ""
 	switch {
 	case some == c.Everything:
-		return nil, cli.Usage(errors.New("--partition, --offset and --reason, or --everything: one of them says what is meant"))
+		return nil, cli.Usage(errors.New("choose by --partition, --offset or --reason, or everything by --everything alone"))
 	case c.Offset >= 0 && c.Partition < 0:
-		return nil, cli.Usage(fmt.Errorf("--offset %d: of which --partition?", c.Offset))
+		return nil, cli.Usage(fmt.Errorf("--offset %d: needs --partition", c.Offset))
 	case c.Row != nil && c.Offset < 0:
-		return nil, cli.Usage(fmt.Errorf("--row %d: of which --offset?", *c.Row))
+		return nil, cli.Usage(fmt.Errorf("--row %d: needs --offset", *c.Row))
 	}
 	partitions, err := chosenPartitions(index, c.Partition)
 	if err != nil {
@@ -59,7 +59,7 @@ func (c *quarantineChoice) find(ctx context.Context, index *commit.Log) ([]inges
 		}
 	}
 	if len(found) == 0 {
-		return nil, cli.Usage(errors.New("nothing that is chosen is in quarantine and neither replayed nor dropped: see `adastream quarantine ls --all`"))
+		return nil, cli.Usage(errors.New("none of what is chosen is still in quarantine, neither replayed nor dropped: see `adastream quarantine ls --all`"))
 	}
 	return found, nil
 }

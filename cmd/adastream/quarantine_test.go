@@ -155,10 +155,10 @@ func TestQuarantineCommands(t *testing.T) {
 		log  int64  // messages in the topic
 	}{
 		{"nothing chosen", func() error { return drop(quarantineChoice{Partition: -1, Offset: -1}) }, "--everything", 4, 0},
-		{"offset of no partition", func() error { return drop(quarantineChoice{Partition: -1, Offset: 4}) }, "which --partition", 4, 0},
-		{"no such partition", func() error { return drop(quarantineChoice{Partition: 2, Offset: -1}) }, "there are 0 to 1", 4, 0},
+		{"offset of no partition", func() error { return drop(quarantineChoice{Partition: -1, Offset: 4}) }, "needs --partition", 4, 0},
+		{"no such partition", func() error { return drop(quarantineChoice{Partition: 2, Offset: -1}) }, "allowed: 0 to 1", 4, 0},
 		{"all as it is", func() error { return replay(all, "", false) }, "3 of 4 were not replayed", 3, 1},
-		{"once more", func() error { return replay(quarantineChoice{Partition: 1, Offset: 3}, "", false) }, "nothing that is chosen", 3, 1},
+		{"once more", func() error { return replay(quarantineChoice{Partition: 1, Offset: 3}, "", false) }, "none of what is chosen", 3, 1},
 		{"two at once", func() error { return replay(quarantineChoice{Partition: 1, Offset: 4}, mended, false) }, "2 messages and rows are chosen", 3, 1},
 		{"a later version", later, "", 3, 1},
 		{"mended too late", func() error { return replay(quarantineChoice{Partition: 1, Offset: 4, Row: &row}, mended, false) }, "1 of 1 were not replayed", 3, 1},

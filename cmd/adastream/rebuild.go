@@ -104,7 +104,7 @@ func (c *rebuildInto) open(ctx context.Context, l *cli.Logging) (*site, error) {
 		return nil, fmt.Errorf("--to: %w", err)
 	}
 	if b.String() == s.from.Bucket().String() {
-		return nil, cli.Usage(fmt.Errorf("--to %s: is the index itself, allowed: another place", c.To))
+		return nil, cli.Usage(fmt.Errorf("--to %s: is the old index itself, allowed: another place", c.To))
 	}
 	if err := commit.Create(ctx, b, &spec); err != nil {
 		if errors.Is(err, store.ErrExists) || !errors.Is(err, store.ErrTransient) {

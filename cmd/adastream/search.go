@@ -71,7 +71,7 @@ func (c *searchCommand) query() (q client.Query, err error) {
 	}
 	if c.Filter != "" {
 		if !json.Valid([]byte(c.Filter)) {
-			return q, cli.Usage(fmt.Errorf(`--filter %s: no JSON, allowed: an object such as {"lang": "en"}`, c.Filter))
+			return q, cli.Usage(fmt.Errorf(`--filter %s: not JSON, allowed: an object such as {"lang": "en"}`, c.Filter))
 		}
 		q.Filter = json.RawMessage(c.Filter)
 	}
