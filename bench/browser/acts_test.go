@@ -261,7 +261,7 @@ func testMove(t *testing.T, s *stack) {
 	b.do(chromedp.Navigate(url + "/ui/"))
 	b.until("document.title.startsWith('Needs attention · words') && document.querySelector('.reason.warn')?.textContent.includes('a look at this one')")
 	b.shoot("pinned", desktop, "light")
-	if text := b.text(".reason.warn"); !strings.Contains(text, "Pinned to generation") || !strings.Contains(text, "by ann@") {
+	if text := b.text(".reason.warn"); !strings.Contains(text, "Pinned to generation") || !strings.Contains(text, "By ann@") {
 		t.Errorf("it says %q", text)
 	}
 	b.do(chromedp.Navigate(url + "/ui/snapshots"))

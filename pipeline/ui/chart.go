@@ -68,7 +68,7 @@ func (p planPoint) Title() string {
 	}
 	decided := ""
 	if p.Originals {
-		decided = ", ranked by originals"
+		decided = ", originals decide"
 	}
 	return fmt.Sprintf("recall %.3f (%.3f to %.3f)%s, %.0f µs: %d lists, codes of %d dimensions, %d refined%s", p.Recall, p.PlanPoint.Low, p.PlanPoint.High, width, p.Micros, p.NProbe, p.ScanDims, p.Refine, decided)
 }

@@ -159,7 +159,7 @@
     stage('refined', count(u.refined));
     stage('microseconds', u.microseconds < 10000 ? count(u.microseconds) + '\u202f\u00b5s' : (u.microseconds / 1000).toFixed(0) + '\u202fms');
     const parts = [];
-    if (u.plan) parts.push('plan: ' + u.plan.nprobe + ' lists, ' + u.plan.scan_dims + ' dimensions scanned, ' + u.plan.refine + ' refined' + (u.plan.originals ? ', ranked by originals' : ''));
+    if (u.plan) parts.push('plan: ' + u.plan.nprobe + ' lists, ' + u.plan.scan_dims + ' dimensions scanned, ' + u.plan.refine + ' refined' + (u.plan.originals ? ', originals decide' : ''));
     else parts.push('all rows compared');
     if (u.matching !== undefined) parts.push(count(u.matching) + ' rows match the filter');
     if (asked.expected_recall !== undefined) parts.push('expected recall@10 ' + asked.expected_recall.toFixed(3));
