@@ -156,7 +156,7 @@ func TestChangingTheEncoder(t *testing.T) {
 	close(ended)
 	clients.Wait()
 	out = f.run("doctor", "--store", f.storage, "--brokers", f.brokers, "--produce", "--search", "--url", api)
-	if strings.Contains(out, "BAD") || !strings.Contains(out, "epoch that queries follow") || !strings.Contains(out, "found first") || !strings.Contains(out, "e2e-next, 32 dimensions") {
+	if strings.Contains(out, "BAD") || !strings.Contains(out, "served epoch") || !strings.Contains(out, "found first") || !strings.Contains(out, "e2e-next, 32 dimensions") {
 		t.Errorf("doctor, whose row goes to the epoch:\n%s", out)
 	}
 }

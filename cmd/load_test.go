@@ -152,7 +152,7 @@ func TestLoadOfProcesses(t *testing.T) {
 	f.awaitOffsets("http://"+api, ends)
 	f.checkFound("http://"+api, want)
 	for _, shard := range []string{"0", "1"} {
-		if out := f.run("verify", "--store", f.storage, "--shard", shard); !strings.Contains(out, "ok   all of it is there") {
+		if out := f.run("verify", "--store", f.storage, "--shard", shard); !strings.Contains(out, "ok   everything is there") {
 			t.Errorf("verify of shard %s: %s", shard, out)
 		}
 	}

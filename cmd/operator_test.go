@@ -85,7 +85,7 @@ func TestOperatorsTool(t *testing.T) {
 		t.Errorf("snapshot show:\n%s", out)
 	}
 	out = f.run("doctor", "--store", f.storage, "--brokers", f.brokers)
-	if strings.Contains(out, "BAD") || strings.Count(out, "ok ") != 9 || !regexp.MustCompile(`ok   quarantine +lately refused: .*\d for malformed.*: adastream quarantine ls`).MatchString(out) {
+	if strings.Contains(out, "BAD") || strings.Count(out, "ok ") != 9 || !regexp.MustCompile(`ok   quarantine +recently refused: .*\d for malformed.*: see .adastream quarantine ls`).MatchString(out) {
 		t.Errorf("doctor:\n%s", out)
 	}
 }

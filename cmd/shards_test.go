@@ -114,7 +114,7 @@ func TestShardsOfProcesses(t *testing.T) {
 	}
 	t.Logf("%d searches, %d live rows", client.asked.Load(), live)
 	for _, shard := range []string{"0", "3"} {
-		if out := f.run("verify", "--store", f.storage, "--shard", shard); !strings.Contains(out, "ok   all of it is there") {
+		if out := f.run("verify", "--store", f.storage, "--shard", shard); !strings.Contains(out, "ok   everything is there") {
 			t.Errorf("verify of shard %s: %s", shard, out)
 		}
 	}

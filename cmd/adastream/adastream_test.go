@@ -92,7 +92,7 @@ func TestPrintAnswer(t *testing.T) {
 	for _, c := range []struct{ name, answer, want string }{
 		{"by plan", `{"hits":[{"id":"a","score":0.98765,"attributes":{"z":1,"class":"x"}},{"id":"long","score":0.5,"attributes":{"z":2,"class":null}}],
 			"snapshot":{"generation":7,"live_rows":90},"usage":{"lists_probed":4,"codes_scanned":30,"refined":20,"microseconds":55},"expected_recall":0.951}`,
-			"  0.988  a     class: x  z: 1\n  0.500  long  class: -  z: 2\ngeneration 7 of 90 rows; 4 lists, 30 codes, 20 rows refined, recall@10 to expect 0.951; 55 µs\n"},
+			"  0.988  a     class: x  z: 1\n  0.500  long  class: -  z: 2\ngeneration 7 of 90 rows; 4 lists, 30 codes, 20 rows refined, expected recall@10 0.951; 55 µs\n"},
 		{"exact", `{"hits":[],"snapshot":{"generation":1,"live_rows":3},"usage":{"exact":true,"refined":3,"microseconds":9}}`,
 			"generation 1 of 3 rows; exact over 3 rows; 9 µs\n"},
 	} {

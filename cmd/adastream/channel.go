@@ -150,7 +150,7 @@ func report(moved *commit.Moved) {
 	}
 	fmt.Printf("serving %s; %s\n", moved.Made, was)
 	if reason := against(moved); reason != "" {
-		fmt.Printf("against the quality gate: %s\n", reason)
+		fmt.Printf("despite the quality gate: %s\n", reason)
 	}
 }
 

@@ -142,11 +142,11 @@ func TestGCCommand(t *testing.T) {
 		}
 	}
 	out := c.output(&snapshotGCCommand{Index: cli.Index{Store: c.storage}, DryRun: true})
-	if n := count(); n != 5 || !strings.Contains(out, "would remove 0 objects of 0 bytes, and the records of 4 generations, 3 promotions and 0 commits\nkept 1 generations") {
+	if n := count(); n != 5 || !strings.Contains(out, "would remove 0 objects (0 bytes), and the records of 4 generations, 3 promotions and 0 commits\nkept 1 generation, ") {
 		t.Errorf("%d generations are left after a dry run, which prints:\n%s", n, out)
 	}
 	out = c.output(&snapshotGCCommand{Index: cli.Index{Store: c.storage}, Yes: true})
-	if n := count(); n != 2 || !strings.Contains(out, "removed 0 objects of 0 bytes, and the records of 4 generations, 3 promotions") {
+	if n := count(); n != 2 || !strings.Contains(out, "removed 0 objects (0 bytes), and the records of 4 generations, 3 promotions") {
 		t.Errorf("%d generations are left, and it prints:\n%s", n, out) // the one that is served, and the fence
 	}
 	if _, err := c.outputOf(&snapshotRollbackCommand{Index: cli.Index{Store: c.storage}, Reason: "r"}); err == nil || !strings.Contains(err.Error(), "no generation older than 5 was ever served and is kept") {
@@ -199,8 +199,8 @@ func TestEpochCommands(t *testing.T) {
 		{"none", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Epoch: "four", Reason: "r"}, schemas.Channel{}, nil, "epoch four: open index in "},
 		{"nothing promoted", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Epoch: "unborn", Reason: "r"}, schemas.Channel{}, nil, "epoch unborn: no generation has been promoted"},
 		{"no name", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Epoch: "../two", Reason: "r"}, schemas.Channel{}, nil, "allowed: 1 to 128 letters"},
-		{"both", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Epoch: "two", Generation: 1, Reason: "r"}, schemas.Channel{}, nil, "generation and --epoch"},
-		{"neither", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Reason: "r"}, schemas.Channel{}, nil, "generation and --epoch"},
+		{"both", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Epoch: "two", Generation: 1, Reason: "r"}, schemas.Channel{}, nil, "generation or --epoch"},
+		{"neither", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Reason: "r"}, schemas.Channel{}, nil, "generation or --epoch"},
 		{"promote", &snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Epoch: "two", Reason: "r"}, schemas.Channel{Epoch: "two"},
 			[]string{"from " + root + "\n  to " + two + "\n", "serving epoch two, by ", "before: generation 4, by builder"}, ""},
 		{"ls", &snapshotLsCommand{Index: cli.Index{Store: c.storage}, Last: 9}, schemas.Channel{}, []string{"serving epoch two, by ", "which is " + two + "\n"}, "-"},
@@ -253,7 +253,7 @@ func TestHeldBackIsTold(t *testing.T) {
 	if _, err := heldBack(held, c.newest()); err == nil || err.Error() != "codes are damaged" {
 		t.Errorf("doctor: %v", err)
 	}
-	if out := c.output(&snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Generation: 5, Reason: "r"}); !strings.Contains(out, "against the quality gate: codes are damaged\n") {
+	if out := c.output(&snapshotPromoteCommand{Index: cli.Index{Store: c.storage}, Generation: 5, Reason: "r"}); !strings.Contains(out, "despite the quality gate: codes are damaged\n") {
 		t.Errorf("snapshot promote:\n%s", out)
 	}
 	if out := c.output(&snapshotLsCommand{Index: cli.Index{Store: c.storage}, Last: 2}); !strings.Contains(out, "stable, held back: codes are damaged\n") || !strings.Contains(out, "serving generation 5, by ") {

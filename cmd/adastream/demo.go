@@ -108,7 +108,7 @@ func (c *demoCommand) Run(ctx context.Context, l *cli.Logging) error {
 	defer d.producer.Close()
 
 	fmt.Printf("adastream demo: %d words of WordNet as %d-d Matryoshka embeddings (ladder %s)\n", d.words.n, d.words.dim, strings.Trim(fmt.Sprint(sample.Ladder()), "[]"))
-	fmt.Printf("a Kafka-protocol broker at %s, a directory as object store, ingestor, builder and query node in this process\n\n", broker.Addr())
+	fmt.Printf("in this process: a Kafka-protocol broker at %s, an object store in a directory, an ingestor, a builder and a query node\n\n", broker.Addr())
 	return d.run(ctx, c.Once)
 }
 
@@ -154,7 +154,7 @@ func (d *demo) acts(ctx context.Context) error {
 	}
 	stopSearching()
 	_ = clients.Wait()
-	d.check(d.failed.Load() == 0 && d.queries.Load() > 0, "%d queries all along, %d failed%s", d.queries.Load(), d.failed.Load(), d.firstFailure())
+	d.check(d.failed.Load() == 0 && d.queries.Load() > 0, "%d queries throughout, %d failed%s", d.queries.Load(), d.failed.Load(), d.firstFailure())
 	fmt.Printf("\n%d of %d checks passed in %v\n", d.checks-d.broken, d.checks, time.Since(d.started).Round(100*time.Millisecond))
 	return nil
 }
@@ -218,7 +218,7 @@ func (d *demo) opsURL() string { return "http://" + d.stack.ops.Addr().String() 
 
 // wait tells where everything listens and returns at Enter or when ctx ends.
 func (d *demo) wait(ctx context.Context) {
-	fmt.Printf("\nit goes on serving:\n  page     %s/ui\n  metrics  %s/metrics\n  search   curl -s %s/v1/search -d '{\"like\":\"guitar\",\"k\":5}'\n\nEnter or Ctrl-C ends it and removes its files.\n", d.apiURL(), d.opsURL(), d.apiURL())
+	fmt.Printf("\nstill serving:\n  page     %s/ui\n  metrics  %s/metrics\n  search   curl -s %s/v1/search -d '{\"like\":\"guitar\",\"k\":5}'\n\nEnter or Ctrl-C stops it and removes its files.\n", d.apiURL(), d.opsURL(), d.apiURL())
 	entered := make(chan struct{})
 	go func() {
 		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')

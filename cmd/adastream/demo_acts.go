@@ -104,7 +104,7 @@ func (d *demo) until(ctx context.Context, what string, good func(serving) bool) 
 			return s, nil
 		}
 		if time.Now().After(deadline) {
-			return s, fmt.Errorf("%s: not within %v", what, demoWait)
+			return s, fmt.Errorf("%s: not done within %v", what, demoWait)
 		}
 		pause(ctx, 20*time.Millisecond)
 		if ctx.Err() != nil {
@@ -139,11 +139,11 @@ func (d *demo) stream(ctx context.Context) error {
 	stop()
 	fresh := <-shown
 	fmt.Println()
-	d.check(s.Serving.LiveRows == int64(d.words.n), "all %d rows are searchable, each id once", d.words.n)
+	d.check(s.Serving.LiveRows == int64(d.words.n), "all %d rows are searchable, each ID once", d.words.n)
 	sort.Slice(fresh, func(i, j int) bool { return fresh[i] < fresh[j] })
 	if n := len(fresh); n > 0 {
 		p50, p99 := fresh[n/2], fresh[min(n-1, n*99/100)]
-		d.check(p99 < 5*time.Second, "fresh: from record to searchable p50 %v, p99 %v over %d generations", p50.Round(time.Millisecond), p99.Round(time.Millisecond), n)
+		d.check(p99 < 5*time.Second, "freshness: p50 %v, p99 %v over %d generations", p50.Round(time.Millisecond), p99.Round(time.Millisecond), n)
 	}
 	return nil
 }
@@ -189,7 +189,7 @@ func (d *demo) line(terminal bool, s serving, fresh []time.Duration) {
 	if terminal {
 		end = "\r"
 	}
-	fmt.Printf("%5.1f s  sent %6d  searchable %6d  generation %3d  fresh after %-6s  recall@10 %-5s  queries %5d, failed %d%s",
+	fmt.Printf("%5.1f s  sent %6d  searchable %6d  generation %3d  freshness %-6s  recall@10 %-5s  queries %5d, failed %d%s",
 		elapsed.Seconds(), d.produced.Load(), s.Serving.LiveRows, s.Serving.Generation, freshness, recall, d.queries.Load(), d.failed.Load(), end)
 }
 
@@ -236,7 +236,7 @@ func (d *demo) measure(ctx context.Context) error {
 		}
 	}
 	recall := float64(found) / (queries * k)
-	d.check(recall >= 0.95, "recall@10 %.3f of %d queries against brute force over the sample, touching %d of %d rows a query", recall, queries, codes/queries, d.words.n)
+	d.check(recall >= 0.95, "recall@10 %.3f over %d queries against brute force over the sample, touching %d of %d rows per query", recall, queries, codes/queries, d.words.n)
 	return nil
 }
 
@@ -263,7 +263,7 @@ func (d *demo) change(ctx context.Context) error {
 			seen[h.ID] = true
 		}
 		if seen["air-guitar"] && !seen["sitar"] && !seen["violin"] {
-			d.check(true, "generation %d shows a new word, a changed one and a deleted one, %v after they were sent", a.Snapshot.Generation, time.Since(sent).Round(time.Millisecond))
+			d.check(true, "generation %d shows an added, a changed and a deleted word %v after they were sent", a.Snapshot.Generation, time.Since(sent).Round(time.Millisecond))
 			return nil
 		}
 		if time.Since(sent) > demoWait {
@@ -306,7 +306,7 @@ func (d *demo) guitar(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("\nlike guitar:")
+	fmt.Println("\nsimilar to guitar:")
 	printAnswer(os.Stdout, a)
 	fmt.Println()
 	instruments := 0

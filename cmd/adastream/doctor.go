@@ -105,7 +105,7 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 		if err == nil && skew.Abs() > clockSlack {
 			err = fmt.Errorf("this machine's clock is %v off the store's, allowed: %v; set up time synchronisation", skew.Round(time.Millisecond), clockSlack)
 		}
-		check("clock agrees with the store's", err, fmt.Sprintf("within %v", skew.Abs().Round(time.Millisecond)))
+		check("clock matches the store's", err, fmt.Sprintf("within %v", skew.Abs().Round(time.Millisecond)))
 	}
 	var shards []*commit.Log
 	err = cli.Patiently(ctx, func(ctx context.Context) (err error) { shards, err = commit.OpenShards(ctx, b); return err })
@@ -119,12 +119,12 @@ func (c *doctorCommand) Run(ctx context.Context, l *cli.Logging) error {
 	}
 	defer client.Close()
 	same, err := compareTopic(ctx, client, spec)
-	check("topic is the index's", err, fmt.Sprintf("%s, %d partitions", spec.Topic.Name, spec.Topic.Partitions))
+	check("topic matches the index", err, fmt.Sprintf("%s, %s", spec.Topic.Name, counted(spec.Topic.Partitions, "partition")))
 	if same {
 		kept, err := keeps(ctx, client, spec)
-		check("topic keeps what comes", err, kept)
+		check("topic retention", err, kept)
 		lag, err := chainLag(ctx, client, shards)
-		check("log holds what is not committed", err, lag)
+		check("log has all uncommitted offsets", err, lag)
 	}
 	ofTrip := spec.ShardOf(tripPartition(spec))
 	var served *schemas.Channel // by the shard that the row of a trip belongs to
@@ -156,14 +156,14 @@ func (c *checkup) generation(ctx context.Context, index *commit.Log) *schemas.Ch
 		if err == nil {
 			err = lacking(ctx, index, now)
 		}
-		check("epoch that queries follow", err, text)
+		check("served epoch", err, text)
 	} else if now != nil {
 		check("served", lacking(ctx, index, now), now.String())
 	}
 	m, err := index.LatestRecord(ctx, 0)
 	good := "none yet: is a builder running?"
 	if m != nil {
-		good = fmt.Sprintf("%d, %d live rows, %s%s", m.Generation, m.LiveRows, oldness(m.Created, "builder"), strayed(m))
+		good = fmt.Sprintf("%d, %s, %s%s", m.Generation, counted(m.LiveRows, "live row"), oldness(m.Created, "builder"), strayed(m))
 	}
 	if err == nil {
 		var waits string
@@ -185,7 +185,7 @@ func strayed(m *schemas.Manifest) string {
 	if m.Moved == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; %d versions came from another partition than the one before of their id: a producer does not partition by id", m.Moved)
+	return fmt.Sprintf("; %s came from a different partition than the one before: a producer does not partition by ID", counted(m.Moved, "version"))
 }
 
 // unfolded says since when commits have been waiting for the builder, or nothing if none do.
@@ -211,7 +211,7 @@ func unfolded(ctx context.Context, index *commit.Log, m *schemas.Manifest) (stri
 		return "", nil
 	}
 	if age := time.Since(oldest); age < -clockSlack {
-		return fmt.Sprintf("; commits wait for the builder, the oldest is %s", oldness(oldest, "ingestor")), nil
+		return fmt.Sprintf("; commits are waiting for the builder, the oldest is %s", oldness(oldest, "ingestor")), nil
 	}
 	return fmt.Sprintf("; commits have been waiting for the builder for %v", max(time.Since(oldest), 0).Round(time.Second)), nil
 }
@@ -221,7 +221,7 @@ func unfolded(ctx context.Context, index *commit.Log, m *schemas.Manifest) (stri
 func oldness(created time.Time, writer string) string {
 	age := time.Since(created).Round(time.Second)
 	if age < -clockSlack {
-		return fmt.Sprintf("written %v from now: the clock of its %s is ahead, set it", -age, writer)
+		return fmt.Sprintf("written %v in the future: the clock of its %s is ahead, synchronise it", -age, writer)
 	}
 	return fmt.Sprintf("%v old", max(age, 0))
 }
@@ -255,7 +255,7 @@ func refusals(ctx context.Context, index *commit.Log, m *schemas.Manifest) (stri
 	for _, reason := range slices.Sorted(maps.Keys(counts)) {
 		reasons = append(reasons, fmt.Sprintf("%d for %s", counts[reason], reason))
 	}
-	return fmt.Sprintf("lately refused: %s; the last %v ago: adastream quarantine ls", strings.Join(reasons, ", "), time.Since(last).Round(time.Second)), nil
+	return fmt.Sprintf("recently refused: %s; the last %v ago: see `adastream quarantine ls`", strings.Join(reasons, ", "), time.Since(last).Round(time.Second)), nil
 }
 
 // heldBack fails with the reason why a generation is held back, unless an operator has promoted it all the same. Now is the
@@ -299,7 +299,7 @@ func compareTopic(ctx context.Context, client *source.Client, spec *schemas.Spec
 	}
 	var faults []string
 	differ := func(what string, is, want any) {
-		faults = append(faults, fmt.Sprintf("%s is %v, the index says %v", what, is, want))
+		faults = append(faults, fmt.Sprintf("%s is %v, the index has %v", what, is, want))
 	}
 	if spec.Topic.Cluster != "" && identity.Cluster != spec.Topic.Cluster {
 		differ("cluster", identity.Cluster, spec.Topic.Cluster)
@@ -322,21 +322,21 @@ func compareTopic(ctx context.Context, client *source.Client, spec *schemas.Spec
 func keeps(ctx context.Context, client *source.Client, spec *schemas.Spec) (string, error) {
 	config, err := client.TopicConfig(ctx, "cleanup.policy", "retention.ms")
 	if errors.Is(err, source.ErrDenied) {
-		return "not known without the right DescribeConfigs", nil
+		return "unknown: this user lacks the right DescribeConfigs", nil
 	}
 	if err != nil {
 		return "", err
 	}
 	policy := config["cleanup.policy"]
 	if strings.Contains(policy, "compact") && spec.ReadsArrow() {
-		return "", fmt.Errorf("cleanup.policy=%s: compaction keeps the newest message of a key, and a message is many rows: the others are lost without a gap; set it to delete", policy)
+		return "", fmt.Errorf("cleanup.policy=%s: compaction keeps only the newest message of a key, and a message has many rows, so rows are lost without a gap; set it to delete", policy)
 	}
 	if !strings.Contains(policy, "delete") {
 		return "cleanup.policy=" + policy, nil
 	}
 	ms, err := strconv.ParseInt(config["retention.ms"], 10, 64)
 	if err != nil || ms < 0 {
-		return "for as long as its retention.bytes allow", nil
+		return "for as long as retention.bytes allows", nil
 	}
 	return fmt.Sprintf("for %v", time.Duration(ms)*time.Millisecond), nil
 }
@@ -355,20 +355,20 @@ func chainLag(ctx context.Context, client *source.Client, shards []*commit.Log) 
 		}
 		switch {
 		case head.Last != nil && head.Next < bounds.Start:
-			return "", fmt.Errorf("partition %d: retention removed offsets [%d, %d) before they were committed: start the ingestor with --accept-gap to go on without them", p, head.Next, bounds.Start)
+			return "", fmt.Errorf("partition %d: retention removed offsets [%d, %d) before they were committed: start the ingestor with --accept-gap to continue without them", p, head.Next, bounds.Start)
 		case head.Next > bounds.End:
-			return "", fmt.Errorf("partition %d: %d offsets are committed, the log ends at %d: was the topic deleted and made again?", p, head.Next, bounds.End)
+			return "", fmt.Errorf("partition %d: offsets up to %d are committed, but the log ends at %d: was the topic deleted and recreated?", p, head.Next, bounds.End)
 		}
 		lag += bounds.End - max(head.Next, bounds.Start)
 		if head.Last != nil && head.Last.Created.After(last) {
 			last = head.Last.Created
 		}
 	}
-	text := fmt.Sprintf("%d offsets wait for ingestors", lag)
+	text := counted(lag, "offset") + " not committed yet"
 	switch {
 	case lag == 0:
 	case last.IsZero():
-		text += ", nothing is committed yet: does one run, and what does its /readyz say?"
+		text += "; nothing is committed at all: is an ingestor running, and what does its /readyz say?"
 	default: // who sees an old one asks the ingestors
 		text += "; the last commit is " + oldness(last, "ingestor")
 	}

@@ -52,5 +52,5 @@ func lost(ctx context.Context, to *commit.Served) error {
 	if len(gone) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s: %w: %d of its objects, as %s: a node without a copy cannot load it; adastream verify names all that is gone", to, store.ErrNotFound, len(gone), slices.Min(slices.Collect(maps.Keys(gone))))
+	return fmt.Errorf("%s: %w: %s, such as %s: a node without a copy cannot load it; `adastream verify` lists all that are missing", to, store.ErrNotFound, counted(len(gone), "object"), slices.Min(slices.Collect(maps.Keys(gone))))
 }

@@ -33,7 +33,7 @@ func TestDoctorMissesObjects(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := lacking(t.Context(), c.index, seen); err == nil || !strings.Contains(err.Error(), "generation 6: not found: 1 of its objects, as "+gone) {
+		if err := lacking(t.Context(), c.index, seen); err == nil || !strings.Contains(err.Error(), "generation 6: not found: 1 object, such as "+gone) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -49,7 +49,7 @@ func TestDoctorMissesObjects(t *testing.T) {
 func TestOldness(t *testing.T) {
 	for age, want := range map[time.Duration]string{
 		time.Hour: "1h0m0s old", 0: "0s old", -time.Second: "0s old",
-		-14 * time.Minute: "written 14m0s from now: the clock of its builder is ahead, set it",
+		-14 * time.Minute: "written 14m0s in the future: the clock of its builder is ahead, synchronise it",
 	} {
 		if got := oldness(time.Now().Add(-age), "builder"); got != want {
 			t.Errorf("%v: %q, want %q", age, got, want)
@@ -66,8 +66,8 @@ func TestDoctorLooksWhatTheTopicKeeps(t *testing.T) {
 		good, bad         string
 	}{
 		{"delete", "3600000", many, "for 1h0m0s", ""},
-		{"delete", "-1", many, "for as long as its retention.bytes allow", ""},
-		{"compact", "3600000", many, "", "cleanup.policy=compact: compaction keeps the newest message of a key"},
+		{"delete", "-1", many, "for as long as retention.bytes allows", ""},
+		{"compact", "3600000", many, "", "cleanup.policy=compact: compaction keeps only the newest message of a key"},
 		{"compact,delete", "3600000", many, "", "cleanup.policy=compact,delete: compaction"},
 		{"compact", "3600000", one, "cleanup.policy=compact", ""},
 		{"compact,delete", "3600000", one, "for 1h0m0s", ""},
@@ -85,7 +85,7 @@ func TestDoctorTellsOfStrayedVersions(t *testing.T) {
 	if got := strayed(&schemas.Manifest{}); got != "" {
 		t.Errorf("without any: %q", got)
 	}
-	if got := strayed(&schemas.Manifest{Moved: 89}); !strings.Contains(got, "; 89 versions came from another partition") {
+	if got := strayed(&schemas.Manifest{Moved: 89}); !strings.Contains(got, "; 89 versions came from a different partition") {
 		t.Errorf("got %q", got)
 	}
 }
@@ -104,8 +104,8 @@ func TestDoctorOfAddedPartitions(t *testing.T) {
 		bad        string
 	}{
 		{3, identity.TopicID, true, ""},
-		{2, identity.TopicID, true, "number of partitions is 3, the index says 2"},
-		{4, identity.TopicID, false, "number of partitions is 3, the index says 4"},
+		{2, identity.TopicID, true, "number of partitions is 3, the index has 2"},
+		{4, identity.TopicID, false, "number of partitions is 3, the index has 4"},
 		{3, "another", false, "topic id is"},
 	} {
 		same, err := compareTopic(t.Context(), c, &schemas.Spec{Topic: schemas.Topic{Partitions: tt.partitions, ID: tt.id}})

@@ -49,7 +49,7 @@ func (c *doctorCommand) trip(ctx context.Context, done *checkup, index *commit.L
 	if now != nil {
 		to, err := index.Resolve(ctx, now)
 		if err == nil && c.Produce && c.Search && (now.Pinned || to.Own.Pinned) {
-			err = fmt.Errorf("%s is pinned, so that no new row will be served: `adastream snapshot unpin` it, or leave out --produce or --search", to)
+			err = fmt.Errorf("%s is pinned, so no new row will be served: unpin it with `adastream snapshot unpin`, or leave out --produce or --search", to)
 		}
 		if err != nil {
 			done.check("channel", err, "")
@@ -71,7 +71,7 @@ func (c *doctorCommand) trip(ctx context.Context, done *checkup, index *commit.L
 		}
 		defer topic.Close()
 		if _, err := compareTopic(ctx, topic, spec); err != nil {
-			done.check("row is sent", fmt.Errorf("topic %s is not the index's: %w", spec.Topic.Name, err), "")
+			done.check("row is sent", fmt.Errorf("topic %s does not match the index: %w", spec.Topic.Name, err), "")
 			return nil
 		}
 		t.topic = topic
@@ -116,7 +116,7 @@ func (t *trip) sameIndex(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("%w: is --url the address of a query node's API?", err)
 	}
 	if i.Name != spec.Name || i.Spec.Topic != spec.Topic || i.Spec.Encoder != spec.Encoder {
-		return "", fmt.Errorf("it serves %s of topic %s and encoder %s, the store has %s of topic %s and encoder %s: --url and --store do not go together",
+		return "", fmt.Errorf("it serves %s of topic %s and encoder %s, the store has %s of topic %s and encoder %s: --url and --store do not match",
 			i.Name, i.Spec.Topic.Name, i.Spec.Encoder, spec.Name, spec.Topic.Name, spec.Encoder)
 	}
 	return fmt.Sprintf("%s, %d dimensions", i.Name, i.Dims), nil
@@ -157,7 +157,7 @@ func (t *trip) send(ctx context.Context, op string) (end, string, error) {
 		return at, "", err
 	}
 	if err := producer.Send(ctx, messages...); err != nil {
-		return at, "", fmt.Errorf("%w: it takes the right to write to topic %s", err, spec.Topic.Name)
+		return at, "", fmt.Errorf("%w: this needs the right to write to topic %s", err, spec.Topic.Name)
 	}
 	bounds, err := t.topic.Bounds(ctx, at.partition)
 	if err != nil {
@@ -248,7 +248,7 @@ func (t *trip) until(ctx context.Context, missing string, look func() (string, e
 		}
 		select {
 		case <-ctx.Done():
-			err := fmt.Errorf("not within %v (--within): %s", t.within, missing)
+			err := fmt.Errorf("not done within %v (--within): %s", t.within, missing)
 			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				err = ctx.Err()
 			}
@@ -262,7 +262,7 @@ func (t *trip) until(ctx context.Context, missing string, look func() (string, e
 }
 
 func (t *trip) committed(ctx context.Context, at end) (string, error) {
-	return t.until(ctx, "does an ingestor run, and what does its /readyz say?", func() (string, error) {
+	return t.until(ctx, "is an ingestor running, and what does its /readyz say?", func() (string, error) {
 		head, err := t.index.Head(ctx, at.partition, 0)
 		if err != nil || head.Next < at.offset {
 			return "", err
@@ -272,7 +272,7 @@ func (t *trip) committed(ctx context.Context, at end) (string, error) {
 }
 
 func (t *trip) published(ctx context.Context, at end) (string, error) {
-	return t.until(ctx, "does a builder run, and what does its /readyz say?", func() (string, error) {
+	return t.until(ctx, "is a builder running, and what does its /readyz say?", func() (string, error) {
 		m, err := t.index.LatestRecord(ctx, 0)
 		if err != nil || m == nil || m.Checkpoint[strconv.Itoa(at.partition)] < at.offset {
 			return "", err
@@ -297,7 +297,7 @@ func (t *trip) searchable(ctx context.Context, at end) (string, error) {
 	if len(a.Hits) > 0 && a.Hits[0].ID == tripID {
 		return text, nil
 	}
-	return "", fmt.Errorf("generation %d has offset %d and does not find the row first by its own vector: see `adastream quarantine ls` whether it was refused, and the quality of the index in `adastream snapshot show`",
+	return "", fmt.Errorf("generation %d has offset %d, but a search with the vector of the row does not find it first: see in `adastream quarantine ls` whether it was refused, and in `adastream snapshot show` the quality of the index",
 		a.Snapshot.Generation, at.offset)
 }
 
@@ -339,13 +339,13 @@ func (t *trip) leave(ctx context.Context, arrived bool) {
 	}
 	ctx, cancel = context.WithTimeout(ctx, t.within)
 	defer cancel()
-	text, err := t.until(ctx, "the delete is sent and the query node still has the row", func() (string, error) {
+	text, err := t.until(ctx, "the delete is sent, but the query node still has the row", func() (string, error) {
 		found, err := t.node.Vectors(ctx, client.VectorsRequest{IDs: []string{tripID}, Freshness: at.freshness()})
 		switch {
 		case err != nil:
 			return "", notYet(err)
 		case len(found.Missing) != 1:
-			return "", fmt.Errorf("generation %d has offset %d and still has the row: does another doctor run?", found.Snapshot.Generation, at.offset)
+			return "", fmt.Errorf("generation %d has offset %d, but still has the row: is another doctor running?", found.Snapshot.Generation, at.offset)
 		}
 		return fmt.Sprintf("generation %d", found.Snapshot.Generation), nil
 	})
@@ -361,7 +361,7 @@ func (t *trip) searchAny(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if most := min(tripHits, a.Snapshot.LiveRows); int64(len(a.Hits)) != most {
-		return "", fmt.Errorf("%d hits of %d rows, wanted: %d", len(a.Hits), a.Snapshot.LiveRows, most)
+		return "", fmt.Errorf("%d hits from %d rows, expected %d", len(a.Hits), a.Snapshot.LiveRows, most)
 	}
 	text := fmt.Sprintf("generation %d, %d hits of %d rows", a.Snapshot.Generation, len(a.Hits), a.Snapshot.LiveRows)
 	if len(a.Hits) == 0 || t.index.Spec().Metric == schemas.InnerProduct { // where a row need not be its own best
@@ -380,7 +380,7 @@ func (t *trip) searchAny(ctx context.Context) (string, error) {
 	}
 	// Another row may have the same vector, but none a worse one.
 	if len(a.Hits) != 1 || a.Hits[0].Score < 0.99 {
-		return "", fmt.Errorf("row %s is not found by its own vector: %+v: see the quality of the index in `adastream snapshot show`", id, a.Hits)
+		return "", fmt.Errorf("row %s is not found by its own vector: %+v: see in `adastream snapshot show` the quality of the index", id, a.Hits)
 	}
 	return text + ", a row found by its own vector", nil
 }

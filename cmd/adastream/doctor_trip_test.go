@@ -200,9 +200,9 @@ func TestDoctorSaysWhereTheRowIsStuck(t *testing.T) {
 	tt := newTripTest(t, "cosine")
 	c := tt.doctor()
 	c.Produce, c.Within = true, 200*time.Millisecond
-	tt.wants(c, false, `BAD  row is committed  +not within 200ms \(--within\): does an ingestor run`, `ok   row is deleted  +after .*: the delete is sent`)
+	tt.wants(c, false, `BAD  row is committed  +not done within 200ms \(--within\): is an ingestor running`, `ok   row is deleted  +after .*: the delete is sent`)
 	c.Search = true
-	tt.wants(c, false, `ok   log holds what is not committed  +2 offsets wait for ingestors, nothing is committed yet`, `BAD  node serves the index  +.*connection refused.*--url`)
+	tt.wants(c, false, `ok   log has all uncommitted offsets  +2 offsets not committed yet; nothing is committed at all`, `BAD  node serves the index  +.*connection refused.*--url`)
 
 	log, err := commit.Open(t.Context(), tt.bucket())
 	if err != nil {
@@ -216,7 +216,7 @@ func TestDoctorSaysWhereTheRowIsStuck(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- ingestor.Run(ctx) }()
 	c.Search, c.Within = false, 5*time.Second
-	tt.wants(c, false, `ok   row is committed`, `BAD  row is in a generation  +not within 5s \(--within\): does a builder run`, `ok   row is deleted  +after .*: the delete is sent`)
+	tt.wants(c, false, `ok   row is committed`, `BAD  row is in a generation  +not done within 5s \(--within\): is a builder running`, `ok   row is deleted  +after .*: the delete is sent`)
 	c.Produce = false
 	tt.wants(c, true, `ok   newest generation  +none yet: is a builder running\?; commits have been waiting for the builder for [0-9]+s`)
 	cancel()
@@ -266,7 +266,7 @@ func TestDoctorSendsNothingInVain(t *testing.T) {
 	c.Produce, c.Search, c.Node = true, true, tt.node
 	other.wants(c, false, `BAD  node serves the index  +401 `)
 	c.Token = cli.Secret(token)
-	other.wants(c, false, `BAD  node serves the index  +it serves trip of topic `+tt.flags.Topic+`.*--url and --store do not go together`)
+	other.wants(c, false, `BAD  node serves the index  +it serves trip of topic `+tt.flags.Topic+`.*--url and --store do not match`)
 	if b, err := other.topic().Bounds(t.Context(), source.PartitionOf(tripID, 3)); err != nil || b.End != 0 {
 		t.Errorf("something was sent: %+v, %v", b, err)
 	}

@@ -127,7 +127,7 @@ func TestProduceMatrices(t *testing.T) {
 		t.Errorf("numbered: %d rows, from %s to %s", len(got), got[0], got[len(got)-1])
 	}
 	c := produceCommand{Rows: 1, IDs: dir + "ids.txt", Files: []string{"a.npy", "b.npy"}}
-	if err := c.Run(t.Context(), &cli.Logging{}); err == nil || !strings.Contains(err.Error(), "--ids "+dir+"ids.txt: needs exactly one file, there are 2") {
+	if err := c.Run(t.Context(), &cli.Logging{}); err == nil || !strings.Contains(err.Error(), "--ids "+dir+"ids.txt: needs exactly one file, got 2") {
 		t.Errorf("%v", err)
 	}
 }

@@ -61,9 +61,9 @@ func (c *snapshotGCCommand) Run(ctx context.Context, l *cli.Logging) error {
 	if c.DryRun {
 		verb = "would remove"
 	}
-	fmt.Printf("%s %d objects of %d bytes, and the records of %d generations, %d promotions and %d commits\n",
-		verb, report.Objects, report.Bytes, report.Generations, report.Promotions, report.Commits)
-	fmt.Printf("kept %d generations, and %d objects of %d bytes\n", report.KeptGenerations, report.KeptObjects, report.KeptBytes)
+	fmt.Printf("%s %s (%s), and the records of %s, %s and %s\n", verb, counted(report.Objects, "object"), counted(report.Bytes, "byte"),
+		counted(report.Generations, "generation"), counted(report.Promotions, "promotion"), counted(report.Commits, "commit"))
+	fmt.Printf("kept %s, and %s (%s)\n", counted(report.KeptGenerations, "generation"), counted(report.KeptObjects, "object"), counted(report.KeptBytes, "byte"))
 	return nil
 }
 

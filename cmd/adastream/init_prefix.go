@@ -59,7 +59,7 @@ func (f *specFlags) checkPrefixes(ctx context.Context, spec *schemas.Spec, log *
 	case f.Prefix == "" && n == prefixRows:
 		return cli.Usage(fmt.Errorf("--from %s: %w; --prefix=native makes it all the same, and its builder will serve nothing before an operator promotes it", f.From, fault))
 	default:
-		log.Warn("the builder will train this index and not serve it, if all rows are like those of --from", "rows", n, "error", fault)
+		log.Warn("the builder will train this index but not serve it, if all rows are like those of --from", "rows", n, "error", fault)
 	}
 	return nil
 }

@@ -163,7 +163,7 @@ func (c *snapshotShowCommand) Run(ctx context.Context, l *cli.Logging) error {
 		m, err = index.Manifest(ctx, c.Generation)
 	}
 	if errors.Is(err, store.ErrNotFound) || err == nil && m == nil {
-		return cli.Usage(fmt.Errorf("generation %d: there is none: see `adastream snapshot ls`", c.Generation))
+		return cli.Usage(fmt.Errorf("generation %d does not exist: see `adastream snapshot ls`", c.Generation))
 	}
 	if err != nil {
 		return err

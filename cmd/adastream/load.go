@@ -66,7 +66,7 @@ func (c *loadCommand) Run(ctx context.Context, l *cli.Logging) error {
 		return cli.Usage(err)
 	}
 	if c.IDs != "" && len(c.Files) != 1 {
-		return cli.Usage(fmt.Errorf("--ids %s: needs exactly one file, there are %d", c.IDs, len(c.Files)))
+		return cli.Usage(fmt.Errorf("--ids %s: needs exactly one file, got %d", c.IDs, len(c.Files)))
 	}
 	level, err := cli.Level(log)
 	if err != nil {
@@ -122,7 +122,7 @@ func (c *loadCommand) Run(ctx context.Context, l *cli.Logging) error {
 		fmt.Printf("part %d/%d of load %s: already loaded\n", part, parts, c.Name)
 		return nil
 	}
-	fmt.Printf("part %d/%d of load %s: %d rows and %d deletes loaded, %d quarantined, %d there before, in %.1f s\n", part, parts, c.Name, report.Rows, report.Deletes, report.Quarantined, report.Passed, took.Seconds())
+	fmt.Printf("part %d/%d of load %s: %s and %s loaded, %d quarantined, %d already present, in %.1f s\n", part, parts, c.Name, counted(report.Rows, "row"), counted(report.Deletes, "delete"), report.Quarantined, report.Passed, took.Seconds())
 	return nil
 }
 
@@ -173,7 +173,7 @@ func (c *loadCommand) expand(ctx context.Context) error {
 			}
 		}
 		if len(names) == before {
-			return fmt.Errorf("%s: no object is called so", name)
+			return fmt.Errorf("%s: no such object", name)
 		}
 	}
 	c.Files = names
@@ -204,7 +204,7 @@ func (c *loadCommand) known(ctx context.Context) (known []load.Known, err error)
 			return nil, err
 		}
 		if !info.Mode().IsRegular() {
-			return nil, fmt.Errorf("%s: is no regular file, which is what can be read again after a stop", name)
+			return nil, fmt.Errorf("%s: not a regular file, and only those can be read again after a stop", name)
 		}
 		known = append(known, load.Known{Name: info.Name(), Size: info.Size()})
 	}
@@ -236,7 +236,7 @@ func (c *loadCommand) object(ctx context.Context, name string) (store.Bucket, st
 	}
 	folder, key := path.Split(u.Path)
 	if key == "" {
-		return nil, "", fmt.Errorf("%s: names no object, allowed: s3://bucket/path/file", name)
+		return nil, "", fmt.Errorf("%s: does not name an object, allowed: s3://bucket/path/file", name)
 	}
 	u.Path = folder
 	in := c.Store
@@ -305,7 +305,7 @@ func copyObject(ctx context.Context, to io.Writer, b store.Bucket, key string, l
 	if !errors.Is(err, store.ErrTransient) {
 		return err
 	}
-	log.Warn("a download broke off, it goes on from there", "object", key, "bytes", n, "of", was.Size, "error", err)
+	log.Warn("a download was interrupted, resuming it", "object", key, "bytes", n, "of", was.Size, "error", err)
 	for n < was.Size {
 		var part []byte
 		err := insist(func(ctx context.Context) (err error) {
@@ -323,7 +323,7 @@ func copyObject(ctx context.Context, to io.Writer, b store.Bucket, key string, l
 	var is store.Info
 	err = insist(func(ctx context.Context) (err error) { is, err = b.Stat(ctx, key); return err })
 	if err == nil && (is.Size != was.Size || !is.Modified.Equal(was.Modified)) {
-		err = errors.New("was replaced while it was read")
+		err = errors.New("was replaced while being read")
 	}
 	return err
 }

@@ -59,7 +59,7 @@ func TestLoad(t *testing.T) {
 		}
 	}
 	c.JSON, c.Name = false, "next"
-	if out := stdout(t, run); !strings.Contains(out, "part 0/1 of load next: 3 rows and 0 deletes loaded, 0 quarantined, 0 there before, in ") {
+	if out := stdout(t, run); !strings.Contains(out, "part 0/1 of load next: 3 rows and 0 deletes loaded, 0 quarantined, 0 already present, in ") {
 		t.Error(out)
 	}
 	defer func() { // none of the refused ones was begun
@@ -73,9 +73,9 @@ func TestLoad(t *testing.T) {
 		`--part "one", allowed: i/n`:                              func(c *loadCommand) { c.Part = "one" },
 		"parts of a load: 3, allowed: 1 to 2":                     func(c *loadCommand) { c.Part = "0/3" },
 		"no such file":                                            func(c *loadCommand) { c.Files = []string{file + "x"} },
-		"is no regular file":                                      func(c *loadCommand) { c.Files = []string{dir} },
+		"not a regular file":                                      func(c *loadCommand) { c.Files = []string{dir} },
 		`rows.jsonl: its vectors are of the encoder "f", the index is for "e"`: func(c *loadCommand) { c.Encoder, c.Name = "f", "wrong" },
-		"needs exactly one file, there are 2":                                  func(c *loadCommand) { c.Files, c.IDs = []string{file, file}, file },
+		"needs exactly one file, got 2":                                        func(c *loadCommand) { c.Files, c.IDs = []string{file, file}, file },
 	} {
 		changed := c
 		change(&changed)
@@ -157,7 +157,7 @@ func TestLoad_objects(t *testing.T) {
 		t.Errorf("%d temporary files are left, %v", len(left), err)
 	}
 	c := loadCommand{Store: cli.Store{Store: to}, Name: "load", Part: "0/2", Encoder: "e", Files: []string{place + "/none-*.jsonl?" + query}}
-	if err := c.Run(t.Context(), &cli.Logging{}); err == nil || !strings.Contains(err.Error(), "no object is called so") {
+	if err := c.Run(t.Context(), &cli.Logging{}); err == nil || !strings.Contains(err.Error(), "no such object") {
 		t.Errorf("%v, want to be told that there is none", err)
 	}
 	c.Files = []string{place + "/rows-0.jsonl#1?" + query}
@@ -213,7 +213,7 @@ func TestLoad_cutDownloads(t *testing.T) {
 		var failed error
 		out := stdout(t, func() error { failed = c.Run(t.Context(), &cli.Logging{}); return nil })
 		switch {
-		case replaced && (failed == nil || !strings.Contains(failed.Error(), ": was replaced while it was read")):
+		case replaced && (failed == nil || !strings.Contains(failed.Error(), ": was replaced while being read")):
 			t.Errorf("of an object that was replaced: %v", failed)
 		case !replaced && (failed != nil || !strings.Contains(out, "3000 rows")):
 			t.Errorf("%s, %v, asked for %q", out, failed, objects.asked)

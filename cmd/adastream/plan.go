@@ -90,7 +90,7 @@ func (c *planCommand) wish() (capacity.Wish, error) {
 
 func printPlan(to io.Writer, plan *capacity.Plan, explain bool) error {
 	if n := plan.Wish.Shards; n > 1 {
-		fmt.Fprintf(to, "each of %d shards, of %d rows; requests and money are of all:\n\n", n, (plan.Wish.Rows+int64(n)-1)/int64(n))
+		fmt.Fprintf(to, "per shard, of %d with %d rows each; requests and costs are for all:\n\n", n, (plan.Wish.Rows+int64(n)-1)/int64(n))
 	}
 	out := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	of := ""
@@ -108,11 +108,11 @@ func printPlan(to io.Writer, plan *capacity.Plan, explain bool) error {
 	err := out.Flush()
 	first := plan.Limits[0]
 	if plan.Fits() {
-		fmt.Fprintf(to, "\nit fits; what binds first: %s, at %.3g times this: %s\n", first.Name, first.Headroom, first.Detail)
+		fmt.Fprintf(to, "\nit fits; the first limit: %s, at %.3g times this: %s\n", first.Name, first.Headroom, first.Detail)
 	}
 	for _, l := range plan.Limits {
 		if l.Headroom < 1 {
-			fmt.Fprintf(to, "\none shard cannot: %s is %.2g of what it takes: %s\n", l.Name, l.Headroom, l.Detail)
+			fmt.Fprintf(to, "\none shard is not enough: %s is %.2g of what is needed: %s\n", l.Name, l.Headroom, l.Detail)
 		}
 	}
 	if !plan.Fits() {
@@ -125,7 +125,7 @@ func printPlan(to io.Writer, plan *capacity.Plan, explain bool) error {
 			fmt.Fprintf(to, "  %-18s %8.3g times  %s\n", l.Name, l.Headroom, l.Detail)
 		}
 	}
-	_, err2 := fmt.Fprintln(to, "bytes are counted; times and cores are carried over from one machine and its data, right to a factor of two or three: docs/capacity.md")
+	_, err2 := fmt.Fprintln(to, "bytes are counted; times and cores are extrapolated from one machine and its data, accurate to a factor of two or three: see docs/capacity.md")
 	return errors.Join(err, err2)
 }
 

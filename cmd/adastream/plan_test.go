@@ -22,7 +22,7 @@ func TestPlanForPeople(t *testing.T) {
 		return out.String()
 	}
 	short, long := print(w, false), print(w, true)
-	if !strings.Contains(short, "it fits; what binds first: ") || strings.Contains(short, "one shard cannot") {
+	if !strings.Contains(short, "it fits; the first limit: ") || strings.Contains(short, "one shard is not enough") {
 		t.Errorf("it says\n%s", short)
 	}
 	for _, f := range capacity.Of(w).Figures {
@@ -31,11 +31,11 @@ func TestPlanForPeople(t *testing.T) {
 		}
 	}
 	w.Rows *= 1000
-	if large := print(w, false); strings.Contains(large, "it fits;") || !strings.Contains(large, "it fits with --shards=") || !strings.Contains(large, "one shard cannot: query node memory is ") {
+	if large := print(w, false); strings.Contains(large, "it fits;") || !strings.Contains(large, "it fits with --shards=") || !strings.Contains(large, "one shard is not enough: query node memory is ") {
 		t.Errorf("of a thousand times the rows it says\n%s", large)
 	}
 	w.Shards, w.Partitions = 100, 100
-	if shards := print(w, false); !strings.HasPrefix(shards, "each of 100 shards, of 10000000 rows; requests and money are of all:\n") || !strings.Contains(shards, "it fits; ") {
+	if shards := print(w, false); !strings.HasPrefix(shards, "per shard, of 100 with 10000000 rows each; requests and costs are for all:\n") || !strings.Contains(shards, "it fits; ") {
 		t.Errorf("of 100 shards it says\n%s", shards)
 	}
 }

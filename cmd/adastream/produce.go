@@ -59,7 +59,7 @@ func (c *produceCommand) Run(ctx context.Context, l *cli.Logging) error {
 		return cli.Usage(fmt.Errorf("--rows %d: must be at least 1", c.Rows))
 	}
 	if c.IDs != "" && len(c.Files) != 1 {
-		return cli.Usage(fmt.Errorf("--ids %s: needs exactly one file, there are %d", c.IDs, len(c.Files)))
+		return cli.Usage(fmt.Errorf("--ids %s: needs exactly one file, got %d", c.IDs, len(c.Files)))
 	}
 	index, err := c.index(ctx, l.Logger())
 	if err != nil {
@@ -116,7 +116,7 @@ func (c *produceCommand) Run(ctx context.Context, l *cli.Logging) error {
 			done.Outcome.print(c.Store, index.spec())
 		}
 	case err == nil && !c.JSON:
-		fmt.Println("whether the index takes them, only its ingestors know: see `adastream quarantine ls --store=...`, or produce with --store")
+		fmt.Println("only the ingestors know whether the index takes them: see `adastream quarantine ls --store=...`, or produce with --store")
 	}
 	if c.JSON {
 		err = errors.Join(err, printJSON(done))

@@ -69,7 +69,7 @@ func (p *produceIndex) outcome(ctx context.Context, patience time.Duration) (*pr
 	end()
 	o := newOutcome(p.fate.Outcome())
 	if errors.Is(err, quarantine.ErrUnsettled) {
-		why := "does an ingestor run, and what does its /readyz say?"
+		why := "is an ingestor running, and what does its /readyz say?"
 		if o.Refused > o.Taken {
 			why = "an ingestor stops a partition of which nearly all is refused, and its /readyz says so"
 		}

@@ -150,7 +150,7 @@ func TestProduceTellsWhatWasRefused(t *testing.T) {
 
 	c = command(good) // of which nobody will hear
 	c.Wait = 200 * time.Millisecond
-	if out, err = tt.outputOf(c); err == nil || !strings.Contains(err.Error(), "is committed up to offset") || !strings.Contains(err.Error(), "does an ingestor run") || !strings.Contains(out, "0 rows taken, 0 refused, 300 not committed yet\n") {
+	if out, err = tt.outputOf(c); err == nil || !strings.Contains(err.Error(), "is committed up to offset") || !strings.Contains(err.Error(), "is an ingestor running") || !strings.Contains(out, "0 rows taken, 0 refused, 300 not committed yet\n") {
 		t.Errorf("without an ingestor: %v: %s", err, out)
 	}
 }

@@ -156,7 +156,7 @@ func (c *quarantineShowCommand) Run(ctx context.Context, l *cli.Logging) error {
 	case len(found) == 0:
 		return cli.Usage(fmt.Errorf("partition %d, offset %d: nothing was refused there: see `adastream quarantine ls`", c.Partition, c.Offset))
 	case c.Raw && len(found) > 1:
-		return cli.Usage(fmt.Errorf("--raw: %d rows of offset %d were refused, name one: the first is %d", len(found), c.Offset, found[0].Row))
+		return cli.Usage(fmt.Errorf("--raw: %d rows of offset %d were refused, choose one: the first is %d", len(found), c.Offset, found[0].Row))
 	case c.Raw:
 		_, err := os.Stdout.Write(found[0].Payload)
 		return err
@@ -201,14 +201,14 @@ func showQuarantined(w io.Writer, spec *schemas.Spec, q ingest.Quarantined, r *s
 	batches, err := ingest.ReadPayload(q.Payload, ingest.Limits{})
 	if err != nil {
 		const most = 64
-		fmt.Fprintf(t, "payload\t%d bytes, not to be read: %s\n\t%s\n", len(q.Payload), escaped(err.Error()), shortened(fmt.Sprintf("%q", q.Payload[:min(most, len(q.Payload))]), len(q.Payload) > most))
+		fmt.Fprintf(t, "payload\t%d bytes, unreadable: %s\n\t%s\n", len(q.Payload), escaped(err.Error()), shortened(fmt.Sprintf("%q", q.Payload[:min(most, len(q.Payload))]), len(q.Payload) > most))
 		return t.Flush()
 	}
 	rows := int64(0)
 	for _, b := range batches {
 		rows += b.NumRows()
 	}
-	fmt.Fprintf(t, "payload\t%d bytes, %d rows\n", len(q.Payload), rows)
+	fmt.Fprintf(t, "payload\t%s, %s\n", counted(len(q.Payload), "byte"), counted(rows, "row"))
 	left := 5
 	for _, b := range batches {
 		for i := 0; i < int(b.NumRows()) && left > 0; i++ {
@@ -217,7 +217,7 @@ func showQuarantined(w io.Writer, spec *schemas.Spec, q ingest.Quarantined, r *s
 		}
 	}
 	if left == 0 && rows > 5 {
-		fmt.Fprintf(t, "\t... and %d more rows\n", rows-5)
+		fmt.Fprintf(t, "\t... and %s\n", counted(rows-5, "more row"))
 	}
 	return t.Flush()
 }
@@ -226,7 +226,7 @@ func showRow(w io.Writer, b arrow.RecordBatch, row int) {
 	const most = 32 // columns
 	for i, column := range b.Columns() {
 		if i == most {
-			fmt.Fprintf(w, "  ...\tand %d more columns\n", len(b.Columns())-most)
+			fmt.Fprintf(w, "  ...\tand %s\n", counted(len(b.Columns())-most, "more column"))
 			return
 		}
 		fmt.Fprintf(w, "  %s\t%s\t%s\n", quoted(b.ColumnName(i)), quoted(column.DataType().String()), valueText(column, row))

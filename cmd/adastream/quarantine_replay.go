@@ -91,7 +91,7 @@ func (c *quarantineReplayCommand) Run(ctx context.Context, l *cli.Logging) error
 	}
 	if c.From != "" {
 		if len(chosen) > 1 {
-			return cli.Usage(fmt.Errorf("--from: %d messages and rows are chosen, allowed: one, by --partition, --offset and --row", len(chosen)))
+			return cli.Usage(fmt.Errorf("--from: %d messages and rows match, allowed: one, chosen by --partition, --offset and --row", len(chosen)))
 		}
 		if chosen[0].Payload, err = os.ReadFile(c.From); err != nil {
 			return cli.Usage(fmt.Errorf("--from: %w", err))

@@ -60,11 +60,11 @@ func TestShowQuarantined(t *testing.T) {
 		want    []string
 		not     []string
 	}{
-		"a row": {arrow, 3, row, []string{"docs, partition 2, offset 77, row 3\n", "reason null_id\n", "timestamp 2023-11-14T22:13:20.123Z\n", " bytes, 1 rows\n",
+		"a row": {arrow, 3, row, []string{"docs, partition 2, offset 77, row 3\n", "reason null_id\n", "timestamp 2023-11-14T22:13:20.123Z\n", " bytes, 1 row\n",
 			" id utf8 null\n", "[1, 2, 3, 4, 5, 6, ...] of 8\n", `"title\x1b[2J"`, `"a\nb"`}, []string{"\x1b", "7.5"}},
 		"a message": {arrow, ingest.WholeMessage, many, []string{"offset 77, message\n", " bytes, 9 rows\n", `xxx"...`, "... and 4 more rows\n"}, []string{strings.Repeat("x", 121)}},
-		"rubbish":   {arrow, ingest.WholeMessage, []byte("rub\x1bbish" + strings.Repeat("-", 100)), []string{"108 bytes, not to be read: malformed: ", `"rub\x1bbish---`, `"...`}, []string{"\x1b"}},
-		"nothing":   {arrow, ingest.WholeMessage, nil, []string{"0 bytes, not to be read: malformed: "}, nil},
+		"rubbish":   {arrow, ingest.WholeMessage, []byte("rub\x1bbish" + strings.Repeat("-", 100)), []string{"108 bytes, unreadable: malformed: ", `"rub\x1bbish---`, `"...`}, []string{"\x1b"}},
+		"nothing":   {arrow, ingest.WholeMessage, nil, []string{"0 bytes, unreadable: malformed: "}, nil},
 		"JSON":      {single, ingest.WholeMessage, []byte("{\"id\":\n\"\xff\x1b\",\"x\":\"" + strings.Repeat("x", 3000)), []string{" 3017 bytes\n", ` {"id":\n"` + "\ufffd" + `\x1b","x":"xxx`, "xx...\n"}, []string{"\x1b", strings.Repeat("x", 2000)}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestQuarantineCommands(t *testing.T) {
 		{"no such partition", func() error { return drop(quarantineChoice{Partition: 2, Offset: -1}) }, "allowed: 0 to 1", 4, 0},
 		{"all as it is", func() error { return replay(all, "", false) }, "3 of 4 were not replayed", 3, 1},
 		{"once more", func() error { return replay(quarantineChoice{Partition: 1, Offset: 3}, "", false) }, "none of what is chosen", 3, 1},
-		{"two at once", func() error { return replay(quarantineChoice{Partition: 1, Offset: 4}, mended, false) }, "2 messages and rows are chosen", 3, 1},
+		{"two at once", func() error { return replay(quarantineChoice{Partition: 1, Offset: 4}, mended, false) }, "2 messages and rows match", 3, 1},
 		{"a later version", later, "", 3, 1},
 		{"mended too late", func() error { return replay(quarantineChoice{Partition: 1, Offset: 4, Row: &row}, mended, false) }, "1 of 1 were not replayed", 3, 1},
 		{"mended", func() error { return replay(quarantineChoice{Partition: 1, Offset: 4, Row: &row}, mended, true) }, "", 2, 2},

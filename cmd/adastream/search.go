@@ -106,7 +106,7 @@ func refused(err error) error {
 		return cli.Usage(err)
 	}
 	if op := new(net.OpError); errors.As(err, &op) && op.Op == "dial" {
-		return fmt.Errorf("%w: --url says where a query node is", err)
+		return fmt.Errorf("%w: --url must be the address of a query node", err)
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, cli.ErrGaveUp) {
 		return fmt.Errorf("%w: --url: %w", err, cli.ErrGaveUp)
@@ -156,13 +156,13 @@ func printAnswer(w io.Writer, a *client.Answer) {
 		how = fmt.Sprintf("exact over %d rows", a.Usage.Refined)
 	}
 	if a.ExpectedRecall != nil {
-		how += fmt.Sprintf(", recall@10 to expect %.3f", *a.ExpectedRecall)
+		how += fmt.Sprintf(", expected recall@10 %.3f", *a.ExpectedRecall)
 	}
 	if len(a.Interval) == 2 {
 		how += fmt.Sprintf(" (%.3f to %.3f)", a.Interval[0], a.Interval[1])
 	}
 	if a.Degraded != "" {
-		how += ", less than asked for: " + a.Degraded
+		how += ", degraded: " + a.Degraded
 	}
 	of := fmt.Sprintf("%d rows", a.Snapshot.LiveRows)
 	if a.Snapshot.Epoch != "" {

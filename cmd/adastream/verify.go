@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -44,14 +45,15 @@ func (c *verifyCommand) Run(ctx context.Context, l *cli.Logging) error {
 		}
 		return faulty(len(report.Faults))
 	}
-	fmt.Printf("read %d commits, %d resolutions, %d generations and %d objects of %d bytes; %d rows are live\n", report.Commits, report.Resolutions, report.Generations, report.Objects, report.Bytes, report.Rows)
+	fmt.Printf("read %s, %s, %s and %s (%s); %s\n", counted(report.Commits, "commit"), counted(report.Resolutions, "resolution"), counted(report.Generations, "generation"),
+		counted(report.Objects, "object"), counted(report.Bytes, "byte"), counted(report.Rows, "live row"))
 	for _, fault := range report.Faults {
 		fmt.Println("BAD ", fault)
 	}
 	if err := faulty(len(report.Faults)); err != nil {
 		return err
 	}
-	fmt.Println("ok   all of it is there, and is what its records say")
+	fmt.Println("ok   everything is there and matches its records")
 	return nil
 }
 
@@ -70,7 +72,15 @@ func faulty(n int) error {
 	if n == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d faults", n)
+	return errors.New(counted(n, "fault"))
+}
+
+// counted is a number of things in words.
+func counted[N ~int | ~int64](n N, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func texts(faults []error) []string {

@@ -87,7 +87,7 @@ func (a Access) Open(listen string, log *slog.Logger, registry prometheus.Regist
 	case tokens == nil && a.TLSClientCA == "":
 		log.Warn("anyone who can reach the query API may search: set --tokens-file or --tls-client-ca, or listen on 127.0.0.1", "listen", listen)
 	case tokens != nil && a.TLSCert == "":
-		log.Warn("tokens arrive in clear text: set --tls-cert, unless something in front of this node encrypts", "listen", listen)
+		log.Warn("tokens are sent in clear text: set --tls-cert, unless a proxy in front of this node encrypts", "listen", listen)
 	}
 	g.guard = access.New(access.Options{Tokens: tokens, OpenAdmin: local || a.TLSClientCA != "", Logger: log, Registry: registry})
 	g.reloader = access.NewReloader(log, registry, files...)

@@ -91,7 +91,7 @@ func notifyHangups() (hangups chan os.Signal, stop func()) {
 func (l *Logging) reload(log *slog.Logger, before map[string]any) map[string]any {
 	now, err := l.reread()
 	if err != nil {
-		log.Error("flags cannot be read, nothing changed", "error", err)
+		log.Error("flags cannot be read, nothing was changed", "error", err)
 		return before
 	}
 	var restart []string

@@ -41,7 +41,7 @@ func Tracing(ctx context.Context, role string, log *slog.Logger) (t *trace.Trace
 	if err != nil {
 		return nil, nil, Usage(fmt.Errorf("tracing: %w", err))
 	}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("tracing", "error", err) })) // the library has no other place for them
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("tracing failed", "error", err) })) // the library has no other place for them
 	provider := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(about))
 	log.Info("tracing is on", "sampler", os.Getenv("OTEL_TRACES_SAMPLER"))
 	return trace.New(provider), func() {
