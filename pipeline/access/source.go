@@ -105,7 +105,7 @@ func (r *Reloader) Look() {
 		switch changed, err := f.Look(); {
 		case err != nil:
 			r.failures.Inc()
-			r.log.Error("a file that changed cannot be used, what was read before stays in force", "file", f.String(), "error", err)
+			r.log.Error("a changed file cannot be used, what was read before stays in force", "file", f.String(), "error", err)
 		case changed:
 			r.log.Info("read again", "file", f.String())
 		}

@@ -210,7 +210,7 @@ func (b *Builder) Run(ctx context.Context) error {
 			others.tell(b.o.Logger, err)
 		case why != "": // rights and space are mended outside of this process, which should go on then
 			b.metrics.transient.WithLabelValues(why).Inc()
-			b.o.Logger.Warn("will try again", "reason", why, "error", err)
+			b.o.Logger.Warn("build failed, will try again", "reason", why, "error", err)
 		default:
 			b.o.Logger.Error("builder stopped", "error", err)
 			return err

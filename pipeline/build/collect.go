@@ -38,7 +38,7 @@ func (b *Builder) collect(ctx context.Context) {
 			b.o.Logger.Info("another collector was first", "error", err)
 		case err != nil:
 			b.metrics.collectFailures.Inc()
-			b.o.Logger.Error("collecting garbage failed, nothing that is in use is gone", "error", err)
+			b.o.Logger.Error("garbage collection failed, nothing in use was removed", "error", err)
 		default:
 			b.metrics.collected(report)
 			b.o.Logger.Info("collected garbage", "objects", report.Objects, "bytes", report.Bytes, "generations", report.Generations, "promotions", report.Promotions,

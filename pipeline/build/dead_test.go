@@ -52,7 +52,7 @@ func TestDeadRowsAreLost(t *testing.T) {
 			again := w.settledWith(func(n *schemas.Manifest) bool { return n.Generation > m.Generation })
 			stop()
 			w.check(again)
-			if again.LiveRows != m.LiveRows || again.Moved != m.Moved || !strings.Contains(log.String(), "found anew") {
+			if again.LiveRows != m.LiveRows || again.Moved != m.Moved || !strings.Contains(log.String(), "publishing them again") {
 				t.Errorf("%d live rows, %d moved, were %d and %d:\n%s", again.LiveRows, again.Moved, m.LiveRows, m.Moved, &log)
 			}
 		})

@@ -418,7 +418,7 @@ func (b *Builder) clean(replaced map[*heldPart]bool) {
 			p.Release()
 		}
 		if err := b.sweep(used); err != nil {
-			b.o.Logger.Warn("files that are not in use any more are left", "error", err)
+			b.o.Logger.Warn("files that are no longer used could not be removed", "error", err)
 		}
 	})
 }

@@ -144,7 +144,7 @@ func (b *Builder) foundDead(m *schemas.Manifest, lost error) error {
 	if int64(b.ledger.live) != m.LiveRows || dead != m.DeadRows {
 		return fmt.Errorf("dead rows of generation %d: %w: without them it has %d live and %d dead rows, and says %d and %d", m.Generation, lost, b.ledger.live, dead, m.LiveRows, m.DeadRows)
 	}
-	b.o.Logger.Warn("the dead rows of a generation are lost, they are found anew and published again", "generation", m.Generation, "dead_rows", dead, "error", lost)
+	b.o.Logger.Warn("the dead rows of a generation are lost, finding and publishing them again", "generation", m.Generation, "dead_rows", dead, "error", lost)
 	b.ledger.dirty, b.changed = true, true
 	return nil
 }
@@ -182,7 +182,7 @@ func (b *Builder) openBase(chunks []*heldPart) (*baseIDs, error) {
 		return base, nil
 	}
 	if !errors.Is(err, store.ErrNotFound) {
-		b.o.Logger.Warn("the table of ids is made anew", "error", err)
+		b.o.Logger.Warn("rebuilding the table of IDs", "error", err)
 	}
 	if base, err = newBaseIDs(b.o.Cache, b.ledger.hash, chunks); err != nil {
 		return nil, err
@@ -194,7 +194,7 @@ func (b *Builder) openBase(chunks []*heldPart) (*baseIDs, error) {
 // keepBase keeps a table for the next process. Safe for concurrent use.
 func (b *Builder) keepBase(base *baseIDs) {
 	if err := base.keep(b.o.Cache); err != nil {
-		b.o.Logger.Warn("the table of ids is not kept, the next start will take longer", "error", err)
+		b.o.Logger.Warn("the table of IDs could not be kept, the next start will take longer", "error", err)
 	}
 }
 

@@ -53,7 +53,7 @@ func (b *Builder) look(ctx context.Context) error {
 	}
 	err = b.o.Log.Confirm(ctx, c)
 	if errors.Is(err, store.ErrNotFound) {
-		b.o.Logger.Warn("took back a promotion whose generation was collected at that moment", "generation", c.Generation, "by", c.By, "error", err)
+		b.o.Logger.Warn("reverted a promotion whose generation was collected at the same time", "generation", c.Generation, "by", c.By, "error", err)
 		return nil // the next look sees the record that did
 	}
 	if err != nil {
@@ -64,9 +64,9 @@ func (b *Builder) look(ctx context.Context) error {
 	b.metrics.follows(c)
 	switch {
 	case c.Pinned:
-		b.o.Logger.Warn("the channel is pinned, generations are published and not served", "generation", c.Generation, "by", c.By, "reason", c.Reason)
+		b.o.Logger.Warn("the channel is pinned, generations are published but not served", "generation", c.Generation, "by", c.By, "reason", c.Reason)
 	case c.Epoch != "":
-		b.o.Logger.Warn("queries follow an epoch, generations are published and not served", "epoch", c.Epoch, "by", c.By, "reason", c.Reason)
+		b.o.Logger.Warn("queries follow an epoch, generations are published but not served", "epoch", c.Epoch, "by", c.By, "reason", c.Reason)
 	case was:
 		b.o.Logger.Info("generations are served again", "generation", c.Generation, "by", c.By, "reason", c.Reason)
 	}

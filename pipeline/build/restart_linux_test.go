@@ -237,14 +237,14 @@ func TestKeptBaseIDs_damaged(t *testing.T) {
 		}
 		var log lines
 		b := w.loaded(dir, Options{Logger: log.logger()})
-		if log.with("the table of ids is made anew") != 1 {
+		if log.with("rebuilding the table of IDs") != 1 {
 			t.Errorf("%s: the log does not say so", what)
 		}
 		if knows(t, b) != want {
 			t.Errorf("%s: it knows something else", what)
 		}
 		b.drop()
-		if again := w.loaded(dir, Options{Logger: log.logger()}); again.ledger.base.name != name || log.with("made anew") > 1 {
+		if again := w.loaded(dir, Options{Logger: log.logger()}); again.ledger.base.name != name || log.with("rebuilding") > 1 {
 			t.Errorf("%s: what was made anew is not kept", what)
 		} else {
 			again.drop()

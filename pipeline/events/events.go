@@ -79,7 +79,7 @@ func Run(ctx context.Context, o Options) error {
 		if o.Patience > 0 && time.Since(failing) >= o.Patience {
 			return err
 		}
-		t.Logger.Warn("events cannot be told, will try again", "in", retryPause.String(), "error", err)
+		t.Logger.Warn("events cannot be sent, will try again", "in", retryPause.String(), "error", err)
 		if err := sleep(ctx, retryPause); err != nil {
 			return err
 		}

@@ -107,7 +107,7 @@ func (i *Ingestor) waiting(kind string) func(error) {
 	return func(err error) {
 		i.metrics.transient.WithLabelValues(kind).Inc()
 		i.board.say(kind, err)
-		i.o.Logger.Warn("no answer, trying again", "kind", kind, "error", err)
+		i.o.Logger.Warn("no answer, will try again", "kind", kind, "error", err)
 	}
 }
 
@@ -162,7 +162,7 @@ func (i *Ingestor) standBy(ctx context.Context) {
 			i.metrics.transient.WithLabelValues("identity").Inc()
 			i.board.say("topic", err)
 			if err.Error() != told {
-				i.o.Logger.Error("no partitions, and the topic is not the index's", "error", err)
+				i.o.Logger.Error("no partitions, and the topic does not match the index", "error", err)
 			}
 			told = err.Error()
 		}

@@ -69,11 +69,11 @@ func (p *partition) run(ctx context.Context) {
 			p.logger.Info("another ingestor was first, going on from its end", "error", err)
 		case errors.Is(err, source.ErrOutOfRange):
 			// The next session asks for the bounds, and says what that means.
-			p.logger.Warn("offset out of range, looking again", "error", err)
+			p.logger.Warn("offset out of range, checking again", "error", err)
 		default:
 			p.metrics.stopped(err)
 			p.board.set(p.id, stopped, err)
-			p.logger.Error("partition stopped, it needs an operator", "error", err)
+			p.logger.Error("partition stopped, needs an operator", "error", err)
 			return
 		}
 	}
@@ -157,7 +157,7 @@ func (p *partition) gap(ctx context.Context, head commit.Head, log source.Bounds
 	}
 	p.metrics.commits.Inc()
 	p.metrics.gaps.Inc()
-	p.logger.Warn("recorded a gap: the log does not hold these offsets any more", "start", record.Start, "end", record.End)
+	p.logger.Warn("recorded a gap: the log no longer has these offsets", "start", record.Start, "end", record.End)
 	return commit.Head{Next: log.Start, Watermark: head.Watermark, Last: record}, nil
 }
 
@@ -207,7 +207,7 @@ func (p *partition) insist(ctx context.Context, kind string, op func() error) er
 		waited = true
 		p.metrics.transient.WithLabelValues(kind).Inc()
 		p.board.set(p.id, retrying, err)
-		p.logger.Warn("no answer, trying again", "kind", kind, "error", err)
+		p.logger.Warn("no answer, will try again", "kind", kind, "error", err)
 	})
 	if waited && err == nil {
 		p.board.set(p.id, following, nil)

@@ -141,7 +141,7 @@ func (s *shard) begin(ctx context.Context, of schemas.Load) (done bool, err erro
 		if err := s.mark(ctx, &given); err != nil {
 			return false, err
 		}
-		s.logger.Warn("abandoned a load that was not done", "load", before.Name, "partition", s.partition, "offset", s.head.Next)
+		s.logger.Warn("abandoned an unfinished load", "load", before.Name, "partition", s.partition, "offset", s.head.Next)
 	}
 	if before != nil && before.Name == of.Name {
 		if err := same(before, of); err != nil || before.Done {

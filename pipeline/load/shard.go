@@ -236,5 +236,5 @@ func (s *shard) append(ctx context.Context, record *schemas.Commit) error {
 
 // insist repeats what passes by itself.
 func (l *loader) insist(ctx context.Context, op func() error) error {
-	return ingest.UntilPassed(ctx, op, func(err error) { l.Logger.Warn("no answer, trying again", "error", err) })
+	return ingest.UntilPassed(ctx, op, func(err error) { l.Logger.Warn("no answer, will try again", "error", err) })
 }

@@ -103,7 +103,7 @@ func (n *Node) admitGeneration(wants footprint) error {
 		return nil
 	}
 	if n.followed == nil {
-		n.o.Logger.Warn("the generation wants more memory than is allowed, queries may wait for the disk", "wants_bytes", more, "memory_bytes", n.o.MemoryBytes)
+		n.o.Logger.Warn("the generation needs more memory than is allowed, queries may wait for the disk", "wants_bytes", more, "memory_bytes", n.o.MemoryBytes)
 		return nil
 	}
 	n.metrics.memoryRefusals.Inc()

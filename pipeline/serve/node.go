@@ -270,7 +270,7 @@ func (n *Node) Run(ctx context.Context) error {
 		n.setFollow(err)
 		if err != nil {
 			n.metrics.loadFailed(err)
-			n.o.Logger.Error("could not follow the channel, serving what is loaded", "generation", n.generation(), "error", err)
+			n.o.Logger.Error("could not follow the channel", "generation", n.generation(), "error", err)
 			wait = pause.NextBackOff()
 			continue
 		}
@@ -386,7 +386,7 @@ func (n *Node) newest(ctx context.Context) (*commit.Served, error) {
 	case to == nil:
 		return nil, fmt.Errorf("%w: the one in its place has promoted nothing yet", gone)
 	}
-	n.o.Logger.Warn("the index was made anew in its place, it is followed from its beginning", "generation", n.generation(), "reason", gone)
+	n.o.Logger.Warn("the index was recreated in its place, following it from its beginning", "generation", n.generation(), "reason", gone)
 	n.log.Store(log)
 	n.followed = nil
 	return to, nil
@@ -440,7 +440,7 @@ func (n *Node) take(ctx context.Context, to *commit.Served) (err error) {
 	n.o.Logger.InfoContext(ctx, "serving", "generation", m.Generation, "epoch", to.Record.Epoch, "encoder", s.Spec().Encoder,
 		"live_rows", m.LiveRows, "new_parts", fetched, "recalled_files", n.recalled, "took", time.Since(started).Round(time.Millisecond))
 	if err := n.sweep(m); err != nil { // the generation is served all the same, and the next swap sweeps again
-		n.o.Logger.Warn("cache keeps files that nothing uses", "generation", m.Generation, "error", err)
+		n.o.Logger.Warn("files that are no longer used could not be removed from the cache", "generation", m.Generation, "error", err)
 	}
 	return nil
 }

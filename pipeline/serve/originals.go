@@ -347,7 +347,7 @@ func (r *remote) take(rows []search.Hit, run *originalsOf, stored []byte, brough
 	r.metrics.originalsFetched.Add(float64(len(run.wanted) - len(faults)))
 	if len(faults) > 0 {
 		r.apart.Do(func() { // all of a file may be so, and each query finds some
-			r.log.Error("an original in the store is not what its int8 row was made of", "error", faults[0], "others_of_the_read", len(faults)-1)
+			r.log.Error("an original in the store does not match its int8 row", "error", faults[0], "others_of_the_read", len(faults)-1)
 		})
 	}
 	return errors.Join(faults...)

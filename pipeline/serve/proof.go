@@ -190,7 +190,7 @@ func (n *Node) judge(ctx context.Context, part heldPart, err error) (ended bool)
 		return false
 	}
 	if err != nil {
-		n.o.Logger.Error("a part is not what it was when it was read through, it is fetched anew", "part", part.ID, "error", err)
+		n.o.Logger.Error("a part has changed since it was read through, fetching it again", "part", part.ID, "error", err)
 	}
 	n.proof.done(part, err != nil)
 	return true

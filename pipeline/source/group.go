@@ -117,7 +117,7 @@ func (c *Client) Join(ctx context.Context, group string, run func(ctx context.Co
 	select {
 	case <-left:
 	case <-timeout.C:
-		c.o.Logger.Warn("group did not answer our leaving", "group", group)
+		c.o.Logger.Warn("the group did not answer when this member left", "group", group)
 	}
 	return context.Cause(ctx)
 }

@@ -292,7 +292,7 @@ func (c *Cache) ensure(ctx context.Context, ref Ref, f *cacheFile) (downloaded b
 		defer r.Close()
 		err = c.download(ref, f, r, size)
 		if errors.Is(err, ErrCorrupt) { // also to a bucket that keeps sums of its own
-			c.met("a download is not what its record says", ref, err)
+			c.met("a download does not match its record", ref, err)
 		}
 		return nil, err
 	})
@@ -347,7 +347,7 @@ func (c *Cache) present(ref Ref, f *cacheFile) bool {
 	}
 	id, err := c.verify(ref)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.met("a file of the cache is not what its record says, its object is fetched again", ref, fmt.Errorf("%s: %w", c.path(ref.SHA256), err))
+		c.met("a file of the cache does not match its record, fetching its object again", ref, fmt.Errorf("%s: %w", c.path(ref.SHA256), err))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -488,7 +488,7 @@ func TestCache_Fetch_bucketFindsDamage(t *testing.T) {
 		t.Errorf("Fetch = %v, %v, want ErrCorrupt", m, err)
 	}
 	wantStats(t, c, store.CacheStats{Corrupt: 3})
-	if n := strings.Count(log.String(), "a download is not what its record says"); n != 3 || !strings.Contains(log.String(), "key=k") {
+	if n := strings.Count(log.String(), "a download does not match its record"); n != 3 || !strings.Contains(log.String(), "key=k") {
 		t.Errorf("it says %d times, wanted: 3, and the key, that something was damaged:\n%s", n, log)
 	}
 }

@@ -56,9 +56,9 @@ func (w *Watch) Run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, ErrIgnoresCondition):
-			w.o.Logger.Error("the store has ceased to honour put-if-absent", "error", err)
+			w.o.Logger.Error("the store no longer honours put-if-absent", "error", err)
 		case err != nil:
-			w.o.Logger.Warn("the store could not be probed, what the last probe found holds", "error", err)
+			w.o.Logger.Warn("the store could not be probed, the result of the last probe stands", "error", err)
 			continue
 		case ignored:
 			w.o.Logger.Info("the store honours put-if-absent again")

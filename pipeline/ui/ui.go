@@ -141,7 +141,7 @@ func (u *UI) show(w http.ResponseWriter, r *http.Request, status int, name, titl
 	}
 	var body bytes.Buffer // so that a fault of a template is no half page
 	if err := u.pages[name].Execute(&body, f); err != nil {
-		u.o.Logger.Error("page", "path", r.URL.Path, "error", err)
+		u.o.Logger.Error("could not render a page", "path", r.URL.Path, "error", err)
 		http.Error(w, "the page could not be rendered; see the log of the node", http.StatusInternalServerError)
 		return
 	}
