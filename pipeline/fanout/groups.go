@@ -68,8 +68,7 @@ func (r *Router) groups(q *http.Request, g grouping) (any, error) {
 				return nil, fmt.Errorf("answer of shard %d: it is of another shape than that of shard 0", i)
 			}
 		}
-		all := parts
-		same := true
+		all, same := parts, true
 		if g.size > 1 {
 			if all, same, err = r.complete(q, g, parts, queries); err != nil {
 				return nil, err
@@ -96,7 +95,7 @@ func (r *Router) complete(q *http.Request, g grouping, parts []*grouped, queries
 	}
 	all = parts
 	for {
-		more, any := make([]*request, len(parts)), false
+		more, asked := make([]*request, len(parts)), false
 		for i, p := range parts {
 			var values lists
 			if values, lacking[i] = lacking[i].split(); values == nil {
@@ -105,9 +104,9 @@ func (r *Router) complete(q *http.Request, g grouping, parts []*grouped, queries
 			if more[i], err = g.again(i, values); err != nil {
 				return nil, false, err
 			}
-			more[i].first, any = p.from, true
+			more[i].first, asked = p.from, true
 		}
-		if !any {
+		if !asked {
 			return all, true, nil
 		}
 		others, err := r.askGroups(q, func(shard int) *request { return more[shard] })
