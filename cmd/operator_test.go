@@ -264,7 +264,7 @@ func TestWrongCallsExitWithTwo(t *testing.T) {
 		{"ingestor", []string{"--store", f.storage, "--brokers", f.brokers, "--config", config}, []string{"flush-agee", "not a flag"}},
 		{"adastream", []string{"init", "--store", dir, "--brokers", f.brokers, "--ladder", "7,9", "--encoder", "x"}, []string{"ladder", "7 9", "multiples of 4"}},
 		{"adastream", []string{"init", "--store", dir, "--brokers", f.brokers, "--ladder", "8,16"}, []string{"encoder", "allowed"}},
-		{"adastream", []string{"init", "--store", f.storage, "--brokers", f.brokers, "--ladder", "8,16", "--encoder", "x", "--topic", f.topic}, []string{"index already"}},
+		{"adastream", []string{"init", "--store", f.storage, "--brokers", f.brokers, "--ladder", "8,16", "--encoder", "x", "--topic", f.topic}, []string{"an index exists already"}},
 		{"adastream", []string{"search", "--like", "a", "--vector", "b"}, []string{"--like", "--vector"}},
 		{"adastream", []string{"snapshot", "show", "--store", f.storage, "99"}, []string{"99", "snapshot ls"}},
 		{"adastream", []string{"snapshot", "ls", "--store", f.storage, "--last=-1"}, []string{"--last", "-1", "negative"}},

@@ -232,7 +232,7 @@ func TestOriginals_flippedBit(t *testing.T) {
 		t.Errorf("degraded %v times", got)
 	}
 	asked(t, f.remote, 42, `"exact":true`)
-	if n := strings.Count(lines.String(), "int8 row was made of"); n < 1 || strings.Count(lines.String(), "\n") != 1 || !strings.Contains(lines.String(), fmt.Sprintf("%s: row %d", key, row)) {
+	if n := strings.Count(lines.String(), "does not match its int8 row"); n < 1 || strings.Count(lines.String(), "\n") != 1 || !strings.Contains(lines.String(), fmt.Sprintf("%s: row %d", key, row)) {
 		t.Errorf("two queries found it, and the log says: %s", lines.String())
 	}
 	none := f.node(Options{Originals: OriginalsNone})

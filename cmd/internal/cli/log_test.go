@@ -76,8 +76,8 @@ func TestHangup(t *testing.T) {
 	if !log.Enabled(ctx, slog.LevelDebug) {
 		t.Error("the level has not changed")
 	}
-	await("a broken file", "log-level: [\n", "nothing changed")
-	await("an unknown name", "log-levl: info\n", "nothing changed", "log-level")
+	await("a broken file", "log-level: [\n", "nothing was changed")
+	await("an unknown name", "log-levl: info\n", "nothing was changed", "log-level")
 	await("what cannot change", "log-level: debug\nflush-age: 2s\nflush-rows: 7\nkafka-password: s3cret\n", "restart", `flags="[flush-age kafka-password]"`)
 	await("back to the default", "flush-age: 2s\nkafka-password: a\n", "log_level=INFO", `flags=[flush-age]`)
 	if strings.Contains(out.String(), "s3cret") {
