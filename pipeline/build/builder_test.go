@@ -9,13 +9,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/pipeline/store/storetest"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -207,38 +207,23 @@ func TestOptionsNameEveryFault(t *testing.T) {
 	}
 }
 
-// overwriting is a store that has ceased to honour put-if-absent where it is probed.
-type overwriting struct {
-	store.Bucket
-	on atomic.Bool
-}
-
-func (b *overwriting) PutIfAbsent(ctx context.Context, key string, body []byte) error {
-	if b.on.Load() && strings.HasPrefix(key, "probe/") {
-		if err := b.Delete(ctx, key); err != nil {
-			return err
-		}
-	}
-	return b.Bucket.PutIfAbsent(ctx, key, body)
-}
-
 // A builder that runs says that its store overwrites, whatever else goes well, and goes on: to end would have it started again, to be refused.
 func TestStoreBeginsToOverwrite(t *testing.T) {
 	w := newWorld(t, 12)
-	bucket := &overwriting{Bucket: w.bucket}
+	bucket := &storetest.Turncoat{Bucket: w.bucket}
 	w.bucket = bucket
 	w.ingest(0, 300, 300, nil)
 	b, stop := w.start(Options{ProbeEvery: time.Millisecond, PublishEvery: time.Millisecond})
 	defer stop()
 	w.settled()
 	w.awaitTrue("ready", func() bool { return b.Ready() == nil })
-	bucket.on.Store(true)
+	bucket.Overwrites.Store(true)
 	w.awaitTrue("not ready", func() bool { return errors.Is(b.Ready(), store.ErrIgnoresCondition) && b.health.shown() == 0 })
 	w.ingest(0, 300, 300, nil)
 	w.settled()
 	if err := b.Ready(); !errors.Is(err, store.ErrIgnoresCondition) {
 		t.Errorf("a generation later: %v", err)
 	}
-	bucket.on.Store(false)
+	bucket.Overwrites.Store(false)
 	w.awaitTrue("ready again", func() bool { return b.Ready() == nil })
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"github.com/adastream/adastream/client"
 	"github.com/adastream/adastream/pipeline/serve"
@@ -259,16 +258,9 @@ const maxQueries = 1000
 
 // valueOf is a value of the attributes that there are groups by, in JSON.
 func valueOf(column arrow.Array, i int) (string, error) {
-	if column.IsNull(i) {
-		return "null", nil
-	}
-	switch c := column.(type) {
-	case *array.Boolean:
-		return strconv.FormatBool(c.Value(i)), nil
-	case *array.Int64:
-		return strconv.FormatInt(c.Value(i), 10), nil
-	case *array.String:
-		text, err := json.Marshal(c.Value(i))
+	switch column.DataType().ID() {
+	case arrow.STRING, arrow.INT64, arrow.BOOL:
+		text, err := json.Marshal(column.GetOneForMarshal(i))
 		return string(text), err
 	}
 	return "", fmt.Errorf("of type %s", column.DataType())

@@ -1,11 +1,8 @@
 package ingest
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +10,7 @@ import (
 
 	"github.com/adastream/adastream/pipeline/source"
 	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/pipeline/store/storetest"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -95,35 +93,20 @@ func TestStopsAreToldApart(t *testing.T) {
 	t.Error("no stops are counted")
 }
 
-// overwriting is a store that has ceased to honour put-if-absent where it is probed.
-type overwriting struct {
-	store.Bucket
-	on atomic.Bool
-}
-
-func (b *overwriting) PutIfAbsent(ctx context.Context, key string, body []byte) error {
-	if b.on.Load() && strings.HasPrefix(key, "probe/") {
-		if err := b.Delete(ctx, key); err != nil {
-			return err
-		}
-	}
-	return b.Bucket.PutIfAbsent(ctx, key, body)
-}
-
 // TestStoreBeginsToOverwrite: an ingestor that runs says so, and goes on.
 func TestStoreBeginsToOverwrite(t *testing.T) {
-	bucket := &overwriting{Bucket: store.NewMemory()}
+	bucket := &storetest.Turncoat{Bucket: store.NewMemory()}
 	r := newRig(t, 1, bucket)
 	registry := prometheus.NewRegistry()
 	run := r.start(func(o *Options) { o.Registry, o.ProbeEvery = registry, time.Millisecond })
 	r.until("ready", func() bool { return run.Ready() == nil })
-	bucket.on.Store(true)
+	bucket.Overwrites.Store(true)
 	r.until("not ready", func() bool {
 		return errors.Is(run.Ready(), store.ErrIgnoresCondition) && shown(t, registry, "store_ignores_condition") == 1 && shown(t, registry, "ready") == 0
 	})
 	r.produce(1, source.Message{Value: rowsMessage(t, 3, 0)})
 	r.await(0, 1)
-	bucket.on.Store(false)
+	bucket.Overwrites.Store(false)
 	r.until("ready again", func() bool { return run.Ready() == nil })
 	run.stop(t)
 }

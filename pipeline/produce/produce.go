@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -57,7 +58,7 @@ func Messages(ctx context.Context, topic Topic, batch arrow.RecordBatch) (messag
 		return nil, err
 	}
 	for p, piece := range pieces {
-		small, err := halve(ctx, batch, piece, topic.MaxMessage)
+		small, err := cut(ctx, batch, piece, topic.MaxMessage)
 		if err != nil {
 			return nil, fmt.Errorf("rows of partition %d: %w", p, err)
 		}
@@ -68,22 +69,23 @@ func Messages(ctx context.Context, topic Topic, batch arrow.RecordBatch) (messag
 	return messages, nil
 }
 
-// halve divides the rows of a piece of batch until each message has at most limit bytes, or one row.
-func halve(ctx context.Context, batch arrow.RecordBatch, piece Piece, limit int64) ([]Piece, error) {
-	switch n := len(piece.Rows); {
+// cut divides the rows of a piece of batch evenly, until each message has at most limit bytes, or one row.
+func cut(ctx context.Context, batch arrow.RecordBatch, piece Piece, limit int64) ([]Piece, error) {
+	n, size := int64(len(piece.Rows)), int64(len(piece.Message))
+	switch {
 	case n == 0:
 		return nil, nil
-	case n == 1 || limit == 0 || int64(len(piece.Message)) <= limit:
+	case n == 1 || limit == 0 || size <= limit:
 		return []Piece{piece}, nil
 	}
+	parts := (size + limit - 1) / limit
 	var all []Piece
-	middle := len(piece.Rows) / 2
-	for _, rows := range [][]int64{piece.Rows[:middle], piece.Rows[middle:]} {
+	for rows := range slices.Chunk(piece.Rows, int((n+parts-1)/parts)) {
 		message, err := encodeRows(ctx, batch, rows)
 		if err != nil {
 			return nil, err
 		}
-		some, err := halve(ctx, batch, Piece{Rows: rows, Message: message}, limit)
+		some, err := cut(ctx, batch, Piece{Rows: rows, Message: message}, limit)
 		if err != nil {
 			return nil, err
 		}

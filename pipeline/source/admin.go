@@ -83,10 +83,9 @@ func (c *Client) TopicConfig(ctx context.Context, names ...string) (map[string]s
 }
 
 // MaxMessage returns how many bytes the value of a message to the topic may
-// have, what its max.message.bytes leave when the protocol has had its share, up
-// to what a producer of the zero options sends. A
-// client that may not ask, for want of the right DescribeConfigs, is told what
-// Kafka's default leaves.
+// have: what its max.message.bytes leave when the protocol has had its share, and
+// no more than a producer of the zero options sends. A client that may not ask,
+// for want of the right DescribeConfigs, is told what Kafka's default leaves.
 func (c *Client) MaxMessage(ctx context.Context) (int64, error) {
 	limit := int64(defaultTopicMessage)
 	config, err := c.TopicConfig(ctx, "max.message.bytes")

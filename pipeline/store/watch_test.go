@@ -15,25 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/adastream/adastream/pipeline/store"
+	"github.com/adastream/adastream/pipeline/store/storetest"
 )
-
-// turncoat honours put-if-absent until it overwrites, or is away.
-type turncoat struct {
-	store.Bucket
-	overwrites, away atomic.Bool
-}
-
-func (b *turncoat) PutIfAbsent(ctx context.Context, key string, body []byte) error {
-	if b.away.Load() {
-		return store.ErrTransient
-	}
-	if b.overwrites.Load() {
-		if err := b.Delete(ctx, key); err != nil {
-			return err
-		}
-	}
-	return b.Bucket.PutIfAbsent(ctx, key, body)
-}
 
 // lines are those of a log.
 type lines chan string
@@ -47,7 +30,7 @@ func (l lines) Write(p []byte) (int, error) {
 // outlives probes that the store did not answer.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, log, registry := &turncoat{Bucket: store.NewMemory()}, make(lines, 1), prometheus.NewRegistry()
+		b, log, registry := &storetest.Turncoat{Bucket: store.NewMemory()}, make(lines, 1), prometheus.NewRegistry()
 		var said error
 		w := store.NewWatch(b, store.WatchOptions{Tell: func(err error) { said = err }, Logger: slog.New(slog.NewTextHandler(log, nil)), Registry: registry, Role: "builder"})
 		ctx, stop := context.WithCancel(t.Context())
@@ -85,16 +68,16 @@ func TestWatch(t *testing.T) {
 			}
 		}
 		check("all is well", false, "")
-		b.away.Store(true)
+		b.Away.Store(true)
 		check("the store is away", false, "level=WARN")
-		b.away.Store(false)
-		b.overwrites.Store(true)
+		b.Away.Store(false)
+		b.Overwrites.Store(true)
 		check("it overwrites", true, "level=ERROR")
 		check("it still does", true, "level=ERROR")
-		b.away.Store(true)
+		b.Away.Store(true)
 		check("it is away after it did", true, "level=WARN")
-		b.away.Store(false)
-		b.overwrites.Store(false)
+		b.Away.Store(false)
+		b.Overwrites.Store(false)
 		check("it honours it again", false, "level=INFO")
 		stop()
 		<-done
