@@ -5995,22 +5995,18 @@ TEXT ·aboveFloatsKernelAVX512(SB), NOSPLIT, $0-40
 by16:
 	VMOVUPS       (AX)(BX*4), Z3
 	VCMPPS        $0x1d, Z0, Z3, K1
-	KORTESTW      K1, K1
-	JZ            next
 	VPCOMPRESSD.Z Z1, K1, Z3
 	VMOVDQU32     Z3, (CX)
 	KMOVW         K1, SI
 	POPCNTL       SI, SI
 	LEAQ          (CX)(SI*4), CX
-
-next:
-	VPADDD Z2, Z1, Z1
-	ADDQ   $0x10, BX
-	CMPQ   BX, DX
-	JLT    by16
-	SUBQ   out+24(FP), CX
-	SHRQ   $0x02, CX
-	MOVQ   CX, ret+32(FP)
+	VPADDD        Z2, Z1, Z1
+	ADDQ          $0x10, BX
+	CMPQ          BX, DX
+	JLT           by16
+	SUBQ          out+24(FP), CX
+	SHRQ          $0x02, CX
+	MOVQ          CX, ret+32(FP)
 	VZEROUPPER
 	RET
 

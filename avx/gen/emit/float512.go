@@ -133,22 +133,23 @@ func above512(c constants) {
 		"func(dots *int32, weight *float32, n int, threshold float32, out *uint32) int",
 		"aboveKernelAVX512 lists the i < n with dots[i]*weight[i] >= threshold; n is a positive multiple of 16.")
 	dots, weight := loadGP("dots"), loadGP("weight")
-	listAbove512(c, func(i GPVirtual, v VecVirtual) {
+	listAbove512(c, true, func(i GPVirtual, v VecVirtual) {
 		VCVTDQ2PS(Mem{Base: dots, Index: i, Scale: 4}, v)
 		VMULPS(Mem{Base: weight, Index: i, Scale: 4}, v, v)
 	})
 }
 
-// aboveFloats512 is above512 for scores as they are.
+// aboveFloats512 is above512 for scores as they are, of which many groups of sixteen have one that reaches the threshold: which
+// ones cannot be predicted, so no branch depends on it, as in aboveFloats.
 func aboveFloats512(c constants) {
 	kernel("aboveFloatsKernelAVX512", "func(scores *float32, n int, threshold float32, out *uint32) int",
 		"aboveFloatsKernelAVX512 lists the i < n with scores[i] >= threshold; n is a positive multiple of 16.")
 	scores := loadGP("scores")
-	listAbove512(c, func(i GPVirtual, v VecVirtual) { VMOVUPS(Mem{Base: scores, Index: i, Scale: 4}, v) })
+	listAbove512(c, false, func(i GPVirtual, v VecVirtual) { VMOVUPS(Mem{Base: scores, Index: i, Scale: 4}, v) })
 }
 
-// listAbove512 emits the rest of both, given how the scores from i are loaded.
-func listAbove512(c constants, load func(i GPVirtual, v VecVirtual)) {
+// listAbove512 emits the rest of both, given how the scores from i are loaded, and whether to pass groups with none by a branch.
+func listAbove512(c constants, pass bool, load func(i GPVirtual, v VecVirtual)) {
 	out, n := loadGP("out"), loadGP("n")
 	threshold, ids, sixteen, v := ZMM(), ZMM(), ZMM(), ZMM()
 	VBROADCASTSS(paramAddr("threshold"), threshold)
@@ -159,8 +160,10 @@ func listAbove512(c constants, load func(i GPVirtual, v VecVirtual)) {
 	Label("by16")
 	load(i, v)
 	VCMPPS(Imm(atLeast), threshold, v, hits)
-	KORTESTW(hits, hits)
-	JZ(LabelRef("next"))
+	if pass {
+		KORTESTW(hits, hits)
+		JZ(LabelRef("next"))
+	}
 	VPCOMPRESSD_Z(ids, hits, v)
 	VMOVDQU32(v, Mem{Base: out})
 	KMOVW(hits, count.As32())
