@@ -15,10 +15,17 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
+// fetchShare is the share of a processor that fetching a part takes while queries run. Without rests a checksum has its processor for as
+// long as the scheduler allows, a hundred times as long as a query.
+const fetchShare = 0.25
+
 // open makes a snapshot of m. Parts that the current generation has too are shared, not opened again, but for those of another
 // epoch: they were checked against another spec.
 func (n *Node) open(ctx context.Context, to *commit.Served, m *schemas.Manifest) (s *snapshot.Snapshot, fetched int, err error) {
 	spec, cache := to.Index.Spec(), n.cache.Of(to.Index.Bucket())
+	if n.current.Load() != nil {
+		cache = cache.Resting(fetchShare, func() bool { return len(n.running) > 0 })
+	}
 	shared, mdl := n.parts, n.model
 	if !n.follows(to.Record.Epoch) {
 		shared, mdl = nil, nil

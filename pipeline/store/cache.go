@@ -74,6 +74,7 @@ type CacheStats struct {
 type Cache struct {
 	bucket  Bucket
 	recalls bool // does without reading through what was recalled
+	pace    pace // of downloading and reading through
 	*cacheFiles
 }
 
@@ -129,7 +130,13 @@ func NewCache(dir string, b Bucket, o CacheOptions) (*Cache, error) {
 }
 
 // Of is the same cache for the objects of another bucket: files, bound and counters are one.
-func (c *Cache) Of(b Bucket) *Cache { return &Cache{b, c.recalls, c.cacheFiles} }
+func (c *Cache) Of(b Bucket) *Cache { return &Cache{b, c.recalls, c.pace, c.cacheFiles} }
+
+// Resting is the same cache, of which a Fetch that downloads or reads through takes no more than a share of a processor, above 0 and
+// below 1, as long as others are busy with work that must not wait.
+func (c *Cache) Resting(share float64, busy func() bool) *Cache {
+	return &Cache{c.bucket, c.recalls, pace{busy, share}, c.cacheFiles}
+}
 
 // Fetch returns the object, from the cache if it is there, else downloaded. Concurrent fetches of one object download it
 // once. Content that is not what ref says, however often it is read, is ErrCorrupt, and leaves no file; the bucket's errors
@@ -194,7 +201,7 @@ func (c *Cache) Put(ctx context.Context, ref Ref, body []byte) error {
 	}
 	f := c.enter(ref.SHA256)
 	defer c.leave(ref.SHA256, f)
-	if c.present(ref, f) {
+	if c.present(ctx, ref, f) {
 		return nil
 	}
 	return c.write(ref, f, func(w io.Writer) error {
@@ -280,7 +287,7 @@ func (c *Cache) leave(name string, f *cacheFile) {
 
 // ensure makes the verified file be there, and says whether it had to download it.
 func (c *Cache) ensure(ctx context.Context, ref Ref, f *cacheFile) (downloaded bool, err error) {
-	if c.present(ref, f) {
+	if c.present(ctx, ref, f) {
 		return false, nil
 	}
 	// The stream may break off midway or be damaged, which Open, having tried again itself, cannot repair.
@@ -290,7 +297,7 @@ func (c *Cache) ensure(ctx context.Context, ref Ref, f *cacheFile) (downloaded b
 			return err, nil
 		}
 		defer r.Close()
-		err = c.download(ref, f, r, size)
+		err = c.download(ctx, ref, f, r, size)
 		if errors.Is(err, ErrCorrupt) { // also to a bucket that keeps sums of its own
 			c.met("a download does not match its record", ref, err)
 		}
@@ -307,13 +314,13 @@ func (c *Cache) ensure(ctx context.Context, ref Ref, f *cacheFile) (downloaded b
 }
 
 // download writes the file of ref from r, which announces size bytes.
-func (c *Cache) download(ref Ref, f *cacheFile, r io.Reader, size int64) error {
+func (c *Cache) download(ctx context.Context, ref Ref, f *cacheFile, r io.Reader, size int64) error {
 	if size != ref.Size {
 		return c.corrupt(ref, fmt.Sprintf("has %d bytes, not %d", size, ref.Size))
 	}
 	return c.write(ref, f, func(w io.Writer) error {
 		sum := sha256.New()
-		n, err := io.Copy(io.MultiWriter(w, sum), r)
+		n, err := io.Copy(c.pace.writer(ctx, io.MultiWriter(w, sum)), r)
 		if err != nil {
 			return fmt.Errorf("download: %w", err)
 		}
@@ -338,14 +345,14 @@ func (c *Cache) met(what string, ref Ref, err error) {
 
 // present says whether the file is there and intact, reading it through at its first use in this process. A damaged one
 // is removed: the bucket has better.
-func (c *Cache) present(ref Ref, f *cacheFile) bool {
+func (c *Cache) present(ctx context.Context, ref Ref, f *cacheFile) bool {
 	c.mu.Lock()
 	known := f.verified || c.recalls && f.recalled
 	c.mu.Unlock()
 	if known {
 		return true
 	}
-	id, err := c.verify(ref)
+	id, err := c.verify(ctx, ref)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.met("a file of the cache does not match its record, fetching its object again", ref, fmt.Errorf("%s: %w", c.path(ref.SHA256), err))
 	}
@@ -362,7 +369,7 @@ func (c *Cache) present(ref Ref, f *cacheFile) bool {
 }
 
 // verify reads the file of ref through, and says which one that was.
-func (c *Cache) verify(ref Ref) (id fileIdentity, err error) {
+func (c *Cache) verify(ctx context.Context, ref Ref) (id fileIdentity, err error) {
 	r, info, err := openRegular(c.path(ref.SHA256))
 	if err != nil {
 		return id, err
@@ -372,7 +379,7 @@ func (c *Cache) verify(ref Ref) (id fileIdentity, err error) {
 	if info.Size() != ref.Size {
 		return id, ErrCorrupt
 	}
-	if _, err := io.Copy(sum, r); err != nil {
+	if _, err := io.Copy(c.pace.writer(ctx, sum), r); err != nil {
 		return id, err
 	}
 	if hex.EncodeToString(sum.Sum(nil)) != ref.SHA256 {

@@ -139,12 +139,7 @@ func (c *Cache) verifyMapped(ctx context.Context, share float64, ref Ref, f *cac
 		if err = touch(step); err == nil {
 			sum.Write(step)
 		}
-		if rests := time.Duration(float64(time.Since(began)) * (1/share - 1)); rests > 0 {
-			select {
-			case <-ctx.Done():
-			case <-time.After(rests):
-			}
-		}
+		rest(ctx, time.Since(began), share)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -59,7 +59,7 @@ func (c *Cache) Remember(rules int, opened func(sha256 string) bool) error {
 //
 // What was remembered is forgotten thereby: if this process dies of what it has taken, the next one does not.
 func (c *Cache) Recall(rules int) (recalling *Cache, files int) {
-	recalling = &Cache{bucket: c.bucket, recalls: true, cacheFiles: c.cacheFiles}
+	recalling = &Cache{c.bucket, true, c.pace, c.cacheFiles}
 	body, err := os.ReadFile(c.path(recallName))
 	if err != nil || os.Remove(c.path(recallName)) != nil {
 		return recalling, 0
