@@ -288,7 +288,7 @@ func (a *assigner) choose(level avx.Level, x []float32, candidates []int32, scor
 	list, best := candidates[top], float32(math.Inf(-1))
 	least := scores[top] - closeScores*a.length(list)
 	for i, s := range scores {
-		if s < least || i == top {
+		if s < least || candidates[i] == candidates[top] { // itself, or from the other group that it is in
 			continue
 		}
 		if math.IsInf(float64(best), -1) {
