@@ -156,6 +156,7 @@ type Node struct {
 	waiting   atomic.Int64  // requests, for one of them
 	awaiting  atomic.Int64  // requests, for newer records
 	pressure  pressure
+	documents sync.Pool     // of *documents, that read requests
 	reading   chan struct{} // generations from the store, for those who ask about them
 	measuring chan struct{} // recall, for who asks
 	started   time.Time
