@@ -180,6 +180,9 @@ func (b *bench) interleaved(ctx context.Context, plans ...search.Plan) (cost []s
 	return cost, speed, nil
 }
 
+// targets are recalls that are asked for.
+func targets() []float64 { return []float64{0.8, 0.9, 0.95, 0.98, 0.99} }
+
 // wishes says what each wish gets on the queries of the set.
 func (b *bench) wishes(ctx context.Context) error {
 	fmt.Println("\n| wish | dims | expected | recall@10 | lists | codes | rows | bytes | µs | queries/s |\n|---|---|---|---|---|---|---|---|---|---|")
@@ -189,7 +192,7 @@ func (b *bench) wishes(ctx context.Context) error {
 		wish recall.Wish
 	}
 	var asks []ask
-	for _, t := range []float64{0.8, 0.9, 0.95, 0.98, 0.99} {
+	for _, t := range targets() {
 		asks = append(asks, ask{fmt.Sprintf("target_recall %v", t), recall.Wish{TargetRecall: at(t)}})
 	}
 	for _, e := range []float64{0, 0.25, 0.5, 0.75, 1} {
@@ -253,7 +256,7 @@ func (b *bench) sliced(ctx context.Context) error {
 		at.Queries, at.Self, at.Truth, at.N = append(at.Queries, v...), append(at.Self, s.Self[q]), append(at.Truth, s.Truth[q]), at.N+1
 	}
 	fmt.Printf("\n%d rows in %d slices\n\n| target | plan | expected | recall@10 | slices that reach it | whose interval does | worst slices |\n|---|---|---|---|---|---|---|\n", s.N, b.o.Slices)
-	for _, target := range []float64{0.8, 0.9, 0.95, 0.98} {
+	for _, target := range targets() {
 		c, err := recall.Wish{TargetRecall: &target}.Choose(b.snap, 1)
 		if err != nil {
 			return err
