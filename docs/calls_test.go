@@ -165,10 +165,11 @@ func checkGo(t *testing.T, words []string) {
 			continue
 		}
 		cmd := exec.Command("go", "list", "-f", `{{$d := .Dir}}{{range .TestGoFiles}}{{$d}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$d}}/{{.}} {{end}}`, word)
-		cmd.Dir = dir
-		out, err := cmd.CombinedOutput()
+		var said strings.Builder // also of modules that it fetches
+		cmd.Dir, cmd.Stderr = dir, &said
+		out, err := cmd.Output()
 		if err != nil {
-			t.Errorf("%s: %s: %v\n%s", call, word, err, out)
+			t.Errorf("%s: %s: %v\n%s", call, word, err, said.String())
 			return
 		}
 		for _, file := range strings.Fields(string(out)) {
