@@ -32,6 +32,7 @@ const (
 	ProjectedOPQ = "PCA OPQ"
 
 	// Beyond the papers.
+	Bounded    = "MRL, bounded"
 	Reranked   = "AdANNS-OPQ, reranked"
 	ProductOne = "Adastream, a row in 1 list"
 	ProductTwo = "Adastream, a row in 2 lists"
@@ -98,9 +99,10 @@ func (c *catalogue) whole(column string) View { return View{column, Prefix, c.da
 
 func (c *catalogue) prefix(w int) View { return View{c.data.Vector, Prefix, w} }
 
-// reranking adds adaptive retrieval and funnels.
+// reranking adds exact search that a prefix bounds, adaptive retrieval and funnels.
 func (c *catalogue) reranking() {
 	for i, w := range c.data.Ladder[:len(c.data.Ladder)-1] {
+		c.add(System{Family: Bounded, Scan: Scan{View: c.prefix(c.full), Bound: w}})
 		for _, keep := range shortlists {
 			c.add(System{Family: Adaptive, Scan: Scan{View: c.prefix(w)}, Rerank: []Stage{{c.full, keep}}})
 		}

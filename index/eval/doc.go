@@ -28,6 +28,7 @@
 //	d_c nlist                          centroids
 //	+ nprobe/nlist N d_s               rows, as floats; or
 //	+ nprobe/nlist N m + d_s^2 + 16 d_s   rows as codes of m sub-quantisers: look-ups, and the rotation and table of the query
+//	or + nprobe/nlist N b + (rows scored whole) (d_s - b)   rows whose first b dimensions bound the score
 //	+ sum of keep dims                 rows of each rerank
 //	+ D d                              for each view that the query has to be projected to
 //

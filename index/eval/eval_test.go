@@ -287,19 +287,22 @@ func TestCost_ofThePapers(t *testing.T) {
 		system System
 		n      int
 		want   float64
+
+		completed float64
 	}{
-		{"ivf 2048, 32 lists", ivf(2048, 32, 1, 2048), imagenet1k, 82.060224},
-		{"ivf 64", ivf(64, 1024, 1, 64), imagenet1k, 0.145609},
-		{"ivf 2048, 8 of 2048", ivf(2048, 2048, 8, 2048), imagenet4k, 37.810304},
-		{"adanns 32, 128", ivf(32, 2048, 1, 128), imagenet1k, 0.145609},
-		{"exact 2048", System{Scan: Scan{View: prefixOf(2048)}}, imagenet1k, 2623.830016},
-		{"adaptive 16", System{Scan: Scan{View: prefixOf(16)}, Rerank: []Stage{{2048, 200}}}, imagenet1k, 20.908272},
-		{"funnel 8", System{Scan: Scan{View: prefixOf(8)}, Rerank: []Stage{{16, 200}, {32, 100}, {64, 50}, {128, 25}, {2048, 10}}}, imagenet1k, 10.282616},
+		{"ivf 2048, 32 lists", ivf(2048, 32, 1, 2048), imagenet1k, 82.060224, 0},
+		{"ivf 64", ivf(64, 1024, 1, 64), imagenet1k, 0.145609, 0},
+		{"ivf 2048, 8 of 2048", ivf(2048, 2048, 8, 2048), imagenet4k, 37.810304, 0},
+		{"adanns 32, 128", ivf(32, 2048, 1, 128), imagenet1k, 0.145609, 0},
+		{"exact 2048", System{Scan: Scan{View: prefixOf(2048)}}, imagenet1k, 2623.830016, 0},
+		{"adaptive 16", System{Scan: Scan{View: prefixOf(16)}, Rerank: []Stage{{2048, 200}}}, imagenet1k, 20.908272, 0},
+		{"funnel 8", System{Scan: Scan{View: prefixOf(8)}, Rerank: []Stage{{16, 200}, {32, 100}, {64, 50}, {128, 25}, {2048, 10}}}, imagenet1k, 10.282616, 0},
 		// 32 bytes are 64 look-ups; the table is 16 inner products of 256 dimensions, after a rotation.
-		{"opq 32 bytes", System{Scan: Scan{View: prefixOf(256), Bytes: 32}}, 1000, (1000*64 + 256*256 + 16*256) / 1e6},
-		{"pca", System{Scan: Scan{View: View{"vector", PCA, 64}}}, 1000, (1000*64 + 2048*64) / 1e6},
+		{"opq 32 bytes", System{Scan: Scan{View: prefixOf(256), Bytes: 32}}, 1000, (1000*64 + 256*256 + 16*256) / 1e6, 0},
+		{"pca", System{Scan: Scan{View: View{"vector", PCA, 64}}}, 1000, (1000*64 + 2048*64) / 1e6, 0},
+		{"bounded at 64", System{Scan: Scan{View: prefixOf(256), Bound: 64}}, 1000, (1000*64 + 100*192) / 1e6, 100},
 	} {
-		if got := tt.system.Cost(tt.n, func(string) int { return 2048 }) / 1e6; math.Abs(got-tt.want) > 1e-6 {
+		if got := tt.system.Cost(tt.n, tt.completed, func(string) int { return 2048 }) / 1e6; math.Abs(got-tt.want) > 1e-6 {
 			t.Errorf("%s: %.6f, want %.6f", tt.name, got, tt.want)
 		}
 	}
@@ -401,6 +404,8 @@ func TestValidate(t *testing.T) {
 		{"reduction", `reduction "svd"`, System{Scan: Scan{View: View{"vector", "svd", 8}}}},
 		{"bytes", "scan: 5 bytes", System{Scan: Scan{View: prefixOf(8), Bytes: 5}}},
 		{"stored", "stored width 4", System{Scan: Scan{View: prefixOf(8), Stored: 4}}},
+		{"bound", "bounded at 8 dims", System{Scan: Scan{View: prefixOf(8), Bound: 8}}},
+		{"bound of codes", "bounded at 4 dims", System{Scan: Scan{View: prefixOf(8), Bytes: 4, Bound: 4}}},
 		{"lists", "coarse: 3 of 2 lists", System{Coarse: &Coarse{View: prefixOf(8), NList: 2, NProbe: 3}, Scan: Scan{View: prefixOf(8)}}},
 		{"trained", "trained on 4 dims", System{Coarse: &Coarse{View: prefixOf(8), NList: 2, NProbe: 1, Trained: 4}, Scan: Scan{View: prefixOf(8)}}},
 		{"keep", "keep 9", System{Scan: Scan{View: prefixOf(8)}, Rerank: []Stage{{16, 5}, {32, 9}}}},

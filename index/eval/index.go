@@ -25,6 +25,7 @@ type index struct {
 	floats  []float32 // [places][stride]
 	stride  int
 	inverse []float32 // [places] 1 / length of what is scanned of each; nil if that is 1
+	tails   []float32 // [places] length of what follows the bounded prefix; nil if the scan is not bounded
 	// ... or codes.
 	quantizer *opq.Quantizer
 	blocks    []byte  // of lists
@@ -105,6 +106,9 @@ func (b *Bench) gather(ctx context.Context, x *index) error {
 	if scanned := x.system.Scan.Dims; scanned < d {
 		x.inverse = inverseNorms(b.o.Level, x.floats, n, d, scanned)
 	}
+	if bound := x.system.Scan.Bound; bound > 0 {
+		x.tails = tails(b.o.Level, x.floats, n, d, bound)
+	}
 	return nil
 }
 
@@ -158,7 +162,7 @@ func inverseNorms(level avx.Level, rows []float32, n, stride, d int) []float32 {
 
 // bytes is what the index holds for searching, besides what is the same for all systems (the labels, the rows' ids).
 func (x *index) bytes() int {
-	n := 4*(len(x.floats)+len(x.inverse)+len(x.means)+len(x.wide)+len(x.order)+len(x.at)+len(x.starts)) + len(x.blocks)
+	n := 4*(len(x.floats)+len(x.inverse)+len(x.tails)+len(x.means)+len(x.wide)+len(x.order)+len(x.at)+len(x.starts)) + len(x.blocks)
 	for _, norms := range x.norms {
 		n += 4 * len(norms)
 	}

@@ -64,14 +64,14 @@ func (b *Bench) Run(ctx context.Context, s System) (*Result, error) {
 	if s.Coarse != nil {
 		nprobe = s.Coarse.NProbe
 	}
-	answers, scanned, err := b.answers(ctx, s, x, nprobe)
+	answers, did, err := b.answers(ctx, s, x, nprobe)
 	if err != nil {
 		return nil, fmt.Errorf("system %q: %w", s.Name(), err)
 	}
 	r := &Result{
 		Name: s.Name(), Family: s.Family, System: &s,
-		MFLOPs:  s.Cost(b.data.Rows.N, b.data.width) / 1e6,
-		Counted: s.cost(scanned, b.data.width) / 1e6,
+		MFLOPs:  s.Cost(b.data.Rows.N, did.completed, b.data.width) / 1e6,
+		Counted: s.cost(did, b.data.width) / 1e6,
 		Bytes:   float64(x.bytes()) / float64(b.data.Rows.N),
 	}
 	if r.Queries, err = b.grade(ctx, b.data.reference(s.Scan.Column), answers); err != nil {
@@ -86,20 +86,20 @@ func (b *Bench) Run(ctx context.Context, s System) (*Result, error) {
 	return r, err
 }
 
-// answers returns the rows found for each query, [queries][k] with -1 where there are none, and how many rows a query scans.
+// answers returns the rows found for each query, [queries][k] with -1 where there are none, and what a query does.
 // Scans of all floats are done for all queries at a time: they find the same rows.
-func (b *Bench) answers(ctx context.Context, s System, x *index, nprobe int) (answers []int32, scanned float64, err error) {
+func (b *Bench) answers(ctx context.Context, s System, x *index, nprobe int) (answers []int32, did work, err error) {
 	nq := b.data.Queries.N
 	answers = make([]int32, nq*k)
 	var shortlists [][]scored
-	if x.centroids == nil && x.quantizer == nil && x.depth() <= b.depth(s.Scan.View) {
+	if x.centroids == nil && x.quantizer == nil && x.tails == nil && x.depth() <= b.depth(s.Scan.View) {
 		if shortlists, err = b.exact(ctx, s.Scan.View); err != nil {
-			return nil, 0, err
+			return nil, work{}, err
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	var mu sync.Mutex
-	total := 0
+	scanned, completed := 0, 0
 	for w := range b.o.Threads {
 		g.Go(func() error {
 			one := b.newSearcher(x, nprobe)
@@ -120,13 +120,14 @@ func (b *Bench) answers(ctx context.Context, s System, x *index, nprobe int) (an
 				}
 			}
 			mu.Lock()
-			total += one.scanned
+			scanned += one.scanned
+			completed += one.completed
 			mu.Unlock()
 			return ctx.Err()
 		})
 	}
 	err = g.Wait()
-	return answers, float64(total) / float64(nq), err
+	return answers, work{float64(scanned) / float64(nq), float64(completed) / float64(nq)}, err
 }
 
 // grade judges answers, [queries][k], by labels and by the neighbours on the full width of a column.

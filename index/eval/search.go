@@ -16,15 +16,17 @@ const (
 
 // searcher answers queries on one goroutine. It allocates nothing once it has seen the largest query.
 type searcher struct {
-	index   *index
-	level   avx.Level
-	nprobe  int
-	scanned int // rows, of all queries
+	index     *index
+	level     avx.Level
+	nprobe    int
+	scanned   int // rows, of all queries
+	completed int // of those, in bounded scans: scored whole
 
 	coarse, scan []float32 // room for views of the query
 	lists        best
 	rows, next   best // of the step before, and of the one at hand
 	scores       []float32
+	prefix       []float32 // scores of a bounded scan
 	hits         [scanRows]uint32
 	lut          opq.LUT
 	scratch      opq.Scratch
@@ -53,9 +55,12 @@ func (s *searcher) search(q int) []scored {
 	for _, l := range s.lists.items {
 		start, end := int(x.starts[l.item]), int(x.starts[l.item+1])
 		s.scanned += end - start
-		if x.quantizer != nil {
+		switch {
+		case x.quantizer != nil:
 			s.scanCodes(query, int(l.item), start, end)
-		} else {
+		case x.tails != nil:
+			s.scanBounded(query, start, end)
+		default:
 			s.scanFloats(query, start, end)
 		}
 	}

@@ -49,6 +49,9 @@ type Scan struct {
 	Bytes int `json:"bytes,omitempty"` // of the code of a row: 2 sub-quantisers of 4 bits each; 0 = float32
 	// Stored is the width of the floats in memory, 0 = Dims. Wider is AdANNS-D: one copy for all widths.
 	Stored int `json:"stored,omitempty"`
+	// Bound is how many dimensions of all rows are scored at first, 0 = all. The others are scored of rows that may still be among the
+	// best, so the answer is the same.
+	Bound int `json:"bound,omitempty"`
 }
 
 // Stage scores the best Keep rows of the step before once more.
@@ -84,6 +87,9 @@ func (s *System) structure() string {
 	}
 	if s.Scan.Bytes > 0 {
 		fmt.Fprintf(&b, " in %d bytes", s.Scan.Bytes)
+	}
+	if s.Scan.Bound > 0 {
+		fmt.Fprintf(&b, " bounded at %d", s.Scan.Bound)
 	}
 	for i, r := range s.Rerank {
 		if i == 0 {
@@ -122,6 +128,9 @@ func (s *System) Validate(d *Data) error {
 	if w := s.Scan.Stored; w != 0 && (w < s.Scan.Dims || w > d.width(s.Scan.Column) || s.Scan.Bytes > 0 || s.Scan.Reduce != Prefix) {
 		fault("scan: stored width %d, allowed: of a prefix as floats, %d to %d", w, s.Scan.Dims, d.width(s.Scan.Column))
 	}
+	if w := s.Scan.Bound; w < 0 || w >= s.Scan.Dims || w > 0 && (s.Scan.Bytes > 0 || s.Scan.Stored > s.Scan.Dims) {
+		fault("scan: bounded at %d dims, allowed: of floats as wide as they are stored, 0 (not bounded) to %d", w, s.Scan.Dims-1)
+	}
 	if c := s.Coarse; c != nil {
 		view("coarse", c.View)
 		if c.NList < 1 || c.NProbe < 1 || c.NProbe > c.NList {
@@ -145,9 +154,10 @@ func (s *System) Validate(d *Data) error {
 	return nil
 }
 
-// Cost is the multiply-adds of a query over n rows, by the model of the package comment. Width tells how wide a column is.
-func (s *System) Cost(n int, width func(column string) int) float64 {
-	return s.cost(float64(n)*s.share(), width)
+// Cost is the multiply-adds of a query over n rows, by the model of the package comment. Completed is how many of them a
+// bounded scan scores whole, which nothing tells before; 0 for any other. Width tells how wide a column is.
+func (s *System) Cost(n int, completed float64, width func(column string) int) float64 {
+	return s.cost(work{float64(n) * s.share(), completed}, width)
 }
 
 // share is how much of the rows balanced lists leave to scan.
@@ -158,8 +168,11 @@ func (s *System) share() float64 {
 	return float64(s.Coarse.NProbe) / float64(s.Coarse.NList)
 }
 
-// cost is that of a query that scans so many rows.
-func (s *System) cost(scanned float64, width func(column string) int) float64 {
+// work is what a query does: rows that are scanned, and those of a bounded scan that are scored whole.
+type work struct{ scanned, completed float64 }
+
+// cost is that of a query that does so much.
+func (s *System) cost(w work, width func(column string) int) float64 {
 	sum := 0.0
 	projected := map[View]bool{}
 	project := func(v View) {
@@ -174,10 +187,13 @@ func (s *System) cost(scanned float64, width func(column string) int) float64 {
 	}
 	project(s.Scan.View)
 	d := float64(s.Scan.Dims)
-	if s.Scan.Bytes > 0 {
-		sum += d*d + opq.Codewords*d + scanned*float64(2*s.Scan.Bytes)
-	} else {
-		sum += scanned * d
+	switch {
+	case s.Scan.Bytes > 0:
+		sum += d*d + opq.Codewords*d + w.scanned*float64(2*s.Scan.Bytes)
+	case s.Scan.Bound > 0:
+		sum += w.scanned*float64(s.Scan.Bound) + w.completed*(d-float64(s.Scan.Bound))
+	default:
+		sum += w.scanned * d
 	}
 	for _, r := range s.Rerank {
 		sum += float64(r.Keep * r.Dims)
