@@ -15,8 +15,8 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// fetchShare is the share of a processor that fetching a part takes while queries run. Without rests a checksum has its processor for as
-// long as the scheduler allows, a hundred times as long as a query.
+// fetchShare is the share of the time that the checksum of a part takes while queries run. Without rests it has its processor for as long
+// as the scheduler allows, a hundred times as long as a query.
 const fetchShare = 0.25
 
 // open makes a snapshot of m. Parts that the current generation has too are shared, not opened again, but for those of another

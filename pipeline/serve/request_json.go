@@ -181,8 +181,9 @@ type documents struct {
 	*json.Decoder
 }
 
-// keptDocument is how long the longest document is after which its reader is kept: a hundred thousand numbers.
-const keptDocument = 1 << 20
+// keptDocument is how long the longest document is after which its reader is kept: a query of several thousand dimensions. What a long
+// batch takes is little beside its search, and would be held for queries that need less.
+const keptDocument = 64 << 10
 
 func newDocuments() *documents {
 	d := &documents{}

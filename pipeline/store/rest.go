@@ -20,8 +20,8 @@ func rest(ctx context.Context, took time.Duration, share float64) {
 	}
 }
 
-// resting is a writer that takes no more than a share of a processor while others have work: it rests after each step. What its source
-// takes is not counted, since it mostly waits.
+// resting is a checksum that takes no more than a share of the time while others have work: it rests after each step. What the store and
+// the disk take is not counted: the processor is free while they are waited for.
 type resting struct {
 	io.Writer
 	ctx   context.Context
@@ -33,7 +33,7 @@ type resting struct {
 // pace is how fast a cache works beside others: at full speed unless they are busy. The zero value is always at full speed.
 type pace struct {
 	busy  func() bool
-	share float64 // of a processor
+	share float64 // of the time
 }
 
 func (p pace) writer(ctx context.Context, to io.Writer) io.Writer {
