@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -46,30 +45,28 @@ func TestDecide(t *testing.T) {
 // run folds, shows, and starts and lands jobs, until none is due. It returns what was made anew in each.
 func (w *world) run(b *Builder) (repairs []model.Repair) {
 	w.t.Helper()
-	w.each(b, func(j *job, _ time.Duration) { repairs = append(repairs, j.repair) })
+	w.each(b, func(j *job) { repairs = append(repairs, j.repair) })
 	return repairs
 }
 
-// each does what run does, and calls landed for each job but compactions, with the processor time that went by meanwhile.
-func (w *world) each(b *Builder, landed func(j *job, took time.Duration)) {
+// each does what run does, and calls done for each job but compactions, before it lands.
+func (w *world) each(b *Builder, done func(j *job)) {
 	w.t.Helper()
 	for {
 		if _, err := b.fold(w.t.Context()); err != nil {
 			w.t.Fatal(err)
 		}
 		w.show(b)
-		before := cpu()
 		b.startJobs(w.t.Context())
 		if len(b.jobs) == 0 {
 			return
 		}
 		j := <-b.done
-		took := cpu() - before
+		if j.kind != compaction {
+			done(j)
+		}
 		if err := b.land(w.t.Context(), j); err != nil {
 			w.t.Fatal(err)
-		}
-		if j.kind != compaction {
-			landed(j, took)
 		}
 	}
 }

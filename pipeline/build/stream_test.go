@@ -27,8 +27,7 @@ type stream struct {
 	b        *Builder
 	rows     int
 	sent     int
-	upkeep   time.Duration // CPU of rewrites and recodes that made something of the model anew
-	plain    time.Duration // CPU of the others: merging and measuring
+	upkeep   time.Duration // CPU of what rewrites and recodes made anew of the model, see models
 	rewrites int
 	repairs  map[model.Repair]int
 
@@ -106,33 +105,65 @@ func (s *stream) append(rows *segment.Rows, stones []segment.Tombstone) {
 // work lets the builder do what is due.
 func (s *stream) work() {
 	s.t.Helper()
-	s.each(s.b, func(j *job, took time.Duration) {
+	s.each(s.b, func(j *job) {
 		s.rewrites++
 		s.repairs[j.repair]++
-		if j.repair != model.Nothing {
-			s.upkeep += took
-		} else {
-			s.plain += took
+		if long() && s.b.model != nil && j.repair != model.Nothing {
+			s.upkeep += s.models(j.inputs, j.repair)
 		}
 	})
 }
 
+// models does once more what a job does for a model, and returns its CPU: sampling, training, and what merging by the new model takes
+// beyond merging by the present one, whose codes are copied.
+func (s *stream) models(inputs []jobInput, repair model.Repair) time.Duration {
+	s.t.Helper()
+	made := s.b.made.Load()
+	defer s.b.made.Store(made)
+	var took [2]time.Duration
+	for i, repair := range []model.Repair{model.Nothing, repair} {
+		j := &job{kind: rewrite, repair: repair, inputs: inputs, mdl: s.b.model}
+		before := cpu()
+		if repair != model.Nothing {
+			if err := s.b.train(s.t.Context(), j); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		if err := s.b.merge(s.t.Context(), j); err != nil {
+			s.t.Fatal(err)
+		}
+		took[i] = cpu() - before
+		for _, p := range j.outputs {
+			p.Release()
+		}
+	}
+	return took[1] - took[0]
+}
+
 // rebuild measures a generation with the same rows and a model that was trained on nothing else.
-func (s *stream) rebuild() (plans []schemas.PlanPoint, took time.Duration) {
+func (s *stream) rebuild() (plans []schemas.PlanPoint) {
 	s.t.Helper()
 	j := &job{kind: rewrite, repair: model.Everything}
 	for _, p := range s.b.parts {
 		j.inputs = append(j.inputs, jobInput{p, p.dead.Clone()})
 	}
-	before := cpu()
 	if err := s.b.runRewrite(s.t.Context(), j); err != nil {
 		s.t.Fatal(err)
 	}
-	took = cpu() - before
 	for _, p := range j.outputs {
 		p.Release()
 	}
-	return j.plans, took
+	return j.plans
+}
+
+// anew is the CPU of a model that is trained on the live rows alone.
+func (s *stream) anew() time.Duration {
+	s.t.Helper()
+	var inputs []jobInput
+	for _, p := range s.b.parts {
+		inputs = append(inputs, jobInput{p, p.dead.Clone()})
+	}
+	return s.models(inputs, model.Everything)
 }
 
 // at is the recall of plans that scan so many codes, between the measured ones.
@@ -195,8 +226,10 @@ func TestStreamOfTurningTopics(t *testing.T) {
 				t.Errorf("turnover %d: held back: %s", turn, s.b.manifest.Quality.Reason)
 			}
 		}
-		plans, took := s.rebuild()
-		anew += 4 * took
+		plans := s.rebuild()
+		if long() {
+			anew += 4 * s.anew()
+		}
 		_, fresh, _ := recall.Choose(plans, target)
 		_, ours, _ := recall.Choose(s.b.plans, target)
 		lost = append(lost, fresh.Recall-ours.Recall)
@@ -204,13 +237,8 @@ func TestStreamOfTurningTopics(t *testing.T) {
 		t.Logf("turnover %d: recall %.4f with %.0f codes, anew %.4f with %.0f; for %v %.2f of the codes; longest list %.1f of the mean, %d lists",
 			turn, ours.Recall, ours.Scanned, fresh.Recall, fresh.Scanned, target, codes[turn], s.longest(), s.b.modelRef.NList)
 	}
-	// Merging and measuring is part of every rewrite, whatever it makes anew.
-	plain := s.plain.Seconds() / float64(s.repairs[model.Nothing])
-	upkeep := s.upkeep.Seconds() - plain*float64(s.rewrites-s.repairs[model.Nothing])
-	always := anew.Seconds() - plain*float64(4*turnovers)
-	share := upkeep / always
-	t.Logf("%d rewrites, %v; recall lost: mean %.4f, most %.4f; codes: mean %.2f, most %.2f; CPU of upkeep %.1f s, of training anew each time %.1f s: %.1f %%",
-		s.rewrites, s.repairs, mean(lost), slices.Max(lost), mean(codes), slices.Max(codes), upkeep, always, 100*share)
+	t.Logf("%d rewrites, %v; recall lost: mean %.4f, most %.4f; codes: mean %.2f, most %.2f",
+		s.rewrites, s.repairs, mean(lost), slices.Max(lost), mean(codes), slices.Max(codes))
 	if mean(lost) > noise {
 		t.Errorf("recall is %.4f below that of an index built anew", mean(lost))
 	}
@@ -221,8 +249,12 @@ func TestStreamOfTurningTopics(t *testing.T) {
 	if mean(codes) > most {
 		t.Errorf("queries scan %.2f times the codes of an index built anew", mean(codes))
 	}
-	if long() && share > 0.1 {
-		t.Errorf("upkeep took %.1f %% of the CPU of training anew each time", 100*share)
+	if long() {
+		share := s.upkeep.Seconds() / anew.Seconds()
+		t.Logf("CPU of upkeep %.1f s, of models trained anew each time %.1f s: %.1f %%", s.upkeep.Seconds(), anew.Seconds(), 100*share)
+		if s.upkeep <= 0 || anew <= 0 || share > 0.1 {
+			t.Errorf("upkeep took %.1f %% of the CPU of training anew each time, allowed: above 0, at most 10", 100*share)
+		}
 	}
 }
 
@@ -265,7 +297,7 @@ func TestStreamOfHeavySkew(t *testing.T) {
 	s.work()
 	compare := func(what string) {
 		t.Helper()
-		plans, _ := s.rebuild()
+		plans := s.rebuild()
 		target := s.log.Spec().Defaults.TargetRecall
 		_, fresh, _ := recall.Choose(plans, target)
 		_, ours, _ := recall.Choose(s.b.plans, target)
