@@ -26,7 +26,7 @@ type assigner struct {
 	prefixes []float32         // [nlist][dims]
 	biases   []float32         // [nlist] what is added to an inner product; nil if only directions matter
 	flat     *avx.Panels       // all of them, if there is one group; else:
-	centres  *avx.WeightedI8   // of groups
+	centres  *avx.WeightedI8   // of groups; of lists if there is one group and vectors are spilled
 	members  []*avx.WeightedI8 // of each group
 	lists    [][]int32         // of those members; none if there is one group
 	looks    int               // how many groups a vector looks into
@@ -39,6 +39,9 @@ func (q *Quantizer) newAssigner(level avx.Level) *assigner {
 		a.norms = make([]float32, q.nlist)
 		for list := range a.norms {
 			a.norms[list] = avx.SumSquares(avx.Generic, q.Centroid(list))
+		}
+		if a.flat != nil {
+			a.centres = round(q.metric == spherical, a.prefixes, q.dims)
 		}
 	}
 	return a
@@ -318,7 +321,7 @@ func (a *assigner) score(level avx.Level, x []float32, list int32) float32 {
 	return score
 }
 
-// bestGroups sets b.groups to the groups that each of n rounded vectors looks into, in no order.
+// bestGroups sets b.groups to the probed centres with the best scores of each of n rounded vectors, in no order.
 func (a *assigner) bestGroups(level avx.Level, n, probed int, s *Scratch) {
 	b, width, padded := &s.band, a.centres.Dim(), a.centres.Padded()
 	b.groups, b.scores, b.tops = grow(b.groups, n*probed), grow(b.scores, gatherRows*padded), grow(b.tops, gatherRows*avx.TopLanes)
@@ -331,20 +334,6 @@ func (a *assigner) bestGroups(level avx.Level, n, probed int, s *Scratch) {
 		scores := b.scores[in*padded:][:a.centres.N()]
 		for r, key := range bestOf(level, scores, b.tops[in*avx.TopLanes:][:avx.TopLanes], probed, b.at, s.keys) {
 			b.groups[i*probed+r] = keyItem(key)
-		}
-	}
-}
-
-// bestRows sets band.groups to the k panels' centroids with the best scores of each of n vectors, in no order.
-func (s *Scratch) bestRows(level avx.Level, p *avx.Panels, vectors []float32, n, stride, k int) {
-	b, of := &s.band, p.N()
-	b.groups, b.scores, s.keys = grow(b.groups, n*k), grow(b.scores, gatherRows*of), grow(s.keys, of)
-	for i := range n {
-		if i%gatherRows == 0 {
-			avx.ScoresRows(level, p, vectors[i*stride:], min(gatherRows, n-i), stride, b.scores, of)
-		}
-		for r, key := range best(b.scores[i%gatherRows*of:][:of], k, s.keys) {
-			b.groups[i*k+r] = keyItem(key)
 		}
 	}
 }

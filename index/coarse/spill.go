@@ -15,7 +15,7 @@ const NoSpill = -1
 const spillPenalty = 1.5
 
 // candidates sets b.groups to the lists that each vector of a band may be spilled to, as assign leaves it when there are
-// groups: the best of each group that was looked into. There being one group, they are its best lists.
+// groups: the best of each group that was looked into. There being one group, they are its best lists, about.
 func (a *assigner) candidates(level avx.Level, vectors []float32, n, stride int, s *Scratch) {
 	b := &s.band
 	if a.flat == nil {
@@ -23,7 +23,8 @@ func (a *assigner) candidates(level avx.Level, vectors []float32, n, stride int,
 		return
 	}
 	b.probed = min(assignGroups, a.flat.N())
-	s.bestRows(level, a.flat, vectors, n, stride, b.probed)
+	a.roundRows(level, vectors, n, stride, b)
+	a.bestGroups(level, n, b.probed, s)
 }
 
 // spillBand chooses the second lists of a band of vectors: of the candidates the one with the least

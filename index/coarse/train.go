@@ -18,6 +18,7 @@ import (
 const (
 	flatLists      = 512 // so few are one group, and k-means compares every row with all of them
 	flatIterations = 10
+	flatValues     = 40 << 10 // of centroids: a vector is compared with all of them faster than with those of some groups
 
 	// More lists are begun in groups: k-means of a part of the rows makes the centres, k-means of the rows of each group
 	// its lists. Then some rounds of Lloyd let rows go to the lists of other groups, looking into a few groups each.
@@ -219,9 +220,14 @@ func (t *training) eachBand(ctx context.Context, f func(start, end int, s *Scrat
 	return g.Wait()
 }
 
-// assign finds the list of each row, looking into one of so many of the groups that a vector looks into otherwise.
+// assign finds the list of each row, looking into one of so many of the groups that a vector looks into otherwise, or into all
+// lists where that is faster.
 func (t *training) assign(ctx context.Context, of int) error {
-	a := newAssigner(t.o.Level, t.directions(), t.prefixes, t.o.Dims, t.groups)
+	groups := t.groups
+	if len(t.prefixes) <= flatValues {
+		groups = []int32{0, int32(len(t.prefixes) / t.o.Dims)}
+	}
+	a := newAssigner(t.o.Level, t.directions(), t.prefixes, t.o.Dims, groups)
 	probed := (a.looks + of - 1) / of
 	return t.eachBand(ctx, func(start, end int, s *Scratch) {
 		a.assign(t.o.Level, t.x[start*t.dim:], end-start, t.dim, probed, t.lists[start:end], s)

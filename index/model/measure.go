@@ -75,7 +75,7 @@ func (t *training) holdOut(queries int) *heldOut {
 	scores := make([]float32, base.n)
 	for _, q := range h.queries {
 		avx.DotRows(t.o.Level, q, base.sample, t.dim, scores)
-		h.truth = append(h.truth, top(scores, measureNeighbours))
+		h.truth = append(h.truth, top(t.o.Level, scores, measureNeighbours))
 	}
 	return h
 }

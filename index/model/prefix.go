@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 
@@ -132,30 +133,50 @@ func (h *neighbourhood) nearest(dims []int) [][]int32 {
 			base = append(base, v...)
 		}
 	}
-	scores := make([]float32, len(base)/width)
+	rest := len(base) / width
+	panels := avx.Pack(base, rest, width, nil)
+	scores := make([]float32, queryBlock*rest)
 	places := make([][]int32, h.queries)
-	for q := range places {
-		avx.DotRows(h.level, queries[q*width:][:width], base, width, scores)
-		places[q] = top(scores, prefixNeighbours)
+	for start := 0; start < h.queries; start += queryBlock {
+		block := min(queryBlock, h.queries-start)
+		avx.ScoresRows(h.level, panels, queries[start*width:], block, width, scores, rest)
+		for i := range block {
+			places[start+i] = top(h.level, scores[i*rest:][:rest], prefixNeighbours)
+		}
 	}
 	return places
 }
 
+// queryBlock is how many queries are scored at a time, so that scores stay in the cache.
+const queryBlock = 16
+
+// topBlock is how many scores are compared with the least of the top at a time.
+const topBlock = 512
+
 // top returns the places of the n largest scores, n being small, the largest first, of equal ones the first.
-func top(scores []float32, n int) []int32 {
+func top(level avx.Level, scores []float32, n int) []int32 {
 	places := make([]int32, 0, n+1)
-	for i, s := range scores {
-		if len(places) == n && s <= scores[places[n-1]] {
-			continue
+	var above [topBlock]uint32
+	for start := 0; start < len(scores); start += topBlock {
+		block := scores[start:min(start+topBlock, len(scores))]
+		least := float32(math.Inf(-1))
+		if len(places) == n {
+			least = scores[places[n-1]]
 		}
-		at := len(places)
-		for at > 0 && s > scores[places[at-1]] {
-			at--
+		for _, i := range above[:avx.AboveFloats(level, block, least, above[:])] {
+			s := block[i]
+			if len(places) == n && s <= scores[places[n-1]] {
+				continue
+			}
+			at := len(places)
+			for at > 0 && s > scores[places[at-1]] {
+				at--
+			}
+			places = append(places, 0)
+			copy(places[at+1:], places[at:])
+			places[at] = int32(start) + int32(i)
+			places = places[:min(len(places), n)]
 		}
-		places = append(places, 0)
-		copy(places[at+1:], places[at:])
-		places[at] = int32(i)
-		places = places[:min(len(places), n)]
 	}
 	return places
 }

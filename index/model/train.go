@@ -219,24 +219,37 @@ func (t *training) row(i int) []float32 { return t.sample[i*t.dim:][:t.dim] }
 // holds the first list of each row of the sample, nil if that is not known.
 func (t *training) codes(ctx context.Context, lists *coarse.Quantizer, trained []int32) (*opq.Quantizer, error) {
 	count := min(t.n, codeRows, max(1, codeValues/t.dim))
+	first := count // rows that are coded in their first list; those after them in the second, if they have one
+	if lists.Spill() {
+		first = (count + 1) / 2
+	}
 	rows := make([]float32, 0, count*t.dim) // and then what their centroids leave of them
 	list := make([]int32, count)
 	for i := range count {
-		at := t.spaced(i, count)
+		of := i
+		switch { // every other row, then those between
+		case first == count:
+		case i < first:
+			of = 2 * i
+		default:
+			of = 2*(i-first) + 1
+		}
+		at := t.spaced(of, count)
 		rows = append(rows, t.row(at)...)
 		if trained != nil {
 			list[i] = trained[at]
 		}
 	}
+	s := &coarse.Scratch{}
 	if trained == nil {
-		lists.Assign(t.o.Level, rows, count, list, nil, &coarse.Scratch{})
+		lists.Assign(t.o.Level, rows, first, list, nil, s)
 	}
-	if lists.Spill() {
-		first, second := make([]int32, count), make([]int32, count)
-		lists.Assign(t.o.Level, rows, count, first, second, &coarse.Scratch{})
-		for i := 1; i < count; i += 2 {
-			if second[i] != coarse.NoSpill {
-				list[i] = second[i]
+	if first < count {
+		second := make([]int32, count-first)
+		lists.Assign(t.o.Level, rows[first*t.dim:], len(second), list[first:], second, s)
+		for i, l := range second {
+			if l != coarse.NoSpill {
+				list[first+i] = l
 			}
 		}
 	}
