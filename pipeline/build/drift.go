@@ -15,7 +15,9 @@ const (
 	freshFew  = 256  // of fewer nothing is said
 	stale     = 1.07 // errors that have grown by this factor, beyond noise, are worth a repair
 	rowNoise  = 0.6  // 1.5 standard deviations of a row's error, over their mean: a sum over n rows is that much off, over sqrt(n)
-	uneven    = 1.5  // and scans that have become dearer by this factor because lists are uneven
+	uneven    = 1.5  // and scans that have become dearer by this factor because lists are uneven,
+	unevenFew = 1.2  // or by this one, if the longest list
+	longList  = 3    // is so many times the mean
 
 	growth    = 4     // with so many times the rows, or as few, there should be twice as many lists, or half
 	smallFull = 65536 // a model of fewer rows is not worth keeping lists of: the width that they are chosen by may be another
@@ -120,14 +122,15 @@ func (b *Builder) findDrift(j *job) *schemas.Drift {
 	j.fresh = b.fresh(j)
 	fit := fitOf(b.o.Level, j.mdl, j.fresh)
 	d := &schemas.Drift{Measured: j.generation, Fit: fit, Strange: j.fit.Strange(fit.Coarse[0])}
-	repair, reason := decide(j.fit, d, balanceOf(j), j.balance, j.accepted)
+	repair, reason := decide(j.fit, d, statsOf(listLengths(j.parts(), j.mdl)), j.balance, j.accepted)
 	d.Repair, d.Reason = string(repair), reason
 	return d
 }
 
-// decide chooses a repair. Balance is of the lists now, and was when the model was made, 0 if that is not known. Strange
-// rows are another encoder's unless an operator has accepted them.
-func decide(was *schemas.Fit, d *schemas.Drift, balance, wasBalance float64, accepted bool) (model.Repair, string) {
+// decide chooses a repair. Lists are those of now, and wasBalance is their balance when the model was made, 0 if that is not known.
+// Strange rows are another encoder's unless an operator has accepted them. Equal rows that make a list long do so when the model
+// is made too: they do not call for a repair again and again.
+func decide(was *schemas.Fit, d *schemas.Drift, lists *schemas.ListStats, wasBalance float64, accepted bool) (model.Repair, string) {
 	last := len(was.Coarse) - 1
 	if d.Rows < freshFew {
 		return model.Nothing, fmt.Sprintf("%d rows came after the model, too few to compare", d.Rows)
@@ -135,13 +138,18 @@ func decide(was *schemas.Fit, d *schemas.Drift, balance, wasBalance float64, acc
 	coarse := d.Coarse[last] / was.Coarse[last]
 	most := stale + rowNoise/math.Sqrt(float64(max(was.Rows, 1))) + rowNoise/math.Sqrt(float64(d.Rows))
 	codes := d.Codes[last] / was.Codes[last] / coarse // of what centroids leave
+	longest, allowed := float64(lists.Longest)/lists.Mean, uneven
+	if longest > longList {
+		allowed = unevenFew
+	}
 	switch {
 	case d.Strange >= strangeFrom && !accepted:
 		return model.Nothing, fmt.Sprintf("new rows are unlike any of the model, strangeness %.2f: another encoder's?", d.Strange)
 	case coarse > most:
 		return model.Lists, fmt.Sprintf("centroids leave %.2f of new rows, %.2f of those of the model", d.Coarse[last], was.Coarse[last])
-	case wasBalance > 0 && balance > uneven*wasBalance:
-		return model.Lists, fmt.Sprintf("lists are uneven: scans are %.2f times as dear as with even ones, %.2f when the model was made", balance, wasBalance)
+	case wasBalance > 0 && lists.Balance > allowed*wasBalance:
+		return model.Lists, fmt.Sprintf("lists are uneven: scans are %.2f times as dear as with even ones, %.2f when the model was made; the longest is %.1f times the mean",
+			lists.Balance, wasBalance, longest)
 	case codes > most:
 		return model.Codes, fmt.Sprintf("codes leave %.3f of new rows, %.3f of those of the model", d.Codes[last], was.Codes[last])
 	}
@@ -170,9 +178,6 @@ func (b *Builder) fresh(j *job) (rows []float32) {
 	}
 	return rows
 }
-
-// balanceOf returns the balance of the lists of a job's inputs, as in schemas.ListStats.
-func balanceOf(j *job) float64 { return statsOf(listLengths(j.parts(), j.mdl)).Balance }
 
 // outgrown returns what to make anew because there are far more rows than the model was made for, or far fewer.
 func (b *Builder) outgrown(live int) model.Repair {

@@ -20,22 +20,26 @@ func TestDecide(t *testing.T) {
 		coarse, codes float64
 		strange       float64
 		balance, then float64
+		longest       int // of a mean of 10
 		want          model.Repair
 		reason        string
 	}{
-		{"all is as it was", 1000, 0.5, 0.2, 0.01, 1.2, 1.2, model.Nothing, "new rows fit"},
-		{"too few rows", freshFew - 1, 0.9, 0.9, 0.9, 9, 1, model.Nothing, "too few"},
-		{"residuals are longer", 1000, 0.56, 0.224, 0.1, 1.2, 1.2, model.Lists, "centroids leave 0.56 of new rows, 0.50 of those"},
-		{"a little longer", 1000, 0.54, 0.216, 0.1, 1.2, 1.2, model.Nothing, "new rows fit"},
-		{"residuals are of another shape", 1000, 0.5, 0.23, 0.01, 1.2, 1.2, model.Codes, "codes leave 0.230"},
-		{"uneven", 1000, 0.5, 0.2, 0.01, 2.4, 1.2, model.Lists, "2.40 times as dear"},
-		{"uneven from the beginning", 1000, 0.5, 0.2, 0.01, 2.4, 2.3, model.Nothing, ""},
-		{"nothing to compare lists with", 1000, 0.5, 0.2, 0.01, 2.4, 0, model.Nothing, ""},
-		{"another encoder's", 1000, 0.9, 0.8, 0.98, 1.2, 1.2, model.Nothing, "strangeness 0.98"},
-		{"another encoder's, by somebody's will", 1000, 0.9, 0.8, 0.98, 1.2, 1.2, model.Lists, "centroids leave"},
+		{"all is as it was", 1000, 0.5, 0.2, 0.01, 1.2, 1.2, 20, model.Nothing, "new rows fit"},
+		{"too few rows", freshFew - 1, 0.9, 0.9, 0.9, 9, 1, 20, model.Nothing, "too few"},
+		{"residuals are longer", 1000, 0.56, 0.224, 0.1, 1.2, 1.2, 20, model.Lists, "centroids leave 0.56 of new rows, 0.50 of those"},
+		{"a little longer", 1000, 0.54, 0.216, 0.1, 1.2, 1.2, 20, model.Nothing, "new rows fit"},
+		{"residuals are of another shape", 1000, 0.5, 0.23, 0.01, 1.2, 1.2, 20, model.Codes, "codes leave 0.230"},
+		{"uneven", 1000, 0.5, 0.2, 0.01, 2.4, 1.2, 20, model.Lists, "2.40 times as dear"},
+		{"uneven from the beginning", 1000, 0.5, 0.2, 0.01, 2.4, 2.3, 20, model.Nothing, ""},
+		{"nothing to compare lists with", 1000, 0.5, 0.2, 0.01, 2.4, 0, 20, model.Nothing, ""},
+		{"a long list, and uneven", 1000, 0.5, 0.2, 0.01, 1.5, 1.2, 31, model.Lists, "the longest is 3.1 times the mean"},
+		{"a list is long, all are about as even", 1000, 0.5, 0.2, 0.01, 1.4, 1.2, 90, model.Nothing, ""},
+		{"another encoder's", 1000, 0.9, 0.8, 0.98, 1.2, 1.2, 20, model.Nothing, "strangeness 0.98"},
+		{"another encoder's, by somebody's will", 1000, 0.9, 0.8, 0.98, 1.2, 1.2, 20, model.Lists, "centroids leave"},
 	} {
 		d := &schemas.Drift{Strange: tt.strange, Fit: schemas.Fit{Rows: tt.rows, Coarse: []float64{0, tt.coarse}, Codes: []float64{0, tt.codes}}}
-		got, reason := decide(was, d, tt.balance, tt.then, strings.Contains(tt.name, "somebody's will"))
+		lists := &schemas.ListStats{Mean: 10, Longest: tt.longest, Balance: tt.balance}
+		got, reason := decide(was, d, lists, tt.then, strings.Contains(tt.name, "somebody's will"))
 		if got != tt.want || !strings.Contains(reason, tt.reason) || reason == "" {
 			t.Errorf("%s: %s, %q", tt.name, got, reason)
 		}

@@ -197,6 +197,19 @@ func needed(plans []schemas.PlanPoint, recall float64) float64 {
 	return high
 }
 
+// lost is how much less recall queries get by plans than by those of an index built anew, on average over the targets 0.80 to 0.95: at a
+// single one it is how far the next plan of either table happens to be above it.
+func lost(plans, anew []schemas.PlanPoint) (loss float64) {
+	const targets = 16
+	for i := range targets {
+		target := 0.8 + float64(i)/100
+		_, ours, _ := recall.Choose(plans, target)
+		_, fresh, _ := recall.Choose(anew, target)
+		loss += (fresh.Recall - ours.Recall) / targets
+	}
+	return loss
+}
+
 // longest returns the longest list over the mean one.
 func (s *stream) longest() float64 {
 	l := s.b.manifest.Lists
@@ -215,7 +228,7 @@ func TestStreamOfTurningTopics(t *testing.T) {
 	s.send(rows)
 	s.work()
 	target := s.log.Spec().Defaults.TargetRecall
-	var lost, codes []float64
+	var losses, codes []float64
 	var anew time.Duration
 	for turn := range turnovers {
 		for range 4 {
@@ -232,15 +245,15 @@ func TestStreamOfTurningTopics(t *testing.T) {
 		}
 		_, fresh, _ := recall.Choose(plans, target)
 		_, ours, _ := recall.Choose(s.b.plans, target)
-		lost = append(lost, fresh.Recall-ours.Recall)
+		losses = append(losses, lost(s.b.plans, plans))
 		codes = append(codes, needed(s.b.plans, target)/needed(plans, target))
 		t.Logf("turnover %d: recall %.4f with %.0f codes, anew %.4f with %.0f; for %v %.2f of the codes; longest list %.1f of the mean, %d lists",
 			turn, ours.Recall, ours.Scanned, fresh.Recall, fresh.Scanned, target, codes[turn], s.longest(), s.b.modelRef.NList)
 	}
 	t.Logf("%d rewrites, %v; recall lost: mean %.4f, most %.4f; codes: mean %.2f, most %.2f",
-		s.rewrites, s.repairs, mean(lost), slices.Max(lost), mean(codes), slices.Max(codes))
-	if mean(lost) > noise {
-		t.Errorf("recall is %.4f below that of an index built anew", mean(lost))
+		s.rewrites, s.repairs, mean(losses), slices.Max(losses), mean(codes), slices.Max(codes))
+	if mean(losses) > noise {
+		t.Errorf("recall is %.4f below that of an index built anew", mean(losses))
 	}
 	most := 2.0 // of few rows little can be said about drift
 	if long() {
@@ -301,10 +314,10 @@ func TestStreamOfHeavySkew(t *testing.T) {
 		target := s.log.Spec().Defaults.TargetRecall
 		_, fresh, _ := recall.Choose(plans, target)
 		_, ours, _ := recall.Choose(s.b.plans, target)
-		t.Logf("%s: recall %.4f with %.0f codes, anew %.4f with %.0f; for %v %.2f of the codes; longest list %.1f of the mean, %d lists, %d rows, %v",
-			what, ours.Recall, ours.Scanned, fresh.Recall, fresh.Scanned, target, needed(s.b.plans, target)/needed(plans, target), s.longest(), s.b.modelRef.NList, s.b.ledger.live, s.repairs)
-		if fresh.Recall-ours.Recall > noise {
-			t.Errorf("%s: recall %.4f, %.4f of an index built anew", what, ours.Recall, fresh.Recall)
+		t.Logf("%s: recall %.4f with %.0f codes, anew %.4f with %.0f; lost %.4f over all targets; for %v %.2f of the codes; longest list %.1f of the mean, %d lists, %d rows, %v",
+			what, ours.Recall, ours.Scanned, fresh.Recall, fresh.Scanned, lost(s.b.plans, plans), target, needed(s.b.plans, target)/needed(plans, target), s.longest(), s.b.modelRef.NList, s.b.ledger.live, s.repairs)
+		if loss := lost(s.b.plans, plans); loss > noise {
+			t.Errorf("%s: recall is %.4f below that of an index built anew", what, loss)
 		}
 		if !s.b.manifest.Quality.Promoted {
 			t.Errorf("%s: held back: %s", what, s.b.manifest.Quality.Reason)
