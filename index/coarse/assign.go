@@ -205,7 +205,7 @@ func (a *assigner) assign(level avx.Level, vectors []float32, n, stride, probed 
 func (a *assigner) band(level avx.Level, vectors []float32, n, stride, probed int, lists []int32, s *Scratch) {
 	b, ngroups := &s.band, len(a.lists)
 	a.roundRows(level, vectors, n, stride, b)
-	a.bestGroups(level, n, probed, s)
+	a.bestCentres(level, n, probed, s)
 	b.order, b.scores = grow(b.order, n*probed), grow(b.scores, n*probed)
 	b.starts = grow(b.starts, ngroups+1)
 	clear(b.starts)
@@ -321,8 +321,8 @@ func (a *assigner) score(level avx.Level, x []float32, list int32) float32 {
 	return score
 }
 
-// bestGroups sets b.groups to the probed centres with the best scores of each of n rounded vectors, in no order.
-func (a *assigner) bestGroups(level avx.Level, n, probed int, s *Scratch) {
+// bestCentres sets b.groups to the probed centres with the best scores of each of n rounded vectors, in no order.
+func (a *assigner) bestCentres(level avx.Level, n, probed int, s *Scratch) {
 	b, width, padded := &s.band, a.centres.Dim(), a.centres.Padded()
 	b.groups, b.scores, b.tops = grow(b.groups, n*probed), grow(b.scores, gatherRows*padded), grow(b.tops, gatherRows*avx.TopLanes)
 	b.at, s.keys = grow(b.at, padded), grow(s.keys, padded)

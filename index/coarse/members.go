@@ -36,7 +36,7 @@ func (a *assigner) share(level avx.Level, groups []int32) {
 	for start := 0; start < nlist; start += BandRows {
 		n := min(BandRows, nlist-start)
 		a.roundRows(level, a.prefixes[start*a.dims:], n, a.dims, &s.band)
-		a.bestGroups(level, n, near, s)
+		a.bestCentres(level, n, near, s)
 		for i := range n {
 			list := int32(start + i)
 			for list >= groups[own+1] {

@@ -24,7 +24,7 @@ func (a *assigner) candidates(level avx.Level, vectors []float32, n, stride int,
 	}
 	b.probed = min(assignGroups, a.flat.N())
 	a.roundRows(level, vectors, n, stride, b)
-	a.bestGroups(level, n, b.probed, s)
+	a.bestCentres(level, n, b.probed, s)
 }
 
 // spillBand chooses the second lists of a band of vectors: of the candidates the one with the least

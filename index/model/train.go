@@ -219,25 +219,20 @@ func (t *training) row(i int) []float32 { return t.sample[i*t.dim:][:t.dim] }
 // holds the first list of each row of the sample, nil if that is not known.
 func (t *training) codes(ctx context.Context, lists *coarse.Quantizer, trained []int32) (*opq.Quantizer, error) {
 	count := min(t.n, codeRows, max(1, codeValues/t.dim))
-	first := count // rows that are coded in their first list; those after them in the second, if they have one
+	step := 1
 	if lists.Spill() {
-		first = (count + 1) / 2
+		step = 2 // every other row is coded in its first list, and then those between in their second
 	}
+	first := (count + step - 1) / step
 	rows := make([]float32, 0, count*t.dim) // and then what their centroids leave of them
 	list := make([]int32, count)
-	for i := range count {
-		of := i
-		switch { // every other row, then those between
-		case first == count:
-		case i < first:
-			of = 2 * i
-		default:
-			of = 2*(i-first) + 1
-		}
-		at := t.spaced(of, count)
-		rows = append(rows, t.row(at)...)
-		if trained != nil {
-			list[i] = trained[at]
+	for start := range step {
+		for i := start; i < count; i += step {
+			at := t.spaced(i, count)
+			if trained != nil {
+				list[len(rows)/t.dim] = trained[at]
+			}
+			rows = append(rows, t.row(at)...)
 		}
 	}
 	s := &coarse.Scratch{}

@@ -143,10 +143,7 @@ func (s *stream) models(inputs []jobInput, repair model.Repair) time.Duration {
 // rebuild measures a generation with the same rows and a model that was trained on nothing else.
 func (s *stream) rebuild() (plans []schemas.PlanPoint) {
 	s.t.Helper()
-	j := &job{kind: rewrite, repair: model.Everything}
-	for _, p := range s.b.parts {
-		j.inputs = append(j.inputs, jobInput{p, p.dead.Clone()})
-	}
+	j := &job{kind: rewrite, repair: model.Everything, inputs: s.inputs()}
 	if err := s.b.runRewrite(s.t.Context(), j); err != nil {
 		s.t.Fatal(err)
 	}
@@ -159,11 +156,15 @@ func (s *stream) rebuild() (plans []schemas.PlanPoint) {
 // anew is the CPU of a model that is trained on the live rows alone.
 func (s *stream) anew() time.Duration {
 	s.t.Helper()
-	var inputs []jobInput
+	return s.models(s.inputs(), model.Everything)
+}
+
+// inputs are all rows.
+func (s *stream) inputs() (all []jobInput) {
 	for _, p := range s.b.parts {
-		inputs = append(inputs, jobInput{p, p.dead.Clone()})
+		all = append(all, jobInput{p, p.dead.Clone()})
 	}
-	return s.models(inputs, model.Everything)
+	return all
 }
 
 // at is the recall of plans that scan so many codes, between the measured ones.
@@ -314,9 +315,10 @@ func TestStreamOfHeavySkew(t *testing.T) {
 		target := s.log.Spec().Defaults.TargetRecall
 		_, fresh, _ := recall.Choose(plans, target)
 		_, ours, _ := recall.Choose(s.b.plans, target)
+		loss := lost(s.b.plans, plans)
 		t.Logf("%s: recall %.4f with %.0f codes, anew %.4f with %.0f; lost %.4f over all targets; for %v %.2f of the codes; longest list %.1f of the mean, %d lists, %d rows, %v",
-			what, ours.Recall, ours.Scanned, fresh.Recall, fresh.Scanned, lost(s.b.plans, plans), target, needed(s.b.plans, target)/needed(plans, target), s.longest(), s.b.modelRef.NList, s.b.ledger.live, s.repairs)
-		if loss := lost(s.b.plans, plans); loss > noise {
+			what, ours.Recall, ours.Scanned, fresh.Recall, fresh.Scanned, loss, target, needed(s.b.plans, target)/needed(plans, target), s.longest(), s.b.modelRef.NList, s.b.ledger.live, s.repairs)
+		if loss > noise {
 			t.Errorf("%s: recall is %.4f below that of an index built anew", what, loss)
 		}
 		if !s.b.manifest.Quality.Promoted {
