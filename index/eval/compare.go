@@ -41,7 +41,7 @@ func measures() []measure {
 	}
 	return []measure{
 		{"mflops", func(r *Result) float64 { return r.MFLOPs }, []float64{0.02, 0.05, 0.1, 0.2, 0.5}, ivf},
-		{"microseconds", func(r *Result) float64 { return r.Micros }, []float64{5, 10, 20, 40, 80}, ivf},
+		{"microseconds", func(r *Result) float64 { return r.Micros }, []float64{2.5, 5, 10, 20, 40}, ivf},
 		{"code bytes", func(r *Result) float64 {
 			if r.System == nil {
 				return math.Inf(1)
