@@ -38,6 +38,8 @@ type options struct {
 	Rows   int     `help:"Rows that are live at a time." default:"200000"`
 	Shift  float64 `help:"Share of the topics that are replaced, 0 to 1." default:"1"`
 	Recall float64 `help:"Recall@10 that codes are counted for." default:"0.95"`
+
+	Against []string `help:"Directories of other rows of the same width, of which to tell how strange they are." type:"existingdir"`
 }
 
 func main() {
@@ -55,6 +57,7 @@ type bench struct {
 	level avx.Level
 	spec  *schemas.Spec
 	out   *tabwriter.Writer
+	ships string // what renewed codes cost a node
 }
 
 func run(ctx context.Context, o options) error {
@@ -120,6 +123,21 @@ func (b *bench) compare(ctx context.Context, before, now []float32) error {
 	last := len(was.Coarse) - 1
 	fmt.Printf("of the rows that the old model was trained on centroids leave %.3f, codes %.3f; strangeness of the rows now: %.2f\n",
 		was.Coarse[last], was.Codes[last], was.Strange(is.Coarse[0]))
+	for _, dir := range b.o.Against {
+		other, err := dataset.Read(dir)
+		if err != nil {
+			return err
+		}
+		if other.Dim != dim {
+			return fmt.Errorf("%s: %d dimensions, want %d", dir, other.Dim, dim)
+		}
+		n := min(n, other.N)
+		for i := range n {
+			row := other.Base[i*dim:][:dim]
+			mrl.Normalize(b.level, row, row)
+		}
+		fmt.Printf("strangeness of %s: %.2f\n", other.Name, was.Strange(old.Fit(b.level, other.Base[:n*dim], n, scratch).Coarse[0]))
+	}
 	if err := b.show(ctx, "old", old, now, took); err != nil {
 		return err
 	}
@@ -136,7 +154,8 @@ func (b *bench) compare(ctx context.Context, before, now []float32) error {
 			return err
 		}
 	}
-	return nil
+	fmt.Fprintln(b.out, b.ships)
+	return b.out.Flush()
 }
 
 func (b *bench) train(ctx context.Context, o model.Options, x []float32) (*model.Model, time.Duration, error) {
@@ -166,8 +185,8 @@ func (b *bench) show(ctx context.Context, name string, m *model.Model, now []flo
 	last := len(f.Coarse) - 1
 	fmt.Fprintf(b.out, "%s\t%d\t%d\t%.3f\t%.3f\t%.1f\t%.1f\t%.0f\t\n", name, m.NList(), m.CoarseDims(), f.Coarse[last], f.Codes[last],
 		trained.Seconds(), built.Seconds(), codesFor(plans, b.o.Recall))
-	if err := b.out.Flush(); err != nil || name != string(model.Codes) {
-		return err
+	if name != string(model.Codes) {
+		return nil
 	}
 	// What a node fetches when rows stay where they are, of all that it has.
 	fetched := int64(len(m.Bytes()))
@@ -175,7 +194,7 @@ func (b *bench) show(ctx context.Context, name string, m *model.Model, now []flo
 		fetched += int64(len(p.Blocks) + 4*len(p.CodeRows))
 	}
 	originals := int64(2 * b.o.Rows * b.spec.Dim())
-	fmt.Printf("(model and codes are %.1f %% of a generation, %.1f %% of one with originals)\n", 100*float64(fetched)/float64(bytes), 100*float64(fetched)/float64(bytes+originals))
+	b.ships = fmt.Sprintf("model and codes are %.1f %% of a generation, %.1f %% of one with originals", 100*float64(fetched)/float64(bytes), 100*float64(fetched)/float64(bytes+originals))
 	return nil
 }
 

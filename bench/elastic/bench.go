@@ -21,9 +21,7 @@ import (
 )
 
 const (
-	k           = dataset.K
-	gateQueries = 256 // of the builder's sample
-
+	k            = dataset.K
 	sliceQueries = 8000
 )
 
@@ -71,7 +69,7 @@ func newBench(ctx context.Context, o options, level avx.Level, set *dataset.Set)
 	if b.snap, err = snapshot.Open(spec, b.manifest, built.Model, parts, nil, nil); err != nil {
 		return nil, err
 	}
-	s, err := recall.Draw(ctx, level, o.Threads, b.snap, gateQueries, k)
+	s, err := recall.Draw(ctx, level, o.Threads, b.snap, recall.Queries(set.N, set.Dim), k)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +196,7 @@ func (b *bench) wishes(ctx context.Context) error {
 	for _, e := range []float64{0, 0.25, 0.5, 0.75, 1} {
 		asks = append(asks, ask{fmt.Sprintf("effort %v", e), recall.Wish{Effort: at(e)}})
 	}
-	for _, v := range []float64{50, 100, 200, 500, 1000} {
+	for _, v := range []float64{20, 50, 100, 200, 500} {
 		asks = append(asks, ask{fmt.Sprintf("budget.microseconds %v", v), recall.Wish{Budget: &recall.Budget{Microseconds: &v}}})
 	}
 	for _, v := range []float64{4, 16, 64, 256} {

@@ -38,12 +38,8 @@ func Products(d *Data) []Product {
 	return products
 }
 
-const (
-	planQueries = 256 // held-out rows that plans are measured on: as many as the builder takes
-
-	// What package coarse does for a query.
-	funnelDims, funnelFactor, funnelMore = 128, 2, 128
-)
+// What package coarse does for a query.
+const funnelDims, funnelFactor, funnelMore = 128, 2, 128
 
 // RunProduct measures an index at each target.
 func (b *Bench) RunProduct(ctx context.Context, p Product) ([]*Result, error) {
@@ -64,7 +60,7 @@ func (b *Bench) RunProduct(ctx context.Context, p Product) ([]*Result, error) {
 		return nil, fmt.Errorf("%s: %w", p.Family, err)
 	}
 	defer snap.Close()
-	sample, err := recall.Draw(ctx, b.o.Level, b.o.Threads, snap, planQueries, k)
+	sample, err := recall.Draw(ctx, b.o.Level, b.o.Threads, snap, recall.Queries(b.data.Rows.N, spec.Dim()), k)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Family, err)
 	}

@@ -54,6 +54,24 @@ func (s *Sample) validate(dim int) error {
 	return nil
 }
 
+// part is n of the queries, spread evenly; all if there are no more.
+func (s Sample) part(n int) Sample {
+	if s.N <= n {
+		return s
+	}
+	dim := len(s.Queries) / s.N
+	some := Sample{N: n}
+	for i := range n {
+		q := i * s.N / n
+		some.Queries = append(some.Queries, s.Queries[q*dim:(q+1)*dim]...)
+		some.Truth = append(some.Truth, s.Truth[q])
+		if s.Self != nil {
+			some.Self = append(some.Self, s.Self[q])
+		}
+	}
+	return some
+}
+
 // Result is the means over queries.
 type Result struct {
 	Recall    float64 // of k

@@ -13,10 +13,9 @@ import (
 )
 
 const (
-	gateK       = 10
-	gateQueries = 256  // held-out rows; and as many of the last hour
-	gateMargin  = 0.02 // by how much the best plan may be worse than the parent's
-	gateCodes   = 1024 // codes that are made anew, of those that are compared with the model
+	gateK      = 10
+	gateMargin = 0.02 // by how much the best plan may be worse than the parent's
+	gateCodes  = 1024 // codes that are made anew, of those that are compared with the model
 
 	// A slice is held to be lost only when it is this far below the objective: parts of an index differ, and a
 	// gate that fires on the nature of the data holds fresh data back for nothing.

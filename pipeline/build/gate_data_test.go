@@ -105,7 +105,7 @@ func (w *world) load(ids []string, vectors []float32) {
 	}
 }
 
-// On data, not on dice: the gate's verdict over samples of 256 held-out rows, drawn from all of them, for plans of known
+// On data, not on dice: the gate's verdict over samples of as many held-out rows as it takes, drawn from all of them, for plans of known
 // recall as the default one. It passes what reaches the objective and refuses what misses it by some points.
 func TestGateOnData(t *testing.T) {
 	t.Parallel()
@@ -120,7 +120,8 @@ func TestGateOnData(t *testing.T) {
 	w.logCost(b, snap)
 	all := w.allHeldOut(b, snap)
 	rng := rand.New(rand.NewPCG(6, 6))
-	t.Logf("recall of all %d held-out rows, and how often 256 of them make the gate refuse it at %.2f: at all, for all rows, for a slice", all.N, spec.Defaults.TargetRecall)
+	queries := recall.Queries(len(ids), spec.Dim())
+	t.Logf("recall of all %d held-out rows, and how often %d of them make the gate refuse it at %.2f: at all, for all rows, for a slice", all.N, queries, spec.Defaults.TargetRecall)
 	seen := 0.0
 	for _, p := range j.plans {
 		if p.Recall < 0.7 || p.Recall < seen+0.004 {
@@ -141,7 +142,7 @@ func TestGateOnData(t *testing.T) {
 		}
 		refused, overall, slice := 0, 0, 0
 		for range trials {
-			s, some := drawn(rng, spec.Dim(), all, found)
+			s, some := drawn(rng, spec.Dim(), queries, all, found)
 			var tally recall.Tally
 			for _, f := range some {
 				tally.Add(f)
@@ -197,8 +198,8 @@ func (w *world) allHeldOut(b *Builder, snap *snapshot.Snapshot) recall.Sample {
 }
 
 // drawn is a sample of the gate's size out of a larger one, each query as likely as any other each time.
-func drawn(rng *rand.Rand, dim int, all recall.Sample, found []recall.Found) (s recall.Sample, some []recall.Found) {
-	for range gateQueries {
+func drawn(rng *rand.Rand, dim, n int, all recall.Sample, found []recall.Found) (s recall.Sample, some []recall.Found) {
+	for range n {
 		q := rng.IntN(all.N)
 		s.Queries = append(s.Queries, all.Queries[q*dim:(q+1)*dim]...)
 		s.Self, s.Truth, some = append(s.Self, all.Self[q]), append(s.Truth, all.Truth[q]), append(some, found[q])

@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	recentAge  = time.Hour // before the newest record
-	leastSlice = 30        // queries of which a recall is told at all
+	recentAge     = time.Hour // before the newest record
+	recentQueries = 256       // of that time, at most
+	leastSlice    = 30        // of which a recall is told at all
 )
 
 // queries draws the queries of the gate, with their exact neighbours: held-out rows, spread evenly over the outputs, and
@@ -29,12 +30,13 @@ func (b *Builder) queries(ctx context.Context, snap *snapshot.Snapshot) (held, r
 		}
 	}
 	since := newest - recentAge.Milliseconds()
-	heldRows := recall.Spread(b.o.Threads, snap, gateQueries, func(p *segment.Part, row int) bool { return recall.HeldOut(p.IDAt(row)) })
-	if oldest > since && len(heldRows) == gateQueries {
+	wanted := recall.Queries(int(snap.Live()), snap.Spec().Dim())
+	heldRows := recall.Spread(b.o.Threads, snap, wanted, func(p *segment.Part, row int) bool { return recall.HeldOut(p.IDAt(row)) })
+	if oldest > since && len(heldRows) >= recentQueries {
 		held, err = recall.SampleOf(ctx, b.o.Level, b.o.Threads, snap, heldRows, gateK)
 		return held, held, err
 	}
-	recentRows := recall.Spread(b.o.Threads, snap, gateQueries, func(p *segment.Part, row int) bool { return p.OrderAt(row).Timestamp > since })
+	recentRows := recall.Spread(b.o.Threads, snap, recentQueries, func(p *segment.Part, row int) bool { return p.OrderAt(row).Timestamp > since })
 	if len(recentRows) < leastSlice {
 		recentRows = nil
 	}
