@@ -121,7 +121,8 @@ func (s *sweep) run(ctx context.Context) ([]schemas.PlanPoint, error) {
 }
 
 // confirm measures plans with the whole sample, the cheapest first and for at most the work of the sweep, and returns those that are
-// still worth choosing. It begins with the cheapest because most queries are asked of those.
+// still worth choosing. It begins with the cheapest because most queries are asked of those. A sweep that ended when the part was sure
+// of the target may leave no plan that all of the sample is sure of: [Cheapest] says what counts then.
 func (s *sweep) confirm(ctx context.Context, worth []point) ([]point, error) {
 	if s.whole.sample.N == s.meter.sample.N {
 		return worth, nil
