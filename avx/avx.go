@@ -274,6 +274,16 @@ func Scale(l Level, dst, src []float32, factor float32) {
 	}
 }
 
+// Sub sets dst[i] to a[i]-b[i]. len(dst) and len(b) must be at least len(a); dst may be a or b.
+func Sub(l Level, dst, a, b []float32) {
+	dst, b = dst[:len(a):len(dst)], b[:len(a):len(b)]
+	if l == Generic {
+		subGeneric(dst, a, b)
+	} else {
+		subSIMD(dst, a, b)
+	}
+}
+
 // SubtractMins subtracts from each row of 16 values of rows the least of them, which it writes to
 // mins. It returns the largest value left, 0 if there are no rows. len(rows) is 16*len(mins); no
 // value is NaN.

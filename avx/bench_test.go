@@ -313,8 +313,8 @@ func BenchmarkTable(b *testing.B) {
 	})
 }
 
-func BenchmarkMaxAbsAndScale(b *testing.B) {
-	v := normals(newRand(), 256)
+func BenchmarkFloats(b *testing.B) {
+	v, dst := normals(newRand(), 256), make([]float32, 256)
 	for _, l := range Levels() {
 		b.Run(fmt.Sprintf("MaxAbs/%v", l), func(b *testing.B) {
 			for b.Loop() {
@@ -324,6 +324,11 @@ func BenchmarkMaxAbsAndScale(b *testing.B) {
 		b.Run(fmt.Sprintf("Scale/%v", l), func(b *testing.B) {
 			for b.Loop() {
 				Scale(l, v, v, 1)
+			}
+		})
+		b.Run(fmt.Sprintf("Sub/%v", l), func(b *testing.B) {
+			for b.Loop() {
+				Sub(l, dst, v, v)
 			}
 		})
 	}

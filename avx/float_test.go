@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 )
@@ -378,18 +379,23 @@ func TestFloatKernelsAgreeOnSpecialRows(t *testing.T) {
 	}
 }
 
+// normalsAndSpecials are normals among which there is anything else that a float may be.
+func normalsAndSpecials(r *rand.Rand, n int) []float32 {
+	special := []float32{0, float32(math.Copysign(0, -1)), float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), math.MaxFloat32, -math.SmallestNonzeroFloat32}
+	v := normals(r, n)
+	for i := range v {
+		if r.IntN(9) == 0 {
+			v[i] = special[r.IntN(len(special))]
+		}
+	}
+	return v
+}
+
 func TestMaxAbsAndScale(t *testing.T) {
 	r := newRand()
-	special := []float32{0, float32(math.Copysign(0, -1)), float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), math.MaxFloat32, -math.SmallestNonzeroFloat32}
 	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
 		for n := range 70 {
-			v := normals(r, n)
-			for i := range v {
-				if r.IntN(9) == 0 {
-					v[i] = special[r.IntN(len(special))]
-				}
-			}
-			v = put(m, 0, v)
+			v := put(m, 0, normalsAndSpecials(r, n))
 			want := float32(0)
 			for _, x := range v {
 				if a := float32(math.Abs(float64(x))); a > want {
@@ -423,6 +429,40 @@ func TestMaxAbsAndScale(t *testing.T) {
 
 // callElementsOfTest is more than one call of a kernel takes.
 const callElementsOfTest = 1<<18 + 13
+
+func TestSub(t *testing.T) {
+	r := newRand()
+	check := func(t *testing.T, what string, got, a, b []float32) {
+		t.Helper()
+		for i, v := range got {
+			if want := a[i] - b[i]; math.Float32bits(v) != math.Float32bits(want) && !(v != v && want != want) {
+				t.Fatalf("%s, value %d of %d: %v - %v is %v, want %v", what, i, len(got), a[i], b[i], v, want)
+			}
+		}
+	}
+	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
+		for n := range 70 {
+			x, y := normalsAndSpecials(r, n), normalsAndSpecials(r, n)
+			a, b, dst := put(m, 0, x), put(m, 1, y), space[float32](m, 2, n)
+			Sub(l, dst, a, b)
+			check(t, "elsewhere", dst, x, y)
+			Sub(l, b, a, b)
+			check(t, "to b", b, x, y)
+			b = put(m, 1, y)
+			Sub(l, a, a, b)
+			check(t, "to a", a, x, y)
+		}
+	})
+	a, b := normals(r, callElementsOfTest), normals(r, callElementsOfTest)
+	for _, l := range Levels() {
+		dst := make([]float32, len(a)+1)
+		Sub(l, dst, a, b)
+		check(t, l.String(), dst[:len(a)], a, b)
+		if dst[len(a)] != 0 {
+			t.Errorf("%v: written beyond a", l)
+		}
+	}
+}
 
 func TestSubtractMins(t *testing.T) {
 	r := newRand()

@@ -314,6 +314,12 @@ func scaleGeneric(dst, src []float32, factor float32) {
 	}
 }
 
+func subGeneric(dst, a, b []float32) {
+	for i, v := range a {
+		dst[i] = v - b[i]
+	}
+}
+
 func subtractMinsGeneric(rows, mins []float32) float32 {
 	var widest float32
 	for i := range mins {

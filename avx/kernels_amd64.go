@@ -108,6 +108,11 @@ func maxAbsKernelAVX2(v *float32, n int) float32
 //go:noescape
 func scaleKernelAVX2(dst *float32, src *float32, n int, factor float32)
 
+// subKernelAVX2 writes a-b; n is a positive multiple of 8.
+//
+//go:noescape
+func subKernelAVX2(dst *float32, a *float32, b *float32, n int)
+
 // subtractMinsKernelAVX2 subtracts from each of n rows of 16 values their least one; n is at least 1.
 //
 //go:noescape

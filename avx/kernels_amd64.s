@@ -3305,6 +3305,26 @@ by8:
 	VZEROUPPER
 	RET
 
+// func subKernelAVX2(dst *float32, a *float32, b *float32, n int)
+// Requires: AVX
+TEXT ·subKernelAVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ a+8(FP), CX
+	MOVQ b+16(FP), DX
+	MOVQ n+24(FP), BX
+
+by8:
+	VMOVUPS (CX), Y0
+	VSUBPS  (DX), Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    $0x20, CX
+	ADDQ    $0x20, DX
+	ADDQ    $0x20, AX
+	SUBQ    $0x08, BX
+	JNZ     by8
+	VZEROUPPER
+	RET
+
 // func subtractMinsKernelAVX2(rows *float32, mins *float32, n int) float32
 // Requires: AVX, AVX2, SSE
 TEXT ·subtractMinsKernelAVX2(SB), NOSPLIT, $0-28

@@ -63,6 +63,8 @@ func maxAbsSIMD(v []float32) float32 { return maxAbsGeneric(v) }
 
 func scaleSIMD(dst, src []float32, factor float32) { scaleGeneric(dst, src, factor) }
 
+func subSIMD(dst, a, b []float32) { subGeneric(dst, a, b) }
+
 func subtractMinsSIMD(rows, mins []float32) float32 { return subtractMinsGeneric(rows, mins) }
 
 func quantizeU8SIMD(dst []uint8, src []float32, inv float32) { quantizeU8Generic(dst, src, inv) }

@@ -253,6 +253,15 @@ func scaleSIMD(dst, src []float32, factor float32) {
 	scaleGeneric(dst, src, factor)
 }
 
+func subSIMD(dst, a, b []float32) {
+	for len(a) >= 8 {
+		n := min(len(a), callElements/2) &^ 7
+		subKernelAVX2(&dst[0], &a[0], &b[0], n)
+		dst, a, b = dst[n:], a[n:], b[n:]
+	}
+	subGeneric(dst, a, b)
+}
+
 func subtractMinsSIMD(rows, mins []float32) float32 {
 	var widest float32
 	for len(mins) > 0 {

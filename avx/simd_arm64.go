@@ -1,7 +1,7 @@
 package avx
 
 // What surrounds the kernels of NEON: they are called with at least one element, in pieces that end soon, and what does not fill a vector is
-// left to Go. What a query or a row does once, Kth, QuantizeI8, MaxAbs, Scale, SubtractMins and QuantizeU8, has none.
+// left to Go. What a query or a row does once, Kth, QuantizeI8, MaxAbs, Scale, Sub, SubtractMins and QuantizeU8, has none.
 
 // Tiles of assign are four rows high, or one; those of AssignI8 two.
 const (
@@ -161,6 +161,8 @@ func quantizeI8SIMD(dst []int8, src []float32, inv float32) { quantizeI8Generic(
 func maxAbsSIMD(v []float32) float32 { return maxAbsGeneric(v) }
 
 func scaleSIMD(dst, src []float32, factor float32) { scaleGeneric(dst, src, factor) }
+
+func subSIMD(dst, a, b []float32) { subGeneric(dst, a, b) }
 
 func subtractMinsSIMD(rows, mins []float32) float32 { return subtractMinsGeneric(rows, mins) }
 

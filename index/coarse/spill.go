@@ -40,10 +40,8 @@ func (q *Quantizer) spillBand(level avx.Level, vectors []float32, lists, spills 
 	b.residual, b.row, b.x, b.r = grow(b.residual, q.dim), grow(b.row, q.dim), grow(b.x, q.dim), grow(b.r, q.dim)
 	b.at, b.xDots, b.rDots = grow(b.at, b.probed), grow(b.xDots, b.probed), grow(b.rDots, b.probed)
 	for i, first := range lists {
-		x, c := vectors[i*q.dim:][:q.dim], q.Centroid(int(first))
-		for d, v := range x {
-			b.residual[d] = v - c[d]
-		}
+		x := vectors[i*q.dim:][:q.dim]
+		avx.Sub(level, b.residual, x, q.Centroid(int(first)))
 		length, along := avx.SumSquares(level, b.residual), avx.Dot(level, b.residual, x)
 		for j, list := range b.groups[i*b.probed:][:b.probed] {
 			b.at[j] = uint32(list)

@@ -170,10 +170,7 @@ func (b *Bench) encode(ctx context.Context, v View, bytes int, key listsKey, l *
 		c.means = l.means(x, d)
 		rest := make([]float32, n*d)
 		for i := range n {
-			mean := c.means[int(l.of[i])*d:][:d]
-			for j, value := range x[i*d:][:d] {
-				rest[i*d+j] = value - mean[j]
-			}
+			avx.Sub(b.o.Level, rest[i*d:], x[i*d:][:d], c.means[int(l.of[i])*d:])
 		}
 		x = rest
 	}

@@ -22,7 +22,7 @@ func (m *Model) Fit(level avx.Level, vectors []float32, n int, s *Scratch) schem
 	residual, decoded := make([]float32, dim), make([]float32, dim)
 	for i := range n {
 		x := vectors[i*dim:][:dim]
-		m.residuals(x, lists[i:i+1], residual)
+		m.residuals(level, x, lists[i:i+1], residual)
 		m.quantizer.Encode(level, residual, 1, code, &s.opq)
 		m.quantizer.Decode(decoded, code)
 		var square, coarse, codes float64
@@ -72,9 +72,7 @@ func (m *Model) FirstLevel(level avx.Level, vectors []float32, lists []int32) fl
 	var left, square float64
 	for i, list := range lists {
 		x, c := vectors[i*dim:][:d], m.Centroid(int(list))[:d]
-		for j, v := range x {
-			residual[j] = v - c[j]
-		}
+		avx.Sub(level, residual, x, c)
 		left += float64(avx.SumSquares(level, residual))
 		square += float64(avx.SumSquares(level, x))
 	}

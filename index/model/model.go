@@ -152,20 +152,16 @@ func (m *Model) Encode(level avx.Level, vectors []float32, n int, lists []int32,
 	s.residuals = grow(s.residuals, batch*dim)
 	for start := 0; start < n; start += batch {
 		rows := min(batch, n-start)
-		m.residuals(vectors[start*dim:], lists[start:start+rows], s.residuals)
+		m.residuals(level, vectors[start*dim:], lists[start:start+rows], s.residuals)
 		m.quantizer.Encode(level, s.residuals, rows, codes[start*size:][:rows*size], &s.opq)
 	}
 }
 
 // residuals sets dst to what is left of vectors without the centroids of their lists.
-func (m *Model) residuals(vectors []float32, lists []int32, dst []float32) {
+func (m *Model) residuals(level avx.Level, vectors []float32, lists []int32, dst []float32) {
 	dim := m.Dim()
 	for i, list := range lists {
-		c := m.Centroid(int(list))
-		x, r := vectors[i*dim:][:dim], dst[i*dim:][:dim]
-		for d, v := range x {
-			r[d] = v - c[d]
-		}
+		avx.Sub(level, dst[i*dim:], vectors[i*dim:][:dim], m.Centroid(int(list)))
 	}
 }
 

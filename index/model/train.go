@@ -249,9 +249,8 @@ func (t *training) codes(ctx context.Context, lists *coarse.Quantizer, trained [
 		}
 	}
 	for i, l := range list {
-		for d, v := range lists.Centroid(int(l)) {
-			rows[i*t.dim+d] -= v
-		}
+		row := rows[i*t.dim:][:t.dim]
+		avx.Sub(t.o.Level, row, row, lists.Centroid(int(l)))
 	}
 	var from *opq.Quantizer
 	if t.o.Repair == Lists { // what residuals look like changes less than where their centroids are

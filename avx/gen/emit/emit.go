@@ -46,6 +46,7 @@ func avx2(c constants) {
 	quantizeI8(c)
 	maxAbs()
 	scale()
+	sub()
 	subtractMins()
 	quantizeU8(c)
 }

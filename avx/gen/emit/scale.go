@@ -50,3 +50,20 @@ func scale() {
 	JNZ(LabelRef("by8"))
 	done()
 }
+
+func sub() {
+	kernel("subKernelAVX2", "func(dst, a, b *float32, n int)",
+		"subKernelAVX2 writes a-b; n is a positive multiple of 8.")
+	dst, a, b, n := loadGP("dst"), loadGP("a"), loadGP("b"), loadGP("n")
+	x := YMM()
+	Label("by8")
+	VMOVUPS(Mem{Base: a}, x)
+	VSUBPS(Mem{Base: b}, x, x)
+	VMOVUPS(x, Mem{Base: dst})
+	ADDQ(Imm(vectorSize), a)
+	ADDQ(Imm(vectorSize), b)
+	ADDQ(Imm(vectorSize), dst)
+	SUBQ(Imm(8), n)
+	JNZ(LabelRef("by8"))
+	done()
+}
