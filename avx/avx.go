@@ -256,6 +256,16 @@ func QuantizeI8(l Level, dst []int8, src []float32, inv float32) {
 	}
 }
 
+// WidenI8 sets dst[i] to src[i]: a row as [DotI8] takes a query. len(dst) must be at least len(src).
+func WidenI8(l Level, dst []int16, src []int8) {
+	dst = dst[:len(src):len(dst)]
+	if l == Generic {
+		widenI8Generic(dst, src)
+	} else {
+		widenI8SIMD(dst, src)
+	}
+}
+
 // MaxAbs returns the largest magnitude of v, 0 if it is empty. NaN does not count.
 func MaxAbs(l Level, v []float32) float32 {
 	if l == Generic {

@@ -281,19 +281,21 @@ func BenchmarkDotI8At(b *testing.B) {
 func BenchmarkConvert(b *testing.B) {
 	r := newRand()
 	const n = 4096
-	floats, halves, bytes := normals(r, n), make([]uint16, n), make([]int8, n)
+	floats, halves, bytes, words := normals(r, n), make([]uint16, n), make([]int8, n), make([]int16, n)
 	FloatToHalf(Generic, halves, floats)
 	for _, c := range []struct {
 		name string
+		size int // of a value, as the wider of its two types
 		run  func(l Level)
 	}{
-		{"HalfToFloat", func(l Level) { HalfToFloat(l, floats, halves) }},
-		{"FloatToHalf", func(l Level) { FloatToHalf(l, halves, floats) }},
-		{"QuantizeI8", func(l Level) { QuantizeI8(l, bytes, floats, 40) }},
+		{"HalfToFloat", 4, func(l Level) { HalfToFloat(l, floats, halves) }},
+		{"FloatToHalf", 4, func(l Level) { FloatToHalf(l, halves, floats) }},
+		{"QuantizeI8", 4, func(l Level) { QuantizeI8(l, bytes, floats, 40) }},
+		{"WidenI8", 2, func(l Level) { WidenI8(l, words, bytes) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			eachLevel(b, func(b *testing.B, l Level) {
-				b.SetBytes(4 * n)
+				b.SetBytes(int64(c.size * n))
 				for b.Loop() {
 					c.run(l)
 				}

@@ -295,6 +295,12 @@ func quantizeI8Generic(dst []int8, src []float32, inv float32) {
 	}
 }
 
+func widenI8Generic(dst []int16, src []int8) {
+	for i, v := range src {
+		dst[i] = int16(v)
+	}
+}
+
 func maxAbsGeneric(v []float32) float32 {
 	var top uint32
 	for _, x := range v {

@@ -485,6 +485,37 @@ func TestQuantizeI8(t *testing.T) {
 	}
 }
 
+// All bytes, at every place of a vector.
+func TestWidenI8(t *testing.T) {
+	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
+		for n := range 1<<8 + 70 {
+			src, dst := space[int8](m, 0, n), space[int16](m, 1, n)
+			for i := range src {
+				src[i] = int8(i + n)
+			}
+			WidenI8(l, dst, src)
+			for i, got := range dst {
+				if want := int16(src[i]); got != want {
+					t.Fatalf("n=%d at %d: got %d, want %d", n, i, got, want)
+				}
+			}
+		}
+	})
+	src := randomBytes[int8](newRand(), callElementsOfTest)
+	for _, l := range Levels() {
+		dst := make([]int16, len(src)+1)
+		WidenI8(l, dst, src)
+		for i, v := range src {
+			if dst[i] != int16(v) {
+				t.Fatalf("%v at %d: got %d, want %d", l, i, dst[i], v)
+			}
+		}
+		if dst[len(src)] != 0 {
+			t.Errorf("%v: written beyond src", l)
+		}
+	}
+}
+
 func TestQuantizeU8(t *testing.T) {
 	r := newRand()
 	eachPlacement(t, func(t *testing.T, l Level, m *memory) {

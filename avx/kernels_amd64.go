@@ -98,6 +98,11 @@ func floatToHalfKernelAVX2(dst *uint16, src *float32, n int)
 //go:noescape
 func quantizeI8KernelAVX2(dst *int8, src *float32, n int, inv float32)
 
+// widenI8KernelAVX2 widens n values; n is a positive multiple of 16.
+//
+//go:noescape
+func widenI8KernelAVX2(dst *int16, src *int8, n int)
+
 // maxAbsKernelAVX2 returns the largest magnitude of n floats; n is a positive multiple of 8.
 //
 //go:noescape

@@ -3262,6 +3262,23 @@ by32:
 	VZEROUPPER
 	RET
 
+// func widenI8KernelAVX2(dst *int16, src *int8, n int)
+// Requires: AVX, AVX2
+TEXT ·widenI8KernelAVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+
+by16:
+	VPMOVSXBW (CX), Y0
+	VMOVDQU   Y0, (AX)
+	ADDQ      $0x10, CX
+	ADDQ      $0x20, AX
+	SUBQ      $0x10, DX
+	JNZ       by16
+	VZEROUPPER
+	RET
+
 // func maxAbsKernelAVX2(v *float32, n int) float32
 // Requires: AVX, AVX2, SSE
 TEXT ·maxAbsKernelAVX2(SB), NOSPLIT, $0-20

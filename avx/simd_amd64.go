@@ -235,6 +235,15 @@ func quantizeI8SIMD(dst []int8, src []float32, inv float32) {
 	quantizeI8Generic(dst, src, inv)
 }
 
+func widenI8SIMD(dst []int16, src []int8) {
+	for len(src) >= 16 {
+		n := min(len(src), callElements) &^ 15
+		widenI8KernelAVX2(&dst[0], &src[0], n)
+		dst, src = dst[n:], src[n:]
+	}
+	widenI8Generic(dst, src)
+}
+
 func maxAbsSIMD(v []float32) float32 {
 	top, whole := float32(0), len(v)&^7
 	for start := 0; start < whole; start += callElements {

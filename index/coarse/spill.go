@@ -76,8 +76,6 @@ func (q *Quantizer) spillBand(level avx.Level, vectors []float32, lists, spills 
 // round sets dst to v / scale, rounded to 8 bits.
 func (b *bandScratch) round(level avx.Level, dst []int16, v []float32) (scale float32) {
 	scale = mrl.QuantizeRow(level, b.row, v)
-	for d, x := range b.row {
-		dst[d] = int16(x)
-	}
+	avx.WidenI8(level, dst, b.row)
 	return scale
 }

@@ -36,6 +36,21 @@ func floatToHalf() {
 	done()
 }
 
+func widenI8() {
+	kernel("widenI8KernelAVX2", "func(dst *int16, src *int8, n int)",
+		"widenI8KernelAVX2 widens n values; n is a positive multiple of 16.")
+	dst, src, n := loadGP("dst"), loadGP("src"), loadGP("n")
+	v := YMM()
+	Label("by16")
+	VPMOVSXBW(Mem{Base: src}, v)
+	VMOVDQU(v, Mem{Base: dst})
+	ADDQ(Imm(16), src)
+	ADDQ(Imm(16*2), dst)
+	SUBQ(Imm(16), n)
+	JNZ(LabelRef("by16"))
+	done()
+}
+
 // quantizeI8 clamps before it converts: out of range VCVTPS2DQ knows but one answer. It
 // rounds as MXCSR says, which Go leaves at nearest even.
 func quantizeI8(c constants) {

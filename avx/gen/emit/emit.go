@@ -44,6 +44,7 @@ func avx2(c constants) {
 	halfToFloat()
 	floatToHalf()
 	quantizeI8(c)
+	widenI8()
 	maxAbs()
 	scale()
 	sub()
