@@ -266,6 +266,17 @@ func WidenI8(l Level, dst []int16, src []int8) {
 	}
 }
 
+// OffsetI8 sets dst[i] to src[i]+QueryOffset, wrapped around: a row as [AssignI8] takes it. len(dst) must be at least
+// len(src).
+func OffsetI8(l Level, dst []uint8, src []int8) {
+	dst = dst[:len(src):len(dst)]
+	if l == Generic {
+		offsetI8Generic(dst, src)
+	} else {
+		offsetI8SIMD(dst, src)
+	}
+}
+
 // MaxAbs returns the largest magnitude of v, 0 if it is empty. NaN does not count.
 func MaxAbs(l Level, v []float32) float32 {
 	if l == Generic {

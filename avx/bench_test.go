@@ -282,6 +282,7 @@ func BenchmarkConvert(b *testing.B) {
 	r := newRand()
 	const n = 4096
 	floats, halves, bytes, words := normals(r, n), make([]uint16, n), make([]int8, n), make([]int16, n)
+	offset := make([]uint8, n)
 	FloatToHalf(Generic, halves, floats)
 	for _, c := range []struct {
 		name string
@@ -292,6 +293,7 @@ func BenchmarkConvert(b *testing.B) {
 		{"FloatToHalf", 4, func(l Level) { FloatToHalf(l, halves, floats) }},
 		{"QuantizeI8", 4, func(l Level) { QuantizeI8(l, bytes, floats, 40) }},
 		{"WidenI8", 2, func(l Level) { WidenI8(l, words, bytes) }},
+		{"OffsetI8", 1, func(l Level) { OffsetI8(l, offset, bytes) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			eachLevel(b, func(b *testing.B, l Level) {

@@ -12,7 +12,7 @@
 // Generic is the oracle: it is compiled everywhere, and all levels are tested against it. A
 // level need not have kernels of its own for everything: simd_amd64.go and simd_arm64.go, which is where a level is
 // added, take those of the one below. AVX-512 has none for conversions, Kth, MaxAbs,
-// Scale, Sub, SubtractMins and QuantizeU8, NEON none for Kth, WidenI8, MaxAbs, Scale, Sub, SubtractMins and those that quantize.
+// Scale, Sub, SubtractMins and QuantizeU8, NEON none for Kth, WidenI8, OffsetI8, MaxAbs, Scale, Sub, SubtractMins and those that quantize.
 //
 // # What all kernels promise
 //

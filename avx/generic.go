@@ -301,6 +301,12 @@ func widenI8Generic(dst []int16, src []int8) {
 	}
 }
 
+func offsetI8Generic(dst []uint8, src []int8) {
+	for i, v := range src {
+		dst[i] = uint8(v) + QueryOffset
+	}
+}
+
 func maxAbsGeneric(v []float32) float32 {
 	var top uint32
 	for _, x := range v {

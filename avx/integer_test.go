@@ -486,31 +486,34 @@ func TestQuantizeI8(t *testing.T) {
 }
 
 // All bytes, at every place of a vector.
-func TestWidenI8(t *testing.T) {
+func TestWidenI8AndOffsetI8(t *testing.T) {
+	check := func(t *testing.T, words []int16, bytes []uint8, src []int8) {
+		t.Helper()
+		for i, v := range src {
+			if words[i] != int16(v) || bytes[i] != uint8(int(v)+QueryOffset) {
+				t.Fatalf("value %d of %d: of %d got word %d and byte %d", i, len(src), v, words[i], bytes[i])
+			}
+		}
+	}
 	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
 		for n := range 1<<8 + 70 {
-			src, dst := space[int8](m, 0, n), space[int16](m, 1, n)
+			src, words, bytes := space[int8](m, 0, n), space[int16](m, 1, n), space[uint8](m, 2, n)
 			for i := range src {
 				src[i] = int8(i + n)
 			}
-			WidenI8(l, dst, src)
-			for i, got := range dst {
-				if want := int16(src[i]); got != want {
-					t.Fatalf("n=%d at %d: got %d, want %d", n, i, got, want)
-				}
-			}
+			WidenI8(l, words, src)
+			OffsetI8(l, bytes, src)
+			check(t, words, bytes, src)
 		}
 	})
 	src := randomBytes[int8](newRand(), callElementsOfTest)
+	n := len(src)
 	for _, l := range Levels() {
-		dst := make([]int16, len(src)+1)
-		WidenI8(l, dst, src)
-		for i, v := range src {
-			if dst[i] != int16(v) {
-				t.Fatalf("%v at %d: got %d, want %d", l, i, dst[i], v)
-			}
-		}
-		if dst[len(src)] != 0 {
+		words, bytes := make([]int16, n+1), make([]uint8, n+1)
+		WidenI8(l, words, src)
+		OffsetI8(l, bytes, src)
+		check(t, words, bytes, src)
+		if words[n] != 0 || bytes[n] != 0 {
 			t.Errorf("%v: written beyond src", l)
 		}
 	}

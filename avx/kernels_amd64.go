@@ -103,6 +103,11 @@ func quantizeI8KernelAVX2(dst *int8, src *float32, n int, inv float32)
 //go:noescape
 func widenI8KernelAVX2(dst *int16, src *int8, n int)
 
+// offsetI8KernelAVX2 writes src+offset; n is a positive multiple of 32.
+//
+//go:noescape
+func offsetI8KernelAVX2(dst *uint8, src *int8, n int, offset uint8)
+
 // maxAbsKernelAVX2 returns the largest magnitude of n floats; n is a positive multiple of 8.
 //
 //go:noescape

@@ -3279,6 +3279,24 @@ by16:
 	VZEROUPPER
 	RET
 
+// func offsetI8KernelAVX2(dst *uint8, src *int8, n int, offset uint8)
+// Requires: AVX, AVX2
+TEXT ·offsetI8KernelAVX2(SB), NOSPLIT, $0-25
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         n+16(FP), DX
+	VPBROADCASTB offset+24(FP), Y0
+
+by32:
+	VPADDB  (CX), Y0, Y1
+	VMOVDQU Y1, (AX)
+	ADDQ    $0x20, CX
+	ADDQ    $0x20, AX
+	SUBQ    $0x20, DX
+	JNZ     by32
+	VZEROUPPER
+	RET
+
 // func maxAbsKernelAVX2(v *float32, n int) float32
 // Requires: AVX, AVX2, SSE
 TEXT ·maxAbsKernelAVX2(SB), NOSPLIT, $0-20

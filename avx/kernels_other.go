@@ -61,6 +61,8 @@ func quantizeI8SIMD(dst []int8, src []float32, inv float32) { quantizeI8Generic(
 
 func widenI8SIMD(dst []int16, src []int8) { widenI8Generic(dst, src) }
 
+func offsetI8SIMD(dst []uint8, src []int8) { offsetI8Generic(dst, src) }
+
 func maxAbsSIMD(v []float32) float32 { return maxAbsGeneric(v) }
 
 func scaleSIMD(dst, src []float32, factor float32) { scaleGeneric(dst, src, factor) }

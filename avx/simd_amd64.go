@@ -244,6 +244,15 @@ func widenI8SIMD(dst []int16, src []int8) {
 	widenI8Generic(dst, src)
 }
 
+func offsetI8SIMD(dst []uint8, src []int8) {
+	for len(src) >= 32 {
+		n := min(len(src), callElements) &^ 31
+		offsetI8KernelAVX2(&dst[0], &src[0], n, QueryOffset)
+		dst, src = dst[n:], src[n:]
+	}
+	offsetI8Generic(dst, src)
+}
+
 func maxAbsSIMD(v []float32) float32 {
 	top, whole := float32(0), len(v)&^7
 	for start := 0; start < whole; start += callElements {

@@ -1,7 +1,7 @@
 package avx
 
 // What surrounds the kernels of NEON: they are called with at least one element, in pieces that end soon, and what does not fill a vector is
-// left to Go. What a query or a row does once, Kth, QuantizeI8, WidenI8, MaxAbs, Scale, Sub, SubtractMins and QuantizeU8, has none.
+// left to Go. What a query or a row does once, Kth, QuantizeI8, WidenI8, OffsetI8, MaxAbs, Scale, Sub, SubtractMins and QuantizeU8, has none.
 
 // Tiles of assign are four rows high, or one; those of AssignI8 two.
 const (
@@ -159,6 +159,8 @@ func kthSIMD(values *[TopLanes]float32, k int) float32 { return kthGeneric(value
 func quantizeI8SIMD(dst []int8, src []float32, inv float32) { quantizeI8Generic(dst, src, inv) }
 
 func widenI8SIMD(dst []int16, src []int8) { widenI8Generic(dst, src) }
+
+func offsetI8SIMD(dst []uint8, src []int8) { offsetI8Generic(dst, src) }
 
 func maxAbsSIMD(v []float32) float32 { return maxAbsGeneric(v) }
 

@@ -249,9 +249,7 @@ func (a *assigner) roundRows(level avx.Level, vectors []float32, n, stride int, 
 			avx.QuantizeI8(level, b.row, x, unit)
 		}
 		b.units[i] = unit
-		for d, v := range b.row {
-			row[d] = uint8(int(v) + avx.QueryOffset)
-		}
+		avx.OffsetI8(level, row, b.row)
 		for d := a.dims; d < width; d++ {
 			row[d] = avx.QueryOffset
 		}

@@ -51,6 +51,22 @@ func widenI8() {
 	done()
 }
 
+func offsetI8() {
+	kernel("offsetI8KernelAVX2", "func(dst *uint8, src *int8, n int, offset uint8)",
+		"offsetI8KernelAVX2 writes src+offset; n is a positive multiple of 32.")
+	dst, src, n := loadGP("dst"), loadGP("src"), loadGP("n")
+	offset, v := YMM(), YMM()
+	VPBROADCASTB(paramAddr("offset"), offset)
+	Label("by32")
+	VPADDB(Mem{Base: src}, offset, v)
+	VMOVDQU(v, Mem{Base: dst})
+	ADDQ(Imm(32), src)
+	ADDQ(Imm(32), dst)
+	SUBQ(Imm(32), n)
+	JNZ(LabelRef("by32"))
+	done()
+}
+
 // quantizeI8 clamps before it converts: out of range VCVTPS2DQ knows but one answer. It
 // rounds as MXCSR says, which Go leaves at nearest even.
 func quantizeI8(c constants) {

@@ -45,6 +45,7 @@ func avx2(c constants) {
 	floatToHalf()
 	quantizeI8(c)
 	widenI8()
+	offsetI8()
 	maxAbs()
 	scale()
 	sub()
