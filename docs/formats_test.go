@@ -67,7 +67,8 @@ func (a *author) commit(upserts []row, deletes ...string) {
 		return segment.Order{Timestamp: 1_700_000_000_000 + a.next, Offset: a.next, Row: int32(i)}
 	}
 	for i, r := range upserts {
-		rows.IDs, rows.Orders, rows.Vectors = append(rows.IDs, r.ID), append(rows.Orders, at(i)), append(rows.Vectors, r.Vector...)
+		rows.IDs, rows.Orders = append(rows.IDs, r.ID), append(rows.Orders, at(i))
+		rows.AppendFloats(avx.Generic, r.Vector)
 		title, price := array.NewStringBuilder(memory.DefaultAllocator), array.NewFloat64Builder(memory.DefaultAllocator)
 		if r.Title == nil {
 			title.AppendNull()

@@ -174,7 +174,7 @@ func (p *herdPublisher) next(ctx context.Context) error {
 			rows.IDs = append(rows.IDs, fmt.Sprintf("%d-%d-%d", p.made, i, row))
 			rows.Orders = append(rows.Orders, segment.Order{Offset: p.made, Row: int32(row)})
 			for range herdDim {
-				rows.Vectors = append(rows.Vectors, float32(rand.NormFloat64()))
+				rows.AppendFloats(avx.Generic, []float32{float32(rand.NormFloat64())})
 			}
 		}
 		body, err := segment.Write(p.log.Spec(), nil, p.level, rows)

@@ -122,7 +122,7 @@ func (p *publisher) build(ctx context.Context, level avx.Level, o bulk.Options) 
 			at := (d*deltaRows + i) % p.set.N
 			rows.IDs = append(rows.IDs, fmt.Sprintf("delta-%d-%d", d, i))
 			rows.Orders = append(rows.Orders, segment.Order{Offset: int64(p.set.N + d*deltaRows + i)})
-			rows.Vectors = append(rows.Vectors, p.set.Base[at*p.set.Dim:(at+1)*p.set.Dim]...)
+			rows.AppendFloats(avx.Generic, p.set.Base[at*p.set.Dim:(at+1)*p.set.Dim])
 		}
 		body, err := segment.Write(p.log.Spec(), built.Model, level, rows)
 		if err != nil {

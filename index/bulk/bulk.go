@@ -121,8 +121,8 @@ func (s *source) segments(ctx context.Context, mdl *model.Model) ([]segment.Inpu
 			for i := at * segmentRows; i < min((at+1)*segmentRows, s.n); i++ {
 				rows.IDs = append(rows.IDs, strconv.Itoa(i))
 				rows.Orders = append(rows.Orders, segment.Order{Offset: int64(i)})
-				rows.Vectors = append(rows.Vectors, s.vectors[i*s.dim:][:s.dim]...)
 			}
+			rows.AppendFloats(s.o.Level, s.vectors[at*segmentRows*s.dim:][:rows.Len()*s.dim])
 			body, err := segment.Write(s.spec, mdl, s.o.Level, rows)
 			if err != nil {
 				return err

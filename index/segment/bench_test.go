@@ -34,13 +34,15 @@ var newBenchmark = sync.OnceValues(func() (*benchmark, error) {
 	spec := testSpec(schemas.Cosine, schemas.Float16)
 	spec.Ladder, spec.Attributes = []int{64, 128, benchDim}, spec.Attributes[:2]
 	b := &benchmark{spec: spec, level: level, rows: NewRows(spec)}
-	rng := rand.New(rand.NewPCG(1, 1))
+	rng, vectors := rand.New(rand.NewPCG(1, 1)), make([]float32, benchRows*benchDim)
 	for i := range benchRows {
 		b.rows.IDs = append(b.rows.IDs, fmt.Sprintf("document-%08d", i))
 		b.rows.Orders = append(b.rows.Orders, Order{Timestamp: int64(i), Offset: int64(i)})
-		for range benchDim {
-			b.rows.Vectors = append(b.rows.Vectors, float32(rng.NormFloat64()))
+		v := vectors[i*benchDim:][:benchDim]
+		for j := range v {
+			v[j] = float32(rng.NormFloat64())
 		}
+		b.rows.AppendFloats(level, v)
 		for _, c := range b.rows.Attributes {
 			c.AppendNull()
 		}
@@ -48,7 +50,7 @@ var newBenchmark = sync.OnceValues(func() (*benchmark, error) {
 	const sample = 4 * benchLists
 	searched := make([]float32, sample*benchDim)
 	for i := range sample {
-		mrl.Normalize(level, searched[i*benchDim:][:benchDim], b.rows.Vectors[i*benchDim:][:benchDim])
+		mrl.Normalize(level, searched[i*benchDim:][:benchDim], vectors[i*benchDim:][:benchDim])
 	}
 	b.mdl, err = model.Train(context.Background(), spec, searched, sample, benchRows,
 		model.Options{NList: benchLists, CoarseDims: benchDim, Seed: 1, Level: level})

@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/float16"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -221,7 +222,9 @@ func TestCheck(t *testing.T) {
 	for _, test := range tests {
 		spec := testSpec(test.metric, test.vectors)
 		for _, level := range levelsHere() {
-			reason, detail := Check(spec, level, test.v)
+			rows := NewRows(spec)
+			rows.AppendFloats(level, test.v)
+			reason, detail := Check(spec, level, rows.Vectors)
 			if reason != test.reason || (detail == "") != (reason == "") {
 				t.Errorf("%s: %q %q, want %q", test.name, reason, detail, test.reason)
 			}
@@ -230,7 +233,8 @@ func TestCheck(t *testing.T) {
 			continue
 		}
 		rows := NewRows(spec)
-		rows.IDs, rows.Orders, rows.Vectors = []string{"a"}, []Order{{}}, test.v
+		rows.IDs, rows.Orders = []string{"a"}, []Order{{}}
+		rows.AppendFloats(avx.Generic, test.v)
 		for _, c := range rows.Attributes {
 			c.AppendNull()
 		}

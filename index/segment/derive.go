@@ -25,7 +25,7 @@ const (
 	assignValues = 1 << 20
 )
 
-// deriver turns given vectors to stored ones, and stored ones to what is searched and compared. It is not safe for concurrent
+// deriver turns stored vectors to what is searched and compared. It is not safe for concurrent
 // use.
 type deriver struct {
 	spec     *schemas.Spec
@@ -76,15 +76,6 @@ func (d *deriver) coder() coder {
 }
 
 func (d *deriver) codeBytes() int { return codeBytes(d.coder().m) }
-
-// store writes the stored form of a given vector.
-func (d *deriver) store(dst []byte, given []float32) {
-	if d.spec.Vectors == schemas.Float16 {
-		avx.FloatToHalf(d.level, viewOf[uint16](dst), given)
-		return
-	}
-	copy(dst, BytesOf(given))
-}
 
 // search writes the searched vector of a stored one.
 func (d *deriver) search(dst []float32, stored []byte) error {

@@ -15,9 +15,10 @@ func Example() {
 	rows := segment.NewRows(&spec)
 	rows.IDs = append(rows.IDs, "red", "green")
 	rows.Orders = append(rows.Orders, segment.Order{Offset: 7}, segment.Order{Offset: 8})
-	rows.Vectors = append(rows.Vectors,
+	rows.AppendFloats(avx.Generic, []float32{
 		1, 0, 0, 0,
-		0, 2, 0, 0)
+		0, 2, 0, 0,
+	})
 	body, err := segment.Write(&spec, nil, avx.Generic, rows)
 	if err != nil {
 		fmt.Println(err)

@@ -37,7 +37,7 @@ func goldenRows(t testing.TB, spec *schemas.Spec) *Rows {
 		rows.Orders = append(rows.Orders, Order{Version: int64(i % 3), Timestamp: 1_700_000_000_000 + int64(i), Partition: 2, Offset: int64(100 + i/2), Row: int32(i % 2)})
 		v := make([]float32, spec.Dim())
 		v[i%spec.Dim()], v[8+i] = 12, float32(i*16-30) // lengths are square roots of whole numbers
-		rows.Vectors = append(rows.Vectors, v...)
+		rows.AppendFloats(avx.Generic, v)
 		for j, a := range []arrow.Array{text, open, count, price, seen} {
 			if err := rows.Attributes[j].AppendFrom(a, i); err != nil {
 				t.Fatal(err)
@@ -106,7 +106,8 @@ func goldenBodies(t testing.TB) map[string][]byte {
 		}
 	}
 	keep("segment-plain")(Write(spec, nil, avx.Generic, rows))
-	keep("segment-float32")(Write(testSpec(schemas.InnerProduct, schemas.Float32), nil, avx.Generic, rows))
+	wide := testSpec(schemas.InnerProduct, schemas.Float32)
+	keep("segment-float32")(Write(wide, nil, avx.Generic, goldenRows(t, wide)))
 	keep("segment")(listed.segment(goldenCoder))
 	keep("chunk.rows")(listed.rows(""))
 	rotated := goldenCoder
@@ -267,7 +268,8 @@ func wantColumns(spec *schemas.Spec, rows *Rows, lists []int32, codes []string) 
 		for j, c := range rows.Attributes {
 			add("attr."+spec.Attributes[j].Name, c.Value(i))
 		}
-		v := rows.Vectors[i*spec.Dim():][:spec.Dim()]
+		v := make([]float32, spec.Dim())
+		widen(spec.Vectors, avx.Generic, v, rows.Vectors[i*spec.VectorBytes():][:spec.VectorBytes()])
 		largest := float32(0)
 		for _, x := range v {
 			largest = max(largest, float32(math.Abs(float64(x))))

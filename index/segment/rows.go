@@ -14,12 +14,16 @@ type Rows struct {
 	IDs        []string // canonical text; may alias the buffer of a message, which then must stay as it is until Reset
 	Orders     []Order
 	Attributes []*Column // in the order of the spec
-	Vectors    []float32 // as given, row-major: D values for each row
+	// Vectors are what is stored of them, row-major: D values of the spec's type for each row, little-endian. AppendFloats and
+	// AppendHalves add to them.
+	Vectors []byte
+
+	stored schemas.VectorType
 }
 
 // NewRows returns no rows of an index.
 func NewRows(spec *schemas.Spec) *Rows {
-	r := &Rows{Attributes: make([]*Column, len(spec.Attributes))}
+	r := &Rows{Attributes: make([]*Column, len(spec.Attributes)), stored: spec.Vectors}
 	for j, a := range spec.Attributes {
 		r.Attributes[j] = NewColumn(a.Type)
 	}
@@ -30,17 +34,40 @@ func NewRows(spec *schemas.Spec) *Rows {
 func (r *Rows) Len() int { return len(r.IDs) }
 
 // AppendFrom adds a row of a part of the same index that has its originals.
-func (r *Rows) AppendFrom(level avx.Level, p *Part, row int) error {
+func (r *Rows) AppendFrom(p *Part, row int) error {
 	for j, c := range r.Attributes {
 		if err := c.AppendFrom(p.Attribute(j), row); err != nil {
 			return err
 		}
 	}
 	r.IDs, r.Orders = append(r.IDs, p.IDAt(row)), append(r.Orders, p.OrderAt(row))
-	at := len(r.Vectors)
-	r.Vectors = slices.Grow(r.Vectors, p.dim)[:at+p.dim]
-	p.Vector(level, row, r.Vectors[at:])
+	r.Vectors = append(r.Vectors, p.Stored(row)...)
 	return nil
+}
+
+// AppendFloats adds values of vectors, each rounded to what is stored.
+func (r *Rows) AppendFloats(level avx.Level, v []float32) {
+	if r.stored == schemas.Float16 {
+		avx.FloatToHalf(level, viewOf[uint16](r.extend(2*len(v))), v)
+		return
+	}
+	r.Vectors = append(r.Vectors, BytesOf(v)...)
+}
+
+// AppendHalves adds values of vectors that are float16.
+func (r *Rows) AppendHalves(level avx.Level, v []uint16) {
+	if r.stored == schemas.Float16 {
+		r.Vectors = append(r.Vectors, BytesOf(v)...)
+		return
+	}
+	avx.HalfToFloat(level, viewOf[float32](r.extend(4*len(v))), v)
+}
+
+// extend adds n bytes of any value to the vectors, and returns them.
+func (r *Rows) extend(n int) []byte {
+	at := len(r.Vectors)
+	r.Vectors = slices.Grow(r.Vectors, n)[:at+n]
+	return r.Vectors[at:]
 }
 
 // Reset removes all rows and keeps the memory for new ones. It lets go of the buffers that IDs alias.
@@ -58,8 +85,10 @@ func (r *Rows) check(spec *schemas.Spec) error {
 	switch {
 	case len(r.Orders) != n:
 		return fmt.Errorf("rows: %d orders for %d ids", len(r.Orders), n)
-	case len(r.Vectors) != n*spec.Dim():
-		return fmt.Errorf("rows: %d vector values for %d ids, allowed: %d for each", len(r.Vectors), n, spec.Dim())
+	case r.stored != spec.Vectors:
+		return fmt.Errorf("rows: vectors of %s, allowed: %s", r.stored, spec.Vectors)
+	case len(r.Vectors) != n*spec.VectorBytes():
+		return fmt.Errorf("rows: %d bytes of vectors for %d ids, allowed: %d for each", len(r.Vectors), n, spec.VectorBytes())
 	case len(r.Attributes) != len(spec.Attributes):
 		return fmt.Errorf("rows: %d attributes, allowed: the %d of the spec", len(r.Attributes), len(spec.Attributes))
 	}
@@ -78,23 +107,20 @@ const (
 	MaxLength = 1e15
 )
 
-// Check reports why a vector of the right width cannot be stored: one of the Reason constants of package schemas and
-// a sentence that says more. It returns empty strings for a vector that [Write] takes.
-func Check(spec *schemas.Spec, level avx.Level, v []float32) (reason, detail string) {
-	if len(v) != spec.Dim() {
-		return schemas.ReasonDims, fmt.Sprintf("vector has %d values, allowed: %d", len(v), spec.Dim())
+// Check reports why a vector, of which these are the bytes that would be stored, cannot be: one of the Reason constants of package
+// schemas and a sentence that says more. It returns empty strings for a vector that [Write] takes. In float16 it may be infinite or
+// zero where it was not as it was given.
+func Check(spec *schemas.Spec, level avx.Level, stored []byte) (reason, detail string) {
+	if len(stored) != spec.VectorBytes() {
+		return schemas.ReasonDims, fmt.Sprintf("vector has %d bytes, allowed: %d", len(stored), spec.VectorBytes())
 	}
 	var squares float64
-	var halves [256]uint16
 	var values [256]float32
-	for start := 0; start < len(v); start += len(values) {
-		part := v[start:min(start+len(values), len(v))]
-		if spec.Vectors == schemas.Float16 { // judge what will be stored: it may be infinite or zero where v is not
-			avx.FloatToHalf(level, halves[:], part)
-			avx.HalfToFloat(level, values[:], halves[:len(part)])
-			part = values[:len(part)]
-		}
-		squares += float64(avx.SumSquares(level, part))
+	width := spec.VectorBytes() / spec.Dim()
+	for part := range slices.Chunk(stored, width*len(values)) {
+		n := len(part) / width
+		widen(spec.Vectors, level, values[:n], part)
+		squares += float64(avx.SumSquares(level, values[:n]))
 	}
 	switch {
 	case !(squares <= MaxLength*MaxLength):

@@ -47,10 +47,12 @@ func randomRows(t testing.TB, spec *schemas.Spec, rng *rand.Rand, first, n int) 
 		rows.Orders = append(rows.Orders, Order{
 			Version: rng.Int64N(3), Timestamp: 1_700_000_000_000 + int64(i), Partition: int32(rng.IntN(4)), Offset: int64(i) * 10, Row: int32(rng.IntN(5)),
 		})
-		for range spec.Dim() {
-			rows.Vectors = append(rows.Vectors, float32(rng.IntN(129)-64)/16)
+		v := make([]float32, spec.Dim())
+		for j := range v {
+			v[j] = float32(rng.IntN(129)-64) / 16
 		}
-		rows.Vectors[len(rows.Vectors)-1] = 1 // never all zero
+		v[len(v)-1] = 1 // never all zero
+		rows.AppendFloats(avx.Generic, v)
 		appendAttributes(t, rows, rng)
 	}
 	return rows
@@ -96,10 +98,8 @@ func trainModel(t testing.TB, spec *schemas.Spec, seed uint64, m, nlist int) *mo
 	}
 	rows := randomRows(t, spec, rand.New(rand.NewPCG(seed, 99)), 0, n)
 	sample := make([]float32, n*spec.Dim())
-	stored := newBytes(spec.VectorBytes())
 	for i := range n {
-		d.store(stored, rows.Vectors[i*spec.Dim():][:spec.Dim()])
-		if err := d.search(sample[i*spec.Dim():][:spec.Dim()], stored); err != nil {
+		if err := d.search(sample[i*spec.Dim():][:spec.Dim()], rows.Vectors[i*spec.VectorBytes():][:spec.VectorBytes()]); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -254,10 +254,10 @@ func split(t testing.TB, spec *schemas.Spec, rng *rand.Rand, rows *Rows, models 
 }
 
 func appendRow(t testing.TB, to, from *Rows, i int) {
-	dim := len(from.Vectors) / from.Len()
+	width := len(from.Vectors) / from.Len()
 	to.IDs = append(to.IDs, from.IDs[i])
 	to.Orders = append(to.Orders, from.Orders[i])
-	to.Vectors = append(to.Vectors, from.Vectors[i*dim:][:dim]...)
+	to.Vectors = append(to.Vectors, from.Vectors[i*width:][:width]...)
 	for j, c := range from.Attributes {
 		a, err := c.array(nil)
 		if err != nil {
@@ -373,10 +373,9 @@ func TestWriteWithoutModelKeepsArrival(t *testing.T) {
 	if p.Model != "" || p.M != 0 || p.FirstList != p.EndList || p.Blocks != nil {
 		t.Fatalf("part of no model has model %q, m %d, lists [%d, %d)", p.Model, p.M, p.FirstList, p.EndList)
 	}
-	v := make([]float32, spec.Dim())
 	for i := range p.N {
-		p.Vector(avx.Generic, i, v)
-		if p.IDAt(i) != rows.IDs[i] || p.OrderAt(i) != rows.Orders[i] || p.ListAt(i) != -1 || !slices.Equal(v, rows.Vectors[i*len(v):][:len(v)]) {
+		v := p.Stored(i)
+		if p.IDAt(i) != rows.IDs[i] || p.OrderAt(i) != rows.Orders[i] || p.ListAt(i) != -1 || !bytes.Equal(v, rows.Vectors[i*len(v):][:len(v)]) {
 			t.Fatalf("row %d: %q %v list %d %v", i, p.IDAt(i), p.OrderAt(i), p.ListAt(i), v)
 		}
 		for j, c := range rows.Attributes {

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"bytes"
 	"errors"
 	"maps"
 	"math/rand/v2"
@@ -35,7 +36,7 @@ func TestWriteRotates(t *testing.T) {
 		}
 		for i := range p.N {
 			p.Vector(avx.Generic, i, original)
-			if at := slices.Index(rows.IDs, p.IDAt(i)); !slices.Equal(original, rows.Vectors[at*dim:][:dim]) {
+			if at := slices.Index(rows.IDs, p.IDAt(i)); !bytes.Equal(BytesOf(original), rows.Vectors[4*at*dim:][:4*dim]) {
 				t.Fatalf("row %d: original %v", i, original)
 			}
 			if metric == schemas.Cosine {

@@ -53,14 +53,12 @@ func Write(spec *schemas.Spec, mdl *model.Model, level avx.Level, rows *Rows) ([
 
 // assign sets list[i] to the list of row i, and spill[i] to its second one.
 func (d *deriver) assign(rows *Rows, list, spill []int32) error {
-	dim := d.spec.Dim()
-	stored := newBytes(d.spec.VectorBytes())
+	width := d.spec.VectorBytes()
 	batch := d.assignBatch(len(list))
 	for start := 0; start < len(list); start += batch {
 		n := min(batch, len(list)-start)
 		for i := range n {
-			d.store(stored, rows.Vectors[(start+i)*dim:][:dim])
-			if err := d.search(d.row(i), stored); err != nil {
+			if err := d.search(d.row(i), rows.Vectors[(start+i)*width:][:width]); err != nil {
 				return fmt.Errorf("row %d, id %q: %w", start+i, rows.IDs[start+i], err)
 			}
 		}
@@ -81,7 +79,7 @@ func (d *deriver) derive(t *table, rows *Rows, order []int32) error {
 				from = int(order[to])
 			}
 			stored := t.vectors[to*width:][:width]
-			d.store(stored, rows.Vectors[from*dim:][:dim])
+			copy(stored, rows.Vectors[from*width:])
 			if err := d.search(d.row(i), stored); err != nil {
 				return fmt.Errorf("row %d, id %q: %w", from, rows.IDs[from], err)
 			}

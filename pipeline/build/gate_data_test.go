@@ -88,7 +88,7 @@ func (w *world) load(ids []string, vectors []float32) {
 			rows.IDs, rows.Orders = append(rows.IDs, ids[i]), append(rows.Orders, segment.Order{Timestamp: 1 + int64(i), Offset: int64(i)})
 			rows.Attributes[0].AppendNull()
 		}
-		rows.Vectors = vectors[start*dim : end*dim]
+		rows.AppendFloats(w.level, vectors[start*dim:end*dim])
 		body, err := segment.Write(w.log.Spec(), nil, w.level, rows)
 		if err != nil {
 			w.t.Fatal(err)

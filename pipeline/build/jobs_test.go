@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/index/segment"
@@ -136,7 +137,7 @@ func (w *world) commit(upserts, deletes []string) {
 	for _, id := range upserts {
 		v := version{order: order, vector: w.vector()}
 		rows.IDs, rows.Orders = append(rows.IDs, id), append(rows.Orders, order)
-		rows.Vectors = append(rows.Vectors, v.vector...)
+		rows.AppendFloats(avx.Generic, v.vector)
 		rows.Attributes[0].AppendNull()
 		w.newest[id] = v
 		order.Row++

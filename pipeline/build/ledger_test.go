@@ -65,9 +65,10 @@ func (h *history) must(err error) {
 // part opens rows as a part.
 func (h *history) part(rows *segment.Rows, chunk bool) *heldPart {
 	h.t.Helper()
-	rows.Vectors = make([]float32, rows.Len()*h.spec.Dim())
-	for i := range rows.Len() {
-		rows.Vectors[i*h.spec.Dim()] = 1
+	vector := make([]float32, h.spec.Dim())
+	vector[0] = 1
+	for range rows.Len() {
+		rows.AppendFloats(avx.Generic, vector)
 		rows.Attributes[0].AppendNull()
 	}
 	body, err := segment.Write(h.spec, nil, avx.Generic, rows)

@@ -194,7 +194,7 @@ func (b *Builder) runCompaction(ctx context.Context, j *job) error {
 			if in.skip.ContainsInt(i) {
 				continue
 			}
-			if err := rows.AppendFrom(b.o.Level, in.part.Part.Part, i); err != nil {
+			if err := rows.AppendFrom(in.part.Part.Part, i); err != nil {
 				return err
 			}
 		}

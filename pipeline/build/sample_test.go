@@ -31,7 +31,7 @@ func TestSample(t *testing.T) {
 			r.Orders = append(r.Orders, segment.Order{Offset: int64(i)})
 			v := make([]float32, dim)
 			v[0], v[1] = 1, float32(p*rows+i+1)
-			r.Vectors = append(r.Vectors, v...)
+			r.AppendFloats(avx.Generic, v)
 			r.Attributes[0].AppendNull()
 		}
 		body, err := segment.Write(spec, nil, avx.Generic, r)

@@ -371,7 +371,7 @@ func publishScale(b *testing.B, log *commit.Log, n int, rng *rand.Rand) {
 // scaleSegment makes the rows of a commit, of some vectors: every other one has the id of a row of the index.
 func scaleSegment(spec *schemas.Spec, n int, start int64, vectors []float32, rng *rand.Rand) *segment.Rows {
 	rows := segment.NewRows(spec)
-	rows.Vectors = vectors
+	rows.AppendFloats(avx.Generic, vectors)
 	for i := range int64(len(vectors) / *scaleDim) {
 		id := "new-" + strconv.FormatInt(start+i, 10)
 		if i%2 == 0 {

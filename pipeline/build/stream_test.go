@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/recall"
 	"github.com/adastream/adastream/index/segment"
@@ -65,7 +66,7 @@ func (s *stream) send(n int) {
 	for i := range n {
 		rows.IDs = append(rows.IDs, fmt.Sprint("id-", s.sent%s.rows))
 		rows.Orders = append(rows.Orders, segment.Order{Timestamp: 1000 + start, Offset: start, Row: int32(i)})
-		rows.Vectors = append(rows.Vectors, s.drawn()...)
+		rows.AppendFloats(avx.Generic, s.drawn())
 		rows.Attributes[0].AppendNull()
 		s.sent++
 	}

@@ -143,7 +143,7 @@ func (w *world) ingest(partition, n, ids int, mdl *model.Model) {
 			stones = append(stones, segment.Tombstone{ID: id, Order: order})
 		} else {
 			rows.IDs, rows.Orders = append(rows.IDs, id), append(rows.Orders, order)
-			rows.Vectors = append(rows.Vectors, v.vector...)
+			rows.AppendFloats(avx.Generic, v.vector)
 			rows.Attributes[0].AppendNull()
 		}
 		if old, ok := w.newest[id]; !ok || order.Compare(old.order) > 0 {
@@ -357,7 +357,8 @@ func (w *world) checkNeighbours(s *snapshot.Snapshot, ids []string, vectors []fl
 		queries = append(queries, w.vector()...)
 	}
 	rows := segment.NewRows(w.log.Spec())
-	rows.IDs, rows.Vectors, rows.Orders = ids, vectors, make([]segment.Order, len(ids))
+	rows.IDs, rows.Orders = ids, make([]segment.Order, len(ids))
+	rows.AppendFloats(w.level, vectors)
 	for range ids {
 		rows.Attributes[0].AppendNull()
 	}

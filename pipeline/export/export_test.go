@@ -394,7 +394,8 @@ func TestLinesOfIDs(t *testing.T) {
 	spec := schemas.Spec{Name: "n", Ladder: []int{4}, Encoder: "e", Vectors: schemas.Float32, Topic: schemas.Topic{Name: "t", Partitions: 1}}.WithDefaults()
 	log := buildtest.Create(t, store.NewMemory(), &spec)
 	rows := segment.NewRows(&spec)
-	rows.IDs, rows.Orders, rows.Vectors = []string{"two\nlines"}, []segment.Order{{}}, []float32{1, 2, 3, 4}
+	rows.IDs, rows.Orders = []string{"two\nlines"}, []segment.Order{{}}
+	rows.AppendFloats(avx.Generic, []float32{1, 2, 3, 4})
 	buildtest.Append(t, log, &schemas.Commit{End: 1}, rows, nil, nil, nil)
 	m := buildtest.Build(t, log, func(*schemas.Manifest) bool { return true })
 	for _, format := range export.Formats() {

@@ -84,7 +84,7 @@ func build(t testing.TB, shards int, rows []row) (*schemas.Spec, map[int]http.Ha
 		p := source.PartitionOf(r.id, partitions)
 		rows := of[p]
 		rows.IDs, rows.Orders = append(rows.IDs, r.id), append(rows.Orders, segment.Order{Partition: int32(p), Offset: int64(rows.Len())})
-		rows.Vectors = append(rows.Vectors, r.vector...)
+		rows.AppendFloats(avx.Generic, r.vector)
 		class, year, maybe := array.NewStringBuilder(memory.DefaultAllocator), array.NewInt64Builder(memory.DefaultAllocator), array.NewBooleanBuilder(memory.DefaultAllocator)
 		class.Append(r.class)
 		year.Append(r.year)

@@ -14,6 +14,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/commit"
 	"github.com/adastream/adastream/pipeline/ingest"
@@ -59,7 +60,7 @@ func (w *writer) rows(partition int, start, end int64, ids func(offset int64) st
 			if d%5 == topic {
 				x++
 			}
-			rows.Vectors = append(rows.Vectors, float32(x/(1+float64(d)/4))) // the first dimensions matter most
+			rows.AppendFloats(avx.Generic, []float32{float32(x / (1 + float64(d)/4))}) // the first dimensions matter most
 		}
 		for j, a := range spec.Attributes {
 			if err := rows.Attributes[j].AppendFrom(value(w.T, a.Type, offset), 0); err != nil {

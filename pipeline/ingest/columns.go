@@ -280,32 +280,32 @@ func newVectors(column arrow.Array) vectors {
 	return v
 }
 
-// appendTo appends vector i to dst, if it can be indexed.
-func (v *vectors) appendTo(dst []float32, i int, spec *schemas.Spec, level avx.Level) ([]float32, *schemas.Fault) {
+// appendTo appends vector i to those of rows, if it can be indexed.
+func (v *vectors) appendTo(rows *segment.Rows, i int, spec *schemas.Spec, level avx.Level) *schemas.Fault {
 	dim := spec.Dim()
 	if v.lists == nil || v.lists.IsNull(i) {
-		return dst, schemas.Faultf(schemas.ReasonDims, "vector is missing, needed: %d values", dim)
+		return schemas.Faultf(schemas.ReasonDims, "vector is missing, needed: %d values", dim)
 	}
 	start, end := v.limits.ValueOffsets(i)
 	if end-start != int64(dim) {
-		return dst, schemas.Faultf(schemas.ReasonDims, "vector has %d values, allowed: %d", end-start, dim)
+		return schemas.Faultf(schemas.ReasonDims, "vector has %d values, allowed: %d", end-start, dim)
 	}
 	if v.items.NullN() > 0 {
 		for at := start; at < end; at++ {
 			if v.items.IsNull(int(at)) {
-				return dst, schemas.Faultf(schemas.ReasonDims, "vector has a null at %d", at-start)
+				return schemas.Faultf(schemas.ReasonDims, "vector has a null at %d", at-start)
 			}
 		}
 	}
-	n := len(dst)
+	n := len(rows.Vectors)
 	if v.floats != nil {
-		dst = append(dst, v.floats[start:end]...)
+		rows.AppendFloats(level, v.floats[start:end])
 	} else {
-		dst = append(dst, make([]float32, dim)...)
-		avx.HalfToFloat(level, dst[n:], v.halves[start:end])
+		rows.AppendHalves(level, v.halves[start:end])
 	}
-	if reason, detail := segment.Check(spec, level, dst[n:]); reason != "" {
-		return dst[:n], schemas.Faultf(reason, "%s", detail)
+	if reason, detail := segment.Check(spec, level, rows.Vectors[n:]); reason != "" {
+		rows.Vectors = rows.Vectors[:n]
+		return schemas.Faultf(reason, "%s", detail)
 	}
-	return dst, nil
+	return nil
 }

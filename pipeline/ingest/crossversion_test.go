@@ -67,8 +67,8 @@ func TestArrow15IsDecoded(t *testing.T) {
 			if want := []string{"a", "c"}; !slices.Equal(got.rows.IDs, want) {
 				t.Errorf("ids %q, want %q", got.rows.IDs, want)
 			}
-			if want := []float32{1, 0, 0, 0, 0, 0.5, 0, 0}; !slices.Equal(got.rows.Vectors, want) {
-				t.Errorf("vectors %v, want %v", got.rows.Vectors, want)
+			if want := []float32{1, 0, 0, 0, 0, 0.5, 0, 0}; !slices.Equal(got.floats(), want) {
+				t.Errorf("vectors %v, want %v", got.floats(), want)
 			}
 			if len(got.deletes) != 1 || got.deletes[0].ID != "b" || got.deletes[0].Version != 4 {
 				t.Errorf("deletes %+v", got.deletes)

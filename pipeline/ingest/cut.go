@@ -27,7 +27,8 @@ type cut struct {
 	produced     int64        // ms since the epoch: largest timestamp of the range alone
 }
 
-// rowBytes is what a row takes beside its vector, about: order, id, attributes.
+// rowBytes is what a row takes beside its vector, about: order, id, attributes. A vector counts as float32 whatever is stored of it, for
+// it, its int8s and its codes are in memory twice while a segment is written.
 const rowBytes = 64
 
 // timeOf is the time of a timestamp in ms since the epoch, zero for 0: none.

@@ -115,7 +115,7 @@ func (d *Decoder) Decode(m Message, rows *segment.Rows, deletes *[]segment.Tombs
 	batches, refused, fault := d.judge(m, rows, deletes)
 	if fault != nil {
 		clear(rows.IDs[n:])
-		rows.IDs, rows.Orders, rows.Vectors = rows.IDs[:n], rows.Orders[:n], rows.Vectors[:n*d.spec.Dim()]
+		rows.IDs, rows.Orders, rows.Vectors = rows.IDs[:n], rows.Orders[:n], rows.Vectors[:n*d.spec.VectorBytes()]
 		*deletes = (*deletes)[:nd]
 		bad(m.quarantine(WholeMessage, *fault, m.Value))
 		return nil
@@ -218,7 +218,7 @@ func (d *Decoder) judgeBatch(m Message, batch *columns, here position, index int
 			fault = d.judgeAttributes(batch, row)
 		}
 		if fault == nil && !deleted {
-			rows.Vectors, fault = vectors.appendTo(rows.Vectors, row, d.spec, d.level)
+			fault = vectors.appendTo(rows, row, d.spec, d.level)
 		}
 		switch {
 		case fault != nil:

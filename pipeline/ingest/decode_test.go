@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"reflect"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/float16"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 
 	"github.com/adastream/adastream/index/segment"
@@ -77,8 +79,8 @@ func TestDecode(t *testing.T) {
 			if !slices.Equal(got.rows.IDs, test.ids) {
 				t.Errorf("ids %q, want %q", got.rows.IDs, test.ids)
 			}
-			if want := []float32{1, 0, 0, 0, 0, 2, 0, 0}; len(test.ids) == 2 && !slices.Equal(got.rows.Vectors, want) {
-				t.Errorf("vectors %v, want %v", got.rows.Vectors, want)
+			if want := []float32{1, 0, 0, 0, 0, 2, 0, 0}; len(test.ids) == 2 && !slices.Equal(got.floats(), want) {
+				t.Errorf("vectors %v, want %v", got.floats(), want)
 			}
 			var deletes []string
 			for _, d := range got.deletes {
@@ -296,13 +298,38 @@ func TestDecodeMisalignedMessage(t *testing.T) {
 	}
 }
 
+// Values are stored as they came where a message has the type of the index, and rounded or widened otherwise.
+func TestDecodeStoresVectors(t *testing.T) {
+	schema := func(item arrow.DataType) *arrow.Schema {
+		return messageSchema(field("id", utf8Type), field("vector", arrow.FixedSizeListOf(4, item)))
+	}
+	const tenth, half = 0x2e66, 0x3800 // 0.1 is rounded, 0.5 is not
+	rounded := float16.FromBits(tenth).Float32()
+	for _, test := range []struct {
+		item   arrow.DataType
+		stored schemas.VectorType
+		want   []byte
+	}{
+		{arrow.FixedWidthTypes.Float16, schemas.Float16, segment.BytesOf([]uint16{half, tenth, 0, half})},
+		{arrow.PrimitiveTypes.Float32, schemas.Float16, segment.BytesOf([]uint16{half, tenth, 0, half})},
+		{arrow.FixedWidthTypes.Float16, schemas.Float32, segment.BytesOf([]float32{0.5, rounded, 0, 0.5})},
+		{arrow.PrimitiveTypes.Float32, schemas.Float32, segment.BytesOf([]float32{0.5, 0.1, 0, 0.5})},
+	} {
+		spec := testSpec(func(s *schemas.Spec) { s.Vectors = test.stored })
+		got := decode(t, spec, Limits{}, messageOf(t, schema(test.item), `[{"id":"a","vector":[0.5,0.1,0,0.5]}]`))
+		if !bytes.Equal(got.rows.Vectors, test.want) || len(got.bad) > 0 {
+			t.Errorf("%v stored as %s: %x, want %x; quarantined %v", test.item, test.stored, got.rows.Vectors, test.want, got.bad)
+		}
+	}
+}
+
 // TestDecodeLetsGo: rows do not refer to their message, whose vectors would be in memory twice.
 func TestDecodeLetsGo(t *testing.T) {
 	schema := messageSchema(field("id", utf8Type), field("op", utf8Type), field("vector", vectorType4), field("title", utf8Type))
 	message := messageOf(t, schema, `[{"id":"a","vector":[1,0,0,0],"title":"x"},{"id":"b","op":"delete"}]`)
 	got := decode(t, testSpec(), Limits{}, message)
 	clear(message)
-	if got.rows.IDs[0] != "a" || got.rows.Vectors[0] != 1 || got.rows.Attributes[0].Value(0) != "x" || got.deletes[0].ID != "b" {
+	if got.rows.IDs[0] != "a" || got.floats()[0] != 1 || got.rows.Attributes[0].Value(0) != "x" || got.deletes[0].ID != "b" {
 		t.Errorf("rows changed with their message: %+v, %+v", got.rows, got.deletes)
 	}
 }

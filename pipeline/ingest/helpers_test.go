@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"encoding/binary"
 	"strings"
 	"testing"
 
@@ -85,6 +86,17 @@ func decode(t testing.TB, spec *schemas.Spec, limits Limits, values ...[]byte) *
 	return out
 }
 
+// floats are the values of the vectors, of an index that stores float32.
+func (d *decoded) floats() []float32 { return floatsOf(d.rows) }
+
+func floatsOf(rows *segment.Rows) []float32 {
+	all := make([]float32, len(rows.Vectors)/4)
+	if _, err := binary.Decode(rows.Vectors, binary.LittleEndian, all); err != nil {
+		panic(err)
+	}
+	return all
+}
+
 // check holds what is true of any decoding: the columns have the same length.
 func (d *decoded) check(t testing.TB, spec *schemas.Spec) {
 	t.Helper()
@@ -94,8 +106,8 @@ func (d *decoded) check(t testing.TB, spec *schemas.Spec) {
 		}
 	}
 	n := d.rows.Len()
-	if len(d.rows.Orders) != n || len(d.rows.Vectors) != n*spec.Dim() {
-		t.Fatalf("%d ids, %d orders, %d vector values", n, len(d.rows.Orders), len(d.rows.Vectors))
+	if len(d.rows.Orders) != n || len(d.rows.Vectors) != n*spec.VectorBytes() {
+		t.Fatalf("%d ids, %d orders, %d bytes of vectors", n, len(d.rows.Orders), len(d.rows.Vectors))
 	}
 	for j, c := range d.rows.Attributes {
 		if c.Len() != n {

@@ -39,8 +39,9 @@ type single struct {
 	keyPlan *plan // nil: a key is the id
 	values  []value
 	key     [1]value
-	cells   []cell // of the attributes
-	scratch []byte // of a vector's bytes
+	cells   []cell    // of the attributes
+	scratch []byte    // of a vector's bytes
+	floats  []float32 // of its values
 }
 
 func newSingle(d *Decoder) (*single, error) {
@@ -201,7 +202,7 @@ func (s *single) judgeUpsert(rows *segment.Rows) (fault *schemas.Fault) {
 	}
 	v := &s.values[slotVector]
 	n := len(rows.Vectors)
-	if rows.Vectors, fault = s.appendVector(rows.Vectors, v); fault != nil {
+	if fault = s.appendVector(rows, v); fault != nil {
 		return fault
 	}
 	if reason, detail := segment.Check(s.spec, s.level, rows.Vectors[n:]); reason != "" {

@@ -15,7 +15,6 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/google/uuid"
 
-	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/jsonrow"
 	"github.com/adastream/adastream/schemas"
@@ -230,50 +229,55 @@ func (v *value) milliseconds(unit string) (int64, error) {
 	return segment.Milliseconds(n, units[unit])
 }
 
-// appendVector appends a vector to dst.
-func (s *single) appendVector(dst []float32, v *value) ([]float32, *schemas.Fault) {
+// appendVector appends a vector to those of rows.
+func (s *single) appendVector(rows *segment.Rows, v *value) *schemas.Fault {
 	dim, at := s.spec.Dim(), s.m.VectorPath()
 	switch {
 	case v.absent():
-		return dst, schemas.Faultf(schemas.ReasonDims, "vector is %v at %q, needed: %d values", v, at, dim)
+		return schemas.Faultf(schemas.ReasonDims, "vector is %v at %q, needed: %d values", v, at, dim)
 	case v.kind == kindText && string(v.bytes) == unavailable:
-		return dst, schemas.Faultf(schemas.ReasonDims, "vector is %v at %q, needed: %d values, which the database does not send when a change has not touched them: docs/messages.md", v, at, dim)
+		return schemas.Faultf(schemas.ReasonDims, "vector is %v at %q, needed: %d values, which the database does not send when a change has not touched them: docs/messages.md", v, at, dim)
 	case s.m.VectorBytes != "":
-		return s.appendBytes(dst, v)
+		return s.appendBytes(rows, v)
 	case v.kind == kindFloats:
 		switch {
 		case len(v.floats) != dim:
-			return dst, schemas.Faultf(schemas.ReasonDims, "vector has %d values, allowed: %d", len(v.floats), dim)
+			return schemas.Faultf(schemas.ReasonDims, "vector has %d values, allowed: %d", len(v.floats), dim)
 		case v.null != noNull:
-			return dst, schemas.Faultf(schemas.ReasonDims, "vector has a null at %d", v.null)
+			return schemas.Faultf(schemas.ReasonDims, "vector has a null at %d", v.null)
 		}
-		return append(dst, v.floats...), nil
+		rows.AppendFloats(s.level, v.floats)
+		return nil
 	case v.kind == kindArray, v.kind == kindText && bytes.HasPrefix(v.bytes, []byte{'['}): // a text is how PostgreSQL writes a vector
-		return appendNumbers(dst, v.bytes, dim)
+		return s.appendNumbers(rows, v.bytes)
 	}
-	return dst, schemas.Faultf(schemas.ReasonSchema, "vector is %v at %q, allowed: an array of numbers, and with vector_bytes in messages of the index spec their bytes", v, at)
+	return schemas.Faultf(schemas.ReasonSchema, "vector is %v at %q, allowed: an array of numbers, and with vector_bytes in messages of the index spec their bytes", v, at)
 }
 
-func appendNumbers(dst []float32, text []byte, dim int) ([]float32, *schemas.Fault) {
-	values, n, err := jsonrow.Numbers(slices.Grow(dst, dim), text, dim)
+// appendNumbers appends a vector that is an array of numbers as a text.
+func (s *single) appendNumbers(rows *segment.Rows, text []byte) *schemas.Fault {
+	dim := s.spec.Dim()
+	values, n, err := jsonrow.Numbers(slices.Grow(s.floats[:0], dim), text, dim)
+	s.floats = values
 	var bad *jsonrow.NumberError
 	switch {
 	case err == nil && n == dim:
-		return values, nil
+		rows.AppendFloats(s.level, values)
+		return nil
 	case err == nil:
-		return dst, schemas.Faultf(schemas.ReasonDims, "vector has %d values, allowed: %d", n, dim)
+		return schemas.Faultf(schemas.ReasonDims, "vector has %d values, allowed: %d", n, dim)
 	case !errors.As(err, &bad):
-		return dst, schemas.Faultf(schemas.ReasonSchema, "vector is %.100q, %v", text, err)
+		return schemas.Faultf(schemas.ReasonSchema, "vector is %.100q, %v", text, err)
 	case bad.Null:
-		return dst, schemas.Faultf(schemas.ReasonDims, "vector has a null at %d", bad.At)
+		return schemas.Faultf(schemas.ReasonDims, "vector has a null at %d", bad.At)
 	case bad.Outside:
-		return dst, schemas.Faultf(schemas.ReasonNotFinite, "vector: %v", bad)
+		return schemas.Faultf(schemas.ReasonNotFinite, "vector: %v", bad)
 	}
-	return dst, schemas.Faultf(schemas.ReasonSchema, "vector: %v", bad)
+	return schemas.Faultf(schemas.ReasonSchema, "vector: %v", bad)
 }
 
 // appendBytes appends a vector that is the bytes of its values.
-func (s *single) appendBytes(dst []float32, v *value) ([]float32, *schemas.Fault) {
+func (s *single) appendBytes(rows *segment.Rows, v *value) *schemas.Fault {
 	raw := v.bytes
 	switch v.kind {
 	case kindBlob:
@@ -282,31 +286,31 @@ func (s *single) appendBytes(dst []float32, v *value) ([]float32, *schemas.Fault
 		s.scratch = slices.Grow(s.scratch[:0], n)[:n]
 		n, err := base64.StdEncoding.Decode(s.scratch, raw)
 		if err != nil {
-			return dst, schemas.Faultf(schemas.ReasonSchema, "vector is %v, allowed: base64: %v", v, err)
+			return schemas.Faultf(schemas.ReasonSchema, "vector is %v, allowed: base64: %v", v, err)
 		}
 		raw = s.scratch[:n]
 	default:
-		return dst, schemas.Faultf(schemas.ReasonSchema, "vector is %v, allowed: bytes, in JSON as base64", v)
+		return schemas.Faultf(schemas.ReasonSchema, "vector is %v, allowed: bytes, in JSON as base64", v)
 	}
 	dim, width := s.spec.Dim(), 4
 	if s.m.VectorBytes == schemas.Float16 {
 		width = 2
 	}
 	if len(raw) != dim*width {
-		return dst, schemas.Faultf(schemas.ReasonDims, "vector has %d bytes, allowed: %d, which are %d values of %s", len(raw), dim*width, dim, s.m.VectorBytes)
+		return schemas.Faultf(schemas.ReasonDims, "vector has %d bytes, allowed: %d, which are %d values of %s", len(raw), dim*width, dim, s.m.VectorBytes)
 	}
-	n := len(dst)
-	dst = append(dst, make([]float32, dim)...)
 	if width == 4 {
-		for i := range dim {
-			dst[n+i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+		s.floats = slices.Grow(s.floats[:0], dim)[:dim]
+		for i := range s.floats {
+			s.floats[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
 		}
-		return dst, nil
+		rows.AppendFloats(s.level, s.floats)
+		return nil
 	}
 	halves := make([]uint16, dim)
 	for i := range halves {
 		halves[i] = binary.LittleEndian.Uint16(raw[2*i:])
 	}
-	avx.HalfToFloat(s.level, dst[n:], halves)
-	return dst, nil
+	rows.AppendHalves(s.level, halves)
+	return nil
 }

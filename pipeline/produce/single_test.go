@@ -1,6 +1,7 @@
 package produce
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"testing"
@@ -44,7 +45,7 @@ func TestSingle(t *testing.T) {
 					t.Fatal(err)
 				}
 				switch deleted := remove || value == nil; {
-				case deleted && (len(deletes) != 1 || deletes[0].ID != "a-1"), !deleted && (!slices.Equal(rows.IDs, []string{"a-1"}) || !slices.Equal(rows.Vectors, vector)):
+				case deleted && (len(deletes) != 1 || deletes[0].ID != "a-1"), !deleted && (!slices.Equal(rows.IDs, []string{"a-1"}) || !bytes.Equal(rows.Vectors, segment.BytesOf(vector))):
 					t.Errorf("%d, delete %v: %s became %v and %v", i, deleted, value, rows.IDs, deletes)
 				}
 			}

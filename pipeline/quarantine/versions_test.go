@@ -56,7 +56,7 @@ func (r *rig) appendRows(start int64, ids, deleted []string) (end int64) {
 	for _, id := range ids {
 		rows.IDs, rows.Orders = append(rows.IDs, id), append(rows.Orders, segment.Order{Partition: 1, Offset: end})
 		for range 4 {
-			rows.Vectors = append(rows.Vectors, float32(rng.NormFloat64()))
+			rows.AppendFloats(avx.Generic, []float32{float32(rng.NormFloat64())})
 		}
 		end++
 	}

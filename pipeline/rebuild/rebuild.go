@@ -312,7 +312,7 @@ func (w *work) commit(ctx context.Context, partition int, last *schemas.Commit, 
 			stones = append(stones, segment.Tombstone{ID: e.id, Order: e.order})
 			continue
 		}
-		if err := rows.AppendFrom(w.Level, e.part, e.row); err != nil {
+		if err := rows.AppendFrom(e.part, e.row); err != nil {
 			return nil, fmt.Errorf("id %q: %w", e.id, err)
 		}
 	}

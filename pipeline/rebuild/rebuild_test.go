@@ -79,7 +79,8 @@ func (w *town) commit(partition, n, ids int) {
 			for j := range v.vector {
 				v.vector[j] = float32(w.rng.NormFloat64())
 			}
-			rows.IDs, rows.Orders, rows.Vectors = append(rows.IDs, id), append(rows.Orders, v.order), append(rows.Vectors, v.vector...)
+			rows.IDs, rows.Orders = append(rows.IDs, id), append(rows.Orders, v.order)
+			rows.AppendFloats(avx.Generic, v.vector)
 			numbers.Append(v.number)
 		}
 		if old, ok := w.truth[id]; !ok || v.order.Compare(old.order) > 0 {

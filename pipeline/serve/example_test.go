@@ -82,9 +82,10 @@ func colours(ctx context.Context) (*commit.Log, error) {
 	rows := segment.NewRows(&spec)
 	rows.IDs = append(rows.IDs, "red", "green")
 	rows.Orders = append(rows.Orders, segment.Order{Offset: 7}, segment.Order{Offset: 8})
-	rows.Vectors = append(rows.Vectors,
+	rows.AppendFloats(avx.Generic, []float32{
 		1, 0, 0, 0,
-		0, 2, 0, 0)
+		0, 2, 0, 0,
+	})
 	body, err := segment.Write(&spec, nil, avx.Generic, rows)
 	if err != nil {
 		return nil, err

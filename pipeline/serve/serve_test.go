@@ -303,7 +303,7 @@ func (p *publisher) putBy(mdl *model.Model, from, to int) schemas.Object {
 	for i := from; i < to; i++ {
 		rows.IDs = append(rows.IDs, fmt.Sprintf("id-%d", i))
 		rows.Orders = append(rows.Orders, segment.Order{Timestamp: 1, Offset: p.next})
-		rows.Vectors = append(rows.Vectors, unit(i)[:p.log.Spec().Dim()]...)
+		rows.AppendFloats(avx.Generic, unit(i)[:p.log.Spec().Dim()])
 		if color := p.color; color == nil {
 			rows.Attributes[0].AppendNull()
 		} else if err := rows.Attributes[0].AppendFrom(textArray(color(i)), 0); err != nil {

@@ -100,7 +100,7 @@ func (s *site) append(start int64, n int, refused []ingest.Quarantined) {
 	rows, rng := segment.NewRows(s.log.Spec()), rand.New(rand.NewPCG(uint64(start), 1))
 	for i := range n {
 		for range 16 {
-			rows.Vectors = append(rows.Vectors, float32(rng.NormFloat64()))
+			rows.AppendFloats(avx.Generic, []float32{float32(rng.NormFloat64())})
 		}
 		rows.IDs = append(rows.IDs, fmt.Sprint("id-", start*10+int64(i)))
 		rows.Orders = append(rows.Orders, segment.Order{Offset: start, Row: int32(i)})

@@ -50,7 +50,7 @@ func (s *shelf) commit(n, most int) {
 		}
 		rows.IDs, rows.Orders = append(rows.IDs, id), append(rows.Orders, order)
 		for range dim {
-			rows.Vectors = append(rows.Vectors, float32(s.rng.NormFloat64()))
+			rows.AppendFloats(avx.Generic, []float32{float32(s.rng.NormFloat64())})
 		}
 	}
 	refused := func(row int32) ingest.Quarantined {

@@ -42,7 +42,7 @@ func servingNode(t *testing.T) *serve.Node {
 		rows.IDs = append(rows.IDs, fmt.Sprint("id-", i))
 		rows.Orders = append(rows.Orders, segment.Order{Offset: int64(i)})
 		x := float64(i) / 10
-		rows.Vectors = append(rows.Vectors, float32(math.Sin(x)), float32(math.Cos(x)), 0, 0)
+		rows.AppendFloats(avx.Generic, []float32{float32(math.Sin(x)), float32(math.Cos(x)), 0, 0})
 	}
 	buildtest.Append(t, log, &schemas.Commit{Start: 0, End: 10, Watermark: 100, Produced: 100}, rows, nil, nil, nil)
 	m := buildtest.Build(t, log, func(*schemas.Manifest) bool { return true })

@@ -209,7 +209,7 @@ func (d *Data) rows(tb testing.TB, g Group) *segment.Rows {
 	for i := g.Start; i < g.End; i++ {
 		rows.IDs = append(rows.IDs, d.IDs[i])
 		rows.Orders = append(rows.Orders, segment.Order{Timestamp: int64(i), Offset: int64(i)})
-		rows.Vectors = append(rows.Vectors, d.Vector(i)...)
+		rows.AppendFloats(avx.Generic, d.Vector(i))
 		for j, c := range rows.Attributes {
 			if err := c.AppendFrom(d.Attributes[j], i); err != nil {
 				tb.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/segment"
 	"github.com/adastream/adastream/pipeline/commit"
@@ -88,7 +89,8 @@ func (h *History) Commit(partition, n, ids int) {
 				v.Vector[j] = float32(h.rng.NormFloat64())
 			}
 			v.Values = h.values(rows)
-			rows.IDs, rows.Orders, rows.Vectors = append(rows.IDs, id), append(rows.Orders, v.Order), append(rows.Vectors, v.Vector...)
+			rows.IDs, rows.Orders = append(rows.IDs, id), append(rows.Orders, v.Order)
+			rows.AppendFloats(avx.Generic, v.Vector)
 		}
 		if old, ok := h.Newest[id]; !ok || v.Order.Compare(old.Order) > 0 {
 			h.Newest[id] = v
