@@ -90,7 +90,7 @@ func BenchmarkDecode(b *testing.B) {
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			message := benchMessage(b, bench.id, bench.element, bench.options...)
-			d, rows := benchDecoder(b)
+			d, rows := benchDecoder(b, benchSpec())
 			b.SetBytes(int64(len(message)))
 			b.ReportAllocs()
 			for b.Loop() {
@@ -102,12 +102,12 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-func benchDecoder(b *testing.B) (*Decoder, *segment.Rows) {
-	d, err := NewDecoder(benchSpec(), bestLevel(b), Limits{}, nil)
+func benchDecoder(b *testing.B, spec *schemas.Spec) (*Decoder, *segment.Rows) {
+	d, err := NewDecoder(spec, bestLevel(b), Limits{}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	return d, segment.NewRows(benchSpec())
+	return d, segment.NewRows(spec)
 }
 
 func benchDecode(b *testing.B, d *Decoder, message []byte, rows *segment.Rows) {
@@ -135,10 +135,10 @@ func BenchmarkMessageToSegment(b *testing.B) {
 		b.Run(fmt.Sprintf("nlist=%d", nlist), func(b *testing.B) {
 			const messages = 8
 			message := benchMessage(b, utf8Type, float16Type)
-			d, rows := benchDecoder(b)
-			mdl := benchModel(b, nlist)
 			spec := benchSpec()
 			spec.Vectors = schemas.Float16
+			d, rows := benchDecoder(b, spec)
+			mdl := benchModel(b, nlist)
 			b.SetBytes(int64(messages * len(message)))
 			b.ReportAllocs()
 			for b.Loop() {
