@@ -2,6 +2,7 @@ package serve
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -81,8 +82,8 @@ func newUsage(plan search.Plan, u search.Usage, dim int, took time.Duration) usa
 // hitBytes is about what a hit without attributes takes as JSON.
 const hitBytes = 64
 
-// json writes hits by hand, straight from the mapping into the answer: nothing is allocated for a hit.
-func (a *searchAnswer) json() (*response, error) {
+// json appends the answer to b. Hits are written by hand, straight from the mapping: nothing is allocated for a hit.
+func (a *searchAnswer) json(b []byte) ([]byte, error) {
 	about, err := json.Marshal(a.about)
 	if err != nil {
 		return nil, err
@@ -97,7 +98,7 @@ func (a *searchAnswer) json() (*response, error) {
 			size += 32 + hitBytes*len(g.hits)
 		}
 	}
-	b := append(make([]byte, 0, size), '{')
+	b = append(slices.Grow(b, size), '{')
 	if a.many {
 		b = append(b, `"results":[`...)
 		for i := range max(len(a.results), len(a.groups)) {
@@ -112,7 +113,7 @@ func (a *searchAnswer) json() (*response, error) {
 	}
 	b = append(b, ',')
 	b = append(b, about[1:]...) // goes on with the same object
-	return &response{jsonType, append(b, '\n')}, nil
+	return append(b, '\n'), nil
 }
 
 // appendFound appends what query i found.

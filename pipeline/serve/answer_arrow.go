@@ -57,7 +57,7 @@ func (a *searchAnswer) arrow() (*response, error) {
 	if err := w.Close(); err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
-	return &response{arrowType, out.Bytes()}, nil
+	return &response{contentType: arrowType, body: out.Bytes()}, nil
 }
 
 // ungrouped are the hits of each query, those of a group beside one another.

@@ -24,6 +24,7 @@ const (
 type response struct {
 	contentType string
 	body        []byte
+	again       bool // whether its memory is used for another answer
 }
 
 func jsonResponse(v any) (*response, error) {
@@ -31,7 +32,7 @@ func jsonResponse(v any) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &response{jsonType, append(body, '\n')}, nil
+	return &response{contentType: jsonType, body: append(body, '\n')}, nil
 }
 
 // API is the handler of the query API: schemas/openapi.yaml describes it.
@@ -82,7 +83,10 @@ func (n *Node) route(name, method string, handle func(*http.Request) (*response,
 		n.metrics.answered(name, http.StatusOK, began)
 		w.Header().Set("Content-Type", answer.contentType)
 		w.Header().Set("Content-Length", strconv.Itoa(len(answer.body)))
-		_, _ = w.Write(answer.body) // the client is gone if this fails
+		// The client is gone if this fails, and HTTP/2 may not have done with the body.
+		if _, err := w.Write(answer.body); err == nil && answer.again && cap(answer.body) <= keptBytes {
+			n.responses.Put(answer)
+		}
 	})
 }
 

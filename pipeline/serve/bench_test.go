@@ -127,6 +127,7 @@ func (f benchForm) reportShares(b *testing.B, n *Node, body []byte, whole time.D
 	var q *queries
 	var o *searchOptions
 	var a *searchAnswer
+	var written []byte
 	var err error
 	for _, step := range []struct {
 		name string
@@ -151,7 +152,7 @@ func (f benchForm) reportShares(b *testing.B, n *Node, body []byte, whole time.D
 			if f.kind == arrowType {
 				_, err = a.arrow()
 			} else {
-				_, err = a.json()
+				written, err = a.json(written[:0])
 			}
 			return err
 		}},

@@ -157,6 +157,7 @@ type Node struct {
 	awaiting  atomic.Int64  // requests, for newer records
 	pressure  pressure
 	documents sync.Pool     // of *documents, that read requests
+	responses sync.Pool     // of *response, of searches
 	reading   chan struct{} // generations from the store, for those who ask about them
 	measuring chan struct{} // recall, for who asks
 	started   time.Time

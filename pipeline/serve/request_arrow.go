@@ -41,7 +41,7 @@ func (n *Node) readArrow(r *http.Request) (func(*schemas.Spec) (*queries, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	body, err := readAll(r)
+	body, err := readAll(&bytes.Buffer{}, r)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -54,8 +54,8 @@ func (n *Node) readArrow(r *http.Request) (func(*schemas.Spec) (*queries, error)
 // presize is how many bytes a request gets because it says that it will send them; more come with the bytes.
 const presize = 2 << 20
 
-func readAll(r *http.Request) ([]byte, error) {
-	body := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), presize)+bytes.MinRead))
+func readAll(body *bytes.Buffer, r *http.Request) ([]byte, error) {
+	body.Grow(int(min(max(r.ContentLength, 0), presize)) + bytes.MinRead)
 	if _, err := body.ReadFrom(r.Body); err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {

@@ -40,22 +40,22 @@ func (n *Node) readJSON(r *http.Request) (func(*schemas.Spec) (*queries, error),
 	if err := refuseParameters(r); err != nil {
 		return nil, nil, err
 	}
-	raw, err := readAll(r)
+	var body searchBody
+	d, ok := n.documents.Get().(*documents)
+	if !ok {
+		d = newDocuments()
+	}
+	raw, err := d.read(r)
 	if err != nil {
 		return nil, nil, err
 	}
 	if isStream(raw) {
 		return nil, nil, malformed(fmt.Sprintf("the body is an Arrow stream, Content-Type is %.100q", r.Header.Get("Content-Type")), "Content-Type: "+arrowType)
 	}
-	var body searchBody
-	d, ok := n.documents.Get().(*documents)
-	if !ok {
-		d = newDocuments()
-	}
 	if err := d.decode(raw, &body); err != nil {
 		return nil, nil, err
 	}
-	if len(raw) <= keptDocument {
+	if len(raw) <= keptBytes {
 		n.documents.Put(d)
 	}
 	field, err := body.field()
@@ -167,23 +167,25 @@ func floatsOf(raw []byte) []float32 {
 
 // decodeBody reads one JSON object, strictly: no field that is not described, none that is null.
 func decodeBody(r *http.Request, into any) error {
-	raw, err := readAll(r)
+	d := newDocuments()
+	raw, err := d.read(r)
 	if err != nil {
 		return err
 	}
-	return newDocuments().decode(raw, into)
+	return d.decode(raw, into)
 }
 
-// documents reads one document after the other into the same memory: that of a decoder is twice the document, and a third of what a
-// request takes from the heap. After an error it must not be used again.
+// documents reads one document after the other into the same memory: that of the body and of a decoder, which is twice the document.
+// They would be half of what a request takes from the heap. After an error it must not be used again.
 type documents struct {
+	body bytes.Buffer
 	from bytes.Reader
 	*json.Decoder
 }
 
-// keptDocument is how long the longest document is after which its reader is kept: a query of several thousand dimensions. What a long
-// batch takes is little beside its search, and would be held for queries that need less.
-const keptDocument = 64 << 10
+// keptBytes is how long the longest document is after which its reader is kept, and the longest answer: a query of several thousand
+// dimensions. What a long batch takes is little beside its search, and would be held for queries that need less.
+const keptBytes = 64 << 10
 
 func newDocuments() *documents {
 	d := &documents{}
@@ -192,6 +194,13 @@ func newDocuments() *documents {
 	return d
 }
 
+// read returns the body of a request, which is good until the next read.
+func (d *documents) read(r *http.Request) ([]byte, error) {
+	d.body.Reset()
+	return readAll(&d.body, r)
+}
+
+// decode reads one document, of which nothing that it reads into is a part.
 func (d *documents) decode(raw []byte, into any) error {
 	const allowed = "one JSON object with the fields of schemas/openapi.yaml"
 	d.from.Reset(raw)
@@ -248,7 +257,7 @@ func jsonOf(k reflect.Kind) string {
 // RepeatedName is a name that a JSON document, which is valid and may be an object, has twice as names are read, without regard to
 // case; "" if there is none. Of two values encoding/json takes the last.
 func RepeatedName(document []byte) string {
-	var names []string
+	var names [][]byte
 	depth, named := 0, false // whether the text that comes next at depth 1 is a name
 	for i := 0; i < len(document); i++ {
 		c := document[i]
@@ -258,24 +267,34 @@ func RepeatedName(document []byte) string {
 		switch c {
 		case '{', '[':
 			depth++
-			named = depth == 1 && document[i] == '{'
+			if named = depth == 1 && c == '{'; named {
+				names = make([][]byte, 0, 16)
+			}
 		case '}', ']':
 			depth--
 		case ',':
 			named = depth == 1 && names != nil
 		case '"':
-			start := i
+			start, plain := i, true
 			for i++; document[i] != '"'; i++ {
 				if document[i] == '\\' {
 					i++
+					plain = false
 				}
 			}
-			var name string
-			if !named || depth != 1 || json.Unmarshal(document[start:i+1], &name) != nil {
+			if !named || depth != 1 {
 				continue
 			}
-			if slices.ContainsFunc(names, func(have string) bool { return strings.EqualFold(have, name) }) {
-				return name
+			name := document[start+1 : i]
+			if !plain {
+				var unescaped string
+				if json.Unmarshal(document[start:i+1], &unescaped) != nil {
+					continue
+				}
+				name = []byte(unescaped)
+			}
+			if slices.ContainsFunc(names, func(have []byte) bool { return bytes.EqualFold(have, name) }) {
+				return string(name)
 			}
 			names, named = append(names, name), false
 		}

@@ -131,7 +131,12 @@ func (n *Node) search(r *http.Request) (*response, error) {
 	if arrow {
 		return a.arrow()
 	}
-	return a.json()
+	answer, ok := n.responses.Get().(*response)
+	if !ok {
+		answer = &response{contentType: jsonType, again: true}
+	}
+	answer.body, err = a.json(answer.body[:0])
+	return answer, err
 }
 
 // readSearch reads a request in the form that its content type says. Anything but Arrow is read as JSON. Which queries fit is
