@@ -4,8 +4,8 @@
 //	go run ./bench/load swaps --duration=10m
 //	go run ./bench/load overload
 //
-// Swaps measures what swaps cost queries: queries come at a share of what the node can answer, and a generation a second is
-// promoted. Windows with and without swaps alternate, so that what else the machine does meets both. Each generation has other
+// Swaps measures what swaps cost queries: so many queries come that the processors are busy for a share of the time, and a generation a
+// second is promoted. Windows with and without swaps alternate, so that what else the machine does meets both. Each generation has other
 // deltas, and each --rewrite-every-th another model and all chunks anew, as after a rewrite. All objects are written before the
 // first query: what promotes writes two records a second. Client and node share the machine's cores.
 //

@@ -5,15 +5,21 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
-// settling is the time after a window with swaps.
-const settling = 2 * time.Second
+const (
+	settling = 2 * time.Second // the time after a window with swaps
+	trials   = 8               // at most, to find how many queries make a load
+	near     = 0.01            // how far from it a trial may be
+)
 
 // swaps alternates windows and prints a table. A query that failed is an error.
 type swaps struct {
@@ -21,21 +27,64 @@ type swaps struct {
 	Window       time.Duration `help:"Of one window, with swaps or without." default:"20s"`
 	Every        time.Duration `help:"Time between two swaps." default:"1s"`
 	RewriteEvery int           `help:"Swaps from one that exchanges everything to the next; 0 is never." default:"10"`
-	Load         float64       `help:"Share of the measured capacity that is offered." default:"0.8"`
+	Load         float64       `help:"Share of the time that queries without swaps keep the processors busy: those of the node, the client and the kernel." default:"0.8"`
 }
 
 func (o *swaps) Run(ctx context.Context, index *indexed) error {
-	if o.Window < o.Every || o.Duration < o.Window || o.Every <= 0 || !(o.Load > 0) {
-		return fmt.Errorf("duration %v, window %v, every %v, load %v: must be positive, and duration >= window >= every", o.Duration, o.Window, o.Every, o.Load)
+	if o.Window < o.Every || o.Duration < o.Window || o.Every <= 0 || !(o.Load > 0 && o.Load < 1) {
+		return fmt.Errorf("duration %v, window %v, every %v, load %v: must be positive, the load below 1, and duration >= window >= every", o.Duration, o.Window, o.Every, o.Load)
 	}
 	return index.with(ctx, o.RewriteEvery, nil, nil, func(b *bench) error {
 		capacity, err := b.capacity(ctx)
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%s; %.0f queries/s at most, offered: %.0f\n", b, capacity, o.Load*capacity)
-		return o.measure(ctx, b.node, b.publisher, b.client, o.Load*capacity)
+		rate, share, err := o.rate(ctx, b.client, capacity)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s; %.0f queries/s at most over %d connections; offered: %.0f, which keep the processors busy for %.0f %% of the time\n", b, capacity, waiting, rate, 100*share)
+		return o.measure(ctx, b.node, b.publisher, b.client, rate)
 	})
+}
+
+// rate is how many queries a second keep the processors as busy as they are to be, and how busy they do. A share of the most that the node
+// answers would not: where it has to wait for queries, each takes more than where they wait for it.
+func (o *swaps) rate(ctx context.Context, c *client, capacity float64) (rate, share float64, err error) {
+	rate = o.Load * capacity
+	for range trials {
+		idle, all, err := processors()
+		if err != nil {
+			return 0, 0, err
+		}
+		if offered := c.offer(ctx, rate, trial); offered.errors > 0 {
+			return 0, 0, offered.first
+		}
+		idleNow, allNow, err := processors()
+		if err != nil {
+			return 0, 0, err
+		}
+		if share = 1 - (idleNow-idle)/(allNow-all); math.Abs(share-o.Load) < near {
+			break
+		}
+		rate *= o.Load / share
+	}
+	return rate, share, nil
+}
+
+// processors is how many seconds all of them have been idle, and how many in all.
+func processors() (idle, all float64, err error) {
+	proc, err := procfs.NewDefaultFS()
+	if err != nil {
+		return 0, 0, err
+	}
+	stat, err := proc.Stat()
+	if err != nil {
+		return 0, 0, err
+	}
+	c := stat.CPUTotal
+	idle = c.Idle + c.Iowait
+	return idle, idle + c.User + c.Nice + c.System + c.IRQ + c.SoftIRQ + c.Steal, nil
 }
 
 func (o *swaps) measure(ctx context.Context, n *node, p *publisher, c *client, rate float64) error {

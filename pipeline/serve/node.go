@@ -153,6 +153,7 @@ type Node struct {
 	current   atomic.Pointer[served]
 	searchers sync.Pool     // *search.Searcher: scratch of one query at a time
 	running   chan struct{} // the slots that are taken
+	admitted  atomic.Int64  // Unix time in ns: when a request last asked for one of them
 	waiting   atomic.Int64  // requests, for one of them
 	awaiting  atomic.Int64  // requests, for newer records
 	pressure  pressure

@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"runtime"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -15,16 +16,20 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
-// fetchShare is the share of the time that the checksum of a part takes while queries run. Without rests it has its processor for as long
-// as the scheduler allows, a hundred times as long as a query.
-const fetchShare = 0.25
+// fetchShare is the share of all processors that fetching may take while queries come. Without rests it has a processor for as long as the
+// scheduler allows, a hundred times as long as a query, and where queries take four fifths of the processors, more than half of the rest has
+// them wait in line.
+const fetchShare = 0.1
+
+// beside is how soon one query comes after another where they count as coming all the time.
+const beside = 10 * time.Millisecond
 
 // open makes a snapshot of m. Parts that the current generation has too are shared, not opened again, but for those of another
 // epoch: they were checked against another spec.
 func (n *Node) open(ctx context.Context, to *commit.Served, m *schemas.Manifest) (s *snapshot.Snapshot, fetched int, err error) {
 	spec, cache := to.Index.Spec(), n.cache.Of(to.Index.Bucket())
 	if n.current.Load() != nil {
-		cache = cache.Resting(fetchShare, func() bool { return len(n.running) > 0 })
+		cache = cache.Resting(fetchShare*float64(runtime.GOMAXPROCS(0))/float64(n.openers()), n.asked)
 	}
 	shared, mdl := n.parts, n.model
 	if !n.follows(to.Record.Epoch) {
@@ -56,6 +61,11 @@ func (n *Node) open(ctx context.Context, to *commit.Served, m *schemas.Manifest)
 	}
 	n.parts, n.model = parts, mdl
 	return s, fetched, nil
+}
+
+// asked reports whether queries run, or did a moment ago.
+func (n *Node) asked() bool {
+	return len(n.running) > 0 || time.Now().UnixNano()-n.admitted.Load() < int64(beside)
 }
 
 // wantedPart is a part of a generation, and how it comes here.

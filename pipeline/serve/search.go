@@ -174,6 +174,7 @@ func isType(got, want string) bool {
 
 // admit waits for a slot, which the caller leaves, and says how long. Who came first is served first.
 func (n *Node) admit(ctx context.Context) (waited time.Duration, err error) {
+	n.admitted.Store(time.Now().UnixNano())
 	select {
 	case n.running <- struct{}{}:
 		return 0, nil

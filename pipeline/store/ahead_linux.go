@@ -1,6 +1,8 @@
 package store
 
 import (
+	"runtime"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -26,9 +28,22 @@ func Ahead(pieces [][]byte) {
 	}
 }
 
+// threadTime is how long the thread of the caller, which a goroutine may leave at any time, has had a processor.
+func threadTime() (thread int, busy time.Duration) {
+	runtime.LockOSThread() // both are of one
+	defer runtime.UnlockOSThread()
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		return 0, 0
+	}
+	return unix.Gettid(), time.Duration(t.Nano())
+}
+
 // MajorFaults counts the times that a thread waited for a page to be read, and says which thread: that of the caller, which a goroutine
 // may leave at any time.
 func MajorFaults() (thread int, faults int64) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_THREAD, &usage); err != nil {
 		return 0, 0

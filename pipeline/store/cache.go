@@ -132,8 +132,8 @@ func NewCache(dir string, b Bucket, o CacheOptions) (*Cache, error) {
 // Of is the same cache for the objects of another bucket: files, bound and counters are one.
 func (c *Cache) Of(b Bucket) *Cache { return &Cache{b, c.recalls, c.pace, c.cacheFiles} }
 
-// Resting is the same cache, of which a Fetch that downloads or reads through makes checksums for no more than a share of the time, above
-// 0 and below 1, as long as others are busy with work that must not wait.
+// Resting is the same cache, of which a Fetch that downloads or reads through takes no more than a share of a processor, above 0 and below
+// 1, for files and checksums, as long as others are busy with work that must not wait.
 func (c *Cache) Resting(share float64, busy func() bool) *Cache {
 	return &Cache{c.bucket, c.recalls, pace{busy, share}, c.cacheFiles}
 }
@@ -320,7 +320,7 @@ func (c *Cache) download(ctx context.Context, ref Ref, f *cacheFile, r io.Reader
 	}
 	return c.write(ref, f, func(w io.Writer) error {
 		sum := sha256.New()
-		n, err := io.Copy(io.MultiWriter(w, c.pace.writer(ctx, sum)), r)
+		n, err := io.Copy(c.pace.writer(ctx, io.MultiWriter(w, sum)), r)
 		if err != nil {
 			return fmt.Errorf("download: %w", err)
 		}

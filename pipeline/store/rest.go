@@ -10,24 +10,43 @@ import (
 // millisecond.
 const restStep = 256 << 10
 
+// saved is the longest that a rest which was too long makes later ones shorter: timers are late where processors are busy, and each step
+// has one. What it may save up by waiting for the store or the disk is no more either.
+const saved = 50 * time.Millisecond
+
 // rest waits for so long that work which took so long was a share of the time, or until ctx ends.
 func rest(ctx context.Context, took time.Duration, share float64) {
-	if rests := time.Duration(float64(took) * (1/share - 1)); rests > 0 {
+	pause(ctx, time.Duration(float64(took)*(1/share-1)))
+}
+
+func pause(ctx context.Context, lasting time.Duration) {
+	if lasting > 0 {
 		select {
 		case <-ctx.Done():
-		case <-time.After(rests):
+		case <-time.After(lasting):
 		}
 	}
 }
 
-// resting is a checksum that takes no more than a share of the time while others have work: it rests after each step. What the store and
-// the disk take is not counted: the processor is free while they are waited for.
+// resting is a file and its checksum, written in no more than a share of the time of a processor while others have work: it rests after
+// each step. Waiting for the disk is not counted: the processor is free meanwhile.
 type resting struct {
 	io.Writer
 	ctx   context.Context
 	pace  pace
-	bytes int // since the last rest
-	took  time.Duration
+	bytes int       // since the last rest
+	free  time.Time // when what was done so far has taken its share
+}
+
+// busyWhile is how long a step had a processor. One that ends on another thread than it began on counts for nothing: it has waited, for
+// the disk, and how long for is not known.
+func busyWhile(step func()) time.Duration {
+	thread, before := threadTime()
+	step()
+	if after, busy := threadTime(); after == thread {
+		return busy - before
+	}
+	return 0
 }
 
 // pace is how fast a cache works beside others: at full speed unless they are busy. The zero value is always at full speed.
@@ -40,21 +59,26 @@ func (p pace) writer(ctx context.Context, to io.Writer) io.Writer {
 	if p.busy == nil {
 		return to
 	}
-	return &resting{Writer: to, ctx: ctx, pace: p}
+	return &resting{Writer: to, ctx: ctx, pace: p, free: time.Now()}
 }
 
 func (r *resting) Write(p []byte) (done int, err error) {
 	for done < len(p) && err == nil {
 		step := p[done:min(len(p), done+restStep-r.bytes)]
-		began, n := time.Now(), 0
-		n, err = r.Writer.Write(step)
-		r.took += time.Since(began)
+		n := 0
+		busy := busyWhile(func() { n, err = r.Writer.Write(step) })
+		r.free = r.free.Add(time.Duration(float64(busy) / r.pace.share))
 		done += n
 		if r.bytes += n; r.bytes == restStep {
-			if r.pace.busy() {
-				rest(r.ctx, r.took, r.pace.share)
+			r.bytes = 0
+			if least := time.Now().Add(-saved); r.free.Before(least) {
+				r.free = least
 			}
-			r.bytes, r.took = 0, 0
+			if r.pace.busy() {
+				pause(r.ctx, time.Until(r.free))
+			} else {
+				r.free = time.Now()
+			}
 		}
 	}
 	return done, err
