@@ -51,8 +51,9 @@ func (o *swaps) Run(ctx context.Context, index *indexed) error {
 // rate is how many queries a second keep the processors as busy as they are to be, and how busy they do. A share of the most that the node
 // answers would not: where it has to wait for queries, each takes more than where they wait for it.
 func (o *swaps) rate(ctx context.Context, c *client, capacity float64) (rate, share float64, err error) {
-	rate = o.Load * capacity
+	rate, share = o.Load*capacity, o.Load
 	for range trials {
+		rate *= o.Load / share
 		idle, all, err := processors()
 		if err != nil {
 			return 0, 0, err
@@ -67,7 +68,6 @@ func (o *swaps) rate(ctx context.Context, c *client, capacity float64) (rate, sh
 		if share = 1 - (idleNow-idle)/(allNow-all); math.Abs(share-o.Load) < near {
 			break
 		}
-		rate *= o.Load / share
 	}
 	return rate, share, nil
 }

@@ -25,8 +25,7 @@ const (
 	assignValues = 1 << 20
 )
 
-// deriver turns stored vectors to what is searched and compared. It is not safe for concurrent
-// use.
+// deriver turns stored vectors to what is searched and compared. It is not safe for concurrent use.
 type deriver struct {
 	spec     *schemas.Spec
 	mdl      *model.Model // nil when there is none

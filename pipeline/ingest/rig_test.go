@@ -360,9 +360,9 @@ func (r *rig) foldLog(partition int) folded {
 		next = batch.Next
 	}
 	rows, deletes := map[string][]version{}, map[string][]version{}
+	dim, floats := r.spec.Dim(), floatsOf(out.rows)
 	for i, id := range out.rows.IDs {
-		dim := r.spec.Dim()
-		rows[id] = append(rows[id], version{out.rows.Orders[i], fmt.Sprintf("%v %v", floatsOf(out.rows)[i*dim:(i+1)*dim], out.rows.Attributes[0].Value(i))})
+		rows[id] = append(rows[id], version{out.rows.Orders[i], fmt.Sprintf("%v %v", floats[i*dim:(i+1)*dim], out.rows.Attributes[0].Value(i))})
 	}
 	for _, s := range out.deletes {
 		deletes[s.ID] = append(deletes[s.ID], version{s.Order, "deleted"})

@@ -42,7 +42,7 @@ func threadTime() (thread int, busy time.Duration) {
 // MajorFaults counts the times that a thread waited for a page to be read, and says which thread: that of the caller, which a goroutine
 // may leave at any time.
 func MajorFaults() (thread int, faults int64) {
-	runtime.LockOSThread()
+	runtime.LockOSThread() // both are of one
 	defer runtime.UnlockOSThread()
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_THREAD, &usage); err != nil {

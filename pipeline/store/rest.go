@@ -71,15 +71,21 @@ func (r *resting) Write(p []byte) (done int, err error) {
 		done += n
 		if r.bytes += n; r.bytes == restStep {
 			r.bytes = 0
-			if least := time.Now().Add(-saved); r.free.Before(least) {
-				r.free = least
-			}
-			if r.pace.busy() {
-				pause(r.ctx, time.Until(r.free))
-			} else {
-				r.free = time.Now()
-			}
+			r.rest()
 		}
 	}
 	return done, err
+}
+
+// rest waits, if others are busy, until what was done so far is its share.
+func (r *resting) rest() {
+	now := time.Now()
+	if !r.pace.busy() {
+		r.free = now
+		return
+	}
+	if least := now.Add(-saved); r.free.Before(least) {
+		r.free = least
+	}
+	pause(r.ctx, r.free.Sub(now))
 }
