@@ -327,6 +327,27 @@ func QuantizeU8(l Level, dst []uint8, src []float32, inv float32) {
 	}
 }
 
+// PickAlong chooses for each row i < len(best) one of 16 codewords j, the lowest of those with the largest
+//
+//	near[16*i+j] - weight[i] * (off[i] + part[i] - along[16*i+j])²
+//
+// and sets best[i] to it, off[i] to off[i] + part[i] - along[16*i+j], and part[i] to along[16*i+j]. With near = <r, c> - |c|²/2
+// and along = <x, c> of a sub-quantiser of residual r of x, off is the error along x, and part
+// what the codeword so far takes from it. So this is a step of coordinate descent to the least
+// anisotropic loss (Guo et al., Accelerating Large-Scale Inference with Anisotropic Vector
+// Quantization, ICML 2020). Each operation is rounded, so all levels agree to the bit where no
+// number is NaN. The other slices are as long as best, near and along 16 times.
+func PickAlong(l Level, near, along, weight, part, off []float32, best []uint8) {
+	n := len(best)
+	near, along = near[:16*n:len(near)], along[:16*n:len(along)]
+	weight, part, off = weight[:n:len(weight)], part[:n:len(part)], off[:n:len(off)]
+	if l == Generic || n == 0 {
+		pickAlongGeneric(near, along, weight, part, off, best)
+	} else {
+		pickAlongSIMD(l, near, along, weight, part, off, best)
+	}
+}
+
 // window returns the part of rows that n rows of dim elements, stride apart, span. Like an
 // index expression it panics if they do not lie within len(rows): kernels check no more.
 func window[T any](rows []T, n, stride, dim int) []T {

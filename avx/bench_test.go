@@ -2,6 +2,7 @@ package avx
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 )
 
@@ -314,6 +315,19 @@ func BenchmarkTable(b *testing.B) {
 			widest := SubtractMins(l, rows, mins)
 			QuantizeU8(l, table, rows, 255/widest)
 		}
+	})
+}
+
+// One sub-quantiser of a batch of rows.
+func BenchmarkPickAlong(b *testing.B) {
+	const n = 128
+	near, along := normals(newRand(), 16*n), normals(newRand(), 16*n)
+	weight, part, off, best := slices.Repeat([]float32{0.5}, n), make([]float32, n), make([]float32, n), make([]uint8, n)
+	eachLevel(b, func(b *testing.B, l Level) {
+		for b.Loop() {
+			PickAlong(l, near, along, weight, part, off, best)
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/row")
 	})
 }
 

@@ -54,6 +54,11 @@ func TestShortSlicesPanic(t *testing.T) {
 		"ScoresRowsI8 out":      func(l Level) { ScoresRowsI8(l, p8, make([]uint8, 80), 10, 8, floats, tall[:319], 32, tall) },
 		"ScoresRowsI8 tops":     func(l Level) { ScoresRowsI8(l, p8, make([]uint8, 80), 10, 8, floats, tall, 32, tall[:319]) },
 		"ScoresRowsI8 stride":   func(l Level) { ScoresRowsI8(l, p8, make([]uint8, 80), 10, 8, floats, tall, 31, tall) },
+		"PickAlong near":        func(l Level) { PickAlong(l, floats[:95], tall, tall, tall, tall, make([]uint8, 6)) },
+		"PickAlong along":       func(l Level) { PickAlong(l, tall, floats[:95], tall, tall, tall, make([]uint8, 6)) },
+		"PickAlong weight":      func(l Level) { PickAlong(l, tall, tall, floats[:5], tall, tall, make([]uint8, 6)) },
+		"PickAlong part":        func(l Level) { PickAlong(l, tall, tall, tall, floats[:5], tall, make([]uint8, 6)) },
+		"PickAlong off":         func(l Level) { PickAlong(l, tall, tall, tall, tall, floats[:5], make([]uint8, 6)) },
 		"Kth k":                 func(l Level) { Kth(l, new([TopLanes]float32), TopLanes+1) },
 		"AboveFloats out":       func(l Level) { AboveFloats(l, floats, 0, uint32s[:99]) },
 		"PackI8 rows":           func(l Level) { PackI8(make([]int8, 79), 10, 8, 8) },
@@ -130,6 +135,7 @@ func TestKernelsAllocateNothing(t *testing.T) {
 		"SubtractMins": func(l Level) { sink += SubtractMins(l, rows, floats[:9]) },
 		"MaxAbs":       func(l Level) { sink += MaxAbs(l, rows) },
 		"Scale":        func(l Level) { Scale(l, floats, rows, 2) },
+		"PickAlong":    func(l Level) { PickAlong(l, rows, rows, floats, floats, q, codes[:2]) },
 	}
 	for name, call := range cases {
 		for _, l := range Levels() {

@@ -12,7 +12,8 @@
 // Generic is the oracle: it is compiled everywhere, and all levels are tested against it. A
 // level need not have kernels of its own for everything: simd_amd64.go and simd_arm64.go, which is where a level is
 // added, take those of the one below. AVX-512 has none for conversions, Kth, MaxAbs,
-// Scale, Sub, SubtractMins and QuantizeU8, NEON none for Kth, WidenI8, OffsetI8, MaxAbs, Scale, Sub, SubtractMins and those that quantize.
+// Scale, Sub, SubtractMins and QuantizeU8, NEON none for Kth, WidenI8, OffsetI8, MaxAbs, Scale, Sub, SubtractMins, PickAlong and those
+// that quantize.
 //
 // # What all kernels promise
 //
@@ -26,8 +27,8 @@
 //
 // # Agreement between levels
 //
-// Integer kernels, [AssignI8], [ScoresRowsI8], [QuantizeI8], [QuantizeU8], [Sub], [SubtractMins] and the
-// conversions of halves agree bit for bit. The inner
+// Integer kernels, [AssignI8], [ScoresRowsI8], [QuantizeI8], [QuantizeU8], [Sub], [SubtractMins], [PickAlong]
+// and the conversions of halves agree bit for bit. The inner
 // products of floats differ by rounding, since levels add in different orders and some round
 // a product and its addition at once (FMA). Whatever the order, and with FMA or not, a result
 // r for n products and a bias obeys

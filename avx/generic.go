@@ -354,3 +354,18 @@ func quantizeU8Generic(dst []uint8, src []float32, inv float32) {
 		dst[i] = uint8(min(float32(v*inv)+0.5, 255)) // the conversion keeps the product from being fused with the sum
 	}
 }
+
+// pickAlongGeneric converts each product to float32, so that none is fused with what it is subtracted from.
+func pickAlongGeneric(near, along, weight, part, off []float32, best []uint8) {
+	for i := range best {
+		all, top, at := off[i]+part[i], float32(math.Inf(-1)), 0
+		for j, a := range along[16*i:][:16] {
+			d := all - a
+			if s := near[16*i+j] - float32(weight[i]*float32(d*d)); s > top {
+				top, at = s, j
+			}
+		}
+		best[i], part[i] = uint8(at), along[16*i+at]
+		off[i] = all - part[i]
+	}
+}

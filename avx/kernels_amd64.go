@@ -133,6 +133,11 @@ func subtractMinsKernelAVX2(rows *float32, mins *float32, n int) float32
 //go:noescape
 func quantizeU8KernelAVX2(dst *uint8, src *float32, n int, inv float32)
 
+// pickAlongKernelAVX2 does what pickAlongGeneric does for n rows, at least one, with the same result but for NaN.
+//
+//go:noescape
+func pickAlongKernelAVX2(near *float32, along *float32, weight *float32, part *float32, off *float32, n int, best *uint8)
+
 // dotKernelAVX512 returns the inner product of n floats, n >= 0.
 //
 //go:noescape
@@ -180,6 +185,11 @@ func aboveKernelAVX512(dots *int32, weight *float32, n int, threshold float32, o
 //
 //go:noescape
 func aboveFloatsKernelAVX512(scores *float32, n int, threshold float32, out *uint32) int
+
+// pickAlongKernelAVX512 does what pickAlongGeneric does for n rows, at least one, with the same result but for NaN.
+//
+//go:noescape
+func pickAlongKernelAVX512(near *float32, along *float32, weight *float32, part *float32, off *float32, n int, best *uint8)
 
 // scoresI8KernelAVX512 writes sums + q*centroids for 32*npanels centroids; dim is a positive multiple of 4.
 //

@@ -3440,6 +3440,63 @@ by32:
 	VZEROUPPER
 	RET
 
+// func pickAlongKernelAVX2(near *float32, along *float32, weight *float32, part *float32, off *float32, n int, best *uint8)
+// Requires: AVX, AVX2, BMI
+TEXT ·pickAlongKernelAVX2(SB), NOSPLIT, $0-56
+	MOVQ near+0(FP), AX
+	MOVQ along+8(FP), CX
+	MOVQ weight+16(FP), DX
+	MOVQ part+24(FP), BX
+	MOVQ off+32(FP), SI
+	MOVQ n+40(FP), DI
+	MOVQ best+48(FP), R8
+	XORQ R9, R9
+
+row:
+	VMOVSS       (SI)(R9*4), X0
+	VADDSS       (BX)(R9*4), X0, X0
+	VBROADCASTSS X0, Y2
+	VBROADCASTSS (DX)(R9*4), Y4
+	VSUBPS       (CX), Y2, Y3
+	VMULPS       Y3, Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VMOVUPS      (AX), Y1
+	VSUBPS       Y3, Y1, Y1
+	VSUBPS       32(CX), Y2, Y3
+	VMULPS       Y3, Y3, Y3
+	VMULPS       Y4, Y3, Y3
+	VMOVUPS      32(AX), Y2
+	VSUBPS       Y3, Y2, Y2
+	VMAXPS       Y1, Y2, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VMAXPS       X3, X4, X4
+	VPERMILPS    $0x4e, X4, X3
+	VMAXPS       X3, X4, X4
+	VPERMILPS    $0xb1, X4, X3
+	VMAXPS       X3, X4, X4
+	VBROADCASTSS X4, Y3
+	VCMPPS       $0x00, Y1, Y3, Y1
+	VCMPPS       $0x00, Y2, Y3, Y2
+	VMOVMSKPS    Y1, R10
+	VMOVMSKPS    Y2, R11
+	SHLL         $0x08, R11
+	ORL          R10, R11
+	ORL          $0x00010000, R11
+	TZCNTL       R11, R10
+	ANDL         $0x0f, R10
+	VMOVSS       (CX)(R10*4), X1
+	VMOVSS       X1, (BX)(R9*4)
+	VSUBSS       X1, X0, X0
+	VMOVSS       X0, (SI)(R9*4)
+	MOVB         R10, (R8)(R9*1)
+	ADDQ         $0x40, AX
+	ADDQ         $0x40, CX
+	INCQ         R9
+	CMPQ         R9, DI
+	JLT          row
+	VZEROUPPER
+	RET
+
 // func dotKernelAVX512(a *float32, b *float32, n int) float32
 // Requires: AVX, AVX512F, AVX512VL, SSE
 TEXT ·dotKernelAVX512(SB), NOSPLIT, $0-28
@@ -6062,6 +6119,55 @@ by16:
 	SUBQ          out+24(FP), CX
 	SHRQ          $0x02, CX
 	MOVQ          CX, ret+32(FP)
+	VZEROUPPER
+	RET
+
+// func pickAlongKernelAVX512(near *float32, along *float32, weight *float32, part *float32, off *float32, n int, best *uint8)
+// Requires: AVX, AVX512F, AVX512VL, BMI
+TEXT ·pickAlongKernelAVX512(SB), NOSPLIT, $0-56
+	MOVQ near+0(FP), AX
+	MOVQ along+8(FP), CX
+	MOVQ weight+16(FP), DX
+	MOVQ part+24(FP), BX
+	MOVQ off+32(FP), SI
+	MOVQ n+40(FP), DI
+	MOVQ best+48(FP), R8
+	XORQ R9, R9
+
+row:
+	VMOVSS        (SI)(R9*4), X0
+	VADDSS        (BX)(R9*4), X0, X0
+	VBROADCASTSS  X0, Z2
+	VBROADCASTSS  (DX)(R9*4), Z1
+	VSUBPS        (CX), Z2, Z2
+	VMULPS        Z2, Z2, Z2
+	VMULPS        Z1, Z2, Z2
+	VMOVUPS       (AX), Z1
+	VSUBPS        Z2, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y2
+	VMAXPS        Y1, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X3
+	VMAXPS        X2, X3, X3
+	VPERMILPS     $0x4e, X3, X2
+	VMAXPS        X2, X3, X3
+	VPERMILPS     $0xb1, X3, X2
+	VMAXPS        X2, X3, X3
+	VBROADCASTSS  X3, Z2
+	VCMPPS        $0x00, Z1, Z2, K1
+	KMOVW         K1, R10
+	ORL           $0x00010000, R10
+	TZCNTL        R10, R10
+	ANDL          $0x0f, R10
+	VMOVSS        (CX)(R10*4), X1
+	VMOVSS        X1, (BX)(R9*4)
+	VSUBSS        X1, X0, X0
+	VMOVSS        X0, (SI)(R9*4)
+	MOVB          R10, (R8)(R9*1)
+	ADDQ          $0x40, AX
+	ADDQ          $0x40, CX
+	INCQ          R9
+	CMPQ          R9, DI
+	JLT           row
 	VZEROUPPER
 	RET
 

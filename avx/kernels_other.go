@@ -72,3 +72,7 @@ func subSIMD(dst, a, b []float32) { subGeneric(dst, a, b) }
 func subtractMinsSIMD(rows, mins []float32) float32 { return subtractMinsGeneric(rows, mins) }
 
 func quantizeU8SIMD(dst []uint8, src []float32, inv float32) { quantizeU8Generic(dst, src, inv) }
+
+func pickAlongSIMD(_ Level, near, along, weight, part, off []float32, best []uint8) {
+	pickAlongGeneric(near, along, weight, part, off, best)
+}

@@ -332,3 +332,16 @@ func dotI8AtKernel(l Level, q *int16, dim int, rows *int8, stride int, at *uint3
 func halfToFloatKernel(dst *float32, src *uint16, n int) { halfToFloatKernelAVX2(dst, src, n) }
 
 func floatToHalfKernel(dst *uint16, src *float32, n int) { floatToHalfKernelAVX2(dst, src, n) }
+
+func pickAlongSIMD(l Level, near, along, weight, part, off []float32, best []uint8) {
+	for start := 0; start < len(best); {
+		n := rowsPerCall(len(best)-start, 2*PanelWidth)
+		row := PanelWidth * start
+		if l == AVX2 {
+			pickAlongKernelAVX2(&near[row], &along[row], &weight[start], &part[start], &off[start], n, &best[start])
+		} else {
+			pickAlongKernelAVX512(&near[row], &along[row], &weight[start], &part[start], &off[start], n, &best[start])
+		}
+		start += n
+	}
+}

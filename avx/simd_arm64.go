@@ -192,3 +192,7 @@ func dotI8AtKernel(_ Level, q *int16, dim int, rows *int8, stride int, at *uint3
 func halfToFloatKernel(dst *float32, src *uint16, n int) { halfToFloatKernelNEON(dst, src, n) }
 
 func floatToHalfKernel(dst *uint16, src *float32, n int) { floatToHalfKernelNEON(dst, src, n) }
+
+func pickAlongSIMD(_ Level, near, along, weight, part, off []float32, best []uint8) {
+	pickAlongGeneric(near, along, weight, part, off, best)
+}

@@ -102,9 +102,10 @@ func (t *training) rotate(ctx context.Context) (*axes, error) {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(t.o.Threads)
-	for start := 0; start < t.n; start += batch {
+	const some = 128
+	for start := 0; start < t.n; start += some {
 		g.Go(func() error {
-			end := min(start+batch, t.n)
+			end := min(start+some, t.n)
 			a.rotate(t.o.Level, rotated[start*t.dim:end*t.dim], t.sample[start*t.dim:end*t.dim])
 			return ctx.Err()
 		})

@@ -105,7 +105,7 @@ func checkUse(t *testing.T, m *model.Model, level avx.Level, x []float32, n int)
 			t.Fatalf("row %d is in lists %d and %d of %d", i, l, spills[i], m.NList())
 		}
 	}
-	m.Encode(level, rotated, n, lists, make([]byte, n*m.CodeBytes()), s)
+	m.Encode(level, rotated, n, s, model.Coding{Lists: lists, Codes: make([]byte, n*m.CodeBytes())})
 	finite := func(what string, v float64) {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			t.Fatalf("%s: %v", what, v)

@@ -145,7 +145,7 @@ func TestGolden(t *testing.T) {
 		s := model.NewScratch()
 		lists, spills, codes := make([]int32, 1), make([]int32, 1), make([]byte, 1)
 		m.Assign(level, x, 1, lists, spills, s)
-		m.Encode(level, x, 1, lists, codes, s)
+		m.Encode(level, x, 1, s, model.Coding{Lists: lists, Codes: codes})
 		if lists[0] != 1 || spills[0] != 0 || codes[0] != 0x53 {
 			t.Errorf("%s: lists %d and %d, code %#x", level, lists[0], spills[0], codes[0])
 		}
@@ -318,7 +318,7 @@ func tryParse(t testing.TB, data []byte) {
 	x, s := make([]float32, m.Dim()), model.NewScratch()
 	lists, codes := make([]int32, 1), make([]byte, m.CodeBytes())
 	m.Assign(avx.Generic, x, 1, lists, nil, s)
-	m.Encode(avx.Generic, x, 1, lists, codes, s)
+	m.Encode(avx.Generic, x, 1, s, model.Coding{Lists: lists, Codes: codes})
 	m.Probe(avx.Generic, make([]int16, m.Dim()), 1, m.NList(), 0, s)
 	m.LUT(avx.Generic, x, m.Dim(), &opq.LUT{}, s)
 	m.Rotate(avx.Generic, make([]float32, m.Dim()), x)

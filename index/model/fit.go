@@ -22,7 +22,7 @@ func (m *Model) Fit(level avx.Level, vectors []float32, n int, s *Scratch) schem
 	residual, decoded := make([]float32, dim), make([]float32, dim)
 	for i := range n {
 		x := vectors[i*dim:][:dim]
-		m.residuals(level, x, lists[i:i+1], residual)
+		m.residual(level, residual, x, lists[i])
 		m.quantizer.Encode(level, residual, 1, code, &s.opq)
 		m.quantizer.Decode(decoded, code)
 		var square, coarse, codes float64

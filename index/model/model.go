@@ -45,6 +45,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"sync"
 
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/coarse"
@@ -58,6 +59,9 @@ type Model struct {
 	params
 	id   string
 	data []byte
+
+	rotate  sync.Once
+	rotated []float32 // see rotatedCentroids
 }
 
 // params are the parts of a model.
@@ -120,7 +124,9 @@ func (m *Model) Uniform() *opq.Uniform { return m.quantizer.Uniform() }
 
 // Scratch is working memory of one goroutine, for any number of models. It grows to the largest need once.
 type Scratch struct {
-	residuals []float32
+	rotated   []float32 // vectors of a batch
+	residuals []float32 // theirs, of each coding
+	todo      []opq.Residuals
 	coarse    coarse.Scratch
 	opq       opq.Scratch
 }
@@ -136,33 +142,69 @@ func grow[T any](s []T, n int) []T {
 	return s[:n]
 }
 
-// batch is how many vectors are encoded at once, so that their residuals stay in the second-level cache.
-const batch = 128
-
 // Assign sets lists[i] to the list of each of n vectors [n][Dim()], and spills[i] to its second one, coarse.NoSpill if there
 // is none; spills may be nil. Neither depends on a vector's neighbours.
 func (m *Model) Assign(level avx.Level, vectors []float32, n int, lists, spills []int32, s *Scratch) {
 	m.lists.Assign(level, vectors, n, lists, spills, &s.coarse)
 }
 
-// Encode writes the codes of n vectors [n][Dim()] in the lists given, which are their first or their second ones, to codes
-// [n][CodeBytes()].
-func (m *Model) Encode(level avx.Level, vectors []float32, n int, lists []int32, codes []byte, s *Scratch) {
+// Coding is a list for each of some vectors, their first or their second ones, and room for the codes, [n][CodeBytes()].
+// The code for coarse.NoSpill is zeros.
+type Coding struct {
+	Lists []int32
+	Codes []byte
+}
+
+// Encode writes codes of n vectors [n][Dim()], see [opq.Quantizer.EncodeAlong]. The code of a vector in a list depends on nothing
+// else, but two codings of the same vectors cost less together.
+func (m *Model) Encode(level avx.Level, vectors []float32, n int, s *Scratch, codings ...Coding) {
 	dim, size := m.Dim(), m.CodeBytes()
-	s.residuals = grow(s.residuals, batch*dim)
-	for start := 0; start < n; start += batch {
-		rows := min(batch, n-start)
-		m.residuals(level, vectors[start*dim:], lists[start:start+rows], s.residuals)
-		m.quantizer.Encode(level, s.residuals, rows, codes[start*size:][:rows*size], &s.opq)
+	centroids := m.rotatedCentroids(level)
+	s.rotated, s.residuals = grow(s.rotated, opq.Batch*dim), grow(s.residuals, len(codings)*opq.Batch*dim)
+	s.todo = grow(s.todo, len(codings))
+	for start := 0; start < n; start += opq.Batch {
+		rows := min(opq.Batch, n-start)
+		m.quantizer.RotateRows(level, s.rotated, vectors[start*dim:], rows)
+		for c, coding := range codings {
+			residuals := s.residuals[c*opq.Batch*dim:]
+			for i, list := range coding.Lists[start : start+rows] {
+				list = max(list, 0) // that of no list is encoded in vain
+				avx.Sub(level, residuals[i*dim:], s.rotated[i*dim:][:dim], centroids[int(list)*dim:])
+			}
+			s.todo[c] = opq.Residuals{Values: residuals, Codes: coding.Codes[start*size:]}
+		}
+		m.quantizer.EncodeAlong(level, s.rotated, rows, &s.opq, s.todo...)
+	}
+	clear(s.todo)
+	for _, coding := range codings {
+		for i, list := range coding.Lists[:n] {
+			if list == coarse.NoSpill {
+				clear(coding.Codes[i*size:][:size])
+			}
+		}
 	}
 }
 
-// residuals sets dst to what is left of vectors without the centroids of their lists.
-func (m *Model) residuals(level avx.Level, vectors []float32, lists []int32, dst []float32) {
-	dim := m.Dim()
-	for i, list := range lists {
-		avx.Sub(level, dst[i*dim:], vectors[i*dim:][:dim], m.Centroid(int(list)))
-	}
+// EncodeNearest writes the nearest code of a vector in a list. Codes were that until docs/adr/0023.
+func (m *Model) EncodeNearest(level avx.Level, vector []float32, list int32, code []byte, s *Scratch) {
+	s.residuals = grow(s.residuals, m.Dim())
+	m.residual(level, s.residuals, vector, list)
+	m.quantizer.Encode(level, s.residuals, 1, code, &s.opq)
+}
+
+// rotatedCentroids returns the centroids rotated as codes are, so that a vector is rotated once, whatever lists it is in. They are
+// made when the first vector is encoded: who only searches needs none.
+func (m *Model) rotatedCentroids(level avx.Level) []float32 {
+	m.rotate.Do(func() {
+		m.rotated = make([]float32, m.NList()*m.Dim())
+		m.quantizer.RotateRows(level, m.rotated, m.lists.Centroids(), m.NList())
+	})
+	return m.rotated
+}
+
+// residual sets dst to what is left of a vector without the centroid of a list.
+func (m *Model) residual(level avx.Level, dst, vector []float32, list int32) {
+	avx.Sub(level, dst, vector[:m.Dim()], m.Centroid(int(list)))
 }
 
 // ProbeInOrder is [coarse.Quantizer.ProbeInOrder], of a query as Probe has it.

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/coarse"
 	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/index/opq"
@@ -114,7 +115,7 @@ func TestCodesFindNeighbours(t *testing.T) {
 		lists, codes := make([]int32, n), make([]byte, n*m.CodeBytes())
 		scratch := model.NewScratch()
 		m.Assign(avx.Generic, x, n, lists, nil, scratch)
-		m.Encode(avx.Generic, x, n, lists, codes, scratch)
+		m.Encode(avx.Generic, x, n, scratch, model.Coding{Lists: lists, Codes: codes})
 		q := matryoshka(queries, s, 77)
 		found := 0
 		for i := range queries {
@@ -181,7 +182,7 @@ func TestTrainOnFewRows(t *testing.T) {
 			}
 			lists, codes := make([]int32, n), make([]byte, n*m.CodeBytes())
 			m.Assign(avx.Generic, x, n, lists, nil, model.NewScratch())
-			m.Encode(avx.Generic, x, n, lists, codes, model.NewScratch())
+			m.Encode(avx.Generic, x, n, model.NewScratch(), model.Coding{Lists: lists, Codes: codes})
 			if same, err := model.Parse(m.Bytes()); err != nil || same.ID() != m.ID() {
 				t.Errorf("%s: %v", m, err)
 			}
@@ -297,7 +298,7 @@ func TestNoAllocation(t *testing.T) {
 	for _, level := range avx.Levels() {
 		for name, f := range map[string]func(){
 			"Assign": func() { m.Assign(level, x, n, lists, nil, scratch) },
-			"Encode": func() { m.Encode(level, x, n, lists, codes, scratch) },
+			"Encode": func() { m.Encode(level, x, n, scratch, model.Coding{Lists: lists, Codes: codes}) },
 			"Probe":  func() { m.Probe(level, values, 0.5, 5, 0, scratch) },
 			"LUT":    func() { m.LUT(level, x[:32], 16, &lut, scratch) },
 		} {
@@ -318,9 +319,45 @@ func BenchmarkAssignEncode(b *testing.B) {
 			scratch := model.NewScratch()
 			for b.Loop() {
 				m.Assign(level, x, n, lists, nil, scratch)
-				m.Encode(level, x, n, lists, codes, scratch)
+				m.Encode(level, x, n, scratch, model.Coding{Lists: lists, Codes: codes})
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/row")
 		})
+	}
+}
+
+// A code is the same whatever else is encoded with it, and zeros where there is no list.
+func TestEncodeSeveral(t *testing.T) {
+	const n = 3*opq.Batch + 5
+	s := spec(schemas.Cosine, 16, 32, 64)
+	m, x := train(t, s, n, model.Options{CoarseDims: 32})
+	scratch, size := model.NewScratch(), m.CodeBytes()
+	first, second := make([]int32, n), make([]int32, n)
+	m.Assign(avx.Generic, x, n, first, nil, scratch)
+	for i := range second {
+		if second[i] = int32(i % m.NList()); i%7 == 3 {
+			second[i] = coarse.NoSpill
+		}
+	}
+	for _, level := range avx.Levels() {
+		codes := [2][]byte{bytes.Repeat([]byte{0xff}, n*size), bytes.Repeat([]byte{0xff}, n*size)}
+		m.Encode(level, x, n, scratch, model.Coding{Lists: first, Codes: codes[0]}, model.Coding{Lists: second, Codes: codes[1]})
+		alone := make([]byte, size)
+		for i := range n {
+			for c, lists := range [2][]int32{first, second} {
+				m.Encode(level, x[i*64:], 1, scratch, model.Coding{Lists: lists[i : i+1], Codes: alone})
+				if got := codes[c][i*size:][:size]; !bytes.Equal(got, alone) {
+					t.Fatalf("%v: row %d, list %d: %x, %x alone", level, i, lists[i], got, alone)
+				}
+			}
+			if second[i] == coarse.NoSpill && !bytes.Equal(codes[1][i*size:][:size], make([]byte, size)) {
+				t.Fatalf("%v: row %d has no list and code %x", level, i, codes[1][i*size:][:size])
+			}
+		}
+		if a := testing.AllocsPerRun(5, func() {
+			m.Encode(level, x, n, scratch, model.Coding{Lists: first, Codes: codes[0]}, model.Coding{Lists: second, Codes: codes[1]})
+		}); a != 0 {
+			t.Errorf("%v: allocates %v times", level, a)
+		}
 	}
 }

@@ -115,6 +115,7 @@ type Scratch struct {
 	score   []float32
 	table   []float32 // products of a query and all codewords, then less the least of each sub-quantiser
 	mins    []float32 // those
+	alongScratch
 }
 
 // batch is how many vectors are encoded at once: their rotated form stays in the second-level cache.
@@ -139,7 +140,7 @@ func (q *Quantizer) rotate(level avx.Level, dst, src []float32, blocks int) {
 	}
 }
 
-// Encode writes the code of each of n residuals [n][Dim()] to codes [n][CodeBytes()]. The code of a residual does not
+// Encode writes the nearest code of each of n residuals [n][Dim()] to codes [n][CodeBytes()]. The code of a residual does not
 // depend on its neighbours.
 func (q *Quantizer) Encode(level avx.Level, residuals []float32, n int, codes []byte, s *Scratch) {
 	dim, size := q.Dim(), q.CodeBytes()

@@ -151,12 +151,14 @@ func (t *auditThread) check(p *Part, at int, of *Part, row int, list int32) erro
 	if err := t.search(t.row(0), of.Stored(row)); err != nil {
 		return fmt.Errorf("id %q: %w: %w", of.IDAt(row), err, schemas.ErrCorrupt)
 	}
-	is, want := make([]byte, t.codeBytes()), make([]byte, t.codeBytes())
+	is, want, nearest := make([]byte, t.codeBytes()), make([]byte, t.codeBytes()), make([]byte, t.codeBytes())
 	p.ReadCode(is, at)
-	t.mdl.Encode(t.level, t.vectors(1), 1, []int32{list}, want, t.scratch)
+	t.mdl.Encode(t.level, t.vectors(1), 1, t.scratch, model.Coding{Lists: []int32{list}, Codes: want})
+	t.mdl.EncodeNearest(t.level, t.vectors(1), list, nearest, t.scratch)
 	t.found.Sampled++
 	for m := range t.differ {
-		if shift := 4 * (m % 2); (is[m/2]^want[m/2])>>shift&15 != 0 {
+		// Codes of earlier revisions are the nearest ones.
+		if shift := 4 * (m % 2); (is[m/2]^want[m/2])>>shift&15 != 0 && (is[m/2]^nearest[m/2])>>shift&15 != 0 {
 			t.differ[m]++
 		}
 	}

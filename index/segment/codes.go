@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/schemas"
 )
 
@@ -110,7 +111,7 @@ func (w *maker) encodeAnew(l int) error {
 			}
 			c.add(s.numbers[row], width)
 		}
-		w.mdl.Encode(w.level, w.vectors(len(some)), len(some), w.list[:len(some)], c.codes[from:], w.scratch)
+		w.mdl.Encode(w.level, w.vectors(len(some)), len(some), w.scratch, model.Coding{Lists: w.list[:len(some)], Codes: c.codes[from:]})
 	}
 	return nil
 }

@@ -76,7 +76,7 @@ func (d *deriver) recode(ctx context.Context, base []*Part, p *Part) ([]byte, er
 					return nil, fmt.Errorf("id %q: %w: %w", part.IDAt(row), err, schemas.ErrCorrupt)
 				}
 			}
-			d.mdl.Encode(d.level, d.vectors(len(some)), len(some), lists[:len(some)], codes[from*width:], d.scratch)
+			d.mdl.Encode(d.level, d.vectors(len(some)), len(some), d.scratch, model.Coding{Lists: lists[:len(some)], Codes: codes[from*width:]})
 		}
 		t.add(l, numbers, codes, d.mdl.M())
 	}

@@ -312,10 +312,10 @@ func TestWriteCodesBothListsOfARow(t *testing.T) {
 		if p.ListAt(i) != list[0] || p.SpillAt(i) != spill[0] || spill[0] == coarse.NoSpill || spill[0] == list[0] {
 			t.Fatalf("row %d is in lists %d and %d, want %d and %d", i, p.ListAt(i), p.SpillAt(i), list[0], spill[0])
 		}
-		if mdl.Encode(avx.Generic, v, 1, list, code, scratch); !bytes.Equal(p.Code(i), code) {
+		if mdl.Encode(avx.Generic, v, 1, scratch, model.Coding{Lists: list, Codes: code}); !bytes.Equal(p.Code(i), code) {
 			t.Fatalf("row %d has code %x in list %d, want %x", i, p.Code(i), list[0], code)
 		}
-		if mdl.Encode(avx.Generic, v, 1, spill, code, scratch); !bytes.Equal(p.SpillCode(i), code) {
+		if mdl.Encode(avx.Generic, v, 1, scratch, model.Coding{Lists: spill, Codes: code}); !bytes.Equal(p.SpillCode(i), code) {
 			t.Fatalf("row %d has code %x in list %d, want %x", i, p.SpillCode(i), spill[0], code)
 		}
 		most = max(most, spill[0])

@@ -12,6 +12,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 
 	"github.com/adastream/adastream/avx"
+	"github.com/adastream/adastream/index/model"
 	"github.com/adastream/adastream/index/mrl"
 	"github.com/adastream/adastream/schemas"
 )
@@ -46,7 +47,7 @@ func TestWriteRotates(t *testing.T) {
 			scale := mrl.QuantizeRow(avx.Generic, int8s, x)
 			mrl.PrefixNorms(avx.Generic, x, spec.Ladder, norms)
 			mdl.Assign(avx.Generic, x, 1, list, spill, d.scratch)
-			mdl.Encode(avx.Generic, x, 1, list, code, d.scratch)
+			mdl.Encode(avx.Generic, x, 1, d.scratch, model.Coding{Lists: list, Codes: code})
 			if p.Scales[i] != scale || !slices.Equal(p.Int8[i*dim:][:dim], int8s) || !slices.Equal(p.Norms[i*2:][:2], norms) ||
 				p.ListAt(i) != list[0] || p.SpillAt(i) != spill[0] || !slices.Equal(p.Code(i), code) {
 				t.Fatalf("%s: row %d is not of its rotated vector", metric, i)

@@ -2,7 +2,6 @@ package segment
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/memory"
@@ -98,22 +97,12 @@ func (d *deriver) derive(t *table, rows *Rows, order []int32) error {
 // encode writes the codes of rows of a table from start, whose vectors these are as the model wants them.
 func (d *deriver) encode(t *table, start int, vectors []float32) {
 	size, n := d.mdl.CodeBytes(), len(vectors)/d.spec.Dim()
-	d.mdl.Encode(d.level, vectors, n, t.lists[start:start+n], t.codes[start*size:][:n*size], d.scratch)
+	first := model.Coding{Lists: t.lists[start : start+n], Codes: t.codes[start*size:][:n*size]}
 	if !d.mdl.Spill() {
+		d.mdl.Encode(d.level, vectors, n, d.scratch, first)
 		return
 	}
-	second, codes := slices.Clone(t.spills[start:start+n]), t.spillCodes[start*size:][:n*size]
-	for i, l := range second {
-		if l == coarse.NoSpill {
-			second[i] = 0 // encoded in vain
-		}
-	}
-	d.mdl.Encode(d.level, vectors, n, second, codes, d.scratch)
-	for i, l := range t.spills[start : start+n] {
-		if l == coarse.NoSpill {
-			clear(codes[i*size:][:size])
-		}
-	}
+	d.mdl.Encode(d.level, vectors, n, d.scratch, first, model.Coding{Lists: t.spills[start : start+n], Codes: t.spillCodes[start*size:][:n*size]})
 }
 
 // table is rows in the order of a file, with all that is stored of them.

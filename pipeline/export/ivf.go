@@ -113,7 +113,7 @@ func (w *ivf) assign(ctx context.Context, part int) error {
 		codes := make([]byte, n*size)
 		w.mdl.Rotate(w.e.Level, rotated[:n*dim], given[:n*dim])
 		w.mdl.Assign(w.e.Level, rotated, n, lists, nil, scratch)
-		w.mdl.Encode(w.e.Level, rotated, n, lists, codes, scratch)
+		w.mdl.Encode(w.e.Level, rotated, n, scratch, model.Coding{Lists: lists, Codes: codes})
 		for i, f := range some {
 			f.code = codes[i*size:][:size]
 			w.foreign[lists[i]] = append(w.foreign[lists[i]], f)

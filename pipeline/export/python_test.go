@@ -203,6 +203,6 @@ func codeOf(s *snapshot.Snapshot, p *segment.Part, row int) (int32, []byte) {
 		mdl.Assign(avx.Generic, x, 1, lists, nil, model.NewScratch())
 	}
 	code := make([]byte, mdl.CodeBytes())
-	mdl.Encode(avx.Generic, x, 1, lists, code, model.NewScratch())
+	mdl.Encode(avx.Generic, x, 1, model.NewScratch(), model.Coding{Lists: lists, Codes: code})
 	return lists[0], code
 }

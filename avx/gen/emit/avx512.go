@@ -18,6 +18,7 @@ func avx512(c constants) {
 	scanPQ4x512(c)
 	above512(c)
 	aboveFloats512(c)
+	pickAlong512()
 	for _, vnni := range []bool{false, true} {
 		scoresI8x512(vnni)
 		assign6I8(c, vnni)

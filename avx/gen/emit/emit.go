@@ -51,6 +51,7 @@ func avx2(c constants) {
 	sub()
 	subtractMins()
 	quantizeU8(c)
+	pickAlong()
 }
 
 // constants are the read-only tables that kernels share.
