@@ -1,7 +1,7 @@
 // Package opq is a product quantiser of residuals whose codes can be cut at a level of the ladder.
 //
 // A vector is rotated and its rotated dimensions are divided among M sub-quantisers, each of which replaces its few
-// dimensions by the nearest of 16 codewords: 4 bits. An inner product with a query is then a sum of M numbers that are
+// dimensions by one of 16 codewords: 4 bits. An inner product with a query is then a sum of M numbers that are
 // looked up in a table made once for the query (Jégou et al., TPAMI 2011).
 //
 // Rotation and division are learnt (Ge et al., "Optimized Product Quantization", CVPR 2013): the parametric solution -
@@ -13,6 +13,9 @@
 // ladder only, and sub-quantisers are ordered by level. So the first [Quantizer.Subs] sub-quantisers of a code say
 // everything about the prefix of a level and nothing about the dimensions beyond. Levels wider than 256 are rotated in
 // several blocks. How many sub-quantisers a block gets is up to its variances, not to its width.
+//
+// Which codewords stand for a vector is up to who encodes: the nearest ones, as [Quantizer.Encode] has it, or those that least
+// change how it scores, as [Quantizer.EncodeAlong] has it.
 //
 // A code has ceil(M/2) bytes: sub-quantiser 2i is the low and 2i+1 the high nibble of byte i.
 package opq
