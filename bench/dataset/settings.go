@@ -7,18 +7,15 @@ import (
 )
 
 // Settings are the plans that are measured, exact search last. The more lists, the more candidates are worth refining, and
-// those with the most also with their originals.
+// the most with their originals.
 func (s *Set) Settings(nlist int) []search.Plan {
 	var plans []search.Plan
 	for nprobe := 8; nprobe <= max(8, nlist/8); nprobe *= 2 {
 		for _, part := range []int{nprobe, nprobe + nprobe/2} {
-			for _, each := range []int{2, 4, 8} {
-				p := search.Plan{NProbe: min(part, nlist), ScanDims: s.Dim, Refine: min(max(40, each*part), 2000)}
-				plans = append(plans, p)
-				if each == 8 {
-					p.Originals = true
-					plans = append(plans, p)
-				}
+			for _, each := range []int{1, 2, 4, 8} {
+				plans = append(plans, search.Plan{
+					NProbe: min(part, nlist), ScanDims: s.Dim, Refine: min(max(40, each*part), 2000), Originals: each == 8,
+				})
 			}
 		}
 	}
