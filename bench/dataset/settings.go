@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/adastream/adastream/index/search"
 )
@@ -19,7 +20,7 @@ func (s *Set) Settings(nlist int) []search.Plan {
 			}
 		}
 	}
-	return append(plans, search.Plan{Exact: true})
+	return append(slices.Compact(plans), search.Plan{Exact: true}) // few lists are worth the same least
 }
 
 // Describe names a plan.

@@ -55,10 +55,10 @@ func (q *Quantizer) EncodeAlong(level avx.Level, vectors []float32, n int, s *Sc
 	}
 	for sub, b := range q.layout.bounds {
 		avx.ScoresRows(level, q.products[sub], vectors[b.start:], n, dim, a.along[sub*words:], Codewords)
-		for i, w := range weight[:n] {
-			if w == 0 { // the products may be infinite
-				clear(a.along[sub*words+i*Codewords:][:Codewords])
-			}
+	}
+	for i, w := range weight[:n] {
+		for sub := 0; w == 0 && sub < m; sub++ { // the products may be infinite
+			clear(a.along[sub*words+i*Codewords:][:Codewords])
 		}
 	}
 	for _, r := range residuals {

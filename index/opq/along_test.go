@@ -79,7 +79,6 @@ func TestEncodeAlongHasLessLoss(t *testing.T) {
 				worse++
 			}
 		}
-		t.Logf("m %d: loss %.3f of that of the nearest codes, along %.3f; %d of %d worse", m, losses[1]/losses[0], along[1]/along[0], worse, n)
 		if losses[1] >= losses[0] || along[1] > along[0]*0.9 || worse > 0 {
 			t.Errorf("m %d: loss %.4f, %.4f of the nearest codes; along %.4f, %.4f; %d worse", m, losses[1], losses[0], along[1], along[0], worse)
 		}
@@ -122,18 +121,6 @@ func TestEncodeAlongDoesNotDependOnNeighbours(t *testing.T) {
 		q.EncodeAlong(level, rotatedX, 40, s, opq.Residuals{Values: negative, Codes: codes[2]})
 		if !bytes.Equal(codes[1], got[:40*size]) || !bytes.Equal(codes[0], codes[2]) {
 			t.Errorf("%v: codes of two at once are not those of each", level)
-		}
-	}
-}
-
-func TestEncodeAlongAllocatesNothing(t *testing.T) {
-	ladder := mrl.Ladder{8, 32}
-	r := residuals(opq.Batch, 32, 1)
-	q := train(t, r, opq.Batch, ladder, opq.Options{M: 8, Iterations: 1})
-	codes, s := make([]byte, opq.Batch*q.CodeBytes()), &opq.Scratch{}
-	for _, level := range avx.Levels() {
-		if a := testing.AllocsPerRun(10, func() { q.EncodeAlong(level, r, opq.Batch, s, opq.Residuals{Values: r, Codes: codes}) }); a != 0 {
-			t.Errorf("%v: allocates %v times", level, a)
 		}
 	}
 }

@@ -151,9 +151,7 @@ func (q *Quantizer) Encode(level avx.Level, residuals []float32, n int, codes []
 	s.best, s.score = grow(s.best, batch), grow(s.score, batch)
 	for start := 0; start < n; start += batch {
 		rows := min(batch, n-start)
-		for i, b := range q.layout.blocks { // what Rotate does to one
-			avx.ScoresRows(level, q.rotations[i], residuals[start*dim+b.start:], rows, dim, s.rotated[b.start:], dim)
-		}
+		q.RotateRows(level, s.rotated, residuals[start*dim:], rows)
 		out := codes[start*size:][:rows*size]
 		clear(out)
 		for sub, b := range q.layout.bounds {

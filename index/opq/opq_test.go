@@ -409,6 +409,9 @@ func TestNoAllocation(t *testing.T) {
 		if a := testing.AllocsPerRun(10, func() { q.Encode(level, x, n, codes, &s) }); a != 0 {
 			t.Errorf("%s: Encode allocates %v times", level, a)
 		}
+		if a := testing.AllocsPerRun(10, func() { q.EncodeAlong(level, x, opq.Batch, &s, opq.Residuals{Values: x, Codes: codes}) }); a != 0 {
+			t.Errorf("%s: EncodeAlong allocates %v times", level, a)
+		}
 		if a := testing.AllocsPerRun(10, func() { q.LUT(level, x[:32], 32, &lut, &s) }); a != 0 {
 			t.Errorf("%s: LUT allocates %v times", level, a)
 		}

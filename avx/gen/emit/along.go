@@ -61,15 +61,9 @@ func pickAlong() {
 	alongRows("pickAlongKernelAVX2", func(near, along GPVirtual, weight Mem, off VecVirtual) GPVirtual {
 		s := []VecVirtual{YMM(), YMM()}
 		alongScores(near, along, weight, off, s, vectorSize, func() VecVirtual { return YMM() })
-		top, x, t := YMM(), XMM(), XMM()
+		top := YMM()
 		VMAXPS(s[0], s[1], top)
-		VEXTRACTF128(Imm(1), top, x)
-		VMAXPS(top.AsX(), x, x)
-		VPERMILPS(Imm(0x4e), x, t)
-		VMAXPS(t, x, x)
-		VPERMILPS(Imm(0xb1), x, t)
-		VMAXPS(t, x, x)
-		VBROADCASTSS(x, top)
+		everyLane(top, func(from, into Op) { VMAXPS(from, into, into) })
 		low, hits := GP64(), GP64()
 		VCMPPS(Imm(equal), s[0], top, s[0])
 		VCMPPS(Imm(equal), s[1], top, s[1])

@@ -201,25 +201,28 @@ func negativeInfinity(v VecVirtual) {
 // reduceLanes finds the largest of 8 lanes and, among equals, the lowest centroid, where lane
 // l with id i stands for centroid 8*i + l.
 func reduceLanes(c constants, top, id VecVirtual, score, best Mem) {
-	most, other := YMM(), YMM()
-	across := func(reduce func()) {
-		VPERM2F128(Imm(1), most, most, other)
-		reduce()
-		VPERMILPS(Imm(0x4e), most, other)
-		reduce()
-		VPERMILPS(Imm(0xb1), most, other)
-		reduce()
-	}
+	most := YMM()
 	VMOVAPS(top, most)
-	across(func() { VMAXPS(other, most, most) })
+	everyLane(most, func(from, into Op) { VMAXPS(from, into, into) })
 	VMOVSS(most.AsX(), score)
 	VCMPPS(Imm(equal), most, top, top)
 	VPSLLD(Imm(3), id, id)
 	VPADDD(c.lanes, id, id)
 	VPCMPEQD(most, most, most) // the largest unsigned
 	VBLENDVPS(top, id, most, most)
-	across(func() { VPMINUD(other, most, most) })
+	everyLane(most, func(from, into Op) { VPMINUD(from, into, into) })
 	VMOVD(most.AsX(), best)
+}
+
+// everyLane reduces the 8 lanes of a vector by op, which combines its first argument into its second: then each has the result.
+func everyLane(v VecVirtual, op func(from, into Op)) {
+	other := YMM()
+	VPERM2F128(Imm(1), v, v, other)
+	op(other, v)
+	VPERMILPS(Imm(0x4e), v, other)
+	op(other, v)
+	VPERMILPS(Imm(0xb1), v, other)
+	op(other, v)
 }
 
 // onePanelGroup emits the scores of one row with width panels at a time while there are as
