@@ -84,15 +84,17 @@ func ScoresRows(l Level, p *Panels, rows []float32, n, stride int, out []float32
 	}
 }
 
-// ScoresI8 sets out[j] to the inner product of centroid j with q, whose values are those of
-// the query plus QueryOffset and at most 127, for each centroid j. It is exact. q has at least
-// p.Dim() values and out at least one for each centroid.
-func ScoresI8(l Level, p *PanelsI8, q []uint8, out []int32) {
-	q, out = q[:p.dim:len(q)], out[:p.n:len(out)]
+// ScoresI8 sets out[i*p.N()+j] to the inner product of query i of n and centroid j. It is exact. A query is p.Dim() values,
+// which are those of the query plus QueryOffset and at most 127; they follow one another in q. Several queries together are
+// faster than each alone: centroids come from a near cache.
+func ScoresI8(l Level, p *PanelsI8, q []uint8, n int, out []int32) {
+	q, out = q[:n*p.dim:len(q)], out[:n*p.n:len(out)]
 	if l == Generic {
-		scoresI8Generic(p, q, out)
+		for i := range n {
+			scoresI8Generic(p, q[i*p.dim:][:p.dim], out[i*p.n:][:p.n])
+		}
 	} else {
-		scoresI8SIMD(l, p, q, out)
+		scoresI8SIMD(l, p, q, n, out)
 	}
 }
 

@@ -111,19 +111,24 @@ func BenchmarkScores(b *testing.B) {
 	}
 }
 
-// BenchmarkScoresI8 scores the first 128 dimensions of 8192 centroids: 1 MiB.
+// BenchmarkScoresI8 scores the first 96 dimensions of 8192 centroids, which is 768 KiB, for some queries.
 func BenchmarkScoresI8(b *testing.B) {
-	const n, dim = 8192, 128
+	const n, dim = 8192, 96
 	r := newRand()
-	p, q, out := PackI8(make([]int8, n*dim), n, dim, dim), make([]uint8, dim), make([]int32, n)
-	QuantizeQueryI8(q, randomWords(r, dim))
-	for _, l := range Levels() {
-		b.Run(l.String(), func(b *testing.B) {
-			b.SetBytes(n * dim)
-			for b.Loop() {
-				ScoresI8(l, p, q, out)
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/row")
+	p := PackI8(make([]int8, n*dim), n, dim, dim)
+	for _, queries := range []int{1, 4, 8, 16} {
+		q, out := make([]uint8, queries*dim), make([]int32, queries*n)
+		for i := range queries {
+			QuantizeQueryI8(q[i*dim:][:dim], randomWords(r, dim))
+		}
+		b.Run(fmt.Sprintf("queries=%d", queries), func(b *testing.B) {
+			eachLevel(b, func(b *testing.B, l Level) {
+				b.SetBytes(int64(queries * n * dim))
+				for b.Loop() {
+					ScoresI8(l, p, q, queries, out)
+				}
+				b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/float64(queries), "us/query")
+			})
 		})
 	}
 }

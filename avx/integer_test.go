@@ -99,40 +99,42 @@ func TestScanPQ4OfAPrefix(t *testing.T) {
 	})
 }
 
-// The largest values of both signs are among those tried: sums of pairs must not saturate.
+// The largest values of both signs are among those tried: sums of pairs must not saturate. The most centroids are more than
+// several queries go over at a time.
 func TestScoresI8(t *testing.T) {
 	r := newRand()
 	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
-		for _, n := range []int{0, 1, 31, 32, 33, 64, 100} {
+		for _, n := range []int{0, 1, 31, 32, 33, 64, 100, 300} {
 			for _, dim := range []int{0, 1, 4, 5, 7, 64, 130} {
-				for _, extreme := range []bool{false, true} {
-					stride := dim + r.IntN(3)
-					rows, query := make([]int8, n*stride), make([]int16, dim)
-					for i := range rows {
-						if rows[i] = int8(r.IntN(255) - 127); extreme {
-							rows[i] = int8(127 - 254*r.IntN(2))
+				for _, queries := range []int{0, 1, 3} {
+					for _, extreme := range []bool{false, true} {
+						stride := dim + r.IntN(3)
+						rows, query := make([]int8, n*stride), make([]int16, queries*dim)
+						for i := range rows {
+							if rows[i] = int8(r.IntN(255) - 127); extreme {
+								rows[i] = int8(127 - 254*r.IntN(2))
+							}
 						}
-					}
-					for i := range query {
-						if query[i] = int16(r.IntN(127) - 63); extreme {
-							query[i] = 63
+						for i := range query {
+							query[i] = int16(r.IntN(127) - 63)
+							if extreme || i%dim == 0 { // so that nothing is scaled
+								query[i] = 63
+							}
 						}
-					}
-					if dim > 0 {
-						query[0] = 63 // so that nothing is scaled
-					}
-					p := PackI8(put(m, 0, rows), n, dim, stride)
-					q := space[uint8](m, 1, p.Dim())
-					QuantizeQueryI8(q, query)
-					out := space[int32](m, 2, n)
-					ScoresI8(l, p, q, out)
-					for j := range n {
-						want := int32(0)
-						for d, x := range query {
-							want += int32(x) * int32(rows[j*stride+d])
+						p := PackI8(put(m, 0, rows), n, dim, stride)
+						q, out := space[uint8](m, 1, queries*p.Dim()), space[int32](m, 2, queries*n)
+						for i := range queries {
+							QuantizeQueryI8(q[i*p.Dim():][:p.Dim()], query[i*dim:][:dim])
 						}
-						if out[j] != want {
-							t.Fatalf("n=%d dim=%d: score %d is %d, want %d", n, dim, j, out[j], want)
+						ScoresI8(l, p, q, queries, out)
+						for i, got := range out {
+							want := int32(0)
+							for d, x := range query[i/n*dim:][:dim] {
+								want += int32(x) * int32(rows[i%n*stride+d])
+							}
+							if got != want {
+								t.Fatalf("n=%d dim=%d: score %d of query %d is %d, want %d", n, dim, i%n, i/n, got, want)
+							}
 						}
 					}
 				}

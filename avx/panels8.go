@@ -41,6 +41,9 @@ func PackI8(rows []int8, n, dim, stride int) *PanelsI8 {
 	return p
 }
 
+// N returns the number of centroids.
+func (p *PanelsI8) N() int { return p.n }
+
 // Dim returns the number of values of a query: the width packed, rounded up to a multiple of 4.
 func (p *PanelsI8) Dim() int { return p.dim }
 

@@ -13,6 +13,7 @@ const callElements = 1 << 17
 const (
 	bandRows   = 96 // whole tiles of each height
 	groupBytes = 256 << 10
+	nearBytes  = 24 << 10 // of centroids that several queries of ScoresI8 share in the first-level cache
 )
 
 // minDotI8 is the shortest row that the int8 kernels of AVX2 and NEON take: one vector.
@@ -115,21 +116,26 @@ func scoresGroup(l Level, p *Panels, low, high int, rows []float32, start, end, 
 	}
 }
 
-func scoresI8SIMD(l Level, p *PanelsI8, q []uint8, out []int32) {
+func scoresI8SIMD(l Level, p *PanelsI8, q []uint8, n int, out []int32) {
 	if p.dim == 0 {
-		scoresI8Generic(p, q, out)
+		clear(out)
 		return
 	}
 	size := p.dim * panelI8Width // bytes of a panel
 	most := max(1, callElements/size)
-	whole := len(out) / panelI8Width
-	for i := 0; i < whole; i += most {
-		scorePanelsI8(l, p, q, i, min(most, whole-i), &out[i*panelI8Width])
+	if n > 1 {
+		most = max(1, nearBytes/size)
 	}
-	if rest := out[whole*panelI8Width:]; len(rest) > 0 {
+	whole := p.n / panelI8Width
+	for panel := 0; panel < whole; panel += most {
+		for i := range n {
+			scorePanelsI8(l, p, q[i*p.dim:], panel, min(most, whole-panel), &out[i*p.n+panel*panelI8Width])
+		}
+	}
+	for i := 0; whole*panelI8Width < p.n && i < n; i++ {
 		var last [panelI8Width]int32
-		scorePanelsI8(l, p, q, whole, 1, &last[0])
-		copy(rest, last[:])
+		scorePanelsI8(l, p, q[i*p.dim:], whole, 1, &last[0])
+		copy(out[i*p.n:][:p.n][whole*panelI8Width:], last[:])
 	}
 }
 

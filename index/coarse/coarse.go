@@ -107,6 +107,8 @@ type Scratch struct {
 	keys   []uint64
 	dots   []int32
 	query  []uint8
+	one    [1][]int16
+	looked []int32
 	at     []uint32
 	chosen []uint32
 	base   []int32

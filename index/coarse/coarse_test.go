@@ -190,12 +190,12 @@ func TestProbe(t *testing.T) {
 				}
 				slices.SortStableFunc(want, func(a, b int) int { return cmp.Compare(score[b], score[a]) })
 				for _, nprobe := range []int{-1, 0, 1, 7, 64, q.NList() - 1, q.NList(), 5000} {
-					probes := slices.Clone(q.Probe(avx.Generic, values, scale, nprobe, 0, s))
+					probes := slices.Clone(q.Probe(avx.Generic, values, scale, nprobe, 0, nil, s))
 					if len(probes) != max(0, min(nprobe, q.NList())) {
 						t.Fatalf("nprobe %d: %d lists", nprobe, len(probes))
 					}
 					for _, level := range avx.Levels() {
-						if !slices.Equal(q.Probe(level, values, scale, nprobe, 0, s), probes) {
+						if !slices.Equal(q.Probe(level, values, scale, nprobe, 0, nil, s), probes) {
 							t.Fatalf("%s finds other lists", level)
 						}
 					}
@@ -321,6 +321,42 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
+// Queries that have looked together find what they find alone.
+func TestLook(t *testing.T) {
+	const n, dim, queries = 3000, 160, 19
+	for _, metric := range metrics {
+		q, x, _ := train(t, metric, n, dim, Options{NList: 900, Dims: 144})
+		for _, width := range []int{dim, 144, 64} {
+			values, scales := make([][]int16, queries), make([]float64, queries)
+			for i := range values {
+				values[i] = make([]int16, width)
+				scales[i] = mrl.QuantizeQuery(values[i], x[i*dim:][:width])
+			}
+			for _, level := range avx.Levels() {
+				s, alone := &Scratch{}, &Scratch{}
+				looked := q.Look(level, values, 30, s)
+				if len(looked) != queries*q.NList() {
+					t.Fatalf("%d products of %d lists", len(looked), q.NList())
+				}
+				for i := range values {
+					mine := looked[i*q.NList():][:q.NList()]
+					got, want := q.Probe(level, values[i], scales[i], 30, 0, mine, s), q.Probe(level, values[i], scales[i], 30, 0, nil, alone)
+					if !slices.Equal(got, want) {
+						t.Fatalf("%s, %s, width %d: query %d finds %v, alone %v", metric, level, width, i, got, want)
+					}
+					ordered, n := q.ProbeInOrder(level, values[i], scales[i], 20, 0.1, 30, mine, s)
+					if want, m := q.ProbeInOrder(level, values[i], scales[i], 20, 0.1, 30, nil, alone); n != m || !slices.Equal(ordered, want) {
+						t.Fatalf("%s, %s, width %d: query %d finds %v in order, alone %v", metric, level, width, i, ordered, want)
+					}
+				}
+				if q.Look(level, values, 200, s) != nil {
+					t.Error("all lists are looked at in full, and still a look was taken")
+				}
+			}
+		}
+	}
+}
+
 func TestNoAllocation(t *testing.T) {
 	const n, dim = 3000, 160
 	q, x, lists := train(t, schemas.Cosine, n, dim, Options{NList: 900, Dims: dim, Spill: true})
@@ -331,9 +367,10 @@ func TestNoAllocation(t *testing.T) {
 		for name, f := range map[string]func(){
 			"Assign":     func() { q.Assign(level, x, n, lists, nil, s) },
 			"Spill":      func() { q.Assign(level, x, n, lists, spills, s) },
-			"Probe":      func() { q.Probe(level, values, scale, 20, 0, s) },
-			"Probe most": func() { q.Probe(level, values, scale, 800, 0, s) },
-			"In order":   func() { q.ProbeInOrder(level, values, scale, 20, 0.1, 60, s) },
+			"Probe":      func() { q.Probe(level, values, scale, 20, 0, nil, s) },
+			"Probe most": func() { q.Probe(level, values, scale, 800, 0, nil, s) },
+			"Look":       func() { q.Look(level, [][]int16{values, values}, 20, s) },
+			"In order":   func() { q.ProbeInOrder(level, values, scale, 20, 0.1, 60, nil, s) },
 		} {
 			if a := testing.AllocsPerRun(5, f); a != 0 {
 				t.Errorf("%s, %s: %v allocations", name, level, a)
@@ -373,7 +410,7 @@ func BenchmarkProbe(b *testing.B) {
 				b.Run(fmt.Sprintf("nlist=%d/%s/nprobe=%d", nlist, level, nprobe), func(b *testing.B) {
 					s := &Scratch{}
 					for i := 0; b.Loop(); i++ {
-						q.Probe(level, values[i%queries*benchDim:][:benchDim], 1e-5, nprobe, 0, s)
+						q.Probe(level, values[i%queries*benchDim:][:benchDim], 1e-5, nprobe, 0, nil, s)
 					}
 				})
 			}
@@ -417,7 +454,7 @@ func TestProbe_margin(t *testing.T) {
 			scale := mrl.QuantizeQuery(values, x[i*dim:][:dim])
 			for _, width := range []int{8, dim} {
 				query := values[:width]
-				all := slices.Clone(q.Probe(avx.Generic, query, scale, nprobe, 0, s))
+				all := slices.Clone(q.Probe(avx.Generic, query, scale, nprobe, 0, nil, s))
 				score := func(p Probe) float64 { // with the query of unit length
 					var dot int64
 					for d, v := range query {
@@ -431,19 +468,19 @@ func TestProbe_margin(t *testing.T) {
 				}
 				before := 0
 				for _, margin := range []float64{1e-9, 0.01, 0.1, 0.3, 1e9} {
-					got := slices.Clone(q.Probe(avx.Generic, query, scale, nprobe, margin, s))
+					got := slices.Clone(q.Probe(avx.Generic, query, scale, nprobe, margin, nil, s))
 					for _, level := range avx.Levels() {
-						if !slices.Equal(q.Probe(level, query, scale, nprobe, margin, s), got) {
+						if !slices.Equal(q.Probe(level, query, scale, nprobe, margin, nil, s), got) {
 							t.Fatalf("%s finds other lists", level)
 						}
 					}
-					ordered, within := q.ProbeInOrder(avx.Generic, query, scale, nprobe, margin, 3*nprobe, s)
+					ordered, within := q.ProbeInOrder(avx.Generic, query, scale, nprobe, margin, 3*nprobe, nil, s)
 					ordered = slices.Clone(ordered)
 					if len(ordered) != 3*nprobe || !sameLists(ordered[:within], got) || !slices.IsSortedFunc(ordered, func(a, b Probe) int { return cmp.Compare(score(b), score(a)) }) {
 						t.Fatalf("%s, %d dims, margin %v: in order %v, the first %d should be %v", metric, width, margin, ordered, within, got)
 					}
 					for _, level := range avx.Levels() {
-						if again, n := q.ProbeInOrder(level, query, scale, nprobe, margin, 3*nprobe, s); n != within || !slices.Equal(again, ordered) {
+						if again, n := q.ProbeInOrder(level, query, scale, nprobe, margin, 3*nprobe, nil, s); n != within || !slices.Equal(again, ordered) {
 							t.Fatalf("%s orders otherwise", level)
 						}
 					}

@@ -119,7 +119,7 @@ func checkUse(t *testing.T, m *model.Model, level avx.Level, x []float32, n int)
 		finite("bias", float64(lut.Bias))
 		finite("scale", float64(lut.Scale))
 		scale := mrl.QuantizeQuery(quant, query)
-		probes := m.Probe(level, quant, scale, m.NList(), 0, s)
+		probes := m.Probe(level, quant, scale, m.NList(), 0, nil, s)
 		seen := map[int32]bool{}
 		for _, p := range probes {
 			finite("base", float64(p.Base))

@@ -149,7 +149,7 @@ func TestGolden(t *testing.T) {
 		if lists[0] != 1 || spills[0] != 0 || codes[0] != 0x53 {
 			t.Errorf("%s: lists %d and %d, code %#x", level, lists[0], spills[0], codes[0])
 		}
-		probes := m.Probe(level, []int16{200, 300, 0, 0, 0, 400, 0, 0}, 0.01, 2, 0, s)
+		probes := m.Probe(level, []int16{200, 300, 0, 0, 0, 400, 0, 0}, 0.01, 2, 0, nil, s)
 		slices.SortFunc(probes, func(a, b coarse.Probe) int { return int(b.List - a.List) })
 		for i := range probes { // centroids are rounded to a 127th of their largest value
 			probes[i].Base = float32(math.Round(float64(probes[i].Base)*20) / 20)
@@ -319,7 +319,7 @@ func tryParse(t testing.TB, data []byte) {
 	lists, codes := make([]int32, 1), make([]byte, m.CodeBytes())
 	m.Assign(avx.Generic, x, 1, lists, nil, s)
 	m.Encode(avx.Generic, x, 1, s, model.Coding{Lists: lists, Codes: codes})
-	m.Probe(avx.Generic, make([]int16, m.Dim()), 1, m.NList(), 0, s)
+	m.Probe(avx.Generic, make([]int16, m.Dim()), 1, m.NList(), 0, nil, s)
 	m.LUT(avx.Generic, x, m.Dim(), &opq.LUT{}, s)
 	m.Rotate(avx.Generic, make([]float32, m.Dim()), x)
 }

@@ -208,14 +208,19 @@ func (m *Model) residual(level avx.Level, dst, vector []float32, list int32) {
 }
 
 // ProbeInOrder is [coarse.Quantizer.ProbeInOrder], of a query as Probe has it.
-func (m *Model) ProbeInOrder(level avx.Level, query []int16, scale float64, nprobe int, margin float64, more int, s *Scratch) ([]coarse.Probe, int) {
-	return m.lists.ProbeInOrder(level, query, scale, nprobe, margin, more, &s.coarse)
+func (m *Model) ProbeInOrder(level avx.Level, query []int16, scale float64, nprobe int, margin float64, more int, looked []int32, s *Scratch) ([]coarse.Probe, int) {
+	return m.lists.ProbeInOrder(level, query, scale, nprobe, margin, more, looked, &s.coarse)
+}
+
+// Look is [coarse.Quantizer.Look]. The result is valid until the next Look with s.
+func (m *Model) Look(level avx.Level, queries [][]int16, nprobe int, s *Scratch) []int32 {
+	return m.lists.Look(level, queries, nprobe, &s.coarse)
 }
 
 // Probe returns the lists that a query should probe, see [coarse.Quantizer.Probe]. The query is scale times Dim() values of
 // int16. The result is valid until the next Probe with s.
-func (m *Model) Probe(level avx.Level, query []int16, scale float64, nprobe int, margin float64, s *Scratch) []coarse.Probe {
-	return m.lists.Probe(level, query, scale, nprobe, margin, &s.coarse)
+func (m *Model) Probe(level avx.Level, query []int16, scale float64, nprobe int, margin float64, looked []int32, s *Scratch) []coarse.Probe {
+	return m.lists.Probe(level, query, scale, nprobe, margin, looked, &s.coarse)
 }
 
 // LUT makes the query's lookup table over the first dims dimensions, a level of the ladder, in the memory of lut. The query

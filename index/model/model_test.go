@@ -70,7 +70,7 @@ func ExampleTrain() {
 	query, scratch := make([]float32, 32), model.NewScratch()
 	mrl.Normalize(avx.Generic, query, sample[:32])
 	values := make([]int16, 32)
-	probes := m.Probe(avx.Generic, values, mrl.QuantizeQuery(values, query), 4, 0, scratch)
+	probes := m.Probe(avx.Generic, values, mrl.QuantizeQuery(values, query), 4, 0, nil, scratch)
 	var lut opq.LUT
 	m.LUT(avx.Generic, query, 32, &lut, scratch)
 	fmt.Println(len(probes), "lists to scan with", lut.Subs, "sub-quantisers")
@@ -122,7 +122,7 @@ func TestCodesFindNeighbours(t *testing.T) {
 			query := q[i*64:][:64]
 			base := make([]float32, m.NList())
 			values := make([]int16, 64)
-			for _, p := range m.Probe(avx.Generic, values, mrl.QuantizeQuery(values, query), m.NList(), 0, scratch) {
+			for _, p := range m.Probe(avx.Generic, values, mrl.QuantizeQuery(values, query), m.NList(), 0, nil, scratch) {
 				base[p.List] = p.Base
 			}
 			var lut opq.LUT
@@ -301,7 +301,7 @@ func TestNoAllocation(t *testing.T) {
 			"Encode": func() {
 				m.Encode(level, x, n, scratch, model.Coding{Lists: lists, Codes: codes}, model.Coding{Lists: lists, Codes: codes})
 			},
-			"Probe": func() { m.Probe(level, values, 0.5, 5, 0, scratch) },
+			"Probe": func() { m.Probe(level, values, 0.5, 5, 0, nil, scratch) },
 			"LUT":   func() { m.LUT(level, x[:32], 16, &lut, scratch) },
 		} {
 			if a := testing.AllocsPerRun(10, f); a != 0 {

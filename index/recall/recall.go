@@ -267,7 +267,7 @@ func (m *meter) lists(ctx context.Context, nprobe int, margin float64, dims int)
 		}
 		mdl.Rotate(m.level, vector, given)
 		scale := mrl.QuantizeQuery(quant, vector[:width])
-		total.Add(int64(len(mdl.Probe(m.level, quant, scale, nprobe, margin, w.scratch))))
+		total.Add(int64(len(mdl.Probe(m.level, quant, scale, nprobe, margin, nil, w.scratch))))
 		return nil
 	})
 	return float64(total.Load()) / float64(n), err

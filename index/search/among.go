@@ -74,7 +74,7 @@ func (s *Searcher) listsAmong(plan Plan, share float64) (lists []coarse.Probe, w
 	mdl, wider := s.snap.Model(), 2-share
 	wanted := int(spareProbes * float64(plan.NProbe) * math.Sqrt(wider/share))
 	for n, first := min(wanted, firstProbes*plan.NProbe), true; ; n, first = max(2*n, wanted), false {
-		all, planned := mdl.ProbeInOrder(s.level, s.quant, s.scale, plan.NProbe, plan.Margin, n, s.scratch)
+		all, planned := mdl.ProbeInOrder(s.level, s.quant, s.scale, plan.NProbe, plan.Margin, n, s.looked, s.scratch)
 		rows, codes := 0, 0
 		for _, p := range all[:planned] {
 			r, c := s.sizeOf(p.List)

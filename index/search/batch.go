@@ -9,15 +9,18 @@ import (
 )
 
 const (
-	// batchQueries is how many queries share their lists: what they need meanwhile, some 16 KiB each with usual plans, fits
-	// the third-level cache.
-	batchQueries = 512
+	// batchQueries is how many queries share their lists. More of them meet more often in a list, but what they need
+	// meanwhile, some 16 KiB each with usual plans, should fit the third-level cache. See docs/adr/0009.
+	batchQueries = 1024
 	// batchCandidates bounds what the queries that share lists refine together, and so their memory, whatever the plan.
 	batchCandidates = 1 << 18
 	// batchTurns bounds the lists that they search together.
 	batchTurns = 1 << 20
 	// shareLeast queries probe few lists in common if they are fewer: each of them is answered by itself.
 	shareLeast = 16
+	// lookQueries look at all lists together: enough that centroids come from a near cache, few enough that what they see
+	// stays in the second-level cache.
+	lookQueries = 8
 	// ownShare of its lists, the best, a query searches by itself, so that it knows which scores matter.
 	ownShare = 8
 )
@@ -71,6 +74,12 @@ func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors [
 		if err := s.begin(snap, vectors[i*dim:(i+1)*dim], k, plan); err != nil {
 			return i, err
 		}
+	}
+	for i := range results {
+		if !exact && k > 0 && i%lookQueries == 0 {
+			s.look(plan, s.batch[i:min(i+lookQueries, len(results))])
+		}
+		s.query = &s.batch[i]
 		switch {
 		case exact:
 			err = ctx.Err()
@@ -83,6 +92,7 @@ func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors [
 		if err != nil {
 			return i, err
 		}
+		s.looked = nil
 	}
 	for some := range slices.Chunk(s.together, exactQueries) {
 		if err := s.scoreAllOf(ctx, some); err != nil {
@@ -104,6 +114,21 @@ func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors [
 		}
 	}
 	return s.finish(ctx, plan.Remote, results)
+}
+
+// look has some queries, lookQueries at most, look at all lists.
+func (s *Searcher) look(plan Plan, some []query) {
+	var quants [lookQueries][]int16
+	for i := range some {
+		quants[i] = some[i].quant
+	}
+	mdl := s.snap.Model()
+	looked := mdl.Look(s.level, quants[:len(some)], plan.NProbe, s.scratch)
+	for i := range some {
+		if looked != nil {
+			some[i].looked = looked[i*mdl.NList():][:mdl.NList()]
+		}
+	}
 }
 
 // finish writes the answers of a batch. The error is about query i.
@@ -187,13 +212,26 @@ func (s *Searcher) takeTurns(ctx context.Context) (i int, err error) {
 			continue
 		}
 		for _, r := range s.snap.Runs(int32(list)) {
-			for _, t := range turns {
+			for i, t := range turns {
 				s.query = &s.batch[t.query]
-				if err := s.search(ctx, visit{r, t.Base}, nil); err != nil {
+				if err := s.search(ctx, visit{r, t.Base}, s.aheadOfTurn(turns[i+1:], s.order[end:])); err != nil {
 					return int(t.query), err
 				}
 			}
 		}
 	}
 	return 0, nil
+}
+
+// aheadOfTurn returns what is read next: the table of the next query that has a turn at this list, or the codes of the list after it.
+func (s *Searcher) aheadOfTurn(here, after []turn) []byte {
+	if len(here) > 0 {
+		return s.batch[here[0].query].lut.Table
+	}
+	if len(after) > 0 {
+		if runs := s.snap.Runs(after[0].List); len(runs) > 0 {
+			return s.blocks(runs[0])
+		}
+	}
+	return nil
 }

@@ -93,11 +93,46 @@ func TestBatchIsLikeSingleQueries_filtered(t *testing.T) {
 	}
 }
 
+// Of many lists queries look at short prefixes together. Where most rows are dead some find too few, and look for more lists alone.
+func TestBatchIsLikeSingleQueries_manyLists(t *testing.T) {
+	const n, k, queries = 6000, 7, 101
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 16, 128), n, 1)
+	level := best(t)
+	mdl := d.Train(t, level, 700)
+	all := []snapshottest.Group{{Kind: snapshottest.Chunks, End: n}}
+	for _, every := range []int{1, 10} {
+		snap := snapshottest.Build(t, d, mdl, level, all, func(i int) bool { return i%every != 0 })
+		for name, plan := range map[string]search.Plan{
+			"plan":     {NProbe: 3, ScanDims: 128, Refine: n},
+			"narrow":   {NProbe: 3, ScanDims: 16, Dims: 16, Refine: n},
+			"filtered": {NProbe: 2, ScanDims: 128, Refine: 600 / every, Among: selectBy(t, snap, draw(d, 0.4))},
+		} {
+			s, results := search.New(level), make([][]search.Hit, queries)
+			if _, _, err := s.SearchBatch(t.Context(), snap, d.Vectors[:queries*128], k, plan, results); err != nil {
+				t.Fatal(err)
+			}
+			again := 0
+			for i := range results {
+				want, u, err := s.Search(t.Context(), snap, d.Vector(i), k, plan, nil)
+				if err != nil || len(want) != k || !slices.Equal(results[i], want) {
+					t.Fatalf("%s, one row in %d: query %d: %v, alone %v, error %v", name, every, i, results[i], want, err)
+				}
+				if u.Lists > plan.NProbe {
+					again++
+				}
+			}
+			if name == "plan" && (again > 0) != (every == 10) {
+				t.Errorf("one row in %d: %d queries look for more lists", every, again)
+			}
+		}
+	}
+}
+
 func TestBatchNamesTheQueryAtFault(t *testing.T) {
 	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 16), 600, 1)
 	mdl := d.Train(t, avx.Generic, 4)
 	snap := snapshottest.Build(t, d, mdl, avx.Generic, []snapshottest.Group{{Kind: snapshottest.Chunks, End: 600}}, nil)
-	plan := search.Plan{NProbe: 2, ScanDims: 16, Refine: 10}
+	plan := search.Plan{NProbe: 2, ScanDims: 16, Refine: 512} // of which 512 queries are together
 	for _, bad := range []int{0, 3, 511, 512, 599} {
 		vectors := slices.Clone(d.Vectors)
 		clear(vectors[bad*16 : (bad+1)*16])

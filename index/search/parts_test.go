@@ -155,7 +155,7 @@ func TestScan_scoresDecodedRows(t *testing.T) {
 				s.found.reset(2*d.N(), 2*d.N())
 				mdl.LUT(level, s.vector, dims, &s.lut, s.scratch)
 				bases := make([]float32, mdl.NList())
-				for _, p := range mdl.Probe(level, s.quant, s.scale, mdl.NList(), 0, s.scratch) {
+				for _, p := range mdl.Probe(level, s.quant, s.scale, mdl.NList(), 0, nil, s.scratch) {
 					bases[p.List] = p.Base
 					if err := s.lists(t.Context(), []coarse.Probe{p}); err != nil {
 						t.Fatal(err)

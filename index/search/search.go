@@ -80,7 +80,8 @@ type query struct {
 	vector []float32 // as compared with int8 rows: rotated if the model rotates, and its prefix if those are prefixes
 	quant  []int16   // the same / scale
 	scale  float64
-	norm   int // level of the ladder by whose norms scores are divided, -1 if by none
+	norm   int     // level of the ladder by whose norms scores are divided, -1 if by none
+	looked []int32 // see coarse.Quantizer.Look, nil if it is alone
 	lut    opq.LUT
 	probed snapshot.BitSet // lists
 	found  reservoir
@@ -232,7 +233,7 @@ func (s *Searcher) choose(ctx context.Context, plan Plan) ([]coarse.Probe, error
 	if err := s.enterLists(ctx, plan); err != nil {
 		return nil, err
 	}
-	lists := s.snap.Model().Probe(s.level, s.quant, s.scale, plan.NProbe, plan.Margin, s.scratch)
+	lists := s.snap.Model().Probe(s.level, s.quant, s.scale, plan.NProbe, plan.Margin, s.looked, s.scratch)
 	s.noteProbed(lists)
 	return lists, nil
 }
