@@ -84,17 +84,15 @@ func ScoresRows(l Level, p *Panels, rows []float32, n, stride int, out []float32
 	}
 }
 
-// ScoresI8 sets out[i*p.N()+j] to the inner product of query i of n and centroid j. It is exact. A query is p.Dim() values,
-// which are those of the query plus QueryOffset and at most 127; they follow one another in q. Several queries together are
-// faster than each alone: centroids come from a near cache.
-func ScoresI8(l Level, p *PanelsI8, q []uint8, n int, out []int32) {
+// ScoresI4 sets out[i*p.N()+j] to the inner product of query i of n and centroid j. It is exact. A query is p.Dim() values of
+// at most MaxQueryI4; they follow one another in q. Several queries together are faster than each alone: centroids come from
+// a near cache.
+func ScoresI4(l Level, p *PanelsI4, q []int8, n int, out []int32) {
 	q, out = q[:n*p.dim:len(q)], out[:n*p.n:len(out)]
 	if l == Generic {
-		for i := range n {
-			scoresI8Generic(p, q[i*p.dim:][:p.dim], out[i*p.n:][:p.n])
-		}
+		scoresI4Generic(p, q, n, out)
 	} else {
-		scoresI8SIMD(l, p, q, n, out)
+		scoresI4SIMD(l, p, q, n, out)
 	}
 }
 
@@ -103,7 +101,7 @@ func ScoresI8(l Level, p *PanelsI8, q []uint8, n int, out []int32) {
 //
 //	<row, centroid j> * weight j + unit[i] * bias j
 //
-// where a row has QueryOffset added to its values, as in [ScoresI8], which without it are at most MaxQueryI8 and no longer than
+// where a row has QueryOffset added to its values, which without it are at most MaxQueryI8 and no longer than
 // MaxSpanRowI8 says. The inner product is exact, then each operation is rounded, so all levels agree to the bit; of a row that
 // is longer the scores may be any. What best and score become is as in [Assign].
 func AssignI8(l Level, p *WeightedI8, rows []uint8, n, stride int, unit []float32, best []int32, score []float32) {

@@ -111,21 +111,21 @@ func BenchmarkScores(b *testing.B) {
 	}
 }
 
-// BenchmarkScoresI8 scores the first 96 dimensions of 8192 centroids, which is 768 KiB, for some queries.
-func BenchmarkScoresI8(b *testing.B) {
-	const n, dim = 8192, 96
+// BenchmarkScoresI4 scores the first 128 dimensions of 8192 centroids, which is 512 KiB, for some queries.
+func BenchmarkScoresI4(b *testing.B) {
+	const n, dim = 8192, 128
 	r := newRand()
-	p := PackI8(make([]int8, n*dim), n, dim, dim)
+	p := PackI4(make([]int8, n*dim), n, dim)
 	for _, queries := range []int{1, 4, 8, 16} {
-		q, out := make([]uint8, queries*dim), make([]int32, queries*n)
+		q, out := make([]int8, queries*dim), make([]int32, queries*n)
 		for i := range queries {
-			QuantizeQueryI8(q[i*dim:][:dim], randomWords(r, dim))
+			QuantizeQueryI4(q[i*dim:][:dim], randomWords(r, dim))
 		}
 		b.Run(fmt.Sprintf("queries=%d", queries), func(b *testing.B) {
 			eachLevel(b, func(b *testing.B, l Level) {
-				b.SetBytes(int64(queries * n * dim))
+				b.SetBytes(int64(queries * n * dim / 2))
 				for b.Loop() {
-					ScoresI8(l, p, q, queries, out)
+					ScoresI4(l, p, q, queries, out)
 				}
 				b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/float64(queries), "us/query")
 			})

@@ -43,8 +43,8 @@ func TestShortSlicesPanic(t *testing.T) {
 		"ScanPQ4 nblocks":       func(l Level) { ScanPQ4(l, codes, 2049, 0, 2, codes, 32, 0, nil, make([]uint32, 2049*32)) },
 		"ScanPQ4 m":             func(l Level) { ScanPQ4(l, make([]byte, 16*258), 1, 0, 258, make([]byte, 16*258), 32, 0, nil, uint32s) },
 		"ScanPQ4 odd m":         func(l Level) { ScanPQ4(l, codes, 1, 64, 3, codes, 32, 0, nil, uint32s) },
-		"ScoresI8 q":            func(l Level) { ScoresI8(l, PackI8(make([]int8, 80), 10, 8, 8), make([]uint8, 7), 1, make([]int32, 10)) },
-		"ScoresI8 out":          func(l Level) { ScoresI8(l, PackI8(make([]int8, 80), 10, 8, 8), make([]uint8, 8), 1, make([]int32, 9)) },
+		"ScoresI4 q":            func(l Level) { ScoresI4(l, PackI4(make([]int8, 80), 10, 8), make([]int8, 15), 2, make([]int32, 20)) },
+		"ScoresI4 out":          func(l Level) { ScoresI4(l, PackI4(make([]int8, 80), 10, 8), make([]int8, 16), 2, make([]int32, 19)) },
 		"AssignI8 rows":         func(l Level) { AssignI8(l, p8, make([]uint8, 79), 10, 8, floats, int32s, floats) },
 		"AssignI8 unit":         func(l Level) { AssignI8(l, p8, make([]uint8, 80), 10, 8, floats[:9], int32s, floats) },
 		"AssignI8 best":         func(l Level) { AssignI8(l, p8, make([]uint8, 80), 10, 8, floats, int32s[:9], floats) },
@@ -61,7 +61,7 @@ func TestShortSlicesPanic(t *testing.T) {
 		"PickAlong off":         func(l Level) { PickAlong(l, tall, tall, tall, tall, floats[:5], make([]uint8, 6)) },
 		"Kth k":                 func(l Level) { Kth(l, new([TopLanes]float32), TopLanes+1) },
 		"AboveFloats out":       func(l Level) { AboveFloats(l, floats, 0, uint32s[:99]) },
-		"PackI8 rows":           func(l Level) { PackI8(make([]int8, 79), 10, 8, 8) },
+		"PackI4 rows":           func(l Level) { PackI4(make([]int8, 79), 10, 8) },
 		"Above weight":          func(l Level) { Above(l, make([]int32, 9), floats[:8], 0, uint32s) },
 		"Above out":             func(l Level) { Above(l, make([]int32, 9), floats[:9], 0, uint32s[:8]) },
 		"DotI8 rows":            func(l Level) { DotI8(l, words[:20], bytes[:99], 20, int32s[:5]) },
@@ -106,7 +106,7 @@ func TestKernelsAllocateNothing(t *testing.T) {
 	codes, lut, hits := randomBytes[byte](r, 4*16*8), randomBytes[byte](r, 16*8), make([]uint32, 128)
 	words, bytes, at := randomWords(r, dim), randomBytes[int8](r, n*dim), []uint32{7, 100, 3, 3, 9}
 	scores := make([]float32, n*k)
-	halves, p8 := make([]uint16, n*dim), PackI8(bytes, n, dim, dim)
+	halves, p4 := make([]uint16, n*dim), PackI4(make([]int8, n*dim), n, dim)
 	w8 := PackWeightedI8(make([]int8, n*dim), n, dim, dim, rows, nil)
 	var sink float32
 	cases := map[string]func(l Level){
@@ -117,7 +117,7 @@ func TestKernelsAllocateNothing(t *testing.T) {
 		"Scores":       func(l Level) { Scores(l, p, q, floats) },
 		"ScoresRows":   func(l Level) { ScoresRows(l, p, rows, n, dim, scores, k) },
 		"ScanPQ4":      func(l Level) { ScanPQ4(l, codes, 4, 16*8, 8, lut, 100, 1000, codes, hits) },
-		"ScoresI8":     func(l Level) { ScoresI8(l, p8, lut, 1, int32s) },
+		"ScoresI4":     func(l Level) { ScoresI4(l, p4, bytes, 1, int32s) },
 		"AssignI8":     func(l Level) { AssignI8(l, w8, lut, 1, w8.Dim(), q, int32s, floats) },
 		"ScoresRowsI8": func(l Level) { ScoresRowsI8(l, w8, lut, 1, w8.Dim(), q, scores, w8.Padded(), floats) },
 		"AboveFloats":  func(l Level) { AboveFloats(l, floats[:100], 1, hits) },

@@ -86,7 +86,24 @@ func scoresRowsGeneric(p *Panels, rows []float32, n, stride int, out []float32, 
 	}
 }
 
-func scoresI8Generic(p *PanelsI8, q []uint8, out []int32) {
+func scoresI4Generic(p *PanelsI4, q []int8, n int, out []int32) {
+	for i := range n {
+		query, dots := q[i*p.dim:][:p.dim], out[i*p.n:][:p.n]
+		for j := range dots {
+			panel := p.nibbles[j/panelI4Width*(p.dim/2)*panelI4Width:]
+			sum := int32(0)
+			for d := 0; d < len(query); d += 8 {
+				x := (*[4]uint8)(panel[(d/2*panelI4Width)+j%panelI4Width*4:])
+				for e, b := range x {
+					sum += int32(query[d+e])*(int32(b&15)-8) + int32(query[d+4+e])*(int32(b>>4)-8)
+				}
+			}
+			dots[j] = sum
+		}
+	}
+}
+
+func dotsI8Generic(p *panelsI8, q []uint8, out []int32) {
 	for j := range out {
 		panel := p.centroids[j/panelI8Width*len(q)*panelI8Width:]
 		sum := p.sums[j]
@@ -132,8 +149,8 @@ func scoresRowsI8Generic(p *WeightedI8, rows []uint8, n, stride int, unit, out [
 // scoreWeightedGeneric scores the panel of centroid j. Conversions keep compilers from rounding a product and a sum at once.
 func scoreWeightedGeneric(p *WeightedI8, j int, row []uint8, unit float32, scores *[panelI8Width]float32) {
 	var dots [panelI8Width]int32
-	panel := PanelsI8{centroids: p.panels.centroids[j*p.panels.dim:], sums: p.panels.sums[j:]}
-	scoresI8Generic(&panel, row, dots[:])
+	panel := panelsI8{centroids: p.panels.centroids[j*p.panels.dim:], sums: p.panels.sums[j:]}
+	dotsI8Generic(&panel, row, dots[:])
 	for k, dot := range dots {
 		scores[k] = float32(float32(dot)*p.weight[j+k]) + float32(unit*p.bias[j+k])
 	}

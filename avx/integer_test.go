@@ -99,38 +99,38 @@ func TestScanPQ4OfAPrefix(t *testing.T) {
 	})
 }
 
-// The largest values of both signs are among those tried: sums of pairs must not saturate. The most centroids are more than
-// several queries go over at a time.
-func TestScoresI8(t *testing.T) {
+// The largest values of both signs are among those tried: sums must not saturate. The most centroids are more than several
+// queries go over at a time.
+func TestScoresI4(t *testing.T) {
 	r := newRand()
 	eachPlacement(t, func(t *testing.T, l Level, m *memory) {
-		for _, n := range []int{0, 1, 31, 32, 33, 64, 100, 300} {
-			for _, dim := range []int{0, 1, 4, 5, 7, 64, 130} {
+		for _, n := range []int{0, 1, 31, 32, 33, 64, 100, 129, 500} {
+			for _, dim := range []int{0, 1, 4, 5, 8, 31, 33, 64, 130} {
 				for _, queries := range []int{0, 1, 3} {
 					for _, extreme := range []bool{false, true} {
-						stride := dim + r.IntN(3)
-						rows, query := make([]int8, n*stride), make([]int16, queries*dim)
+						rows, query := make([]int8, n*dim), make([]int16, queries*dim)
 						for i := range rows {
-							if rows[i] = int8(r.IntN(255) - 127); extreme {
-								rows[i] = int8(127 - 254*r.IntN(2))
+							if rows[i] = int8(r.IntN(2*MaxI4+1) - MaxI4); extreme {
+								rows[i] = int8(MaxI4 - 2*MaxI4*r.IntN(2))
 							}
 						}
 						for i := range query {
-							query[i] = int16(r.IntN(127) - 63)
+							query[i] = int16(r.IntN(2*MaxQueryI4+1) - MaxQueryI4)
 							if extreme || i%dim == 0 { // so that nothing is scaled
-								query[i] = 63
+								query[i] = int16(MaxQueryI4 - 2*MaxQueryI4*(i/dim%2))
 							}
 						}
-						p := PackI8(put(m, 0, rows), n, dim, stride)
-						q, out := space[uint8](m, 1, queries*p.Dim()), space[int32](m, 2, queries*n)
+						p := PackI4(rows, n, dim)
+						p.nibbles = put(m, 0, p.nibbles)
+						q, out := space[int8](m, 1, queries*p.Dim()), space[int32](m, 2, queries*n)
 						for i := range queries {
-							QuantizeQueryI8(q[i*p.Dim():][:p.Dim()], query[i*dim:][:dim])
+							QuantizeQueryI4(q[i*p.Dim():][:p.Dim()], query[i*dim:][:dim])
 						}
-						ScoresI8(l, p, q, queries, out)
+						ScoresI4(l, p, q, queries, out)
 						for i, got := range out {
 							want := int32(0)
 							for d, x := range query[i/n*dim:][:dim] {
-								want += int32(x) * int32(rows[i%n*stride+d])
+								want += int32(x) * int32(rows[i%n*dim+d])
 							}
 							if got != want {
 								t.Fatalf("n=%d dim=%d: score %d of query %d is %d, want %d", n, dim, i%n, i/n, got, want)
@@ -143,18 +143,18 @@ func TestScoresI8(t *testing.T) {
 	})
 }
 
-func TestQuantizeQueryI8(t *testing.T) {
+func TestQuantizeQueryI4(t *testing.T) {
 	for _, tt := range []struct {
 		q    []int16
-		want []uint8
+		want []int8
 	}{
-		{nil, []uint8{64, 64, 64, 64}},
-		{[]int16{0, 0, 0, 0}, []uint8{64, 64, 64, 64}},
-		{[]int16{100, -100, 50}, []uint8{127, 1, 96, 64}},
-		{[]int16{math.MaxInt16, math.MinInt16, 0, 260}, []uint8{127, 1, 64, 64}},
+		{nil, []int8{0, 0, 0, 0}},
+		{[]int16{0, 0, 0, 0}, []int8{0, 0, 0, 0}},
+		{[]int16{100, -100, 50}, []int8{127, -127, 64, 0}},
+		{[]int16{math.MaxInt16, math.MinInt16, 0, 260}, []int8{127, -127, 0, 1}},
 	} {
-		got := make([]uint8, 4)
-		if QuantizeQueryI8(got, tt.q); !slices.Equal(got, tt.want) {
+		got := []int8{9, 9, 9, 9}
+		if QuantizeQueryI4(got, tt.q); !slices.Equal(got, tt.want) {
 			t.Errorf("%v is %v, want %v", tt.q, got, tt.want)
 		}
 	}

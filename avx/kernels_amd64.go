@@ -57,10 +57,10 @@ func aboveFloatsKernelAVX2(scores *float32, n int, threshold float32, out *uint3
 //go:noescape
 func kthKernelAVX2(values *float32, k int) float32
 
-// scoresI8KernelAVX2 writes sums + q*centroids for 32*npanels centroids; dim is a positive multiple of 4.
+// scoresI4KernelAVX2 writes start + q*nibbles for 32*npanels centroids; dim is a positive multiple of 8.
 //
 //go:noescape
-func scoresI8KernelAVX2(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)
+func scoresI4KernelAVX2(q *int8, dim int, panels *uint8, start int32, npanels int, out *int32)
 
 // assign2I8KernelAVX2 is assign6I8KernelAVX512 for two rows, which adds up in 16 bits.
 //
@@ -191,10 +191,10 @@ func aboveFloatsKernelAVX512(scores *float32, n int, threshold float32, out *uin
 //go:noescape
 func pickAlongKernelAVX512(near *float32, along *float32, weight *float32, part *float32, off *float32, n int, best *uint8)
 
-// scoresI8KernelAVX512 writes sums + q*centroids for 32*npanels centroids; dim is a positive multiple of 4.
+// scoresI4KernelVNNI writes start + q*nibbles for 32*npanels centroids; dim is a positive multiple of 8.
 //
 //go:noescape
-func scoresI8KernelAVX512(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)
+func scoresI4KernelVNNI(q *int8, dim int, panels *uint8, start int32, npanels int, out *int32)
 
 // assign6I8KernelAVX512 finds the best of 32*npanels centroids for six rows, stride bytes apart, of which unit, score and best
 // have six values; dim is a positive multiple of 4, npanels at least 1. A row that none scores above -Inf gets
@@ -219,11 +219,6 @@ func dotI8KernelAVX512(q *int16, dim int, rows *int8, stride int, out *int32, n 
 //
 //go:noescape
 func dotI8AtKernelAVX512(q *int16, dim int, rows *int8, stride int, at *uint32, out *int32, n int)
-
-// scoresI8KernelVNNI writes sums + q*centroids for 32*npanels centroids; dim is a positive multiple of 4.
-//
-//go:noescape
-func scoresI8KernelVNNI(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)
 
 // assign6I8KernelVNNI finds the best of 32*npanels centroids for six rows, stride bytes apart, of which unit, score and best
 // have six values; dim is a positive multiple of 4, npanels at least 1. A row that none scores above -Inf gets

@@ -2252,50 +2252,94 @@ TEXT ·kthKernelAVX2(SB), NOSPLIT, $0-20
 	VZEROUPPER
 	RET
 
-// func scoresI8KernelAVX2(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)
-// Requires: AVX, AVX2
-TEXT ·scoresI8KernelAVX2(SB), NOSPLIT, $0-48
-	MOVQ     q+0(FP), AX
-	MOVQ     dim+8(FP), CX
-	MOVQ     panels+16(FP), DX
-	MOVQ     sums+24(FP), BX
-	MOVQ     npanels+32(FP), SI
-	MOVQ     out+40(FP), DI
-	VPCMPEQW Y0, Y0, Y0
-	VPSRLW   $0x0f, Y0, Y0
+// func scoresI4KernelAVX2(q *int8, dim int, panels *uint8, start int32, npanels int, out *int32)
+// Requires: AVX, AVX2, CMOV
+TEXT ·scoresI4KernelAVX2(SB), NOSPLIT, $0-48
+	MOVQ         q+0(FP), AX
+	MOVQ         dim+8(FP), CX
+	MOVQ         panels+16(FP), DX
+	MOVQ         npanels+32(FP), BX
+	MOVQ         out+40(FP), SI
+	VPCMPEQW     Y0, Y0, Y0
+	VPSRLW       $0x0f, Y0, Y0
+	MOVL         $0x0f0f0f0f, DI
+	VMOVD        DI, X1
+	VPBROADCASTD X1, Y1
+	MOVL         start+24(FP), DI
+	VMOVD        DI, X12
+	VPBROADCASTD X12, Y12
 
 panel:
-	VMOVDQU (BX), Y1
-	VMOVDQU 32(BX), Y2
-	VMOVDQU 64(BX), Y3
-	VMOVDQU 96(BX), Y4
-	XORQ    R8, R8
+	VMOVDQA Y12, Y2
+	VMOVDQA Y12, Y4
+	VMOVDQA Y12, Y6
+	VMOVDQA Y12, Y8
+	XORQ    DI, DI
+
+span:
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y9, Y9, Y9
+	LEAQ    32(DI), R8
+	CMPQ    R8, CX
+	CMOVQGT CX, R8
 
 dims:
-	VPBROADCASTD (AX)(R8*1), Y5
-	VPMADDUBSW   (DX), Y5, Y6
-	VPMADDWD     Y0, Y6, Y6
-	VPADDD       Y6, Y1, Y1
-	VPMADDUBSW   32(DX), Y5, Y6
-	VPMADDWD     Y0, Y6, Y6
-	VPADDD       Y6, Y2, Y2
-	VPMADDUBSW   64(DX), Y5, Y6
-	VPMADDWD     Y0, Y6, Y6
-	VPADDD       Y6, Y3, Y3
-	VPMADDUBSW   96(DX), Y5, Y5
+	VPBROADCASTD (AX)(DI*1), Y10
+	VPBROADCASTD 4(AX)(DI*1), Y11
+	VMOVDQU      (DX), Y14
+	VPAND        Y1, Y14, Y13
+	VPSRLW       $0x04, Y14, Y14
+	VPAND        Y1, Y14, Y14
+	VPMADDUBSW   Y10, Y13, Y13
+	VPMADDUBSW   Y11, Y14, Y14
+	VPADDW       Y13, Y3, Y3
+	VPADDW       Y14, Y3, Y3
+	VMOVDQU      32(DX), Y14
+	VPAND        Y1, Y14, Y13
+	VPSRLW       $0x04, Y14, Y14
+	VPAND        Y1, Y14, Y14
+	VPMADDUBSW   Y10, Y13, Y13
+	VPMADDUBSW   Y11, Y14, Y14
+	VPADDW       Y13, Y5, Y5
+	VPADDW       Y14, Y5, Y5
+	VMOVDQU      64(DX), Y14
+	VPAND        Y1, Y14, Y13
+	VPSRLW       $0x04, Y14, Y14
+	VPAND        Y1, Y14, Y14
+	VPMADDUBSW   Y10, Y13, Y13
+	VPMADDUBSW   Y11, Y14, Y14
+	VPADDW       Y13, Y7, Y7
+	VPADDW       Y14, Y7, Y7
+	VMOVDQU      96(DX), Y14
+	VPAND        Y1, Y14, Y13
+	VPSRLW       $0x04, Y14, Y14
+	VPAND        Y1, Y14, Y14
+	VPMADDUBSW   Y10, Y13, Y13
+	VPMADDUBSW   Y11, Y14, Y14
+	VPADDW       Y13, Y9, Y9
+	VPADDW       Y14, Y9, Y9
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x08, DI
+	CMPQ         DI, R8
+	JLT          dims
+	VPMADDWD     Y0, Y3, Y3
+	VPADDD       Y3, Y2, Y2
 	VPMADDWD     Y0, Y5, Y5
 	VPADDD       Y5, Y4, Y4
-	ADDQ         $0x00000080, DX
-	ADDQ         $0x04, R8
-	CMPQ         R8, CX
-	JLT          dims
-	VMOVDQU      Y1, (DI)
-	VMOVDQU      Y2, 32(DI)
-	VMOVDQU      Y3, 64(DI)
-	VMOVDQU      Y4, 96(DI)
-	ADDQ         $0x00000080, BX
-	ADDQ         $0x00000080, DI
-	DECQ         SI
+	VPMADDWD     Y0, Y7, Y7
+	VPADDD       Y7, Y6, Y6
+	VPMADDWD     Y0, Y9, Y9
+	VPADDD       Y9, Y8, Y8
+	CMPQ         DI, CX
+	JLT          span
+	VMOVDQU      Y2, (SI)
+	VMOVDQU      Y4, 32(SI)
+	VMOVDQU      Y6, 64(SI)
+	VMOVDQU      Y8, 96(SI)
+	ADDQ         $0x00000080, SI
+	DECQ         BX
 	JNZ          panel
 	VZEROUPPER
 	RET
@@ -6170,105 +6214,158 @@ row:
 	VZEROUPPER
 	RET
 
-// func scoresI8KernelAVX512(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)
-// Requires: AVX, AVX512BW, AVX512F
-TEXT ·scoresI8KernelAVX512(SB), NOSPLIT, $0-48
+// func scoresI4KernelVNNI(q *int8, dim int, panels *uint8, start int32, npanels int, out *int32)
+// Requires: AVX, AVX512F, AVX512VNNI
+TEXT ·scoresI4KernelVNNI(SB), NOSPLIT, $0-48
 	MOVQ         q+0(FP), AX
 	MOVQ         dim+8(FP), CX
 	MOVQ         panels+16(FP), DX
-	MOVQ         sums+24(FP), BX
-	MOVQ         npanels+32(FP), SI
-	MOVQ         out+40(FP), DI
-	MOVQ         CX, R8
-	SHLQ         $0x05, R8
-	MOVL         $0x00010001, R9
-	VPBROADCASTD R9, Z0
+	MOVQ         npanels+32(FP), BX
+	MOVQ         out+40(FP), SI
+	MOVQ         CX, DI
+	SHLQ         $0x04, DI
+	MOVL         $0x0f0f0f0f, R8
+	VPBROADCASTD R8, Z0
+	MOVL         $0xf0f0f0f0, R8
+	VPBROADCASTD R8, Z1
+	MOVL         start+24(FP), R8
+	VPBROADCASTD R8, Z4
 
 panels4:
-	CMPQ      SI, $0x04
+	CMPQ      BX, $0x04
 	JLT       end4
-	VMOVDQU32 (BX), Z3
-	VMOVDQU32 64(BX), Z4
-	VMOVDQU32 128(BX), Z5
-	VMOVDQU32 192(BX), Z6
-	VMOVDQU32 256(BX), Z7
-	VMOVDQU32 320(BX), Z8
-	VMOVDQU32 384(BX), Z9
-	VMOVDQU32 448(BX), Z10
-	LEAQ      (R8)(R8*2), R9
-	ADDQ      DX, R9
-	XORQ      R10, R10
+	VMOVDQA32 Z4, Z5
+	VMOVDQA32 Z4, Z6
+	VMOVDQA32 Z4, Z7
+	VMOVDQA32 Z4, Z8
+	VMOVDQA32 Z4, Z9
+	VMOVDQA32 Z4, Z10
+	VMOVDQA32 Z4, Z11
+	VMOVDQA32 Z4, Z12
+	VPXORD    Z13, Z13, Z13
+	VPXORD    Z14, Z14, Z14
+	VPXORD    Z15, Z15, Z15
+	VPXORD    Z16, Z16, Z16
+	VPXORD    Z17, Z17, Z17
+	VPXORD    Z18, Z18, Z18
+	VPXORD    Z19, Z19, Z19
+	VPXORD    Z20, Z20, Z20
+	LEAQ      (DI)(DI*2), R8
+	ADDQ      DX, R8
+	XORQ      R9, R9
 
 dims4:
-	VPBROADCASTD (AX)(R10*1), Z1
-	VPMADDUBSW   (DX), Z1, Z2
-	VPMADDWD     Z0, Z2, Z2
-	VPADDD       Z2, Z3, Z3
-	VPMADDUBSW   64(DX), Z1, Z2
-	VPMADDWD     Z0, Z2, Z2
-	VPADDD       Z2, Z4, Z4
-	VPMADDUBSW   (DX)(R8*1), Z1, Z2
-	VPMADDWD     Z0, Z2, Z2
-	VPADDD       Z2, Z5, Z5
-	VPMADDUBSW   64(DX)(R8*1), Z1, Z2
-	VPMADDWD     Z0, Z2, Z2
-	VPADDD       Z2, Z6, Z6
-	VPMADDUBSW   (DX)(R8*2), Z1, Z2
-	VPMADDWD     Z0, Z2, Z2
-	VPADDD       Z2, Z7, Z7
-	VPMADDUBSW   64(DX)(R8*2), Z1, Z2
-	VPMADDWD     Z0, Z2, Z2
-	VPADDD       Z2, Z8, Z8
-	VPMADDUBSW   (R9), Z1, Z2
-	VPMADDWD     Z0, Z2, Z2
-	VPADDD       Z2, Z9, Z9
-	VPMADDUBSW   64(R9), Z1, Z2
-	VPMADDWD     Z0, Z2, Z2
-	VPADDD       Z2, Z10, Z10
+	VPBROADCASTD (AX)(R9*1), Z2
+	VPBROADCASTD 4(AX)(R9*1), Z3
+	VMOVDQU32    (DX), Z22
+	VPANDD       Z0, Z22, Z21
+	VPANDD       Z1, Z22, Z22
+	VPDPBUSD     Z2, Z21, Z5
+	VPDPBUSD     Z3, Z22, Z13
+	VMOVDQU32    64(DX), Z22
+	VPANDD       Z0, Z22, Z21
+	VPANDD       Z1, Z22, Z22
+	VPDPBUSD     Z2, Z21, Z6
+	VPDPBUSD     Z3, Z22, Z14
+	VMOVDQU32    (DX)(DI*1), Z22
+	VPANDD       Z0, Z22, Z21
+	VPANDD       Z1, Z22, Z22
+	VPDPBUSD     Z2, Z21, Z7
+	VPDPBUSD     Z3, Z22, Z15
+	VMOVDQU32    64(DX)(DI*1), Z22
+	VPANDD       Z0, Z22, Z21
+	VPANDD       Z1, Z22, Z22
+	VPDPBUSD     Z2, Z21, Z8
+	VPDPBUSD     Z3, Z22, Z16
+	VMOVDQU32    (DX)(DI*2), Z22
+	VPANDD       Z0, Z22, Z21
+	VPANDD       Z1, Z22, Z22
+	VPDPBUSD     Z2, Z21, Z9
+	VPDPBUSD     Z3, Z22, Z17
+	VMOVDQU32    64(DX)(DI*2), Z22
+	VPANDD       Z0, Z22, Z21
+	VPANDD       Z1, Z22, Z22
+	VPDPBUSD     Z2, Z21, Z10
+	VPDPBUSD     Z3, Z22, Z18
+	VMOVDQU32    (R8), Z22
+	VPANDD       Z0, Z22, Z21
+	VPANDD       Z1, Z22, Z22
+	VPDPBUSD     Z2, Z21, Z11
+	VPDPBUSD     Z3, Z22, Z19
+	VMOVDQU32    64(R8), Z22
+	VPANDD       Z0, Z22, Z21
+	VPANDD       Z1, Z22, Z22
+	VPDPBUSD     Z2, Z21, Z12
+	VPDPBUSD     Z3, Z22, Z20
 	ADDQ         $0x00000080, DX
-	ADDQ         $0x00000080, R9
-	ADDQ         $0x04, R10
-	CMPQ         R10, CX
+	ADDQ         $0x00000080, R8
+	ADDQ         $0x08, R9
+	CMPQ         R9, CX
 	JLT          dims4
-	VMOVDQU32    Z3, (DI)
-	VMOVDQU32    Z4, 64(DI)
-	VMOVDQU32    Z5, 128(DI)
-	VMOVDQU32    Z6, 192(DI)
-	VMOVDQU32    Z7, 256(DI)
-	VMOVDQU32    Z8, 320(DI)
-	VMOVDQU32    Z9, 384(DI)
-	VMOVDQU32    Z10, 448(DI)
-	MOVQ         R9, DX
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000200, DI
-	SUBQ         $0x04, SI
+	VPSRAD       $0x04, Z13, Z13
+	VPADDD       Z13, Z5, Z5
+	VMOVDQU32    Z5, (SI)
+	VPSRAD       $0x04, Z14, Z14
+	VPADDD       Z14, Z6, Z6
+	VMOVDQU32    Z6, 64(SI)
+	VPSRAD       $0x04, Z15, Z15
+	VPADDD       Z15, Z7, Z7
+	VMOVDQU32    Z7, 128(SI)
+	VPSRAD       $0x04, Z16, Z16
+	VPADDD       Z16, Z8, Z8
+	VMOVDQU32    Z8, 192(SI)
+	VPSRAD       $0x04, Z17, Z17
+	VPADDD       Z17, Z9, Z9
+	VMOVDQU32    Z9, 256(SI)
+	VPSRAD       $0x04, Z18, Z18
+	VPADDD       Z18, Z10, Z10
+	VMOVDQU32    Z10, 320(SI)
+	VPSRAD       $0x04, Z19, Z19
+	VPADDD       Z19, Z11, Z11
+	VMOVDQU32    Z11, 384(SI)
+	VPSRAD       $0x04, Z20, Z20
+	VPADDD       Z20, Z12, Z12
+	VMOVDQU32    Z12, 448(SI)
+	MOVQ         R8, DX
+	ADDQ         $0x00000200, SI
+	SUBQ         $0x04, BX
 	JMP          panels4
 
 end4:
 panels1:
-	CMPQ      SI, $0x01
+	CMPQ      BX, $0x01
 	JLT       end1
-	VMOVDQU32 (BX), Z3
-	VMOVDQU32 64(BX), Z4
-	XORQ      R8, R8
+	VMOVDQA32 Z4, Z5
+	VMOVDQA32 Z4, Z6
+	VPXORD    Z23, Z23, Z23
+	VPXORD    Z24, Z24, Z24
+	XORQ      DI, DI
 
 dims1:
-	VPBROADCASTD (AX)(R8*1), Z1
-	VPMADDUBSW   (DX), Z1, Z2
-	VPMADDWD     Z0, Z2, Z2
-	VPADDD       Z2, Z3, Z3
-	VPMADDUBSW   64(DX), Z1, Z2
-	VPMADDWD     Z0, Z2, Z2
-	VPADDD       Z2, Z4, Z4
+	VPBROADCASTD (AX)(DI*1), Z2
+	VPBROADCASTD 4(AX)(DI*1), Z3
+	VMOVDQU32    (DX), Z8
+	VPANDD       Z0, Z8, Z7
+	VPANDD       Z1, Z8, Z8
+	VPDPBUSD     Z2, Z7, Z5
+	VPDPBUSD     Z3, Z8, Z23
+	VMOVDQU32    64(DX), Z8
+	VPANDD       Z0, Z8, Z7
+	VPANDD       Z1, Z8, Z8
+	VPDPBUSD     Z2, Z7, Z6
+	VPDPBUSD     Z3, Z8, Z24
 	ADDQ         $0x00000080, DX
-	ADDQ         $0x04, R8
-	CMPQ         R8, CX
+	ADDQ         $0x08, DI
+	CMPQ         DI, CX
 	JLT          dims1
-	VMOVDQU32    Z3, (DI)
-	VMOVDQU32    Z4, 64(DI)
-	ADDQ         $0x00000080, BX
-	ADDQ         $0x00000080, DI
-	SUBQ         $0x01, SI
+	VPSRAD       $0x04, Z23, Z23
+	VPADDD       Z23, Z5, Z5
+	VMOVDQU32    Z5, (SI)
+	VPSRAD       $0x04, Z24, Z24
+	VPADDD       Z24, Z6, Z6
+	VMOVDQU32    Z6, 64(SI)
+	ADDQ         $0x00000080, SI
+	SUBQ         $0x01, BX
 	JMP          panels1
 
 end1:
@@ -7155,89 +7252,6 @@ sumx1:
 	JMP           one
 
 done:
-	VZEROUPPER
-	RET
-
-// func scoresI8KernelVNNI(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)
-// Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·scoresI8KernelVNNI(SB), NOSPLIT, $0-48
-	MOVQ q+0(FP), AX
-	MOVQ dim+8(FP), CX
-	MOVQ panels+16(FP), DX
-	MOVQ sums+24(FP), BX
-	MOVQ npanels+32(FP), SI
-	MOVQ out+40(FP), DI
-	MOVQ CX, R8
-	SHLQ $0x05, R8
-
-panels4:
-	CMPQ      SI, $0x04
-	JLT       end4
-	VMOVDQU32 (BX), Z1
-	VMOVDQU32 64(BX), Z2
-	VMOVDQU32 128(BX), Z3
-	VMOVDQU32 192(BX), Z4
-	VMOVDQU32 256(BX), Z5
-	VMOVDQU32 320(BX), Z6
-	VMOVDQU32 384(BX), Z7
-	VMOVDQU32 448(BX), Z8
-	LEAQ      (R8)(R8*2), R9
-	ADDQ      DX, R9
-	XORQ      R10, R10
-
-dims4:
-	VPBROADCASTD (AX)(R10*1), Z0
-	VPDPBUSD     (DX), Z0, Z1
-	VPDPBUSD     64(DX), Z0, Z2
-	VPDPBUSD     (DX)(R8*1), Z0, Z3
-	VPDPBUSD     64(DX)(R8*1), Z0, Z4
-	VPDPBUSD     (DX)(R8*2), Z0, Z5
-	VPDPBUSD     64(DX)(R8*2), Z0, Z6
-	VPDPBUSD     (R9), Z0, Z7
-	VPDPBUSD     64(R9), Z0, Z8
-	ADDQ         $0x00000080, DX
-	ADDQ         $0x00000080, R9
-	ADDQ         $0x04, R10
-	CMPQ         R10, CX
-	JLT          dims4
-	VMOVDQU32    Z1, (DI)
-	VMOVDQU32    Z2, 64(DI)
-	VMOVDQU32    Z3, 128(DI)
-	VMOVDQU32    Z4, 192(DI)
-	VMOVDQU32    Z5, 256(DI)
-	VMOVDQU32    Z6, 320(DI)
-	VMOVDQU32    Z7, 384(DI)
-	VMOVDQU32    Z8, 448(DI)
-	MOVQ         R9, DX
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000200, DI
-	SUBQ         $0x04, SI
-	JMP          panels4
-
-end4:
-panels1:
-	CMPQ      SI, $0x01
-	JLT       end1
-	VMOVDQU32 (BX), Z1
-	VMOVDQU32 64(BX), Z2
-	XORQ      R8, R8
-
-dims1:
-	VPBROADCASTD (AX)(R8*1), Z0
-	VPDPBUSD     (DX), Z0, Z1
-	VPDPBUSD     64(DX), Z0, Z2
-	ADDQ         $0x00000080, DX
-	ADDQ         $0x04, R8
-	CMPQ         R8, CX
-	JLT          dims1
-	VMOVDQU32    Z1, (DI)
-	VMOVDQU32    Z2, 64(DI)
-	ADDQ         $0x00000080, BX
-	ADDQ         $0x00000080, DI
-	SUBQ         $0x01, SI
-	JMP          panels1
-
-end1:
 	VZEROUPPER
 	RET
 

@@ -30,11 +30,10 @@ func dotI8KernelNEON(q *int16, dim int, rows *int8, stride int, out *int32, n in
 //go:noescape
 func dotI8AtKernelNEON(q *int16, dim int, rows *int8, stride int, at *uint32, out *int32, n int)
 
-// scoresI8KernelNEON writes the inner products of a query and 32*npanels centroids; dim is a positive multiple of 4. It takes QueryOffset
-// off the query instead of beginning at sums.
+// scoresI4KernelNEON writes start + q*nibbles for 32*npanels centroids; dim is a positive multiple of 8.
 //
 //go:noescape
-func scoresI8KernelNEON(q *uint8, dim int, panels *int8, npanels int, out *int32)
+func scoresI4KernelNEON(q *int8, dim int, panels *uint8, start int32, npanels int, out *int32)
 
 // assign2I8KernelNEON finds the best of each fourth of 32*npanels centroids for two rows, stride bytes apart, of which unit has two values, tops
 // and ids have four each. Lanes in which none scores above -Inf get 0 and -Inf.

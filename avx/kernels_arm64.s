@@ -362,35 +362,57 @@ last:
 	SDOT(x, 2, c) \
 	SDOT(x, 3, d)
 
-// func scoresI8KernelNEON(q *uint8, dim int, panels *int8, npanels int, out *int32)
-TEXT ·scoresI8KernelNEON(SB), NOSPLIT, $0-40
+// NIBBLES splits four bytes of 16 centroids in V0 to V3: high nibbles go to V24 to V27, low ones stay.
+#define NIBBLES \
+	VUSHR $4, V0.B16, V24.B16      \
+	VUSHR $4, V1.B16, V25.B16      \
+	VUSHR $4, V2.B16, V26.B16      \
+	VUSHR $4, V3.B16, V27.B16      \
+	VAND  V6.B16, V0.B16, V0.B16   \
+	VAND  V6.B16, V1.B16, V1.B16   \
+	VAND  V6.B16, V2.B16, V2.B16   \
+	VAND  V6.B16, V3.B16, V3.B16
+
+// func scoresI4KernelNEON(q *int8, dim int, panels *uint8, start int32, npanels int, out *int32)
+TEXT ·scoresI4KernelNEON(SB), NOSPLIT, $0-48
 	MOVD  q+0(FP), R0
 	MOVD  dim+8(FP), R1
 	MOVD  panels+16(FP), R2
-	MOVD  npanels+24(FP), R3
-	MOVD  out+32(FP), R4
-	VMOVI $64, V6.B16     // QueryOffset
+	MOVW  start+24(FP), R7
+	MOVD  npanels+32(FP), R3
+	MOVD  out+40(FP), R4
+	VMOVI $15, V6.B16
 
 panel:
-	ZERO(V16)
-	ZERO(V17)
-	ZERO(V18)
-	ZERO(V19)
-	ZERO(V20)
-	ZERO(V21)
-	ZERO(V22)
-	ZERO(V23)
+	VDUP R7, V16.S4
+	VDUP R7, V17.S4
+	VDUP R7, V18.S4
+	VDUP R7, V19.S4
+	VDUP R7, V20.S4
+	VDUP R7, V21.S4
+	VDUP R7, V22.S4
+	VDUP R7, V23.S4
 	MOVD R0, R5
 	MOVD R1, R6
 
 dims:
 	VLD1R.P 4(R5), [V4.S4]
-	VSUB    V6.B16, V4.B16, V4.B16
+	VLD1R.P 4(R5), [V5.S4]
 	VLD1.P  64(R2), [V0.B16, V1.B16, V2.B16, V3.B16]
+	NIBBLES
 	FOURI8(4, 16, 17, 18, 19)
+	SDOT(5, 24, 16)
+	SDOT(5, 25, 17)
+	SDOT(5, 26, 18)
+	SDOT(5, 27, 19)
 	VLD1.P  64(R2), [V0.B16, V1.B16, V2.B16, V3.B16]
+	NIBBLES
 	FOURI8(4, 20, 21, 22, 23)
-	SUBS    $4, R6
+	SDOT(5, 24, 20)
+	SDOT(5, 25, 21)
+	SDOT(5, 26, 22)
+	SDOT(5, 27, 23)
+	SUBS    $8, R6
 	BNE     dims
 	VST1.P  [V16.S4, V17.S4, V18.S4, V19.S4], 64(R4)
 	VST1.P  [V20.S4, V21.S4, V22.S4, V23.S4], 64(R4)

@@ -21,9 +21,7 @@ func scoresRowsSIMD(_ Level, p *Panels, rows []float32, n, stride int, out []flo
 	scoresRowsGeneric(p, rows, n, stride, out, outStride)
 }
 
-func scoresI8SIMD(_ Level, p *PanelsI8, q []uint8, n int, out []int32) {
-	ScoresI8(Generic, p, q, n, out)
-}
+func scoresI4SIMD(_ Level, p *PanelsI4, q []int8, n int, out []int32) { scoresI4Generic(p, q, n, out) }
 
 func assignI8SIMD(_ Level, p *WeightedI8, rows []uint8, stride int, unit []float32, best []int32, score []float32) {
 	assignI8Generic(p, rows, stride, unit, best, score)

@@ -13,7 +13,10 @@ const callElements = 1 << 17
 const (
 	bandRows   = 96 // whole tiles of each height
 	groupBytes = 256 << 10
-	nearBytes  = 24 << 10 // of centroids that several queries of ScoresI8 share in the first-level cache
+
+	// Of ScoresI4 some queries share nearBytes of centroids in the first-level cache.
+	nearBytes   = 24 << 10
+	nearQueries = 16
 )
 
 // minDotI8 is the shortest row that the int8 kernels of AVX2 and NEON take: one vector.
@@ -116,26 +119,45 @@ func scoresGroup(l Level, p *Panels, low, high int, rows []float32, start, end, 
 	}
 }
 
-func scoresI8SIMD(l Level, p *PanelsI8, q []uint8, n int, out []int32) {
+func scoresI4SIMD(l Level, p *PanelsI4, q []int8, n int, out []int32) {
 	if p.dim == 0 {
 		clear(out)
 		return
 	}
-	size := p.dim * panelI8Width // bytes of a panel
+	for first := 0; first < n; first += nearQueries {
+		some := min(nearQueries, n-first)
+		scoresI4Near(l, p, q[first*p.dim:], some, out[first*p.n:])
+	}
+}
+
+// scoresI4Near scores up to nearQueries queries.
+func scoresI4Near(l Level, p *PanelsI4, q []int8, n int, out []int32) {
+	var starts [nearQueries]int32 // what the offset of nibbles adds is taken off
+	for i := range n {
+		for _, x := range q[i*p.dim:][:p.dim] {
+			starts[i] -= 8 * int32(x)
+		}
+	}
+	size := p.dim / 2 * panelI4Width // bytes of a panel
 	most := max(1, callElements/size)
 	if n > 1 {
 		most = max(1, nearBytes/size)
 	}
-	whole := p.n / panelI8Width
-	for panel := 0; panel < whole; panel += most {
+	panels := (p.n + panelI4Width - 1) / panelI4Width
+	for panel := 0; panel < panels; panel += most {
+		end := min(panel+most, panels)
 		for i := range n {
-			scorePanelsI8(l, p, q[i*p.dim:], panel, min(most, whole-panel), &out[i*p.n+panel*panelI8Width])
+			query, dots := &q[i*p.dim], out[i*p.n:][:p.n]
+			whole := min(end, p.n/panelI4Width)
+			if panel < whole {
+				scoresI4Kernel(l, query, p.dim, &p.nibbles[panel*size], starts[i], whole-panel, &dots[panel*panelI4Width])
+			}
+			if whole < end { // the last panel has padding, which does not belong to out
+				var last [panelI4Width]int32
+				scoresI4Kernel(l, query, p.dim, &p.nibbles[whole*size], starts[i], 1, &last[0])
+				copy(dots[whole*panelI4Width:], last[:])
+			}
 		}
-	}
-	for i := 0; whole*panelI8Width < p.n && i < n; i++ {
-		var last [panelI8Width]int32
-		scorePanelsI8(l, p, q[i*p.dim:], whole, 1, &last[0])
-		copy(out[i*p.n:][:p.n][whole*panelI8Width:], last[:])
 	}
 }
 

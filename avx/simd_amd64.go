@@ -75,16 +75,11 @@ func scoresTile(l Level, p *Panels, low, high int, row *float32, height, stride 
 	}
 }
 
-// scorePanelsI8 writes the scores of npanels panels from the given one.
-func scorePanelsI8(l Level, p *PanelsI8, q []uint8, panel, npanels int, out *int32) {
-	centroids, sums := &p.centroids[panel*p.dim*panelI8Width], &p.sums[panel*panelI8Width]
-	switch l {
-	case AVX2:
-		scoresI8KernelAVX2(&q[0], p.dim, centroids, sums, npanels, out)
-	case AVX512:
-		scoresI8KernelAVX512(&q[0], p.dim, centroids, sums, npanels, out)
-	default:
-		scoresI8KernelVNNI(&q[0], p.dim, centroids, sums, npanels, out)
+func scoresI4Kernel(l Level, q *int8, dim int, panels *uint8, start int32, npanels int, out *int32) {
+	if l == AVX512VNNI {
+		scoresI4KernelVNNI(q, dim, panels, start, npanels, out)
+	} else {
+		scoresI4KernelAVX2(q, dim, panels, start, npanels, out)
 	}
 }
 

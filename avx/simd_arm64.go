@@ -176,9 +176,8 @@ func dotRowsKernel(_ Level, q *float32, dim int, rows *float32, stride int, out 
 	dotRowsKernelNEON(q, dim, rows, stride, out, n)
 }
 
-// scorePanelsI8 writes the scores of npanels panels from the given one.
-func scorePanelsI8(_ Level, p *PanelsI8, q []uint8, panel, npanels int, out *int32) {
-	scoresI8KernelNEON(&q[0], p.dim, &p.centroids[panel*p.dim*panelI8Width], npanels, out)
+func scoresI4Kernel(_ Level, q *int8, dim int, panels *uint8, start int32, npanels int, out *int32) {
+	scoresI4KernelNEON(q, dim, panels, start, npanels, out)
 }
 
 func dotI8Kernel(_ Level, q *int16, dim int, rows *int8, stride int, out *int32, n int) {

@@ -13,8 +13,8 @@
 //     some candidates, not correctness.
 //   - A vector may have a second list, that it is spilled to: a list that is near and makes a residual at a right angle to
 //     the first one's. Queries that miss the one find the other, and probe far fewer lists for the same recall.
-//   - [Quantizer.Probe] is a Matryoshka funnel: a short prefix of all centroids as int8 makes a shortlist, int8 rows of the
-//     full width put it in order.
+//   - [Quantizer.Probe] is a Matryoshka funnel: a short prefix of all centroids in 4 bits a dimension makes a shortlist, int8
+//     rows of the width that decides put it in order.
 package coarse
 
 import (
@@ -106,7 +106,7 @@ type Scratch struct {
 	score  []float32
 	keys   []uint64
 	dots   []int32
-	query  []uint8
+	query  []int8
 	one    [1][]int16
 	looked []int32
 	at     []uint32

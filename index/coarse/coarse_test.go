@@ -186,7 +186,7 @@ func TestProbe(t *testing.T) {
 					for d := range dims {
 						dot += int32(values[d]) * int32(q.funnel.rows[j*dim+d])
 					}
-					score[j] = float64(float32(dot) * q.funnel.weight[j])
+					score[j] = float64(float32(dot) * q.funnel.weights.rows[j])
 				}
 				slices.SortStableFunc(want, func(a, b int) int { return cmp.Compare(score[b], score[a]) })
 				for _, nprobe := range []int{-1, 0, 1, 7, 64, q.NList() - 1, q.NList(), 5000} {
@@ -349,7 +349,7 @@ func TestLook(t *testing.T) {
 						t.Fatalf("%s, %s, width %d: query %d finds %v in order, alone %v", metric, level, width, i, ordered, want)
 					}
 				}
-				if q.Look(level, values, 200, s) != nil {
+				if q.Look(level, values, 400, s) != nil {
 					t.Error("all lists are looked at in full, and still a look was taken")
 				}
 			}
@@ -460,7 +460,7 @@ func TestProbe_margin(t *testing.T) {
 					for d, v := range query {
 						dot += int64(v) * int64(q.funnel.rows[int(p.List)*dim+d])
 					}
-					return float64(dot) * float64(q.weightsOf(width)[p.List]) / length(query)
+					return float64(dot) * float64(q.weightsOf(width).rows[p.List]) / length(query)
 				}
 				worst := math.Inf(1)
 				for _, p := range all[:nprobe/bestShare] {

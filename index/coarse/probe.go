@@ -10,14 +10,13 @@ import (
 )
 
 const (
-	// funnelDims is how many dimensions of all centroids a query reads: of 8,000 lists they fit a second-level cache of a
-	// mebibyte as int8, with room for what else a query reads. All 128 do not; see docs/adr/0009.
-	funnelDims = 96
-	// The shortlist has about shortlistFactor lists for each that is probed, and shortlistMore. On the benchmark's corpus
-	// a probe of 32 to 96 of 8,304 lists loses 0.1 % of the true neighbours by it. (Opening the best third of the groups first
-	// would halve the work of the step, and lose 0.9 %.)
+	// funnelDims is how many dimensions of all centroids a query reads, of 4 bits each: of 8,000 lists they take half a second-level
+	// cache of a mebibyte. See docs/adr/0009.
+	funnelDims = 128
+	// The shortlist has about shortlistFactor lists for each that is probed, and shortlistMore: then probes lose nothing by it
+	// where no more dimensions decide.
 	shortlistFactor = 2
-	shortlistMore   = 192
+	shortlistMore   = 64
 	sampleEvery     = 16 // of the lists tell where the shortlist ends
 	// bestShare of the lists that are probed come first, and a margin counts from the worst of them. From the very best it
 	// would say little: that score has an accident of its own.
@@ -32,48 +31,56 @@ type Probe struct {
 
 // funnel is the centroids as a query sees them: centroid j is about step[j] * row j.
 type funnel struct {
-	rows   []int8        // [nlist][dim]
-	step   []float32     // [nlist]
-	weight []float32     // [nlist] times the inner product of prefixes of rows is the order of probing
-	short  *avx.PanelsI8 // the first funnelDims of each row, or all that decide
-	narrow *sync.Map     // width to weight, for queries that are narrower than what decides
+	rows      []int8        // [nlist][dim]
+	step      []float32     // [nlist]
+	short     *avx.PanelsI4 // the first funnelDims of each centroid, or all that decide
+	shortStep []float32     // [nlist], as step
+	weights   *weights
+	narrow    *sync.Map // width to *weights, for queries that are narrower than what decides
 }
 
+// weights make the order of probing of inner products of prefixes: with rows, and with short prefixes.
+type weights struct{ rows, short []float32 } // [nlist]
+
 func (q *Quantizer) newFunnel() funnel {
-	f := funnel{rows: make([]int8, len(q.centroids)), step: make([]float32, q.nlist), narrow: &sync.Map{}}
+	f := funnel{rows: make([]int8, len(q.centroids)), step: make([]float32, q.nlist), shortStep: make([]float32, q.nlist), narrow: &sync.Map{}}
+	dims := min(funnelDims, q.dims)
+	short := make([]int8, q.nlist*dims)
 	for j := range q.nlist {
 		f.step[j] = mrl.QuantizeRow(avx.Generic, f.rows[j*q.dim:][:q.dim], q.Centroid(j))
+		f.shortStep[j] = mrl.QuantizeTo(avx.Generic, avx.MaxI4, short[j*dims:][:dims], q.Centroid(j)[:dims])
 	}
-	f.weight = q.weights(f.step, q.dims)
-	f.short = avx.PackI8(f.rows, q.nlist, min(funnelDims, q.dims), q.dim)
+	f.short = avx.PackI4(short, q.nlist, dims)
+	f.weights = q.newWeights(&f, q.dims)
 	return f
 }
 
-// weights are those of prefixes of so many dimensions.
-func (q *Quantizer) weights(step []float32, dims int) []float32 {
-	weight := slices.Clone(step)
+// newWeights returns those of prefixes of so many dimensions.
+func (q *Quantizer) newWeights(f *funnel, dims int) *weights {
+	w := &weights{slices.Clone(f.step), slices.Clone(f.shortStep)}
 	if q.metric != spherical {
-		return weight
+		return w
 	}
-	for j := range weight {
+	for j := range q.nlist {
 		if norm := math.Sqrt(float64(avx.SumSquares(avx.Generic, q.Centroid(j)[:dims]))); norm > 0 {
-			weight[j] /= float32(norm)
+			w.rows[j] /= float32(norm)
+			w.short[j] /= float32(norm)
 		}
 	}
-	return weight
+	return w
 }
 
 // weightsOf returns the weights for queries of a width: made once for each that is narrower than what decides, of which
 // there are as many as levels of a ladder.
-func (q *Quantizer) weightsOf(width int) []float32 {
+func (q *Quantizer) weightsOf(width int) *weights {
 	if width >= q.dims {
-		return q.funnel.weight
+		return q.funnel.weights
 	}
 	if w, ok := q.funnel.narrow.Load(width); ok {
-		return w.([]float32)
+		return w.(*weights)
 	}
-	w, _ := q.funnel.narrow.LoadOrStore(width, q.weights(q.funnel.step, width))
-	return w.([]float32)
+	w, _ := q.funnel.narrow.LoadOrStore(width, q.newWeights(&q.funnel, width))
+	return w.(*weights)
 }
 
 // Probe returns the nprobe lists, or all if there are fewer, whose prefixes have the largest inner product with the
@@ -114,14 +121,14 @@ func (q *Quantizer) ProbeInOrder(level avx.Level, query []int16, scale float64, 
 // nearest returns keys of the n lists that score best by the dimensions that decide, in no order. The item of a key is a place in
 // s.at, where the lists are, and in s.dots.
 func (q *Quantizer) nearest(level avx.Level, query []int16, n int, looked []int32, s *Scratch) []uint64 {
-	weight := q.weightsOf(len(query))
+	weights := q.weightsOf(len(query))
 	decide := query[:min(q.dims, len(query))]
-	s.at = q.shortlist(level, decide, weight, n, looked, s)
+	s.at = q.shortlist(level, decide, weights.short, n, looked, s)
 	s.dots = grow(s.dots, len(s.at))
 	avx.DotI8At(level, decide, q.funnel.rows, q.dim, s.at, s.dots)
 	score := grow(s.score, len(s.at))
 	for i, list := range s.at {
-		score[i] = float32(s.dots[i]) * weight[list]
+		score[i] = float32(s.dots[i]) * weights.rows[list]
 	}
 	s.keys = grow(s.keys, len(s.at))
 	return best(score, n, s.keys)
@@ -194,9 +201,9 @@ func (q *Quantizer) look(level avx.Level, queries [][]int16, dots []int32, s *Sc
 	short := q.funnel.short
 	s.query = grow(s.query, len(queries)*short.Dim())
 	for i, query := range queries {
-		avx.QuantizeQueryI8(s.query[i*short.Dim():][:short.Dim()], query[:min(funnelDims, q.dims, len(query))])
+		avx.QuantizeQueryI4(s.query[i*short.Dim():][:short.Dim()], query[:min(funnelDims, q.dims, len(query))])
 	}
-	avx.ScoresI8(level, short, s.query, len(queries), dots)
+	avx.ScoresI4(level, short, s.query, len(queries), dots)
 	return dots
 }
 

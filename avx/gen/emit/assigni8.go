@@ -8,8 +8,9 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// The kernels of assignI8 multiply as those of scoresI8 do, rows being what is broadcast, and keep the best of each lane as
-// those of assign do. Weights and biases come in where a sum becomes a float: it is multiplied, and then the row's unit times
+// The kernels of assignI8 multiply four dimensions of eight or sixteen centroids by those of a row, which are broadcast. Rows
+// have an offset, because the first operand of a multiplication is unsigned; it is in the sums to begin with. The best of each lane is kept
+// as the kernels of assign do. Weights and biases come in where a sum becomes a float: it is multiplied, and then the row's unit times
 // the bias is added, each of the three rounded, as in plain Go.
 const (
 	sums32, sums16        = "sums *int32", "sums *int16"

@@ -19,8 +19,8 @@ func avx512(c constants) {
 	above512(c)
 	aboveFloats512(c)
 	pickAlong512()
+	scoresI4VNNI()
 	for _, vnni := range []bool{false, true} {
-		scoresI8x512(vnni)
 		assign6I8(c, vnni)
 		scores6I8(vnni)
 		dotI8x512(vnni)

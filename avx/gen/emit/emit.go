@@ -36,7 +36,7 @@ func avx2(c constants) {
 	above()
 	aboveFloats(c)
 	kth()
-	scoresI8()
+	scoresI4()
 	assign2I8(c)
 	scores2I8(c)
 	dotI8(c)

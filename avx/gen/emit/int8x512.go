@@ -1,86 +1,10 @@
 package emit
 
 import (
-	"fmt"
-
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
 )
-
-// scoresI8x512 is scoresI8 with four panels at a time, so that a broadcast serves eight vectors
-// of centroids and their chains hide the latency of VPDPBUSD, which does with one instruction
-// what takes three without VNNI.
-func scoresI8x512(vnni bool) {
-	name := at512("scoresI8Kernel", vnni)
-	kernel(name, "func(q *uint8, dim int, panels *int8, sums *int32, npanels int, out *int32)",
-		name+" writes sums + q*centroids for 32*npanels centroids; dim is a positive multiple of 4.")
-	q, dim, panel := loadGP("q"), loadGP("dim"), loadGP("panels")
-	sums, npanels, out := loadGP("sums"), loadGP("npanels"), loadGP("out")
-	size := GP64() // bytes of a panel
-	MOVQ(dim, size)
-	SHLQ(Imm(5), size)
-	ones, four, product := ZMM(), ZMM(), ZMM()
-	if !vnni {
-		broadcastDword(0x00010001, ones)
-	}
-	block := func(width int) {
-		label := func(s string) string { return fmt.Sprintf("%s%d", s, width) }
-		acc := zmms(2 * width)
-		Label(label("panels"))
-		CMPQ(npanels, Imm(uint64(width)))
-		JLT(LabelRef(label("end")))
-		for i := range acc {
-			VMOVDQU32(Mem{Base: sums, Disp: vectorSize512 * i}, acc[i])
-		}
-		last := GP64() // the fourth panel
-		if width == 4 {
-			LEAQ(Mem{Base: size, Index: size, Scale: 2}, last)
-			ADDQ(panel, last)
-		}
-		k := GP64()
-		XORQ(k, k)
-		Label(label("dims"))
-		VPBROADCASTD(Mem{Base: q, Index: k, Scale: 1}, four)
-		for i := range acc {
-			at := Mem{Base: panel, Disp: i % 2 * vectorSize512}
-			switch i / 2 {
-			case 1, 2:
-				at.Index, at.Scale = size, uint8(i/2)
-			case 3:
-				at.Base = last
-			}
-			if vnni {
-				VPDPBUSD(at, four, acc[i])
-			} else {
-				VPMADDUBSW(at, four, product)
-				VPMADDWD(ones, product, product)
-				VPADDD(product, acc[i], acc[i])
-			}
-		}
-		ADDQ(U32(2*vectorSize512), panel)
-		if width == 4 {
-			ADDQ(U32(2*vectorSize512), last)
-		}
-		ADDQ(Imm(4), k)
-		CMPQ(k, dim)
-		JLT(LabelRef(label("dims")))
-		for i := range acc {
-			VMOVDQU32(acc[i], Mem{Base: out, Disp: vectorSize512 * i})
-		}
-		if width == 4 {
-			MOVQ(last, panel)
-		}
-		ADDQ(U32(uint32(2*width*vectorSize512)), sums)
-		ADDQ(U32(uint32(2*width*vectorSize512)), out)
-		SUBQ(Imm(uint64(width)), npanels)
-		JMP(LabelRef(label("panels")))
-		Label(label("end"))
-	}
-	block(4)
-	block(1)
-	done()
-}
 
 func dotI8x512(vnni bool) {
 	name := at512("dotI8Kernel", vnni)
