@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/bits"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -214,12 +215,12 @@ func (u usage) took() time.Duration { return time.Duration(u.Microseconds) * tim
 func (c *client) table(ctx context.Context, out io.Writer, settings []search.Plan, queries int) error {
 	run := c.search(ctx)
 	fmt.Fprintf(out, "%-24s %7s  %10s  %7s  %9s  %7s  %7s  %5s\n", "setting", "recall", "form", "queries", "queries/s", "search", "client", "rest")
-	for i, p := range settings {
+	for _, p := range settings {
 		n := queries
 		switch {
 		case p.Exact:
 			n = min(n, 100)
-		case p.Refine != 100 || i%8 > 4: // every power of two, at one refinement
+		case p.Originals || p.Refine != min(max(40, 2*p.NProbe), 2000) || bits.OnesCount(uint(p.NProbe)) > 1: // every power of two, at one refinement
 			continue
 		}
 		for _, batched := range []bool{false, true} {
