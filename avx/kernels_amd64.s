@@ -3080,7 +3080,7 @@ TEXT ·dotI8AtKernelAVX2(SB), NOSPLIT, $8-56
 four:
 	CMPQ    DI, $0x04
 	JLT     one
-	LEAQ    48(R8), R12
+	LEAQ    80(R8), R12
 	CMPQ    R12, R10
 	CMOVQGT R10, R12
 
@@ -3167,7 +3167,7 @@ sumx4:
 one:
 	TESTQ   DI, DI
 	JZ      done
-	LEAQ    36(R8), R12
+	LEAQ    68(R8), R12
 	CMPQ    R12, R10
 	CMOVQGT R10, R12
 
@@ -7091,7 +7091,7 @@ TEXT ·dotI8AtKernelAVX512(SB), NOSPLIT, $8-56
 four:
 	CMPQ    R8, $0x04
 	JLT     one
-	LEAQ    48(R9), CX
+	LEAQ    80(R9), CX
 	CMPQ    CX, R11
 	CMOVQGT R11, CX
 
@@ -7190,7 +7190,7 @@ sumx4:
 one:
 	TESTQ   R8, R8
 	JZ      done
-	LEAQ    36(R9), CX
+	LEAQ    68(R9), CX
 	CMPQ    CX, R11
 	CMOVQGT R11, CX
 
@@ -7912,7 +7912,7 @@ TEXT ·dotI8AtKernelVNNI(SB), NOSPLIT, $8-56
 four:
 	CMPQ    R8, $0x04
 	JLT     one
-	LEAQ    48(R9), CX
+	LEAQ    80(R9), CX
 	CMPQ    CX, R11
 	CMOVQGT R11, CX
 
@@ -8003,7 +8003,7 @@ sumx4:
 one:
 	TESTQ   R8, R8
 	JZ      done
-	LEAQ    36(R9), CX
+	LEAQ    68(R9), CX
 	CMPQ    CX, R11
 	CMOVQGT R11, CX
 
