@@ -17,10 +17,10 @@ func TestSearch_ahead(t *testing.T) {
 	mdl := d.Train(t, best(t), nlist)
 	for name, layout := range layouts {
 		snap := snapshottest.Build(t, d, mdl, best(t), layout, func(i int) bool { return i%7 == 0 })
-		for how, plan := range map[string]search.Plan{
-			"plan":      {NProbe: nlist / 2, ScanDims: 32, Refine: 60},
-			"originals": {NProbe: nlist / 2, ScanDims: 32, Refine: 60, Originals: true},
-			"narrow":    {NProbe: nlist / 2, ScanDims: 16, Refine: 60, Dims: 16},
+		for how, plan := range map[string]search.Plan{ // of so many candidates that none of ten is at the edge, where order decides
+			"plan":      {NProbe: nlist / 2, ScanDims: 32, Refine: 200},
+			"originals": {NProbe: nlist / 2, ScanDims: 32, Refine: 200, Originals: true},
+			"narrow":    {NProbe: nlist / 2, ScanDims: 16, Refine: 200, Dims: 16},
 			"exact":     {Exact: true},
 		} {
 			if name == "unlisted" || name == "segment" { // whose rows are read whole, as they lie, or in no list

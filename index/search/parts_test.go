@@ -23,30 +23,57 @@ import (
 	"github.com/adastream/adastream/schemas"
 )
 
+// Whether candidates come one by one, as with a filter, or as hits of a scan, and at every level.
 func TestReservoir_keepsTheBest(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for n := 1; n < 200; n = n*2 + 1 {
-		for _, distinct := range []int{1, 5, 1 << 30} {
+		for _, distinct := range []int{1, 5, 1 << 16} {
 			t.Run(fmt.Sprintf("best%d/distinct%d", n, distinct), func(t *testing.T) {
-				var res reservoir
-				res.reset(n, 3000)
-				var all []float32
-				for i := range 3000 {
-					score := float32(r.IntN(distinct))
-					all = append(all, score)
-					if score >= res.floor {
-						res.add(candidate{score, 0, int32(i)})
+				hits, all := make([]uint32, 3000), make([]float32, 3000)
+				for i := range hits {
+					sum := r.IntN(distinct)
+					hits[i], all[i] = uint32(sum<<16|i), 0.5+2*float32(sum)
+				}
+				var first []candidate
+				best := slices.Sorted(slices.Values(all))
+				slices.Reverse(best)
+				for _, level := range avx.Levels() {
+					var one, many reservoir
+					one.reset(n, 3000)
+					many.reset(n, 3000)
+					for i, score := range all {
+						if score >= one.floor {
+							one.add(level, score, candidate{4, int32(7 + i)})
+						}
 					}
-				}
-				got := slices.Clone(res.best())
-				slices.SortFunc(all, func(a, b float32) int { return cmp.Compare(b, a) })
-				slices.SortFunc(got, func(a, b candidate) int { return cmp.Compare(b.score, a.score) })
-				if len(got) != n || len(res.list) > reservoirFactor*n {
-					t.Fatalf("%d of %d candidates are kept, want %d", len(got), len(res.list), n)
-				}
-				for i, c := range got {
-					if c.score != all[i] {
-						t.Fatalf("candidate %d has score %v, want %v", i, c.score, all[i])
+					for rest := hits; len(rest) > 0; {
+						some := rest[:min(len(rest), 1+r.IntN(1024))]
+						rest = rest[len(some):]
+						many.take(level, some, 4, 7, 0.5, 2)
+					}
+					for _, res := range []*reservoir{&one, &many} {
+						got := res.best(level)
+						if len(got) != n || len(res.list) > reservoirFactor*n || len(res.list) != len(res.scores) {
+							t.Fatalf("%s: %d of %d candidates are kept, want %d", level, len(got), len(res.list), n)
+						}
+						seen := map[candidate]bool{}
+						var scores []float32
+						for i, c := range got {
+							score := all[c.code-7]
+							if c.part != 4 || seen[c] || res.scores[i] != score {
+								t.Fatalf("%s: candidate %v with score %v is there twice: %v", level, c, res.scores[i], seen[c])
+							}
+							seen[c], scores = true, append(scores, score)
+						}
+						slices.SortFunc(scores, func(a, b float32) int { return cmp.Compare(b, a) })
+						if !slices.Equal(scores, best[:n]) {
+							t.Fatalf("%s: the best have %v, want %v", level, scores, best[:n])
+						}
+						if first == nil {
+							first = slices.Clone(got)
+						} else if res == &one && !slices.Equal(got, first) {
+							t.Fatalf("%s keeps others than %s", level, avx.Levels()[0])
+						}
 					}
 				}
 			})
@@ -55,23 +82,29 @@ func TestReservoir_keepsTheBest(t *testing.T) {
 }
 
 // Scores that are not numbers, from vectors at the limits, must not break the selection.
-func TestSelectBest_endsWithNaN(t *testing.T) {
+func TestReservoir_endsWithNaN(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for range 1000 {
-		c := make([]candidate, 1+r.IntN(40))
-		for i := range c {
-			c[i] = candidate{score: float32(r.IntN(3)), code: int32(i)}
+		var res reservoir
+		n := 1 + r.IntN(40)
+		res.reset(n, 200)
+		for i := range 200 {
+			score := float32(r.IntN(3))
 			if r.IntN(2) == 0 {
-				c[i].score = float32(math.NaN())
+				score = float32(math.NaN())
 			}
+			res.add(avx.Generic, score, candidate{code: int32(i)})
 		}
-		selectBest(c, 1+r.IntN(len(c)))
-		seen := make([]bool, len(c))
-		for _, x := range c {
-			if seen[x.code] {
-				t.Fatalf("row %d is there twice", x.code)
+		best := res.best(avx.Generic)
+		seen := map[int32]bool{}
+		for _, c := range best {
+			if seen[c.code] {
+				t.Fatalf("row %d is there twice", c.code)
 			}
-			seen[x.code] = true
+			seen[c.code] = true
+		}
+		if len(best) != n {
+			t.Fatalf("%d of %d", len(best), n)
 		}
 	}
 }
@@ -166,7 +199,7 @@ func TestScan_scoresDecodedRows(t *testing.T) {
 				}
 				met := map[string]int{}
 				residual := make([]float32, mdl.Dim())
-				for _, c := range s.found.list {
+				for i, c := range s.found.list {
 					chunk, at := chunks.Locate(int(chunks.Parts()[c.part].CodeRows[c.code]))
 					id := chunks.Parts()[chunk].IDAt(at)
 					part, row, _ := rows.Find(id)
@@ -178,8 +211,8 @@ func TestScan_scoresDecodedRows(t *testing.T) {
 					}
 					quantizer.Decode(residual, code)
 					want := bases[list] + avx.Dot(avx.Generic, s.vector[:dims], residual[:dims])
-					if math.Abs(float64(c.score-want)) > float64(s.lut.MaxError())+1e-5 {
-						t.Fatalf("row %s: the scan scores %v, decoded it is %v, allowed error %v", id, c.score, want, s.lut.MaxError())
+					if math.Abs(float64(s.found.scores[i]-want)) > float64(s.lut.MaxError())+1e-5 {
+						t.Fatalf("row %s: the scan scores %v, decoded it is %v, allowed error %v", id, s.found.scores[i], want, s.lut.MaxError())
 					}
 				}
 				for id, n := range met {

@@ -53,8 +53,9 @@ func TestSearch_remote(t *testing.T) {
 				full := snapshottest.Build(t, d, mdl, best(t), layout, dead)
 				bare := snapshottest.BuildBare(t, d, mdl, best(t), layout, dead)
 				for how, plan := range map[string]search.Plan{
-					"plan": {NProbe: nlist / 2, ScanDims: 32, Refine: 60, Originals: true}, "exact": {Exact: true},
-					"narrow": {NProbe: nlist, ScanDims: 16, Refine: 200, Originals: true, Dims: 16}, // so many that none of ten is at the edge, where order decides
+					// So many are refined that none of ten is at the edge, where order decides.
+					"plan": {NProbe: nlist / 2, ScanDims: 32, Refine: 200, Originals: true}, "exact": {Exact: true},
+					"narrow": {NProbe: nlist, ScanDims: 16, Refine: 200, Originals: true, Dims: 16},
 				} {
 					t.Run(fmt.Sprintf("%s/%s/%s/%s", metric, prefix, name, how), func(t *testing.T) {
 						remote := &elsewhere{snap: full}

@@ -1,20 +1,24 @@
 package search
 
-import "math"
+import (
+	"math"
+	"slices"
 
-// candidate is a code of a chunk, as segment.Part.CodeRows has it, and the approximate score of its row.
-type candidate struct {
-	score      float32
-	part, code int32
-}
+	"github.com/adastream/adastream/avx"
+)
+
+// candidate is a code of a chunk, as segment.Part.CodeRows has it.
+type candidate struct{ part, code int32 }
 
 // reservoir keeps at least the best n candidates of a stream at constant cost each: candidates pile up to four times n,
-// then all but the best n are thrown away and the worst of those becomes the floor for what follows. The stream meets
+// then the worst are thrown away, and the worst that was kept becomes the floor for what follows. The stream meets
 // the best lists first, so the floor is high early and few candidates arrive at all.
 type reservoir struct {
-	n     int
-	floor float32 // candidates below it cannot be among the best n
-	list  []candidate
+	n      int
+	floor  float32     // candidates below it cannot be among the best n
+	scores []float32   // approximate ones of the candidates' rows
+	list   []candidate // of the same length
+	at     []uint32    // scratch
 }
 
 const reservoirFactor = 4
@@ -23,29 +27,86 @@ const reservoirFactor = 4
 func (r *reservoir) reset(n, most int) {
 	r.n, r.floor = n, float32(math.Inf(-1))
 	if room := min(reservoirFactor*n, most); cap(r.list) < room {
-		r.list = make([]candidate, 0, room)
+		r.scores, r.list = make([]float32, 0, room), make([]candidate, 0, room)
 	}
-	r.list = r.list[:0]
+	r.scores, r.list = r.scores[:0], r.list[:0]
 }
 
-func (r *reservoir) add(c candidate) {
-	r.list = append(r.list, c)
+// take adds the hits of a scan, see [avx.ScanPQ4], of codes from first on: a hit scores offset + scale*sum.
+func (r *reservoir) take(level avx.Level, hits []uint32, part, first int32, offset, scale float32) {
+	for len(hits) > 0 {
+		k := len(r.list)
+		some := hits[:min(len(hits), reservoirFactor*r.n-k)]
+		hits = hits[len(some):]
+		scores := slices.Grow(r.scores, len(some))[:k+len(some)]
+		list := slices.Grow(r.list, len(some))[:k+len(some)]
+		for _, h := range some { // no branch depends on a score: mispredicted, they would take most of the time
+			score := offset + scale*float32(h>>16)
+			scores[k], list[k] = score, candidate{part, first + int32(h&0xffff)}
+			step := 0
+			if score >= r.floor {
+				step = 1
+			}
+			k += step
+		}
+		r.scores, r.list = scores[:k], list[:k]
+		r.full(level)
+	}
+}
+
+// add adds a candidate whose score reaches the floor.
+func (r *reservoir) add(level avx.Level, score float32, c candidate) {
+	r.scores, r.list = append(r.scores, score), append(r.list, c)
+	r.full(level)
+}
+
+// full makes room if there are too many.
+func (r *reservoir) full(level avx.Level) {
 	if len(r.list) >= reservoirFactor*r.n {
-		r.list = r.best()
-		r.floor = r.list[0].score
-		for _, c := range r.list {
-			r.floor = min(r.floor, c.score)
+		r.prune(level)
+		r.floor = r.scores[0]
+		for _, s := range r.scores {
+			r.floor = min(r.floor, s)
 		}
 	}
 }
 
 // best returns the best n candidates, or all of them, in no order.
-func (r *reservoir) best() []candidate {
-	if len(r.list) <= r.n {
-		return r.list
+func (r *reservoir) best(level avx.Level) []candidate {
+	if len(r.list) > 2*r.n {
+		r.prune(level)
 	}
-	selectBest(r.list, r.n)
-	return r.list[:r.n]
+	if len(r.list) > r.n {
+		selectBest(r.scores, r.list, r.n)
+		return r.list[:r.n]
+	}
+	return r.list
+}
+
+// prune throws candidates away, but none of the best n, so that no more than twice n are left. What score they must reach is read
+// off a sample, first the one that the right number should reach, then lower ones.
+func (r *reservoir) prune(level avx.Level) {
+	total := len(r.scores)
+	r.at = resize(r.at, total)
+	var sample [avx.TopLanes]float32
+	for i := range sample {
+		sample[i] = r.scores[i*total/avx.TopLanes]
+	}
+	for rank := avx.TopLanes*r.n/total + 1; rank <= avx.TopLanes; rank++ {
+		kept := avx.AboveFloats(level, r.scores, avx.Kth(level, &sample, rank), r.at)
+		if kept > 2*r.n { // many score alike
+			break
+		}
+		if kept >= r.n {
+			for i, at := range r.at[:kept] {
+				r.scores[i], r.list[i] = r.scores[at], r.list[at]
+			}
+			r.scores, r.list = r.scores[:kept], r.list[:kept]
+			return
+		}
+	}
+	selectBest(r.scores, r.list, r.n)
+	r.scores, r.list = r.scores[:r.n], r.list[:r.n]
 }
 
 // threshold returns the smallest sum of a code that reaches the floor in a list where a code scores offset+scale*sum.
@@ -65,38 +126,40 @@ func (r *reservoir) threshold(offset, scale float32) (sum uint16, ok bool) {
 // selectBest moves the n best candidates to the front: quickselect with the median of three as pivot. Each round parts
 // off what is better than the pivot, and what equals it if the n-th best is not among those, so that equal scores cost
 // no more than distinct ones.
-func selectBest(c []candidate, n int) {
-	for len(c) > 1 {
-		pivot := median(c[0].score, c[len(c)/2].score, c[len(c)-1].score)
-		better := partition(c, pivot)
+func selectBest(scores []float32, list []candidate, n int) {
+	for len(scores) > 1 {
+		pivot := median(scores[0], scores[len(scores)/2], scores[len(scores)-1])
+		better := partition(scores, list, pivot)
 		if n < better {
-			c = c[:better]
+			scores, list = scores[:better], list[:better]
 			continue
 		}
 		equal := better
-		for i := better; i < len(c) && n > equal; i++ {
-			if c[i].score == pivot {
-				c[i], c[equal] = c[equal], c[i]
+		for i := better; i < len(scores) && n > equal; i++ {
+			if scores[i] == pivot {
+				scores[i], scores[equal] = scores[equal], scores[i]
+				list[i], list[equal] = list[equal], list[i]
 				equal++
 			}
 		}
 		if n <= equal || equal == 0 { // no better and no equal ones: the pivot is not a number
 			return
 		}
-		c, n = c[equal:], n-equal
+		scores, list, n = scores[equal:], list[equal:], n-equal
 	}
 }
 
 // partition moves the candidates better than pivot to the front and returns their number. It is Lomuto's scheme, since
-// that needs no branch that depends on a score: mispredicted, those would take most of the time.
-func partition(c []candidate, pivot float32) int {
+// that needs no branch that depends on a score.
+func partition(scores []float32, list []candidate, pivot float32) int {
 	better := 0
-	for i := range c {
-		x := c[i]
-		c[i] = c[better]
-		c[better] = x
+	list = list[:len(scores)]
+	for i, s := range scores {
+		c := list[i]
+		scores[i], list[i] = scores[better], list[better]
+		scores[better], list[better] = s, c
 		step := 0
-		if x.score > pivot {
+		if s > pivot {
 			step = 1
 		}
 		better += step

@@ -352,11 +352,7 @@ func (s *Searcher) scan(v visit, ahead []byte) {
 			s.keepAmong(v.Part, first, offset, s.hits[:hits])
 			continue
 		}
-		for _, h := range s.hits[:hits] {
-			if score := offset + scale*float32(h>>16); score >= s.found.floor { // which may have risen since the call
-				s.found.add(candidate{score, v.Part, first + int32(h&0xffff)})
-			}
-		}
+		s.found.take(s.level, s.hits[:hits], v.Part, first, offset, scale)
 	}
 }
 
@@ -400,7 +396,7 @@ func (s *Searcher) scoreSpilled(ctx context.Context, r snapshot.Run) error {
 
 // refine offers the rows of the best candidates of the scan, part by part.
 func (s *Searcher) refine() {
-	s.group(s.found.best())
+	s.group(s.found.best(s.level))
 	s.aheadOfRefine()
 	start := int32(0)
 	for part, end := range s.ends {
