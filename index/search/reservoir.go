@@ -64,10 +64,6 @@ func (r *reservoir) add(level avx.Level, score float32, c candidate) {
 func (r *reservoir) full(level avx.Level) {
 	if len(r.list) >= reservoirFactor*r.n {
 		r.prune(level)
-		r.floor = r.scores[0]
-		for _, s := range r.scores {
-			r.floor = min(r.floor, s)
-		}
 	}
 }
 
@@ -83,8 +79,8 @@ func (r *reservoir) best(level avx.Level) []candidate {
 	return r.list
 }
 
-// prune throws candidates away, but none of the best n, so that no more than twice n are left. What score they must reach is read
-// off a sample, first the one that the right number should reach, then lower ones.
+// prune throws candidates away, but none of the best n, so that no more than twice n are left, and raises the floor to what these
+// reach. That is read off a sample: first the score that the right number should reach, then lower ones.
 func (r *reservoir) prune(level avx.Level) {
 	total := len(r.scores)
 	r.at = resize(r.at, total)
@@ -93,7 +89,8 @@ func (r *reservoir) prune(level avx.Level) {
 		sample[i] = r.scores[i*total/avx.TopLanes]
 	}
 	for rank := avx.TopLanes*r.n/total + 1; rank <= avx.TopLanes; rank++ {
-		kept := avx.AboveFloats(level, r.scores, avx.Kth(level, &sample, rank), r.at)
+		least := avx.Kth(level, &sample, rank)
+		kept := avx.AboveFloats(level, r.scores, least, r.at)
 		if kept > 2*r.n { // many score alike
 			break
 		}
@@ -101,12 +98,13 @@ func (r *reservoir) prune(level avx.Level) {
 			for i, at := range r.at[:kept] {
 				r.scores[i], r.list[i] = r.scores[at], r.list[at]
 			}
-			r.scores, r.list = r.scores[:kept], r.list[:kept]
+			r.scores, r.list, r.floor = r.scores[:kept], r.list[:kept], least
 			return
 		}
 	}
 	selectBest(r.scores, r.list, r.n)
 	r.scores, r.list = r.scores[:r.n], r.list[:r.n]
+	r.floor = slices.Min(r.scores)
 }
 
 // threshold returns the smallest sum of a code that reaches the floor in a list where a code scores offset+scale*sum.
