@@ -84,9 +84,9 @@ func ScoresRows(l Level, p *Panels, rows []float32, n, stride int, out []float32
 	}
 }
 
-// ScoresI4 sets out[i*p.N()+j] to the inner product of query i of n and centroid j. It is exact. A query is p.Dim() values of
-// at most MaxQueryI4; they follow one another in q. Several queries together are faster than each alone: centroids come from
-// a near cache.
+// ScoresI4 sets out, [n][centroids], to the inner products of n queries and all centroids. They are exact. A query is p.Dim()
+// values of at most MaxQueryI4; they follow one another in q. Several queries together are faster than each alone: centroids
+// come from a near cache.
 func ScoresI4(l Level, p *PanelsI4, q []int8, n int, out []int32) {
 	q, out = q[:n*p.dim:len(q)], out[:n*p.n:len(out)]
 	if l == Generic {

@@ -89,18 +89,35 @@ func scoresRowsGeneric(p *Panels, rows []float32, n, stride int, out []float32, 
 func scoresI4Generic(p *PanelsI4, q []int8, n int, out []int32) {
 	for i := range n {
 		query, dots := q[i*p.dim:][:p.dim], out[i*p.n:][:p.n]
-		for j := range dots {
-			panel := p.nibbles[j/panelI4Width*(p.dim/2)*panelI4Width:]
-			sum := int32(0)
+		start := startI4(query)
+		for j := 0; j < len(dots); j += panelI4Width {
+			var sums [panelI4Width]int32
+			panel := p.nibbles[j*p.dim/2:]
 			for d := 0; d < len(query); d += 8 {
-				x := (*[4]uint8)(panel[(d/2*panelI4Width)+j%panelI4Width*4:])
-				for e, b := range x {
-					sum += int32(query[d+e])*(int32(b&15)-8) + int32(query[d+4+e])*(int32(b>>4)-8)
+				x := (*[8]int8)(query[d:])
+				q0, q1, q2, q3 := int32(x[0]), int32(x[1]), int32(x[2]), int32(x[3])
+				q4, q5, q6, q7 := int32(x[4]), int32(x[5]), int32(x[6]), int32(x[7])
+				eight := (*[4 * panelI4Width]uint8)(panel[d/2*panelI4Width:])
+				for k := range sums {
+					b := (*[4]uint8)(eight[4*k:])
+					sums[k] += q0*int32(b[0]&15) + q1*int32(b[1]&15) + q2*int32(b[2]&15) + q3*int32(b[3]&15) +
+						q4*int32(b[0]>>4) + q5*int32(b[1]>>4) + q6*int32(b[2]>>4) + q7*int32(b[3]>>4)
 				}
 			}
-			dots[j] = sum
+			for k := range min(panelI4Width, len(dots)-j) {
+				dots[j+k] = start + sums[k]
+			}
 		}
 	}
+}
+
+// startI4 takes off what the offset of nibbles adds to an inner product with a query.
+func startI4(query []int8) int32 {
+	sum := int32(0)
+	for _, x := range query {
+		sum -= 8 * int32(x)
+	}
+	return sum
 }
 
 func dotsI8Generic(p *panelsI8, q []uint8, out []int32) {

@@ -44,9 +44,6 @@ func (p *PanelsI4) at(j, d int) (at, shift int) {
 	return (j/panelI4Width*(p.dim/8)+d/8)*4*panelI4Width + j%panelI4Width*4 + d%4, d % 8 / 4 * 4
 }
 
-// N returns the number of centroids.
-func (p *PanelsI4) N() int { return p.n }
-
 // Dim returns the number of values of a query: the width packed, rounded up to a multiple of 8.
 func (p *PanelsI4) Dim() int { return p.dim }
 

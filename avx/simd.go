@@ -132,11 +132,9 @@ func scoresI4SIMD(l Level, p *PanelsI4, q []int8, n int, out []int32) {
 
 // scoresI4Near scores up to nearQueries queries.
 func scoresI4Near(l Level, p *PanelsI4, q []int8, n int, out []int32) {
-	var starts [nearQueries]int32 // what the offset of nibbles adds is taken off
+	var starts [nearQueries]int32
 	for i := range n {
-		for _, x := range q[i*p.dim:][:p.dim] {
-			starts[i] -= 8 * int32(x)
-		}
+		starts[i] = startI4(q[i*p.dim:][:p.dim])
 	}
 	size := p.dim / 2 * panelI4Width // bytes of a panel
 	most := max(1, callElements/size)

@@ -28,7 +28,7 @@ func TestSearch_ahead(t *testing.T) {
 			}
 			t.Run(name+"/"+how, func(t *testing.T) {
 				told := map[uintptr]int{} // bytes by address
-				s, plain := search.New(best(t)), search.New(best(t))
+				s, plain := search.NewSharing(best(t)), search.New(best(t))
 				s.Ahead = func(soon [][]byte) {
 					for _, piece := range soon {
 						at := uintptr(unsafe.Pointer(unsafe.SliceData(piece)))

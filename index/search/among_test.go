@@ -243,7 +243,7 @@ func TestAmong_batch(t *testing.T) {
 	mdl := d.Train(t, level, nlist)
 	snap := snapshottest.Build(t, d, mdl, level, layouts["mixed"], nil)
 	plan := search.Plan{NProbe: 4, ScanDims: 64, Refine: 40, Among: selectBy(t, snap, draw(d, 0.4))}
-	s, results := search.New(level), make([][]search.Hit, 64)
+	s, results := search.NewSharing(level), make([][]search.Hit, 64)
 	if _, _, err := s.SearchBatch(t.Context(), snap, d.Vectors[:64*64], 5, plan, results); err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,9 @@ const (
 	batchTurns = 1 << 20
 	// shareLeast queries probe few lists in common if they are fewer: each of them is answered by itself.
 	shareLeast = 16
+	// shareBytes of codes stay in a cache. If there are no more, to go from query to query costs more than to read lists for each:
+	// queries only look together.
+	shareBytes = 16 << 20
 	// lookQueries look at all lists together: enough that centroids come from a near cache, few enough that what they see
 	// stays in the second-level cache.
 	lookQueries = 8
@@ -36,8 +39,11 @@ func (s *Searcher) SearchBatch(ctx context.Context, snap *snapshot.Snapshot, vec
 	}
 	refined := withDead(snap, min(int64(max(1, plan.Refine, 2*k)), 2*int64(max(1, snap.BaseRows()))))
 	most := int(max(1, min(batchQueries, batchCandidates/refined, batchTurns/max(1, int64(plan.NProbe)))))
-	if plan.Exact || snap.Model() == nil {
+	switch {
+	case plan.Exact || snap.Model() == nil:
 		most = exactQueries
+	case plan.Remote == nil && codeBytes(snap) <= s.shareBytes:
+		most = lookQueries
 	}
 	s.batch = resize(s.batch, max(len(s.batch), min(most, len(results))))
 	dim := snap.Spec().Dim()
@@ -114,6 +120,14 @@ func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors [
 		}
 	}
 	return s.finish(ctx, plan.Remote, results)
+}
+
+// codeBytes is how many bytes of codes there are.
+func codeBytes(snap *snapshot.Snapshot) (n int) {
+	for _, p := range snap.Parts() {
+		n += len(p.Blocks)
+	}
+	return n
 }
 
 // look has some queries, lookQueries at most, look at all lists.

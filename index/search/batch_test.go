@@ -32,7 +32,7 @@ func TestBatchIsLikeSingleQueries(t *testing.T) {
 			snap := snapshottest.Build(t, d, mdl, level, groups, dead)
 			for _, plan := range []search.Plan{{NProbe: 1, ScanDims: 32, Refine: n}, {NProbe: 9, ScanDims: 16, Refine: n}, {NProbe: 24, ScanDims: 32, Refine: n}, {NProbe: 10, ScanDims: 32, Refine: n, Originals: true}, {Exact: true}} {
 				t.Run(fmt.Sprintf("%d/%s/nprobe%d", queries, name, plan.NProbe), func(t *testing.T) {
-					s := search.New(level)
+					s := search.NewSharing(level)
 					results := make([][]search.Hit, queries)
 					total, _, err := s.SearchBatch(t.Context(), snap, vectors, k, plan, results)
 					if err != nil {
@@ -71,7 +71,7 @@ func TestBatchIsLikeSingleQueries_filtered(t *testing.T) {
 			for _, originals := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/%v/originals=%v", name, share, originals), func(t *testing.T) {
 					plan := search.Plan{NProbe: 2, ScanDims: 32, Refine: max(1, int(among.BaseCount())-1), Originals: originals, Among: among}
-					s, results := search.New(level), make([][]search.Hit, queries)
+					s, results := search.NewSharing(level), make([][]search.Hit, queries)
 					total, _, err := s.SearchBatch(t.Context(), snap, d.Vectors[:queries*d.Spec.Dim()], k, plan, results)
 					if err != nil {
 						t.Fatal(err)
@@ -107,22 +107,24 @@ func TestBatchIsLikeSingleQueries_manyLists(t *testing.T) {
 			"narrow":   {NProbe: 3, ScanDims: 16, Dims: 16, Refine: n},
 			"filtered": {NProbe: 2, ScanDims: 128, Refine: 600 / every, Among: selectBy(t, snap, draw(d, 0.4))},
 		} {
-			s, results := search.New(level), make([][]search.Hit, queries)
-			if _, _, err := s.SearchBatch(t.Context(), snap, d.Vectors[:queries*128], k, plan, results); err != nil {
-				t.Fatal(err)
-			}
-			again := 0
-			for i := range results {
-				want, u, err := s.Search(t.Context(), snap, d.Vector(i), k, plan, nil)
-				if err != nil || len(want) != k || !slices.Equal(results[i], want) {
-					t.Fatalf("%s, one row in %d: query %d: %v, alone %v, error %v", name, every, i, results[i], want, err)
+			for _, s := range []*search.Searcher{search.New(level), search.NewSharing(level)} {
+				results := make([][]search.Hit, queries)
+				if _, _, err := s.SearchBatch(t.Context(), snap, d.Vectors[:queries*128], k, plan, results); err != nil {
+					t.Fatal(err)
 				}
-				if u.Lists > plan.NProbe {
-					again++
+				again := 0
+				for i := range results {
+					want, u, err := s.Search(t.Context(), snap, d.Vector(i), k, plan, nil)
+					if err != nil || len(want) != k || !slices.Equal(results[i], want) {
+						t.Fatalf("%s, one row in %d: query %d: %v, alone %v, error %v", name, every, i, results[i], want, err)
+					}
+					if u.Lists > plan.NProbe {
+						again++
+					}
 				}
-			}
-			if name == "plan" && (again > 0) != (every == 10) {
-				t.Errorf("one row in %d: %d queries look for more lists", every, again)
+				if name == "plan" && (again > 0) != (every == 10) {
+					t.Errorf("one row in %d: %d queries look for more lists", every, again)
+				}
 			}
 		}
 	}
@@ -136,7 +138,7 @@ func TestBatchNamesTheQueryAtFault(t *testing.T) {
 	for _, bad := range []int{0, 3, 511, 512, 599} {
 		vectors := slices.Clone(d.Vectors)
 		clear(vectors[bad*16 : (bad+1)*16])
-		s := search.New(avx.Generic)
+		s := search.NewSharing(avx.Generic)
 		_, at, err := s.SearchBatch(t.Context(), snap, vectors, 5, plan, make([][]search.Hit, 600))
 		var fault *search.QueryError
 		if at != bad || !errors.As(err, &fault) {
@@ -160,7 +162,7 @@ func TestBatchAllocatesNothing(t *testing.T) {
 	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 32), 1000, 1)
 	level := best(t)
 	snap := snapshottest.Build(t, d, d.Train(t, level, 16), level, []snapshottest.Group{{Kind: snapshottest.Chunks, End: 1000}}, nil)
-	s, results := search.New(level), make([][]search.Hit, 100)
+	s, results := search.NewSharing(level), make([][]search.Hit, 100)
 	for i := range results {
 		results[i] = make([]search.Hit, 0, 10)
 	}

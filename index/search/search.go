@@ -42,8 +42,9 @@ type Searcher struct {
 	// Ahead, if it is set, is told of bytes of parts before they are read, a step of a query at a time. It must not keep them.
 	Ahead func(soon [][]byte)
 
-	level   avx.Level
-	scratch *model.Scratch
+	level      avx.Level
+	scratch    *model.Scratch
+	shareBytes int // see the constant; tests, whose indexes are small, set it
 
 	// Of the call. A Searcher at rest refers to no snapshot.
 	snap  *snapshot.Snapshot
@@ -101,7 +102,7 @@ type query struct {
 
 // New makes a searcher that uses the kernels of a level, which this machine must support.
 func New(level avx.Level) *Searcher {
-	s := &Searcher{level: level, scratch: model.NewScratch(), dots: make([]int32, scoreRows)}
+	s := &Searcher{level: level, scratch: model.NewScratch(), shareBytes: shareBytes, dots: make([]int32, scoreRows)}
 	s.query = &s.one
 	return s
 }

@@ -120,7 +120,7 @@ func TestSearchBatch_turnsAreBounded(t *testing.T) {
 	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 4), 5000, 2)
 	mdl := d.Train(t, level, 3000)
 	snap := snapshottest.Build(t, d, mdl, level, []snapshottest.Group{{Kind: snapshottest.Chunks, End: d.N()}}, nil)
-	s, results := New(level), make([][]Hit, batchQueries)
+	s, results := NewSharing(level), make([][]Hit, batchQueries)
 	if _, _, err := s.SearchBatch(t.Context(), snap, d.Vectors, 1, Plan{NProbe: mdl.NList(), ScanDims: 4, Refine: 1}, results); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestSearchBatch_candidatesAreBounded(t *testing.T) {
 	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 4), 8000, 3)
 	mdl := d.Train(t, level, 8)
 	snap := snapshottest.Build(t, d, mdl, level, []snapshottest.Group{{Kind: snapshottest.Chunks, End: d.N()}}, func(i int) bool { return i%200 != 0 })
-	s, results := New(level), make([][]Hit, batchQueries)
+	s, results := NewSharing(level), make([][]Hit, batchQueries)
 	if _, _, err := s.SearchBatch(t.Context(), snap, d.Vectors, 1, Plan{NProbe: mdl.NList(), ScanDims: 4, Refine: 100}, results); err != nil {
 		t.Fatal(err)
 	}
