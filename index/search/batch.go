@@ -74,6 +74,9 @@ func (s *Searcher) share(ctx context.Context, snap *snapshot.Snapshot, vectors [
 	exact := (plan.Exact || snap.Model() == nil) && k > 0
 	apart := !exact && (len(results) < shareLeast || k == 0)
 	s.turns, s.together = s.turns[:0], s.together[:0]
+	if err := ctx.Err(); err != nil { // who has gone is not told of mistakes
+		return 0, err
+	}
 	dim := snap.Spec().Dim()
 	for i := range results {
 		s.query = &s.batch[i]
