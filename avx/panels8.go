@@ -85,8 +85,8 @@ type WeightedI8 struct {
 	halves       []int16
 }
 
-// PackWeightedI8 makes panels of the first dim values of n rows of int8, stride apart, with weights and biases, of which those of all rows must be given. A nil bias is all zeros. Rows
-// are no longer than MaxSpanCentroidI8 says.
+// PackWeightedI8 makes panels of the first dim values of n rows of int8, stride apart, with weights and biases, of which those
+// of all rows must be given. A nil bias is all zeros. Rows are no longer than MaxSpanCentroidI8 says.
 func PackWeightedI8(rows []int8, n, dim, stride int, weight, bias []float32) *WeightedI8 {
 	p := &WeightedI8{panels: packI8(rows, n, dim, stride)}
 	padded := len(p.panels.sums)

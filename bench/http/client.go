@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/bits"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -215,14 +214,16 @@ func (u usage) took() time.Duration { return time.Duration(u.Microseconds) * tim
 func (c *client) table(ctx context.Context, out io.Writer, settings []search.Plan, queries int) error {
 	run := c.search(ctx)
 	fmt.Fprintf(out, "%-24s %7s  %10s  %7s  %9s  %7s  %7s  %5s\n", "setting", "recall", "form", "queries", "queries/s", "search", "client", "rest")
+	lists := 0 // of the last line
 	for _, p := range settings {
 		n := queries
 		switch {
 		case p.Exact:
 			n = min(n, 100)
-		case p.Originals || p.Refine != min(max(40, 2*p.NProbe), 2000) || bits.OnesCount(uint(p.NProbe)) > 1: // every power of two, at one refinement
+		case p.NProbe < 2*lists: // every power of two, with the fewest rows
 			continue
 		}
+		lists = p.NProbe
 		for _, batched := range []bool{false, true} {
 			found, took, err := run(p, n, batched)
 			if err != nil {

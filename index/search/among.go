@@ -119,7 +119,7 @@ func (s *Searcher) keepAmong(part, first int32, offset float32, hits []uint32) {
 	rows := s.parts[part].CodeRows[first:]
 	for _, h := range hits {
 		if score := offset + s.lut.Scale*float32(h>>16); score >= s.found.floor && s.among.HasBase(int(rows[h&0xffff])) {
-			s.found.add(s.level, score, candidate{part, first + int32(h&0xffff)})
+			s.found.add(&s.pruner, score, candidate{part, first + int32(h&0xffff)})
 		}
 	}
 }

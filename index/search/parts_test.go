@@ -38,21 +38,22 @@ func TestReservoir_keepsTheBest(t *testing.T) {
 				best := slices.Sorted(slices.Values(all))
 				slices.Reverse(best)
 				for _, level := range avx.Levels() {
+					p := &pruner{level: level}
 					var one, many reservoir
 					one.reset(n, 3000)
 					many.reset(n, 3000)
 					for i, score := range all {
 						if score >= one.floor {
-							one.add(level, score, candidate{4, int32(7 + i)})
+							one.add(p, score, candidate{4, int32(7 + i)})
 						}
 					}
 					for rest := hits; len(rest) > 0; {
 						some := rest[:min(len(rest), 1+r.IntN(1024))]
 						rest = rest[len(some):]
-						many.take(level, some, 4, 7, 0.5, 2)
+						many.take(p, some, 4, 7, 0.5, 2)
 					}
 					for _, res := range []*reservoir{&one, &many} {
-						got := res.best(level)
+						got := res.best(p)
 						if len(got) != n || len(res.list) > reservoirFactor*n || len(res.list) != len(res.scores) {
 							t.Fatalf("%s: %d of %d candidates are kept, want %d", level, len(got), len(res.list), n)
 						}
@@ -85,7 +86,7 @@ func TestReservoir_keepsTheBest(t *testing.T) {
 func TestReservoir_endsWithNaN(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for range 1000 {
-		var res reservoir
+		p, res := &pruner{level: avx.Generic}, reservoir{}
 		n := 1 + r.IntN(40)
 		res.reset(n, 200)
 		for i := range 200 {
@@ -93,9 +94,9 @@ func TestReservoir_endsWithNaN(t *testing.T) {
 			if r.IntN(2) == 0 {
 				score = float32(math.NaN())
 			}
-			res.add(avx.Generic, score, candidate{code: int32(i)})
+			res.add(p, score, candidate{code: int32(i)})
 		}
-		best := res.best(avx.Generic)
+		best := res.best(p)
 		seen := map[int32]bool{}
 		for _, c := range best {
 			if seen[c.code] {

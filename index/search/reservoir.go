@@ -18,7 +18,6 @@ type reservoir struct {
 	floor  float32     // candidates below it cannot be among the best n
 	scores []float32   // approximate ones of the candidates' rows
 	list   []candidate // of the same length
-	at     []uint32    // scratch
 }
 
 const reservoirFactor = 4
@@ -33,7 +32,7 @@ func (r *reservoir) reset(n, most int) {
 }
 
 // take adds the hits of a scan, see [avx.ScanPQ4], of codes from first on: a hit scores offset + scale*sum.
-func (r *reservoir) take(level avx.Level, hits []uint32, part, first int32, offset, scale float32) {
+func (r *reservoir) take(p *pruner, hits []uint32, part, first int32, offset, scale float32) {
 	for len(hits) > 0 {
 		k := len(r.list)
 		some := hits[:min(len(hits), reservoirFactor*r.n-k)]
@@ -50,27 +49,27 @@ func (r *reservoir) take(level avx.Level, hits []uint32, part, first int32, offs
 			k += step
 		}
 		r.scores, r.list = scores[:k], list[:k]
-		r.full(level)
+		r.full(p)
 	}
 }
 
 // add adds a candidate whose score reaches the floor.
-func (r *reservoir) add(level avx.Level, score float32, c candidate) {
+func (r *reservoir) add(p *pruner, score float32, c candidate) {
 	r.scores, r.list = append(r.scores, score), append(r.list, c)
-	r.full(level)
+	r.full(p)
 }
 
 // full makes room if there are too many.
-func (r *reservoir) full(level avx.Level) {
+func (r *reservoir) full(p *pruner) {
 	if len(r.list) >= reservoirFactor*r.n {
-		r.prune(level)
+		p.prune(r)
 	}
 }
 
 // best returns the best n candidates, or all of them, in no order.
-func (r *reservoir) best(level avx.Level) []candidate {
+func (r *reservoir) best(p *pruner) []candidate {
 	if len(r.list) > 2*r.n {
-		r.prune(level)
+		p.prune(r)
 	}
 	if len(r.list) > r.n {
 		selectBest(r.scores, r.list, r.n)
@@ -79,23 +78,29 @@ func (r *reservoir) best(level avx.Level) []candidate {
 	return r.list
 }
 
+// pruner is what reservoirs throw candidates away with: one for all of a searcher.
+type pruner struct {
+	level avx.Level
+	at    []uint32 // scratch
+}
+
 // prune throws candidates away, but none of the best n, so that no more than twice n are left, and raises the floor to what these
 // reach. That is read off a sample: first the score that the right number should reach, then lower ones.
-func (r *reservoir) prune(level avx.Level) {
+func (p *pruner) prune(r *reservoir) {
 	total := len(r.scores)
-	r.at = resize(r.at, total)
+	p.at = resize(p.at, total)
 	var sample [avx.TopLanes]float32
 	for i := range sample {
 		sample[i] = r.scores[i*total/avx.TopLanes]
 	}
 	for rank := avx.TopLanes*r.n/total + 1; rank <= avx.TopLanes; rank++ {
-		least := avx.Kth(level, &sample, rank)
-		kept := avx.AboveFloats(level, r.scores, least, r.at)
+		least := avx.Kth(p.level, &sample, rank)
+		kept := avx.AboveFloats(p.level, r.scores, least, p.at)
 		if kept > 2*r.n { // many score alike
 			break
 		}
 		if kept >= r.n {
-			for i, at := range r.at[:kept] {
+			for i, at := range p.at[:kept] {
 				r.scores[i], r.list[i] = r.scores[at], r.list[at]
 			}
 			r.scores, r.list, r.floor = r.scores[:kept], r.list[:kept], least

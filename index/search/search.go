@@ -56,6 +56,7 @@ type Searcher struct {
 	batch  []query // for a call of many
 
 	// Scratch of single steps.
+	pruner   pruner
 	visits   []visit
 	hits     [scanRows]uint32
 	dots     []int32
@@ -102,7 +103,7 @@ type query struct {
 
 // New makes a searcher that uses the kernels of a level, which this machine must support.
 func New(level avx.Level) *Searcher {
-	s := &Searcher{level: level, scratch: model.NewScratch(), shareBytes: shareBytes, dots: make([]int32, scoreRows)}
+	s := &Searcher{level: level, scratch: model.NewScratch(), shareBytes: shareBytes, pruner: pruner{level: level}, dots: make([]int32, scoreRows)}
 	s.query = &s.one
 	return s
 }
@@ -170,7 +171,7 @@ func (s *Searcher) begin(snap *snapshot.Snapshot, query []float32, k int, plan P
 		level = avx.Generic
 	}
 	snap.Model().Rotate(level, s.vector, s.given)
-	s.norm = -1
+	s.norm, s.looked = -1, nil
 	if width < dim {
 		s.vector = s.vector[:width]
 		if spec.Metric == schemas.Cosine {
@@ -353,7 +354,7 @@ func (s *Searcher) scan(v visit, ahead []byte) {
 			s.keepAmong(v.Part, first, offset, s.hits[:hits])
 			continue
 		}
-		s.found.take(s.level, s.hits[:hits], v.Part, first, offset, scale)
+		s.found.take(&s.pruner, s.hits[:hits], v.Part, first, offset, scale)
 	}
 }
 
@@ -397,7 +398,7 @@ func (s *Searcher) scoreSpilled(ctx context.Context, r snapshot.Run) error {
 
 // refine offers the rows of the best candidates of the scan, part by part.
 func (s *Searcher) refine() {
-	s.group(s.found.best(s.level))
+	s.group(s.found.best(&s.pruner))
 	s.aheadOfRefine()
 	start := int32(0)
 	for part, end := range s.ends {

@@ -225,6 +225,18 @@ func everyLane(v VecVirtual, op func(from, into Op)) {
 	op(other, v)
 }
 
+// ofFourPanels is the i-th vector of four panels, size bytes apart, of two vectors each: the first panel is at panel, the fourth at last.
+func ofFourPanels(panel, size, last GPVirtual, i, vector int) Mem {
+	at := Mem{Base: panel, Disp: i % 2 * vector}
+	switch i / 2 {
+	case 1, 2:
+		at.Index, at.Scale = size, uint8(i/2)
+	case 3:
+		at.Base = last
+	}
+	return at
+}
+
 // onePanelGroup emits the scores of one row with width panels at a time while there are as
 // many, and hands the accumulators, in the order of centroids, to use. Four panels are eight
 // chains of FMA, enough to hide its latency; each chain adds up in the order of dimensions,
@@ -252,14 +264,7 @@ func onePanelGroup(width int, row, panel, bias, npanels GPVirtual, use func(acc 
 	Label(label("dims"))
 	VBROADCASTSS(Mem{Base: row}, x)
 	for i := range acc {
-		at := Mem{Base: panel, Disp: i % 2 * vectorSize}
-		switch i / 2 {
-		case 1, 2:
-			at.Index, at.Scale = size, uint8(i/2)
-		case 3:
-			at.Base = third
-		}
-		VFMADD231PS(at, x, acc[i])
+		VFMADD231PS(ofFourPanels(panel, size, third, i, vectorSize), x, acc[i])
 	}
 	ADDQ(Imm(4), row)
 	ADDQ(Imm(panelBytes), panel)

@@ -119,15 +119,8 @@ func scoresI4VNNI() {
 		VPBROADCASTD(Mem{Base: q, Index: k, Scale: 1}, low)
 		VPBROADCASTD(Mem{Base: q, Index: k, Scale: 1, Disp: 4}, high)
 		for i := range acc {
-			at := Mem{Base: panel, Disp: i % 2 * vectorSize512}
-			switch i / 2 {
-			case 1, 2:
-				at.Index, at.Scale = size, uint8(i/2)
-			case 3:
-				at.Base = last
-			}
 			a, b := ZMM(), ZMM()
-			VMOVDQU32(at, b)
+			VMOVDQU32(ofFourPanels(panel, size, last, i, vectorSize512), b)
 			VPANDD(lowMask, b, a)
 			VPANDD(highMask, b, b)
 			VPDPBUSD(low, a, acc[i])
