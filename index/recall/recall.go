@@ -54,22 +54,32 @@ func (s *Sample) validate(dim int) error {
 	return nil
 }
 
-// part is n of the queries, spread evenly; all if there are no more.
-func (s Sample) part(n int) Sample {
+// split returns n of the queries, spread evenly, and the others. There are none of these if there are no more than n.
+func (s Sample) split(n int) (part, rest Sample) {
 	if s.N <= n {
-		return s
+		return s, Sample{}
 	}
-	dim := len(s.Queries) / s.N
-	some := Sample{N: n}
-	for i := range n {
-		q := i * s.N / n
-		some.Queries = append(some.Queries, s.Queries[q*dim:(q+1)*dim]...)
-		some.Truth = append(some.Truth, s.Truth[q])
-		if s.Self != nil {
-			some.Self = append(some.Self, s.Self[q])
+	next := 0
+	for q := range s.N {
+		to := &rest
+		if q == next*s.N/n && next < n {
+			to = &part
+			next++
 		}
+		to.take(s, q)
 	}
-	return some
+	return part, rest
+}
+
+// take adds query q of another sample.
+func (s *Sample) take(from Sample, q int) {
+	dim := len(from.Queries) / from.N
+	s.N++
+	s.Queries = append(s.Queries, from.Queries[q*dim:(q+1)*dim]...)
+	s.Truth = append(s.Truth, from.Truth[q])
+	if from.Self != nil {
+		s.Self = append(s.Self, from.Self[q])
+	}
 }
 
 // Result is the means over queries.
@@ -91,10 +101,11 @@ func Measure(ctx context.Context, level avx.Level, snap *snapshot.Snapshot, s Sa
 	if err != nil {
 		return Result{}, err
 	}
-	r, err := m.measure(ctx, plan)
+	o, err := m.measure(ctx, plan, plan.Refine)
 	if err != nil {
 		return Result{}, err
 	}
+	r := o[0].result()
 	r.Micros, err = m.time(ctx, plan)
 	return r, err
 }
@@ -152,8 +163,14 @@ func Each(ctx context.Context, level avx.Level, threads int, snap *snapshot.Snap
 	if err != nil {
 		return nil, err
 	}
-	_, err = m.measure(ctx, plan)
-	return m.each, err
+	if _, err = m.measure(ctx, plan, plan.Refine); err != nil {
+		return nil, err
+	}
+	each := make([]Found, s.N)
+	for q := range each {
+		each[q] = m.each[q].found
+	}
+	return each, nil
 }
 
 // meter measures plans on one sample.
@@ -162,10 +179,47 @@ type meter struct {
 	snap    *snapshot.Snapshot
 	sample  Sample
 	k       int
-	workers []*worker      // one for each thread; what a query comes to must not depend on which, nor on what others do: no clock
-	asked   []int          // queries that have neighbours
-	each    []Found        // of the plan that was measured last
-	used    []search.Usage // likewise
+	workers []*worker // one for each thread; what a query comes to must not depend on which, nor on what others do: no clock
+	asked   []int     // queries that have neighbours
+	each    []one     // of each query, by each number of candidates that was measured last
+}
+
+// one is what a query came to.
+type one struct {
+	found Found
+	used  search.Usage
+}
+
+// outcome is what some queries came to.
+type outcome struct {
+	tally Tally
+	used  search.Usage
+}
+
+func (o *outcome) add(x one) {
+	o.tally.Add(x.found)
+	o.used.Add(x.used)
+}
+
+// join adds what other queries came to by the same plan.
+func (o *outcome) join(other outcome) {
+	o.tally.join(other.tally)
+	o.used.Add(other.used)
+}
+
+// result is all of a result but the time.
+func (o *outcome) result() Result {
+	n := o.tally.queries
+	r := Result{
+		Recall:    o.tally.Mean(),
+		Lists:     float64(o.used.Lists) / n,
+		Scanned:   float64(o.used.Codes) / n,
+		Refined:   float64(o.used.Refined) / n,
+		Originals: float64(o.used.Originals) / n,
+		Bytes:     float64(o.used.Bytes) / n,
+	}
+	r.Low, r.High = o.tally.Interval(Z95)
+	return r
 }
 
 // worker has what a thread needs to search.
@@ -179,7 +233,7 @@ func newMeter(level avx.Level, threads int, snap *snapshot.Snapshot, s Sample, k
 	if err := s.validate(snap.Spec().Dim()); err != nil {
 		return nil, err
 	}
-	m := &meter{level: level, snap: snap, sample: s, k: k, each: make([]Found, s.N), used: make([]search.Usage, s.N)}
+	m := &meter{level: level, snap: snap, sample: s, k: k}
 	for q, truth := range s.Truth {
 		if min(k, len(truth)) > 0 {
 			m.asked = append(m.asked, q)
@@ -194,64 +248,65 @@ func newMeter(level avx.Level, threads int, snap *snapshot.Snapshot, s Sample, k
 	return m, nil
 }
 
-// measure is all of a result but the time. It is the same on any number of threads: what queries found and used is added up in their
-// order.
-func (m *meter) measure(ctx context.Context, plan search.Plan) (Result, error) {
+// measure returns what the queries come to by a plan with each of some rising numbers of candidates. It is the same on any number of
+// threads: it is added up in the order of the queries.
+func (m *meter) measure(ctx context.Context, plan search.Plan, refines ...int) ([]outcome, error) {
+	steps := len(refines)
+	m.each = slices.Grow(m.each[:0], m.sample.N*steps)[:m.sample.N*steps]
+	clear(m.each)
 	err := segment.Share(ctx, m.workers, len(m.asked), func(ctx context.Context, w *worker, i int) (err error) {
 		q := m.asked[i]
-		if m.used[q], err = m.search(ctx, w, q, plan); err != nil {
-			return err
-		}
 		truth := m.sample.Truth[q]
-		m.each[q] = Compare(m.snap, truth[:min(m.k, len(truth))], m.counted(w, q))
-		return nil
+		err = w.searcher.Refines(ctx, m.snap, m.query(q), m.wanted(), plan, refines, func(step int, hits []search.Hit, u search.Usage) {
+			w.hits = append(w.hits[:0], hits...)
+			m.each[q*steps+step] = one{Compare(m.snap, truth[:min(m.k, len(truth))], m.counted(w, q)), u}
+		})
+		return asQuery(q, err)
 	})
 	if err != nil {
-		return Result{}, err
+		return nil, err
 	}
-	var total search.Usage
-	var t Tally
+	outcomes := make([]outcome, steps)
 	for _, q := range m.asked {
-		total.Add(m.used[q])
-		t.Add(m.each[q])
+		for step := range outcomes {
+			outcomes[step].add(m.each[q*steps+step])
+		}
 	}
-	n := t.queries
-	r := Result{
-		Recall:    t.Mean(),
-		Lists:     float64(total.Lists) / n,
-		Scanned:   float64(total.Codes) / n,
-		Refined:   float64(total.Refined) / n,
-		Originals: float64(total.Originals) / n,
-		Bytes:     float64(total.Bytes) / n,
-	}
-	r.Low, r.High = t.Interval(Z95)
-	return r, nil
+	return outcomes, nil
 }
 
 // time returns the microseconds of a query, on the calling goroutine while none of the threads works: they would take some of memory's
 // bandwidth, of the caches, and of the core's other half. The plan has been measured, so all that it reads has been paged in.
 func (m *meter) time(ctx context.Context, plan search.Plan) (float64, error) {
 	started := time.Now()
+	w := m.workers[0]
 	for _, q := range m.asked {
-		if _, err := m.search(ctx, m.workers[0], q, plan); err != nil {
-			return 0, err
+		var err error
+		if w.hits, _, err = w.searcher.Search(ctx, m.snap, m.query(q), m.wanted(), plan, w.hits[:0]); err != nil {
+			return 0, asQuery(q, err)
 		}
 	}
 	return float64(time.Since(started).Nanoseconds()) / 1000 / float64(len(m.asked)), nil
 }
 
-// search leaves the hits of a query in w.hits, one more than k if the query may find itself.
-func (m *meter) search(ctx context.Context, w *worker, q int, plan search.Plan) (search.Usage, error) {
-	dim, wanted := m.snap.Spec().Dim(), m.k
+func (m *meter) query(q int) []float32 {
+	dim := m.snap.Spec().Dim()
+	return m.sample.Queries[q*dim : (q+1)*dim]
+}
+
+// wanted is how many hits a query asks for, one more than k if it may find itself.
+func (m *meter) wanted() int {
 	if m.sample.Self != nil {
-		wanted++
+		return m.k + 1
 	}
-	var u search.Usage
-	var err error
-	if w.hits, u, err = w.searcher.Search(ctx, m.snap, m.sample.Queries[q*dim:(q+1)*dim], wanted, plan, w.hits[:0]); err != nil {
-		return u, fmt.Errorf("recall of query %d: %w", q, err)
+	return m.k
+}
+
+func asQuery(q int, err error) error {
+	if err != nil {
+		return fmt.Errorf("recall of query %d: %w", q, err)
 	}
-	return u, nil
+	return nil
 }
 
 // lists is how many lists some of the queries probe, on average.

@@ -14,17 +14,15 @@ import (
 
 const (
 	// sweepWork bounds a sweep, in the unit of cost without that of choosing lists: no measurement starts after it, if a plan is known
-	// to reach the objective. It is about five seconds of one core, but not a time, so that the plans do not depend on what else the machine
+	// to reach the objective. It is about three seconds of one core, but not a time, so that the plans do not depend on what else the machine
 	// is doing. The sweep goes from cheap plans to dear ones: what is left out of a very large index is what nobody would choose.
-	sweepWork = 2e11
+	sweepWork = 8e10
 	// utmost is how many times its work a sweep may take that has not reached the objective.
 	utmost = 8
-	// betweenWork bounds in the same way what is measured between the doublings of a sweep, on top of it.
-	betweenWork = sweepWork / 2
 	// narrowWork bounds a sweep of a narrower width. Those saturate early: what a prefix does not tell, no plan finds.
-	narrowWork = sweepWork / 16
+	narrowWork = sweepWork / 8
 	// originalsWork bounds a sweep of plans that originals decide. It begins where int8 rows end.
-	originalsWork = sweepWork / 4
+	originalsWork = sweepWork / 2
 	// sweepQueries of a sample find out which plans are worth choosing, and how long they take. How good those are is measured with all
 	// of it, see [sweep.confirm].
 	sweepQueries = 256
@@ -68,29 +66,32 @@ func Table(ctx context.Context, level avx.Level, threads int, snap *snapshot.Sna
 	if mdl == nil {
 		return nil, nil
 	}
-	whole, err := newMeter(level, threads, snap, s, k)
+	part, others := s.split(sweepQueries)
+	m, err := newMeter(level, threads, snap, part, k)
 	if err != nil {
 		return nil, err
 	}
-	m, err := newMeter(level, threads, snap, s.part(sweepQueries), k)
-	if err != nil {
-		return nil, err
+	var rest *meter
+	if others.N > 0 {
+		if rest, err = newMeter(level, threads, snap, others, k); err != nil {
+			return nil, err
+		}
 	}
 	target := snap.Spec().Defaults.TargetRecall
-	byInt8 := &sweep{meter: m, whole: whole, model: mdl, work: sweepWork, target: target}
+	byInt8 := &sweep{meter: m, rest: rest, model: mdl, work: sweepWork, target: target}
 	plans, err := byInt8.run(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if best := plans[len(plans)-1]; best.Recall < 1 && snap.HasVectors() {
-		more, err := (&sweep{meter: m, whole: whole, model: mdl, work: originalsWork, target: target, reached: byInt8.reached, originals: true, from: best}).run(ctx)
+		more, err := (&sweep{meter: m, rest: rest, model: mdl, work: originalsWork, target: target, reached: byInt8.reached, originals: true, from: best}).run(ctx)
 		if err != nil {
 			return nil, err
 		}
 		plans = append(plans, slices.DeleteFunc(more, func(p schemas.PlanPoint) bool { return p.Recall <= best.Recall })...)
 	}
 	for _, dims := range slices.Backward(mdl.Ladder()[:len(mdl.Ladder())-1]) {
-		narrow, err := (&sweep{meter: m, whole: whole, model: mdl, work: narrowWork, reached: true, dims: dims}).run(ctx)
+		narrow, err := (&sweep{meter: m, rest: rest, model: mdl, work: narrowWork, reached: true, dims: dims}).run(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -120,35 +121,61 @@ func (s *sweep) run(ctx context.Context) ([]schemas.PlanPoint, error) {
 	return plans, nil
 }
 
-// confirm measures plans with the whole sample, the cheapest first and for at most the work of the sweep, and returns those that are
-// still worth choosing. It begins with the cheapest because most queries are asked of those. A sweep that ended when the part was sure
+// confirm measures plans with the rest of the sample too, the cheapest first and for at most the work of the sweep, and returns those that
+// are still worth choosing. It begins with the cheapest because most queries are asked of those. A sweep that ended when the part was sure
 // of the target may leave no plan that all of the sample is sure of: [Cheapest] says what counts then.
 func (s *sweep) confirm(ctx context.Context, worth []point) ([]point, error) {
-	if s.whole.sample.N == s.meter.sample.N {
+	if s.rest == nil {
 		return worth, nil
 	}
-	spent := 0.0
-	for i, p := range worth {
-		if spent += s.effort(p, s.whole); spent > s.work {
+	spent, confirmed := 0.0, make([]bool, len(worth))
+	for i := range worth {
+		if confirmed[i] {
+			continue
+		}
+		at := alike(worth, i)
+		var some []point
+		var refines []int
+		for _, j := range at {
+			confirmed[j] = true
+			some, refines = append(some, worth[j]), append(refines, worth[j].Refine)
+		}
+		if spent += s.effort(some, s.rest); spent > s.work {
 			break
 		}
-		var err error
-		if worth[i], err = s.by(ctx, s.whole, planOf(p.PlanPoint)); err != nil {
+		more, err := s.rest.measure(ctx, planOf(worth[i].PlanPoint), refines...)
+		if err != nil {
 			return nil, err
+		}
+		for x, j := range at {
+			more[x].join(worth[j].outcome)
+			worth[j] = s.point(planOf(worth[j].PlanPoint), more[x])
 		}
 	}
 	return front(worth), nil
 }
 
+// alike returns the places of the points that differ from point i in their candidates only. Of points in order of cost the candidates rise.
+func alike(points []point, i int) (at []int) {
+	for j, p := range points {
+		p.Refine = points[i].Refine
+		if planOf(p.PlanPoint) == planOf(points[i].PlanPoint) {
+			at = append(at, j)
+		}
+	}
+	return at
+}
+
 // point is a measured plan with its modelled cost.
 type point struct {
 	schemas.PlanPoint
-	cost float64
+	cost    float64
+	outcome outcome
 }
 
 type sweep struct {
 	meter     *meter // of a part of the sample
-	whole     *meter // of all of it
+	rest      *meter // of the rest, nil if there is none
 	model     *model.Model
 	dims      int               // width of all plans, 0 is the full one
 	originals bool              // of all plans
@@ -158,6 +185,7 @@ type sweep struct {
 	reached   bool              // by a plan that is sure of it, or nobody asks for it
 	spent     float64
 	points    []point
+	tried     map[int]int       // by width of scanning, how many numbers of candidates were tried with the lists before
 	margins   map[int][]float64 // by lists, one for each of marginShares
 }
 
@@ -196,23 +224,46 @@ func (s *sweep) probe(ctx context.Context, nprobe int) (best float64, err error)
 		if 2*dims < s.width() {
 			break
 		}
-		last := 0.0
-		for _, refine := range s.refines() {
-			if s.out() {
-				return best, nil
-			}
-			p, err := s.measure(ctx, search.Plan{NProbe: nprobe, ScanDims: dims, Refine: refine, Originals: s.originals, Dims: s.dims})
-			if err != nil {
-				return 0, err
-			}
+		if s.out() {
+			return best, nil
+		}
+		of, err := s.refined(ctx, search.Plan{NProbe: nprobe, ScanDims: dims, Originals: s.originals, Dims: s.dims})
+		if err != nil {
+			return 0, err
+		}
+		best = max(best, of)
+	}
+	return best, nil
+}
+
+// refined measures a plan with more and more candidates, as long as that helps, and returns the best recall. As many as were tried with half
+// the lists are tried at once.
+func (s *sweep) refined(ctx context.Context, plan search.Plan) (best float64, err error) {
+	rest, tried, last := s.refines(), 0, 0.0
+	for n := max(2, s.tried[plan.ScanDims]); len(rest) > 0; n = 1 {
+		some := rest[:min(n, len(rest))]
+		rest = rest[len(some):]
+		points, err := s.measure(ctx, plan, some...)
+		if err != nil {
+			return 0, err
+		}
+		for _, p := range points {
 			s.points = append(s.points, p)
 			best = max(best, p.Recall)
-			if p.Recall-last < refineGain || float64(refine) >= p.Scanned {
+			if tried++; p.Recall-last < refineGain || float64(p.Refine) >= p.Scanned {
+				rest = nil
 				break
 			}
 			last = p.Recall
 		}
+		if s.out() {
+			break
+		}
 	}
+	if s.tried == nil {
+		s.tried = map[int]int{}
+	}
+	s.tried[plan.ScanDims] = tried
 	return best, nil
 }
 
@@ -223,14 +274,20 @@ func (s *sweep) probe(ctx context.Context, nprobe int) (best float64, err error)
 // the doublings where all pairs are as much again. Steps between the refines too would have made what is chosen 3 % cheaper,
 // for another third.
 //
-// The dearest go first, because they have the most to save and betweenWork may not last for all.
+// The dearest go first, because they have the most to save and the work, as much again as that of the doublings, may not last for all.
 func (s *sweep) between(ctx context.Context) error {
-	end := max(s.spent, s.work) + s.work*(betweenWork/sweepWork)
-	for _, worth := range slices.Backward(front(s.points)) {
-		if worth.NProbe < 4 {
+	end := max(s.spent, s.work) + s.work
+	worth := front(s.points)
+	done := make([]bool, len(worth))
+	for i, p := range slices.Backward(worth) {
+		if p.NProbe < 4 || done[i] {
 			continue // there is no step between 1 and 2
 		}
-		plans, err := s.fewer(ctx, planOf(worth.PlanPoint))
+		var refines []int
+		for _, j := range alike(worth, i) {
+			done[j], refines = true, append(refines, worth[j].Refine)
+		}
+		plans, err := s.fewer(ctx, planOf(p.PlanPoint))
 		if err != nil {
 			return err
 		}
@@ -238,11 +295,11 @@ func (s *sweep) between(ctx context.Context) error {
 			if s.spent >= end {
 				return nil
 			}
-			p, err := s.measure(ctx, plan)
+			points, err := s.measure(ctx, plan, refines...)
 			if err != nil {
 				return err
 			}
-			s.points = append(s.points, p)
+			s.points = append(s.points, points...)
 		}
 	}
 	return nil
@@ -305,32 +362,43 @@ func (s *sweep) calibrate(ctx context.Context, nprobe int, share float64) (margi
 	return high, nil
 }
 
-func (s *sweep) measure(ctx context.Context, p search.Plan) (point, error) {
-	measured, err := s.by(ctx, s.meter, p)
+// measure measures a plan with some rising numbers of candidates.
+func (s *sweep) measure(ctx context.Context, plan search.Plan, refines ...int) ([]point, error) {
+	outcomes, err := s.meter.measure(ctx, plan, refines...)
 	if err != nil {
-		return point{}, err
+		return nil, err
 	}
-	s.spent += s.effort(measured, s.meter)
-	s.reached = s.reached || sure(measured.PlanPoint) >= s.target
-	return measured, nil
+	points := make([]point, len(refines))
+	for i, n := range refines {
+		plan.Refine = n
+		points[i] = s.point(plan, outcomes[i])
+		s.reached = s.reached || sure(points[i].PlanPoint) >= s.target
+	}
+	s.spent += s.effort(points, s.meter)
+	return points, nil
 }
 
-func (s *sweep) by(ctx context.Context, m *meter, p search.Plan) (point, error) {
-	r, err := m.measure(ctx, p)
-	if err != nil {
-		return point{}, err
-	}
+// point is what queries came to by a plan.
+func (s *sweep) point(p search.Plan, o outcome) point {
+	r := o.result()
 	return point{schemas.PlanPoint{
 		NProbe: p.NProbe, Margin: p.Margin, ScanDims: p.ScanDims, Refine: p.Refine, Originals: p.Originals, Dims: p.Dims,
 		Recall: r.Recall, Low: r.Low, High: r.High,
 		Lists: r.Lists, Scanned: r.Scanned, Refined: r.Refined, Bytes: r.Bytes,
-	}, cost(r, s.model, p)}, nil
+	}, cost(r, s.model, p), o}
 }
 
-// effort is what measuring a plan costs. Choosing lists costs the same for all, and so much of very many lists that it alone would use up
-// the work of a sweep on plans which probe a few.
-func (s *sweep) effort(p point, m *meter) float64 {
-	return (p.cost - choosing(s.model)) * float64(m.sample.N)
+// effort is what it costs to measure plans that differ in their candidates only, the dearest last: of those that int8 rows decide it is the
+// work of all. Choosing lists costs the same for all, and so much of very many lists that it alone would use up the work of a sweep on
+// plans which probe a few.
+func (s *sweep) effort(points []point, m *meter) (work float64) {
+	if !s.originals {
+		points = points[len(points)-1:]
+	}
+	for _, p := range points {
+		work += (p.cost - choosing(s.model)) * float64(m.sample.N)
+	}
+	return work
 }
 
 // refines are those that a search does not raise, or what it raises them to.

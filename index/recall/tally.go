@@ -22,6 +22,15 @@ func (t *Tally) Add(f Found) {
 	t.squares += x * x
 }
 
+// join adds what another has.
+func (t *Tally) join(other Tally) {
+	t.queries += other.queries
+	t.squaredWeights += other.squaredWeights
+	t.trials += other.trials
+	t.sum += other.sum
+	t.squares += other.squares
+}
+
 // Fade makes everything that was added weigh so much of what it did: less than 1, for a mean of late queries mostly.
 func (t *Tally) Fade(keep float64) {
 	t.queries *= keep

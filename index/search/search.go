@@ -3,6 +3,7 @@ package search
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/adastream/adastream/avx"
@@ -62,12 +63,13 @@ type Searcher struct {
 	dots     []int32
 	scores   []float32
 	original []float32
-	wanted   []Hit    // rows whose originals are to be brought
-	at       []uint32 // rows to refine, one part after the other
-	ends     []int32  // for each part, end of its rows in at
-	places   []place  // of candidates
-	baseRows []int32
+	wanted   []Hit           // rows whose originals are to be brought
+	alone    []Hit           // see Refines
+	at       []uint32        // rows to refine, one part after the other
+	ends     []int32         // for each part, end of its rows in at
+	places   []place         // of candidates
 	seen     snapshot.BitSet // rows of the base; none between calls
+	baseRows []int32         // that are seen
 	soon     [][]byte        // that Ahead is to be told of
 
 	// Scratch of a batch.
@@ -396,9 +398,15 @@ func (s *Searcher) scoreSpilled(ctx context.Context, r snapshot.Run) error {
 	return nil
 }
 
-// refine offers the rows of the best candidates of the scan, part by part.
+// refine offers the rows of the best candidates of the scan.
 func (s *Searcher) refine() {
-	s.group(s.found.best(&s.pruner))
+	s.refineSome(s.found.best(&s.pruner))
+	s.forgetSeen()
+}
+
+// refineSome offers the rows of some candidates that were not seen before, part by part.
+func (s *Searcher) refineSome(c []candidate) {
+	s.group(c)
 	s.aheadOfRefine()
 	start := int32(0)
 	for part, end := range s.ends {
@@ -430,22 +438,24 @@ func (s *Searcher) refined(rows int) {
 // place is a row of a part.
 type place struct{ part, row int32 }
 
-// group writes the live rows of the candidates to s.at, each once, sorted by part, and where each part ends to s.ends: a
-// counting sort.
+// group writes the live rows of the candidates that were not seen before to s.at, each once, sorted by part, and where each part ends to
+// s.ends: a counting sort.
 func (s *Searcher) group(c []candidate) {
 	if words := (s.snap.BaseRows() + 63) / 64; len(s.seen) < words {
 		s.seen = make(snapshot.BitSet, words)
 	}
-	s.baseRows = resize(s.baseRows, len(c))
+	before := len(s.baseRows)
+	s.baseRows = slices.Grow(s.baseRows, len(c))[:before+len(c)]
+	rows := s.baseRows[before:]
 	s.aheadOfNumbers(c)
 	for i, x := range c { // on its own, so that cache misses do not wait for each other
-		s.baseRows[i] = s.parts[x.part].CodeRows[x.code]
+		rows[i] = s.parts[x.part].CodeRows[x.code]
 	}
 	s.places = s.places[:0]
 	s.ends = resize(s.ends, len(s.parts))
 	clear(s.ends)
 	for i, x := range c {
-		base := int(s.baseRows[i])
+		base := int(rows[i])
 		word, bit := &s.seen[base/64], uint64(1)<<(base%64)
 		if *word&bit != 0 {
 			continue
@@ -460,9 +470,6 @@ func (s *Searcher) group(c []candidate) {
 			s.ends[part]++
 		}
 	}
-	for _, base := range s.baseRows {
-		s.seen[base/64] = 0
-	}
 	start := int32(0)
 	for i, n := range s.ends {
 		s.ends[i] = start // for now where the next row of the part goes; where it ends once all are placed
@@ -473,6 +480,14 @@ func (s *Searcher) group(c []candidate) {
 		s.at[s.ends[x.part]] = uint32(x.row)
 		s.ends[x.part]++
 	}
+}
+
+// forgetSeen has no row seen.
+func (s *Searcher) forgetSeen() {
+	for _, base := range s.baseRows {
+		s.seen[base/64] = 0
+	}
+	s.baseRows = s.baseRows[:0]
 }
 
 // scoreOf is the score of an int8 row. Every one's is computed here, so equal rows have equal scores.
