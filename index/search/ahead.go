@@ -3,7 +3,6 @@ package search
 import (
 	"github.com/adastream/adastream/avx"
 	"github.com/adastream/adastream/index/segment"
-	"github.com/adastream/adastream/index/snapshot"
 )
 
 // A search that finds a page missing waits for the disk, and for the next one after that: of an index that is larger than memory a query
@@ -13,20 +12,14 @@ import (
 // aheadRows is how many rows of an exact search are told of at a time. A multiple of scoreRows.
 const aheadRows = 16 * scoreRows
 
-// aheadOfRuns tells of the codes, or rows, of the lists that were chosen.
-func (s *Searcher) aheadOfRuns() {
+// aheadOfVisits tells of the codes of the lists that were chosen.
+func (s *Searcher) aheadOfVisits() {
 	if s.Ahead == nil {
 		return
 	}
-	dim := s.snap.Spec().Dim()
 	for _, v := range s.visits {
-		switch p := s.parts[v.Part]; v.Kind {
-		case snapshot.Codes:
-			first, end := int(v.Start)/avx.BlockRows, (int(v.End)+avx.BlockRows-1)/avx.BlockRows
-			s.note(p.Blocks[first*avx.BlockBytes(p.M) : end*avx.BlockBytes(p.M)])
-		case snapshot.Rows:
-			s.note(segment.BytesOf(p.Int8[int(v.Start)*dim : int(v.End)*dim]))
-		}
+		p, first, end := s.parts[v.Part], int(v.Start)/avx.BlockRows, (int(v.End)+avx.BlockRows-1)/avx.BlockRows
+		s.note(p.Blocks[first*avx.BlockBytes(p.M) : end*avx.BlockBytes(p.M)])
 	}
 	s.tell()
 }
@@ -42,15 +35,13 @@ func (s *Searcher) aheadOfNumbers(c []candidate) {
 	s.tell()
 }
 
-// aheadOfRefine tells of the rows that are grouped.
-func (s *Searcher) aheadOfRefine() {
+// aheadOfNoted tells of the rows that are noted.
+func (s *Searcher) aheadOfNoted() {
 	if s.Ahead == nil {
 		return
 	}
-	start := int32(0)
-	for part, end := range s.ends {
-		s.noteRows(part, s.at[start:end])
-		start = end
+	for part, rows := range s.noted {
+		s.noteRows(part, rows)
 	}
 	s.tell()
 }

@@ -58,6 +58,45 @@ func BenchmarkSearch(b *testing.B) {
 	}
 }
 
+// BenchmarkSearchFresh is one query a call over 25,000 rows, of which none or a fifth are in small segments that no rewrite has taken yet.
+//
+//	go test -run xxx -bench SearchFresh ./index/search
+func BenchmarkSearchFresh(b *testing.B) {
+	const n, dim, k = 25_000, 256, 10
+	d := snapshottest.Clustered(snapshottest.Spec(schemas.Cosine, 64, 128, dim), n, 1)
+	mdl := d.Train(b, best(b), 736)
+	for _, segments := range []int{0, 4, 16} {
+		end := n
+		var groups []snapshottest.Group
+		for range segments {
+			end -= n / 5 / segments
+			groups = append(groups, snapshottest.Group{Kind: snapshottest.Segment, Start: end, End: end + n/5/segments})
+		}
+		groups = append(groups, snapshottest.Group{Kind: snapshottest.Chunks, End: end})
+		snap := snapshottest.Build(b, d, mdl, best(b), groups, nil)
+		for _, among := range []bool{false, true} {
+			plan := search.Plan{NProbe: 96, ScanDims: dim, Refine: 100}
+			if among {
+				plan.Among = selectBy(b, snap, draw(d, 0.5))
+			}
+			b.Run(fmt.Sprintf("segments=%d/filter=%v", segments, among), func(b *testing.B) {
+				s := search.New(best(b))
+				hits := make([]search.Hit, 0, k)
+				refined, queries := 0, 0
+				for b.Loop() {
+					_, u, err := s.Search(context.Background(), snap, d.Vector(queries%1000*25), k, plan, hits)
+					if err != nil {
+						b.Fatal(err)
+					}
+					queries++
+					refined += u.Refined
+				}
+				b.ReportMetric(float64(refined)/float64(queries), "rows/op")
+			})
+		}
+	}
+}
+
 // BenchmarkExactBatch compares all rows with the queries of a call, on one goroutine. There is no model: that is what an index without
 // one does with each query.
 //

@@ -36,6 +36,8 @@ const (
 	scanAhead = 2
 	// scoreRows is how many int8 rows one call covers.
 	scoreRows = 256
+	// noteRows is how many rows of segments are noted, or a run more, before they are scored.
+	noteRows = 1 << 14
 )
 
 // Searcher answers queries on one goroutine; its memory is reused from call to call. Make one for each goroutine.
@@ -59,15 +61,15 @@ type Searcher struct {
 	// Scratch of single steps.
 	pruner   pruner
 	visits   []visit
+	fresh    []snapshot.Run // of segments
 	hits     [scanRows]uint32
 	dots     []int32
 	scores   []float32
 	original []float32
 	wanted   []Hit           // rows whose originals are to be brought
 	alone    []Hit           // see Refines
-	at       []uint32        // rows to refine, one part after the other
-	ends     []int32         // for each part, end of its rows in at
-	places   []place         // of candidates
+	at       []uint32        // rows of a part that count
+	noted    [][]uint32      // for each part, rows that are to be scored; none between steps
 	seen     snapshot.BitSet // rows of the base; none between calls
 	baseRows []int32         // that are seen
 	soon     [][]byte        // that Ahead is to be told of
@@ -185,6 +187,7 @@ func (s *Searcher) begin(snap *snapshot.Snapshot, query []float32, k int, plan P
 	}
 	s.scale = mrl.QuantizeQuery(s.quant, s.vector)
 	s.snap, s.parts, s.among, s.usage = snap, snap.Parts(), plan.Among, Usage{}
+	s.noted = resize(s.noted, len(s.parts))
 	s.originals = k > 0 && s.scale > 0 && (plan.Originals || plan.Exact || snap.Model() == nil) && (snap.HasVectors() || plan.Remote != nil)
 	if s.originals {
 		s.bound = s.newBound()
@@ -285,49 +288,68 @@ func withDead(snap *snapshot.Snapshot, n int64) int64 { return n + n*snap.Buried
 // enough reports whether k live rows were met.
 func (s *Searcher) enough() bool { return s.top.Len() >= s.top.k }
 
-// visit is a run to be searched.
+// visit is a run of codes to be scanned.
 type visit struct {
 	snapshot.Run
 	base float32
 }
 
-// lists scans the codes of some lists, and scores their rows that have no codes in blocks yet.
+// lists scans the codes of some lists, and scores their rows that have no codes in blocks yet: those of all lists together, for segments are
+// many, and each has few rows in a list.
 func (s *Searcher) lists(ctx context.Context, probes []coarse.Probe) error {
 	// Where the runs are is looked up for all lists first: these look-ups miss the cache, but do not wait for each other.
-	s.visits = s.visits[:0]
+	s.visits, s.fresh = s.visits[:0], s.fresh[:0]
 	for _, p := range probes {
 		for _, r := range s.snap.Runs(p.List) {
-			s.visits = append(s.visits, visit{r, p.Base})
+			if r.Kind == snapshot.Codes {
+				s.visits = append(s.visits, visit{r, p.Base})
+			} else {
+				s.fresh = append(s.fresh, r)
+			}
 		}
 	}
 	s.usage.Lists += len(probes)
-	s.aheadOfRuns()
+	s.aheadOfVisits()
 	for i, v := range s.visits {
 		var ahead []byte
 		if i+scanAhead < len(s.visits) {
 			ahead = s.blocks(s.visits[i+scanAhead].Run)
 		}
-		if err := s.search(ctx, v, ahead); err != nil {
+		s.scan(v, ahead)
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 	}
-	return nil
+	noted := 0
+	for _, r := range s.fresh {
+		s.noteFresh(r)
+		if noted += int(r.End - r.Start); noted >= noteRows {
+			s.scoreNoted()
+			noted = 0
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+	}
+	s.scoreNoted()
+	return ctx.Err()
 }
 
-// search searches a run. Ahead is codes that will be scanned soon.
+// search searches a run on its own. Ahead is what will be read soon.
 func (s *Searcher) search(ctx context.Context, v visit, ahead []byte) error {
-	switch v.Kind {
-	case snapshot.Codes:
+	if v.Kind == snapshot.Codes {
 		s.scan(v, ahead)
 		return ctx.Err()
-	case snapshot.Rows:
-		return s.score(ctx, int(v.Part), int(v.Start), int(v.End))
-	default:
-		return s.scoreSpilled(ctx, v.Run)
 	}
+	s.noteFresh(v.Run)
+	rows := s.noted[v.Part]
+	s.aheadOfRows(int(v.Part), rows)
+	s.scoreAt(int(v.Part), rows)
+	s.noted[v.Part] = rows[:0]
+	return ctx.Err()
 }
 
-// blocks returns the codes of a run, and what follows them, nil if it has none.
+// blocks returns the codes of a run, and what follows them, nil if it is of a segment.
 func (s *Searcher) blocks(r snapshot.Run) []byte {
 	if r.Kind != snapshot.Codes {
 		return nil
@@ -382,20 +404,48 @@ func (s *Searcher) score(ctx context.Context, part, start, end int) error {
 	return nil
 }
 
-// scoreSpilled offers rows of a segment in their second list, but for those that are met in their first.
-func (s *Searcher) scoreSpilled(ctx context.Context, r snapshot.Run) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	p, dead := s.parts[r.Part], s.snap.Dead(int(r.Part))
-	s.at = s.at[:0]
-	for _, row := range p.Spilled[r.Start:r.End] {
-		if !s.probed.Has(int(p.ListAt(int(row)))) && !dead.Has(int(row)) && (s.among == nil || s.among.Has(int(r.Part), int(row))) {
-			s.at = append(s.at, uint32(row))
+// noteFresh notes the live rows of a run of a segment that count, in their second list but for those that are met in their first.
+func (s *Searcher) noteFresh(r snapshot.Run) {
+	p, rows := s.parts[r.Part], s.noted[r.Part]
+	before, n := len(rows), int(r.End-r.Start)
+	rows = slices.Grow(rows, n)[:before+n]
+	k := before
+	if r.Kind == snapshot.Rows {
+		for row := r.Start; row < r.End; row++ {
+			rows[k] = uint32(row)
+			k++
+		}
+	} else {
+		for _, row := range p.Spilled[r.Start:r.End] { // half of them are met in their first list, and no branch could tell which
+			rows[k] = uint32(row)
+			list := p.ListAt(int(row))
+			k += 1 - int(s.probed[list/64]>>(uint(list)%64)&1)
 		}
 	}
-	s.scoreAt(int(r.Part), s.at)
-	return nil
+	if dead := s.snap.Dead(int(r.Part)); dead != nil || s.among != nil {
+		some := rows[before:k]
+		k = before
+		for _, row := range some {
+			rows[k] = row
+			step := 0
+			if !dead.Has(int(row)) && (s.among == nil || s.among.Has(int(r.Part), int(row))) {
+				step = 1
+			}
+			k += step
+		}
+	}
+	s.noted[r.Part] = rows[:k]
+}
+
+// scoreNoted offers the rows that are noted, part by part, and leaves none.
+func (s *Searcher) scoreNoted() {
+	s.aheadOfNoted()
+	for part, rows := range s.noted {
+		if len(rows) > 0 {
+			s.scoreAt(part, rows)
+			s.noted[part] = rows[:0]
+		}
+	}
 }
 
 // refine offers the rows of the best candidates of the scan.
@@ -406,13 +456,8 @@ func (s *Searcher) refine() {
 
 // refineSome offers the rows of some candidates that were not seen before, part by part.
 func (s *Searcher) refineSome(c []candidate) {
-	s.group(c)
-	s.aheadOfRefine()
-	start := int32(0)
-	for part, end := range s.ends {
-		s.scoreAt(part, s.at[start:end])
-		start = end
-	}
+	s.noteCandidates(c)
+	s.scoreNoted()
 }
 
 // scoreAt offers some rows of a part.
@@ -423,8 +468,18 @@ func (s *Searcher) scoreAt(part int, at []uint32) {
 	for i, row := range at { // apart from what depends on the scores, so that cache misses do not wait for each other
 		scores[i] = s.scoreOf(p, int(row), dots[i])
 	}
-	for i, row := range at {
-		s.offer(part, int(row), scores[i])
+	if s.originals && !s.many {
+		for i, row := range at {
+			s.offer(part, int(row), scores[i])
+		}
+	} else {
+		floor := s.top.Floor()
+		for i, row := range at {
+			if scores[i] >= floor {
+				s.top.Push(Hit{Part: part, Row: int(row), Score: scores[i]})
+				floor = s.top.Floor()
+			}
+		}
 	}
 	s.refined(len(at))
 }
@@ -435,12 +490,8 @@ func (s *Searcher) refined(rows int) {
 	s.usage.Bytes += int64(rows * len(s.quant))
 }
 
-// place is a row of a part.
-type place struct{ part, row int32 }
-
-// group writes the live rows of the candidates that were not seen before to s.at, each once, sorted by part, and where each part ends to
-// s.ends: a counting sort.
-func (s *Searcher) group(c []candidate) {
+// noteCandidates notes the live rows of the candidates that were not seen before, each once.
+func (s *Searcher) noteCandidates(c []candidate) {
 	if words := (s.snap.BaseRows() + 63) / 64; len(s.seen) < words {
 		s.seen = make(snapshot.BitSet, words)
 	}
@@ -451,9 +502,6 @@ func (s *Searcher) group(c []candidate) {
 	for i, x := range c { // on its own, so that cache misses do not wait for each other
 		rows[i] = s.parts[x.part].CodeRows[x.code]
 	}
-	s.places = s.places[:0]
-	s.ends = resize(s.ends, len(s.parts))
-	clear(s.ends)
 	for i, x := range c {
 		base := int(rows[i])
 		word, bit := &s.seen[base/64], uint64(1)<<(base%64)
@@ -466,19 +514,8 @@ func (s *Searcher) group(c []candidate) {
 			part, row = s.snap.Locate(base)
 		}
 		if !s.snap.Dead(part).Has(row) {
-			s.places = append(s.places, place{int32(part), int32(row)})
-			s.ends[part]++
+			s.noted[part] = append(s.noted[part], uint32(row))
 		}
-	}
-	start := int32(0)
-	for i, n := range s.ends {
-		s.ends[i] = start // for now where the next row of the part goes; where it ends once all are placed
-		start += n
-	}
-	s.at = resize(s.at, len(s.places))
-	for _, x := range s.places {
-		s.at[s.ends[x.part]] = uint32(x.row)
-		s.ends[x.part]++
 	}
 }
 
