@@ -54,6 +54,29 @@ const (
 	mostRemoteContenders = 4 * mostContenders
 )
 
+// contendAll is contend for the live ones of the rows from start on, whose inner products with the query are dots. Nearly all are too far
+// below the k-th best lower bound, and what it takes to see that is all that is done with them.
+func (s *Searcher) contendAll(part, start int, dots []int32) {
+	p, dead, scale, b := s.parts[part], s.snap.Dead(part), s.scale, &s.bound
+	levels := len(s.snap.Spec().Ladder)
+	norms := p.Norms[start*levels+s.lengthLevel():]
+	scales := p.Scales[start:][:len(dots)]
+	floor := float64(s.top.Floor())
+	for i, dot := range dots {
+		length, step := float64(norms[i*levels]), float64(scales[i])
+		least := floor
+		if s.norm >= 0 {
+			least *= length
+		}
+		// A row whose int8 form is zero has no step, and no floor yet is -Inf, also if it is multiplied by nothing: then this is false.
+		if step > 0 && step*(float64(dot)*scale+b.perStep)+b.perLength*length < least || dead.Has(start+i) {
+			continue
+		}
+		s.offer(part, start+i, s.scoreOf(p, start+i, dot))
+		floor = float64(s.top.Floor())
+	}
+}
+
 // contend makes a row a contender if its original can be among the best. Its int8 row says what the score of the original is but
 // for an error that is bounded, so only rows whose score may reach the k-th best lower bound can be in the answer.
 func (s *Searcher) contend(part, row int, score float32) {
@@ -150,6 +173,8 @@ type bound struct {
 	sum, length float64 // of the query: sum of its magnitudes, and length
 	root        float64 // of the width
 	rounding    float64 // see Rounding
+
+	perStep, perLength float64 // the same bound as sum of products with the step of a row and its length, a bit above it
 }
 
 // Rounding bounds what float32 does to the inner product of two vectors of so many values that may have been scaled to unit
@@ -167,20 +192,20 @@ func (s *Searcher) newBound() bound {
 		b.length += float64(x) * float64(x)
 	}
 	b.length = math.Sqrt(b.length)
+	const above = 1 + 1e-6
+	b.perStep = above * (half*b.sum + half*half*s.scale*b.root*b.root)
+	b.perLength = above * (half*s.scale*b.root + (b.rounding+0x1p-23)*b.length) // scores are rounded to float32
 	return b
 }
+
+// half a step is by how much a value is off at most; steps are rounded themselves.
+const half = 0.5001
 
 // off bounds by how much the score of an int8 row differs from that of its original. Each of its values is off by half a
 // step at most, and each of the query's.
 func (s *Searcher) off(p *segment.Part, row int) float64 {
 	b := &s.bound
-	const half = 0.5001 // steps are rounded themselves
-	levels := len(s.snap.Spec().Ladder)
-	level := levels - 1
-	if s.norm >= 0 {
-		level = s.norm
-	}
-	length := float64(p.Norms[row*levels+level])
+	length := float64(p.Norms[row*len(s.snap.Spec().Ladder)+s.lengthLevel()])
 	step := stepOf(p, row, length)
 	off := half*step*b.sum + half*s.scale*b.root*(length+half*step*b.root) + b.rounding*length*b.length
 	if s.norm >= 0 {
@@ -190,6 +215,14 @@ func (s *Searcher) off(p *segment.Part, row int) float64 {
 		off /= length
 	}
 	return off
+}
+
+// lengthLevel is the level of the ladder at which norms are lengths of what is compared.
+func (s *Searcher) lengthLevel() int {
+	if s.norm >= 0 {
+		return s.norm
+	}
+	return len(s.snap.Spec().Ladder) - 1
 }
 
 // stepOf is the step of an int8 row, as far as it bounds how much values are off. Length is that of what is compared.

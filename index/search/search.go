@@ -395,6 +395,10 @@ func (s *Searcher) score(ctx context.Context, part, start, end int) error {
 		dots := s.dots[:min(scoreRows, end-start)]
 		avx.DotI8(s.level, s.quant, p.Int8[start*dim:], dim, dots)
 		s.refined(len(dots))
+		if s.originals && !s.many {
+			s.contendAll(part, start, dots)
+			continue
+		}
 		for i, dot := range dots {
 			if !dead.Has(start + i) {
 				s.offer(part, start+i, s.scoreOf(p, start+i, dot))
