@@ -243,11 +243,9 @@ func (b *Builder) session(ctx context.Context, healthy func()) (err error) {
 	if b.o.CollectEvery > 0 {
 		collecting.Go(func() { b.collect(ctx) })
 	}
-	tick := time.NewTicker(b.o.PublishEvery)
-	defer tick.Stop()
-	atOnce := make(chan time.Time) // closed: a pause that is over at once
-	close(atOnce)
+	published := time.Now().Add(-b.o.PublishEvery)
 	for {
+		looked, appended := time.Now(), b.o.Log.Appended()
 		behind, err := b.fold(ctx)
 		if err != nil {
 			return err
@@ -258,6 +256,7 @@ func (b *Builder) session(ctx context.Context, healthy func()) (err error) {
 			if err := b.publish(ctx); err != nil {
 				return err
 			}
+			published = looked
 		}
 		if fenced {
 			b.fencePublished()
@@ -277,23 +276,42 @@ func (b *Builder) session(ctx context.Context, healthy func()) (err error) {
 			b.unchanged = time.Now()
 		}
 		b.startJobs(ctx)
-		pause := tick.C
+		next := looked.Add(b.o.PublishEvery)
 		if behind {
-			pause = atOnce
+			next = looked
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-pause:
-		case f := <-b.fences:
-			b.takeFence(f)
-		case j := <-b.done:
-			if err := b.land(ctx, j); err != nil {
-				return err
-			}
+		if err := b.pause(ctx, next, published.Add(b.o.PublishEvery), appended); err != nil {
+			return err
 		}
 	}
 }
+
+// pause waits until the next look at the chains is due, or there is something to do. If this process appends to a chain meanwhile, it looks
+// sooner, but when it may publish and when commits that come together with that are there.
+func (b *Builder) pause(ctx context.Context, next, publish time.Time, appended <-chan struct{}) error {
+	due := time.NewTimer(time.Until(next))
+	defer due.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-due.C:
+			return nil
+		case <-appended:
+			appended = nil
+			wait := max(time.Until(publish), b.o.PublishEvery/gatherShare)
+			due.Reset(min(wait, time.Until(next)))
+		case f := <-b.fences:
+			b.takeFence(f)
+			return nil
+		case j := <-b.done:
+			return b.land(ctx, j)
+		}
+	}
+}
+
+// gatherShare of the interval of publishing is what commits that come together are apart.
+const gatherShare = 10
 
 // unchangedEvery is how many looks at the chains there are to one at whether it is still the same index, for when nothing is published.
 const unchangedEvery = 40

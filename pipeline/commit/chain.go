@@ -129,6 +129,7 @@ func (l *Log) Append(ctx context.Context, c *schemas.Commit) error {
 		return fmt.Errorf("append: the key was free because it had been collected: %w", err)
 	}
 	l.remember(c)
+	l.news.appended.Tell()
 	return nil
 }
 

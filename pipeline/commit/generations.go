@@ -306,6 +306,7 @@ func (l *Log) Promote(ctx context.Context, seen *schemas.Channel, c schemas.Chan
 	if err := l.promoted(ctx, seen, made); err != nil {
 		return nil, fmt.Errorf("promote %s: %w", to, err)
 	}
+	l.news.promoted.Tell()
 	return made, nil
 }
 

@@ -21,6 +21,8 @@ type Log struct {
 	spec   *schemas.Spec
 	shard  int
 
+	news *news
+
 	pageParts int // that a page has at most
 	pages     *pageMemory
 
@@ -105,7 +107,7 @@ func OpenShards(ctx context.Context, b store.Bucket) ([]*Log, error) {
 }
 
 func over(root, b store.Bucket, spec *schemas.Spec, shard int) *Log {
-	l := &Log{root: root, bucket: b, spec: spec, shard: shard, pageParts: pageParts, pages: &pageMemory{pages: map[string]*page{}}, tails: map[int]*schemas.Commit{}, tells: map[int]telling{}}
+	l := &Log{news: &news{}, root: root, bucket: b, spec: spec, shard: shard, pageParts: pageParts, pages: &pageMemory{pages: map[string]*page{}}, tails: map[int]*schemas.Commit{}, tells: map[int]telling{}}
 	for _, partition := range l.Partitions() {
 		l.tells[partition] = telling{}
 	}
@@ -115,13 +117,15 @@ func over(root, b store.Bucket, spec *schemas.Spec, shard int) *Log {
 // Over is the same index, opened anew, by way of another bucket that has the same objects: one that counts what is asked of it,
 // for example.
 func (l *Log) Over(b store.Bucket) *Log {
-	return over(l.root, b, l.spec, l.shard).WithPages(l.pageParts)
+	again := over(l.root, b, l.spec, l.shard)
+	again.pageParts, again.news = l.pageParts, l.news
+	return again
 }
 
 // WithPages is the same index, opened anew, for generations with pages of at most so many parts: for tests, in which even a small
 // one is to have some. Reading does not depend on it.
 func (l *Log) WithPages(parts int) *Log {
-	again := over(l.root, l.bucket, l.spec, l.shard)
+	again := l.Over(l.bucket)
 	again.pageParts = parts
 	return again
 }

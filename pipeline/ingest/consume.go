@@ -16,11 +16,17 @@ type consumer struct {
 	decoder *Decoder
 	cut     cut
 	flood   flood
-	age     *time.Timer // runs while the cut is not empty
+	due     *time.Timer // runs while the cut is not empty, until it is committed at the latest
+	begun   time.Time   // when the first record of the cut came
+	flushed time.Time   // when the last cut was committed
 	high    int64       // end of the log as of the last fetch
 }
 
-// consume decodes batches, and commits a cut when it is large enough or old enough. It ends with ctx or with an error.
+// quietShare of the flush age must pass without a batch before a cut that reaches to the end of the log is taken for all that is coming.
+const quietShare = 10
+
+// consume decodes batches, and commits a cut when it is large enough or old enough, or when all that there was is in it and the last one is old
+// enough. It ends with ctx or with an error.
 func (p *partition) consume(ctx context.Context, head commit.Head, found <-chan fetched) error {
 	spec := p.log.Spec()
 	decoder, err := NewDecoder(spec, p.o.Level, p.o.Limits, p.ignored)
@@ -30,16 +36,16 @@ func (p *partition) consume(ctx context.Context, head commit.Head, found <-chan 
 	if p.o.Schemas != nil {
 		decoder.Ask(func(id uint32) (*avro.Schema, error) { return p.o.Schemas.Schema(ctx, id) })
 	}
-	c := &consumer{partition: p, decoder: decoder, age: time.NewTimer(p.o.FlushAge), high: head.Next}
-	c.age.Stop()
-	defer c.age.Stop()
+	c := &consumer{partition: p, decoder: decoder, due: time.NewTimer(p.o.FlushAge), high: head.Next}
+	c.due.Stop()
+	defer c.due.Stop()
 	c.cut.watermark = head.Watermark
 	c.cut.begin(spec, head.Next)
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-c.age.C:
+		case <-c.due.C:
 			err = c.flush(ctx)
 		case f := <-found:
 			err = c.take(ctx, f)
@@ -77,7 +83,30 @@ func (c *consumer) take(ctx context.Context, f fetched) error {
 		}
 	}
 	// Beyond the last record there may be markers of transactions, and offsets that were compacted away.
-	return c.extend(ctx, f.Next)
+	if err := c.extend(ctx, f.Next); err != nil {
+		return err
+	}
+	c.await()
+	return nil
+}
+
+// await sets when the cut is committed if nothing more comes: when its first record is as old as the flush age allows; or sooner if the
+// partition has been read to its end, but no sooner than that after the cut before, so that there are no more of them.
+func (c *consumer) await() {
+	if c.cut.empty() {
+		return
+	}
+	due := c.begun.Add(c.o.FlushAge)
+	if c.cut.end >= c.high {
+		soon := time.Now().Add(c.o.FlushAge / quietShare)
+		if next := c.flushed.Add(c.o.FlushAge); soon.Before(next) {
+			soon = next
+		}
+		if soon.Before(due) {
+			due = soon
+		}
+	}
+	c.due.Reset(time.Until(due))
 }
 
 // add decodes a record into the cut. If it is one too many of those that are refused, what is in hand is committed, and the
@@ -112,7 +141,7 @@ func (c *consumer) add(ctx context.Context, r source.Record) error {
 // extend makes the cut reach to an offset.
 func (c *consumer) extend(ctx context.Context, end int64) error {
 	if c.cut.empty() {
-		c.age.Reset(c.o.FlushAge)
+		c.begun = time.Now()
 	}
 	c.cut.end = end
 	if c.cut.len() >= c.o.FlushRows || c.cut.bytes >= c.flushBytes {
@@ -126,10 +155,11 @@ func (c *consumer) flush(ctx context.Context) error {
 	if c.cut.empty() {
 		return nil
 	}
-	c.age.Stop()
+	c.due.Stop()
 	if err := c.commit(ctx, &c.cut, c.high); err != nil {
 		return err
 	}
+	c.flushed = time.Now()
 	end := c.cut.end
 	c.offsets.mark(c.id, end)
 	c.metrics.lagging(c.id, end, c.high, timeOf(c.cut.produced))

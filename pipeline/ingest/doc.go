@@ -4,7 +4,7 @@
 //
 // The chain of commits in the store says where a partition stands; Kafka's own offsets are written for dashboards and
 // never read. From the end of the chain the ingestor fetches, decodes, and cuts what it has whenever it is enough rows,
-// enough bytes or old enough. A cut writes the objects of its range of offsets and then puts one commit record under
+// enough bytes or old enough, or all that there is and the last cut is old enough. A cut writes the objects of its range of offsets and then puts one commit record under
 // the key that is its start. That put is the only moment at which anything happens.
 //
 // # Invariants

@@ -394,6 +394,28 @@ func TestIdlePartition_cutsByAge(t *testing.T) {
 	}
 }
 
+// TestQuietPartition_cutsSooner: a record that nothing follows is committed long before it is as old as the flush age allows, and the one after
+// it, but not sooner than that after the first.
+func TestQuietPartition_cutsSooner(t *testing.T) {
+	const age = 4 * time.Second
+	r := newRig(t, 1, store.NewMemory())
+	run := r.start(func(o *Options) { o.FlushAge = age })
+	r.until("the ingestor to be ready", func() bool { return run.Ready() == nil })
+	r.produce(1, source.Message{Value: plainMessage(t)})
+	sent := time.Now()
+	r.await(0, 1)
+	if took := time.Since(sent); took > age-time.Second {
+		t.Errorf("the first record was committed after %v", took)
+	}
+	committed := time.Now()
+	r.produce(1, source.Message{Value: plainMessage(t)})
+	r.await(0, 2)
+	if apart := time.Since(committed); apart < age-time.Second {
+		t.Errorf("the second commit came %v after the first", apart)
+	}
+	run.stop(t)
+}
+
 // TestAtEnd_isSaid: only the commit that reaches the end of the log says so.
 func TestAtEnd_isSaid(t *testing.T) {
 	r := newRig(t, 1, store.NewMemory())

@@ -28,7 +28,7 @@ type Options struct {
 	// Registry of the schemas of Avro messages; nil if the spec has them all.
 	Schemas *registry.Client
 
-	FlushAge   time.Duration // how old the first record of a cut may become before it is committed; 0 is 300 ms
+	FlushAge   time.Duration // how old the first record of a cut may become before it is committed, and how soon after another a smaller cut may be; 0 is 300 ms
 	FlushRows  int           // rows after which a cut is committed, deletes and quarantined ones included; 0 is 65,536
 	FlushBytes int64         // decoded bytes after which a cut is committed; 0 is 32 MiB
 	// MaxBuffered is the decoded bytes that all partitions together may hold: with many of them each gets an equal share,

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -44,7 +43,7 @@ func (n *Node) awaitFresh(ctx context.Context, f *freshness) error {
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	for first := true; ; first = false {
-		news := n.news.next() // before looking, so that nothing is missed
+		news := n.news.Next() // before looking, so that nothing is missed
 		late, err := n.late(f)
 		if late == nil || err != nil {
 			return err
@@ -115,31 +114,6 @@ func (n *Node) late(f *freshness) (*problem, error) {
 func tooOld(snap *served, detail string) *problem {
 	info := snap.info()
 	return &problem{Title: "not as fresh as asked for", Status: http.StatusConflict, Code: codeNotFresh, Detail: detail, Snapshot: &info}
-}
-
-// news tells waiters that something about what is served has changed. The zero value is ready.
-type news struct {
-	mu   sync.Mutex
-	told chan struct{} // nil while nobody waits
-}
-
-// next is closed when the next news are there.
-func (n *news) next() <-chan struct{} {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.told == nil {
-		n.told = make(chan struct{})
-	}
-	return n.told
-}
-
-func (n *news) tell() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.told != nil {
-		close(n.told)
-		n.told = nil
-	}
 }
 
 // lastTime remembers when something was true last. The zero value is long ago.

@@ -168,7 +168,7 @@ type Node struct {
 	originals *originals // of the store; nil if none are read there
 	confirmed lastTime   // that what is served is what the channel names
 	behind    behind
-	news      news
+	news      commit.News // of what is served
 	missing   missing
 	proof     *proof
 
@@ -255,17 +255,19 @@ func (n *Node) Run(ctx context.Context) error {
 	beside.Go(func() { n.live.run(ctx) })
 	beside.Go(func() { n.prove(ctx) })
 	defer beside.Wait()
-	wait := time.Duration(0)
+	wait, promoted := time.Duration(0), (<-chan struct{})(nil)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(wait):
+		case <-promoted:
 		}
 		if time.Since(n.rememberedAt) >= rememberEvery {
 			n.remember()
 		}
 		looked := time.Now()
+		promoted = n.log.Load().Promoted()
 		err := n.advance(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -274,11 +276,11 @@ func (n *Node) Run(ctx context.Context) error {
 		if err != nil {
 			n.metrics.loadFailed(err)
 			n.o.Logger.Error("could not follow the channel", "generation", n.generation(), "error", err)
-			wait = pause.NextBackOff()
+			wait, promoted = pause.NextBackOff(), nil
 			continue
 		}
 		n.confirmed.set(looked)
-		n.news.tell()
+		n.news.Tell()
 		pause.Reset()
 		wait = n.o.PollEvery
 	}

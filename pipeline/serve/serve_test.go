@@ -138,7 +138,7 @@ func (p *publisher) nodeIn(dir string, o Options) (n *Node, stop func()) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	o.Log, o.Cache, o.Level, o.PollEvery = p.log, cache, level, time.Millisecond
+	o.Log, o.Cache, o.Level, o.PollEvery = p.log, cache, level, cmp.Or(o.PollEvery, time.Millisecond)
 	o.Timeout = cmp.Or(o.Timeout, time.Minute) // however busy this machine is
 	if n, err = New(o); err != nil {
 		p.t.Fatal(err)
@@ -247,6 +247,18 @@ func TestNoQueryFailsOrMixesGenerationsDuringSwaps(t *testing.T) {
 	}
 	p.await(n, last)
 	stop()
+}
+
+// What is promoted by the same process is served at once, however seldom a node looks at the channel.
+func TestNodeHearsOfPromotions(t *testing.T) {
+	p := newPublisher(t)
+	p.add(0, 1)
+	n := p.node(Options{PollEvery: time.Hour})
+	for g := int64(1); g <= 20; g++ {
+		p.await(n, g)
+		p.add(int(g), int(g+1))
+	}
+	p.await(n, 21)
 }
 
 // A generation whose object is corrupt or missing is not served, the old one is, and the node says which object.
