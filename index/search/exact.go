@@ -168,46 +168,37 @@ func (s *Searcher) settle() {
 	s.maybe = s.maybe[:0]
 }
 
-// bound is what the error of a score depends on beside the row.
-type bound struct {
-	sum, length float64 // of the query: sum of its magnitudes, and length
-	root        float64 // of the width
-	rounding    float64 // see Rounding
-
-	perStep, perLength float64 // the same bound as sum of products with the step of a row and its length, a bit above it
-}
+// bound is by how much the score of an int8 row may differ from that of its original: so much for each unit of the row's step, and so much
+// for each of its length. Each of its values is off by half a step at most, and each of the query's.
+type bound struct{ perStep, perLength float64 }
 
 // Rounding bounds what float32 does to the inner product of two vectors of so many values that may have been scaled to unit
 // length, as a share of the product of their lengths.
 func Rounding(dims int) float64 { return float64(dims+16) * 0x1p-23 }
 
 func (s *Searcher) newBound() bound {
-	b := bound{root: math.Sqrt(float64(len(s.vector))), rounding: Rounding(len(s.vector))}
+	const half = 0.5001 // steps are rounded themselves
+	root, rounding := math.Sqrt(float64(len(s.vector))), Rounding(len(s.vector))
 	if s.snap.Model().Axes() != "" { // each value of both vectors is an inner product with an axis
 		dim := s.snap.Spec().Dim()
-		b.rounding += math.Sqrt(float64(dim)) * Rounding(dim)
+		rounding += math.Sqrt(float64(dim)) * Rounding(dim)
 	}
+	sum, squares := 0.0, 0.0
 	for _, x := range s.vector {
-		b.sum += math.Abs(float64(x))
-		b.length += float64(x) * float64(x)
+		sum += math.Abs(float64(x))
+		squares += float64(x) * float64(x)
 	}
-	b.length = math.Sqrt(b.length)
-	const above = 1 + 1e-6
-	b.perStep = above * (half*b.sum + half*half*s.scale*b.root*b.root)
-	b.perLength = above * (half*s.scale*b.root + (b.rounding+0x1p-23)*b.length) // scores are rounded to float32
-	return b
+	const above = 1 + 1e-6 // so that it holds in whatever order it is added up
+	return bound{
+		perStep:   above * (half*sum + half*half*s.scale*root*root),
+		perLength: above * (half*s.scale*root + (rounding+0x1p-23)*math.Sqrt(squares)), // scores are rounded to float32
+	}
 }
 
-// half a step is by how much a value is off at most; steps are rounded themselves.
-const half = 0.5001
-
-// off bounds by how much the score of an int8 row differs from that of its original. Each of its values is off by half a
-// step at most, and each of the query's.
+// off bounds by how much the score of an int8 row differs from that of its original.
 func (s *Searcher) off(p *segment.Part, row int) float64 {
-	b := &s.bound
 	length := float64(p.Norms[row*len(s.snap.Spec().Ladder)+s.lengthLevel()])
-	step := stepOf(p, row, length)
-	off := half*step*b.sum + half*s.scale*b.root*(length+half*step*b.root) + b.rounding*length*b.length
+	off := stepOf(p, row, length)*s.bound.perStep + length*s.bound.perLength
 	if s.norm >= 0 {
 		if length == 0 {
 			return 0

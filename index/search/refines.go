@@ -8,7 +8,7 @@ import (
 )
 
 // Refines answers a query as [Searcher.Search] does, with each of some rising numbers of candidates in place of the plan's, but scans
-// codes once for all of them: a sweep of plans costs a third. Only which of some codes that score alike are refined may differ. It calls
+// codes once for all of them: a sweep of plans costs half. Only which of some codes that score alike are refined may differ. It calls
 // each for every number, in no order; hits are valid until that returns.
 func (s *Searcher) Refines(ctx context.Context, snap *snapshot.Snapshot, query []float32, k int, plan Plan, refines []int, each func(i int, hits []Hit, u Usage)) error {
 	alone := len(refines) // so many are searched with on their own

@@ -288,7 +288,7 @@ func withDead(snap *snapshot.Snapshot, n int64) int64 { return n + n*snap.Buried
 // enough reports whether k live rows were met.
 func (s *Searcher) enough() bool { return s.top.Len() >= s.top.k }
 
-// visit is a run of codes to be scanned.
+// visit is a run of a list, whose codes score so much more than they say.
 type visit struct {
 	snapshot.Run
 	base float32
@@ -476,7 +476,7 @@ func (s *Searcher) scoreAt(part int, at []uint32) {
 		for i, row := range at {
 			s.offer(part, int(row), scores[i])
 		}
-	} else {
+	} else { // as offer, with the floor at hand: a tenth of a query that meets many rows of segments
 		floor := s.top.Floor()
 		for i, row := range at {
 			if scores[i] >= floor {

@@ -28,7 +28,7 @@ type Options struct {
 	Cache *store.Cache // local copies of the objects of the current generation
 	Level avx.Level
 
-	PublishEvery time.Duration // shortest time between two generations, and between two looks at the chains; 0 is 250 ms
+	PublishEvery time.Duration // shortest time between two generations, and longest between two looks at the chains; 0 is 250 ms
 	MinTrainRows int           // live rows before a first model is trained; until then search is exact; 0 is 8192
 	RewriteRows  int           // fewest delta or dead rows that make a rewrite worth it; 0 is 8192
 	ChunkBytes   int64         // target size of a chunk's objects together; 0 is 32 MiB

@@ -35,7 +35,7 @@ type Options struct {
 	Cache *store.Cache // local copies of the objects of the generations that are served
 	Level avx.Level
 
-	PollEvery  time.Duration // between two looks at the channel; 0 is 250 ms
+	PollEvery  time.Duration // at most, between two looks at the channel; 0 is 250 ms
 	MaxK       int           // most results of a query, and most vectors in an answer; 0 is 1000
 	MaxBody    int64         // bytes of a request; 0 is 16 MiB
 	MaxRunning int           // slots: queries at a time, one of each request and more if there are free ones; others wait; 0 is 64
